@@ -1,0 +1,1 @@
+"""lrcr: instance-level image retrieval."""

@@ -1,0 +1,206 @@
+"""Artifacts on disk: atomic writes, fingerprints and the manifests that tie each artifact to what it was made from."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lrcr.errors import ArtifactError
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+
+
+@contextmanager
+def staged_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; when the block ends well the file is synced and takes the name `path`.
+
+    The temporary name is always the same, so that a run which was killed leaves nothing that the next does not replace.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def staged_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder beside `path`; when the block ends well it replaces the folder `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            _sync(file)
+        _replace_folder(temporary, path)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace_folder(new: Path, path: Path) -> None:
+    if not path.exists():
+        new.rename(path)
+        return
+    old = path.with_name(f".{path.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    path.rename(old)
+    new.rename(path)
+    shutil.rmtree(old)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically; NaN is refused."""
+    with staged_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        ArtifactError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: no such file; run the stage that makes it") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ArtifactError(f"{path}: not valid JSON ({error}); make it again") from None
+
+
+def fingerprint(*parts: Any) -> str:
+    """Hash JSON-able `parts` by content: 32 hexadecimal digits, equal for equal parts on every machine."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an artifact is and what it was made from.
+
+    Args:
+        kind: "dataset", "model", "descriptors", "codebook" or "index".
+        params: the sections of the params that decided its contents.
+        inputs: name of each input artifact → its fingerprint.
+        facts: counts and sizes worth knowing (they take no part in the fingerprint).
+    """
+
+    kind: str
+    params: dict[str, Any]
+    inputs: dict[str, str]
+    facts: dict[str, Any] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the artifact: kind, schema, params and inputs."""
+        return fingerprint(self.kind, self.schema, self.params, self.inputs)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The manifest as it is stored."""
+        return {
+            "kind": self.kind,
+            "schema": self.schema,
+            "fingerprint": self.fingerprint,
+            "params": self.params,
+            "inputs": self.inputs,
+            "facts": self.facts,
+        }
+
+    @classmethod
+    def from_dict(cls, value: Any, where: Path, kind: str) -> "Manifest":
+        """Check a stored manifest.
+
+        Raises:
+            ArtifactError: it is of another kind or schema, or incomplete.
+        """
+        try:
+            manifest = cls(value["kind"], value["params"], value["inputs"], value["facts"], value["schema"])
+            stored = value["fingerprint"]
+        except (KeyError, TypeError):
+            raise ArtifactError(f"{where}: not a manifest of lrcr; make the artifact again") from None
+        if manifest.kind != kind or manifest.schema != SCHEMA:
+            found = f"{manifest.kind} of schema {manifest.schema}"
+            raise ArtifactError(f"{where}: holds a {found}, not a {kind} of schema {SCHEMA}; make it again")
+        if manifest.fingerprint != stored:
+            raise ArtifactError(f"{where}: its fingerprint does not fit its contents; make the artifact again")
+        return manifest
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Store the manifest of a folder artifact."""
+    write_json(folder / MANIFEST, manifest.as_dict())
+
+
+def open_manifest(folder: Path, kind: str) -> Manifest:
+    """Read the manifest of a folder artifact.
+
+    Raises:
+        ArtifactError: it is missing, damaged or of another kind.
+    """
+    return Manifest.from_dict(read_json(folder / MANIFEST), folder / MANIFEST, kind)
+
+
+def require_params(manifest: Manifest, params: dict[str, Any], where: Path) -> None:
+    """Refuse an artifact made under other params than the present ones.
+
+    Raises:
+        ArtifactError: naming the first key that differs.
+    """
+    for section, expected in params.items():
+        if section in manifest.params and manifest.params[section] != expected:
+            key, was, now = _first_difference(section, manifest.params[section], expected)
+            raise ArtifactError(f"{where}: made with {key} = {was}, but the params now say {now}; run its stage again")
+
+
+def require_input(manifest: Manifest, name: str, expected: str, where: Path) -> None:
+    """Refuse an artifact made from another input than the one in use.
+
+    Raises:
+        ArtifactError: the fingerprints differ.
+    """
+    if manifest.inputs.get(name) != expected:
+        raise ArtifactError(f"{where}: made from another {name} than the present one; run its stage again")
+
+
+def _first_difference(key: str, was: Any, now: Any) -> tuple[str, Any, Any]:
+    if isinstance(was, dict) and isinstance(now, dict):
+        for name in sorted(was.keys() | now.keys()):
+            if was.get(name) != now.get(name):
+                return _first_difference(f"{key}.{name}", was.get(name), now.get(name))
+    return key, was, now
+
+
+def state_folder(identity: str) -> Path:
+    """Where unfinished work of this fingerprint is kept: below `$LRCR_STATE`, or a folder of the user's cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    folder = Path(os.environ.get("LRCR_STATE", cache / "lrcr")) / identity
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,20 @@
+"""ASMK: visual words, aggregated residuals and the inverted file (Tolias et al., ICCV 2013)."""
+
+from lrcr.asmk.aggregation import Aggregated, aggregate
+from lrcr.asmk.codebook import Codebook, learn_codebook, open_codebook, read_centroids, save_codebook
+from lrcr.asmk.index import Index, build_index, open_index
+from lrcr.asmk.segments import Layout
+
+__all__ = [
+    "Aggregated",
+    "Codebook",
+    "Index",
+    "Layout",
+    "aggregate",
+    "build_index",
+    "learn_codebook",
+    "open_codebook",
+    "open_index",
+    "read_centroids",
+    "save_codebook",
+]

@@ -1,0 +1,1 @@
+"""The `lrcr` command, and what it shares with the stages."""

@@ -1,0 +1,45 @@
+"""`lrcr evaluate`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lrcr.cli.options import AsJson, FitFolder, ModelFile, Overrides, ParamsFile, params_without_training
+from lrcr.cli.terminal import track
+from lrcr.evaluation.protocol import SETUPS
+from lrcr.evaluation.run import evaluate_dataset, require_queries
+from lrcr.workflow import prepare
+
+
+def evaluate(
+    photos: Annotated[Path, typer.Argument(help="Photos with ground_truth.json or labels.csv.")],
+    model: ModelFile = None,
+    fit: FitFolder = None,
+    params: ParamsFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure mAP on a folder of photos with ground truth: extract, codebook, index, evaluate."""
+    chosen = params_without_training(params, overrides, model)
+    with prepare(chosen, photos, model=model, fit=fit, check=require_queries, track=track) as ready:
+        result = evaluate_dataset(ready.params, ready.dataset, ready.descriptors, ready.index)
+    cost = {**ready.cost, **result.cost}
+    if as_json:
+        typer.echo(json.dumps({**result.metrics, "cost": cost}, indent=2))
+    else:
+        Console().print(_table(result.metrics))
+        facts = {"queries": result.metrics["queries"], "words an image": result.metrics["words_per_image"], **cost}
+        Console().print("  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in facts.items()))
+
+
+def _table(metrics: dict[str, Any]) -> Table:
+    table = Table("", *SETUPS)
+    for name in ("map", "mp@1", "mp@5", "mp@10"):
+        shown = name.replace("mp", "mP").replace("map", "mAP")
+        values = (metrics[name][setup] for setup in SETUPS)
+        table.add_row(shown, *("–" if value is None else f"{value:.2f}" for value in values))
+    return table

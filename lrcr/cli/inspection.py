@@ -1,0 +1,55 @@
+"""`lrcr inspect`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from lrcr.artifacts import MANIFEST, read_json
+from lrcr.datasets.dataset import DESCRIPTION, open_dataset
+from lrcr.descriptors import read_shard
+from lrcr.errors import ArtifactError
+from lrcr.models.zoo import open_model
+
+
+def inspect(file: Annotated[Path, typer.Argument(help="A dataset, model, store, codebook, index, ranking …")]) -> None:
+    """Say what an artifact is, what it was made from and what it holds."""
+    Console().print_json(json.dumps(_describe(file)))
+
+
+def _describe(path: Path) -> Any:
+    if not path.exists():
+        raise ArtifactError(f"{path}: no such file or folder; name an artifact")
+    if (path / MANIFEST).is_file():
+        return read_json(path / MANIFEST)
+    if (path / DESCRIPTION).is_file():
+        open_dataset(path)
+        return read_json(path / DESCRIPTION)
+    readers = {".pt": _describe_model, ".h5": _describe_shard, ".parquet": _describe_table, ".json": read_json}
+    if path.suffix not in readers:
+        known = ", ".join(readers)
+        raise ArtifactError(f"{path}: not an artifact of lrcr; name a folder with a manifest or a file of {known}")
+    return readers[path.suffix](path)
+
+
+def _describe_model(path: Path) -> Any:
+    model, manifest = open_model(path)
+    return {**manifest.as_dict(), "parameters": sum(parameter.numel() for parameter in model.parameters())}
+
+
+def _describe_shard(path: Path) -> Any:
+    shard = read_shard(path)
+    shape = list(shard.descriptors.shape)
+    return {"kind": "shard of descriptors", "images": len(shard), "descriptors": shape}
+
+
+def _describe_table(path: Path) -> Any:
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+    except Exception as error:
+        raise ArtifactError(f"{path}: not a Parquet table ({error}); make it again") from None
+    return {"kind": "table", "rows": len(table), "columns": {field.name: str(field.type) for field in table.schema}}

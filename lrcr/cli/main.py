@@ -1,0 +1,24 @@
+"""The `lrcr` command."""
+
+import typer
+
+from lrcr.cli import evaluation, inspection, searching, training
+from lrcr.cli.terminal import one_line_errors
+
+app = typer.Typer(
+    name="lrcr",
+    help="Find the photos that show the same building, object or place as a query photo.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command()(training.train)
+app.command()(searching.index)
+app.command()(searching.search)
+app.command()(evaluation.evaluate)
+app.command()(inspection.inspect)
+
+
+def main() -> None:
+    """Run the command line."""
+    with one_line_errors():
+        app()

@@ -1,0 +1,97 @@
+"""`lrcr index` and `lrcr search`."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lrcr.artifacts import staged_folder
+from lrcr.cli.options import AsJson, FitFolder, ModelFile, Overrides, ParamsFile, params_without_training
+from lrcr.cli.terminal import stderr, track
+from lrcr.datasets.dataset import Photo
+from lrcr.errors import ParamsError
+from lrcr.report.rankings import QueryTile, ResultTile, draw_rankings
+from lrcr.search import Searcher
+from lrcr.workflow import prepare
+
+
+def index(
+    photos: Annotated[Path, typer.Argument(help="Photos, in folders as they are.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the index; replaced if it is one.")],
+    model: ModelFile = None,
+    fit: FitFolder = None,
+    params: ParamsFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Build an index of a folder of photos."""
+    if output.exists() and not (output / "manifest.json").is_file():
+        raise ParamsError(f"--output {output}: exists and is no index; name another folder")
+    chosen = params_without_training(params, overrides, model)
+    with prepare(chosen, photos, model=model, fit=fit, track=track) as ready, staged_folder(output) as temporary:
+        shutil.copytree(ready.index, temporary, dirs_exist_ok=True)
+    facts = Searcher(output).index.manifest.facts
+    words, size = facts["words_per_image"], facts["bytes_per_image"]
+    stderr.print(f"{output}: {facts['images']} images, {words:.0f} words and {size:.0f} bytes an image")
+
+
+def search(
+    folder: Annotated[Path, typer.Argument(metavar="INDEX", help="An index that `lrcr index` wrote.")],
+    query: Annotated[Path, typer.Argument(help="The query photo.")],
+    top: Annotated[int, typer.Option("--top", min=1, help="How many images to show.")] = 10,
+    box: Annotated[
+        str | None,
+        typer.Option("--box", metavar="X0,Y0,X1,Y1", help="What to look for, in pixels of the stored photo."),
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", help="Draw query and results into this .png or .jpg.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the photos of an index that show what the query photo shows."""
+    searcher = Searcher(folder)
+    photo = Photo(query, _read_box(box), orient=True)
+    images, scores = searcher.search([photo], top).of_query(0)
+    found = searcher.images.iloc[images].to_dict("records")
+    results = [
+        {
+            "rank": rank,
+            "score": round(float(score), 6),
+            "image": row["name"],
+            "label": _text(row["label"]),
+            "path": row["path"],
+        }
+        for rank, (score, row) in enumerate(zip(scores, found, strict=True), 1)
+    ]
+    if sheet is not None:
+        tiles = [ResultTile(Path(result["path"]), result["image"], result["score"]) for result in results]
+        draw_rankings(sheet, [(QueryTile(query, query.name, photo.box), tiles)])
+    _show(results, as_json)
+
+
+def _show(results: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(results, indent=2))
+        return
+    table = Table("rank", "score", "image", "label")
+    for result in results:
+        table.add_row(str(result["rank"]), f"{result['score']:.4f}", result["image"], result["label"] or "")
+    Console().print(table)
+
+
+def _text(label: Any) -> str | None:
+    return None if pd.isna(label) else str(label)
+
+
+def _read_box(text: str | None) -> tuple[float, float, float, float] | None:
+    if text is None:
+        return None
+    try:
+        x0, y0, x1, y1 = map(float, text.split(","))
+    except ValueError:
+        raise ParamsError(f"--box {text}: not four numbers; write x0,y0,x1,y1 in pixels") from None
+    return x0, y0, x1, y1

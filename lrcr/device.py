@@ -1,0 +1,38 @@
+"""Where and how reproducibly the arithmetic runs."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from lrcr.artifacts import fingerprint
+from lrcr.errors import ParamsError
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn `auto | cpu | cuda` into a device; `auto` takes the GPU where there is one.
+
+    Raises:
+        ParamsError: `cuda` on a machine without a usable GPU.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ParamsError("device: 'cuda', but no GPU is usable here; set device to 'auto' or 'cpu'")
+    return torch.device(name)
+
+
+def make_deterministic() -> None:
+    """Keep cuDNN from choosing algorithms by timing, so that equal params give equal numbers."""
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+
+
+def derive_seed(seed: int, *path: Any) -> int:
+    """A seed of its own for each use, from the one seed of the params: `derive_seed(0, "tuples", epoch)`."""
+    return int(fingerprint(seed, *path)[:15], 16)
+
+
+def generator(seed: int, *path: Any) -> np.random.Generator:
+    """A numpy generator seeded by `derive_seed`."""
+    return np.random.default_rng(derive_seed(seed, *path))

@@ -1,0 +1,128 @@
+"""The protocol of Revisited Oxford and Paris (Radenović et al., CVPR 2018): what counts in which setup, and where.
+
+Easy: easy images are positive; hard and junk are ignored. Medium: easy and hard are positive; junk is ignored.
+Hard: hard images are positive; easy and junk are ignored. Ignored images are taken out of the ranking; every image
+without a grade is a wrong one.
+"""
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from lrcr.errors import ArtifactError, DatasetError
+from lrcr.ranking import Ranking
+
+NOT_FOUND = int(np.iinfo(np.int64).max)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Which grades are positive and which are ignored."""
+
+    positive: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+
+SETUPS = {
+    "easy": Setup(("easy",), ("hard", "junk")),
+    "medium": Setup(("easy", "hard"), ("junk",)),
+    "hard": Setup(("hard",), ("easy", "junk")),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Positives:
+    """Where the positives of one setup stand once the ignored images are taken out.
+
+    Args:
+        query: their queries, ascending, int64 of shape (P,).
+        rank: their ranks from 1, ascending inside each query, int64 of shape (P,); `NOT_FOUND` if not returned.
+    """
+
+    query: npt.NDArray[np.int64]
+    rank: npt.NDArray[np.int64]
+
+
+def place_relevant(ranking: Ranking, relevance: pd.DataFrame, queries: int) -> pd.DataFrame:
+    """Look up where each graded image stands.
+
+    Args:
+        ranking: of any subset of the queries, complete or not.
+        relevance: columns `query`, `image`, `grade` of G rows, as in `lrcr.datasets.dataset.Dataset`.
+        queries: how many queries the dataset has.
+
+    Returns:
+        The G rows with a column `rank` (from 1, nothing taken out; `NOT_FOUND` if not returned), sorted by query, rank.
+
+    Raises:
+        ArtifactError: the ranking names a query that does not exist.
+        DatasetError: the relevance does, or grades an image twice for one query.
+    """
+    _check(ranking, relevance, queries)
+    table = relevance[["query", "image", "grade"]].sort_values("query", kind="stable", ignore_index=True)
+    wanted = table["image"].to_numpy(np.int64)
+    rank = np.full(len(table), NOT_FOUND)
+    _find(
+        ranking.image,
+        _offsets(ranking.query, queries),
+        wanted,
+        _offsets(table["query"].to_numpy(np.int64), queries),
+        np.full(int(wanted.max(initial=-1)) + 1, -1),
+        rank,
+    )
+    return table.assign(rank=rank).sort_values(["query", "rank", "image"], ignore_index=True)
+
+
+def select_positives(placed: pd.DataFrame, setup: Setup) -> Positives:
+    """Take the ignored images out of the ranking and keep the positives of one setup.
+
+    Args:
+        placed: the result of `place_relevant`.
+        setup: one of `SETUPS`.
+    """
+    ignored_so_far = placed["grade"].isin(setup.ignored).groupby(placed["query"]).cumsum()
+    rank = placed["rank"].where(placed["rank"] == NOT_FOUND, placed["rank"] - ignored_so_far)
+    positive = placed["grade"].isin(setup.positive)
+    return Positives(placed.loc[positive, "query"].to_numpy(np.int64), rank[positive].to_numpy(np.int64))
+
+
+def _check(ranking: Ranking, relevance: pd.DataFrame, queries: int) -> None:
+    if len(ranking) and ranking.query[-1] >= queries:
+        raise ArtifactError(f"ranking: query {ranking.query[-1]}, but there are {queries} queries; search again")
+    wrong = relevance[(relevance["query"] < 0) | (relevance["query"] >= queries) | (relevance["image"] < 0)]
+    if len(wrong):
+        query, image = wrong.iloc[0][["query", "image"]]
+        raise DatasetError(f"relevance: query {query}, image {image} does not exist; make the dataset again")
+    twice = relevance[relevance.duplicated(["query", "image"])]
+    if len(twice):
+        query, image = twice.iloc[0][["query", "image"]]
+        raise DatasetError(f"relevance: query {query} grades image {image} twice; keep one grade")
+
+
+def _offsets(query: npt.NDArray[np.int64], queries: int) -> npt.NDArray[np.int64]:
+    """Bounds of each query's rows in an ascending column: query q owns rows `offsets[q]:offsets[q + 1]`."""
+    return np.searchsorted(query, np.arange(queries + 1))
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _find(
+    image: npt.NDArray[np.int64],
+    offsets: npt.NDArray[np.int64],
+    wanted: npt.NDArray[np.int64],
+    wanted_offsets: npt.NDArray[np.int64],
+    row_of: npt.NDArray[np.int64],
+    rank: npt.NDArray[np.int64],
+) -> None:
+    """Write into `rank` (G,) the rank of each wanted image; `row_of` (largest wanted id + 1,) is −1 throughout."""
+    for query in range(len(offsets) - 1):
+        wanted_rows = range(wanted_offsets[query], wanted_offsets[query + 1])
+        for row in wanted_rows:
+            row_of[wanted[row]] = row
+        for place in range(offsets[query], offsets[query + 1]):
+            if image[place] < len(row_of) and row_of[image[place]] >= 0:
+                rank[row_of[image[place]]] = place - offsets[query] + 1
+        for row in wanted_rows:
+            row_of[wanted[row]] = -1

@@ -1,0 +1,68 @@
+"""One dataset's evaluation: rank the database for every query and measure the ranking."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lrcr.artifacts import require_input, require_params
+from lrcr.datasets.dataset import Dataset, open_dataset
+from lrcr.descriptors import open_descriptors
+from lrcr.errors import DatasetError
+from lrcr.evaluation.metrics import Evaluation, evaluate
+from lrcr.params import Params
+from lrcr.ranking import Ranking
+from lrcr.search import Searcher
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an evaluation gives.
+
+    Args:
+        ranking: of every query.
+        evaluation: its AP and precision, query by query.
+        metrics: reproducible bit for bit: `map`, `mp@k`, `queries`, `words_per_image`, `bytes_per_image`.
+        cost: what depends on the machine: `search_ms_per_query`.
+    """
+
+    ranking: Ranking
+    evaluation: Evaluation
+    metrics: dict[str, Any]
+    cost: dict[str, float]
+
+
+def require_queries(dataset: Dataset) -> None:
+    """Refuse a dataset that asks nothing.
+
+    Raises:
+        DatasetError: it has no queries.
+    """
+    if dataset.queries.empty:
+        raise DatasetError(f"{dataset.name}: has no queries; give the folder labels.csv or ground_truth.json")
+
+
+def evaluate_dataset(params: Params, dataset_folder: Path, descriptors_folder: Path, index_folder: Path) -> Result:
+    """Search a dataset's index with its queries and evaluate the ranking under the Revisited protocol.
+
+    Raises:
+        ArtifactError: an input is damaged, or was made from another input than the others.
+        DatasetError: the dataset has no queries.
+    """
+    dataset = open_dataset(dataset_folder)
+    require_queries(dataset)
+    store = open_descriptors(descriptors_folder / "queries")
+    searcher = Searcher(index_folder, params.search)
+    index = searcher.index.manifest
+    require_params(index, params.sections("index"), index_folder)
+    require_input(index, "dataset", dataset.fingerprint, index_folder)
+    require_input(store.manifest, "dataset", dataset.fingerprint, descriptors_folder)
+    require_input(store.manifest, "model", index.inputs["model"], descriptors_folder)
+    queries = searcher.aggregate(store.read())
+    start = time.perf_counter()
+    ranking = searcher.rank(queries, params.search.top)
+    seconds = time.perf_counter() - start
+    evaluation = evaluate(ranking, dataset.relevance, len(dataset.queries))
+    size = {key: index.facts[key] for key in ("words_per_image", "bytes_per_image")}
+    cost = {"search_ms_per_query": 1000 * seconds / len(dataset.queries)}
+    return Result(ranking, evaluation, {**evaluation.as_metrics(), **size}, cost)

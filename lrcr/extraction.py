@@ -1,0 +1,280 @@
+"""Images × model → descriptors: multi-scale, in batches, into a store that a killed run continues."""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lrcr.artifacts import Manifest, require_params, staged_folder, state_folder, write_manifest
+from lrcr.datasets.dataset import Dataset, Photo, open_dataset
+from lrcr.descriptors import Descriptors, DescriptorStore, join, open_descriptors, read_shard, write_shard
+from lrcr.device import generator, resolve_device
+from lrcr.errors import DatasetError
+from lrcr.loading import Batch, load_batches
+from lrcr.models.local import LocalDescriptors, LocalModel
+from lrcr.models.zoo import MODEL_SECTIONS, open_model
+from lrcr.params import Params
+from lrcr.progress import Track, no_tick, silent, ticking
+
+Tick = Callable[[], object]
+_BATCH = 8
+
+
+@torch.inference_mode()
+def extract_photos(
+    model: LocalModel,
+    photos: Sequence[Photo],
+    *,
+    image_size: int,
+    scales: Sequence[float],
+    strongest: int,
+    device: torch.device,
+    whiten: bool = True,
+    precision: str = "float32",
+    tick: Tick = no_tick,
+) -> Descriptors:
+    """The `strongest` descriptors of each photo (at least one photo), in memory.
+
+    Args:
+        model: in evaluation mode, on `device`.
+        image_size: longest side in pixels; nothing is enlarged.
+        whiten: False leaves smoothed features, for learning the whitening.
+        precision: float32 or float16, of the descriptors.
+        tick: called once a photo, to show progress.
+
+    Raises:
+        ImageError: a photo cannot be decoded.
+    """
+    found: dict[int, Descriptors] = {}
+    for batch in load_batches(photos, image_size, _BATCH):
+        described = model.local_descriptors(batch.images.to(device), scales, strongest, whiten=whiten)
+        for i, local in enumerate(described):
+            found[batch.positions[i]] = _to_original_pixels(local, batch, i, precision)
+            tick()
+    return join([found[position] for position in range(len(photos))])
+
+
+def _to_original_pixels(local: LocalDescriptors, batch: Batch, i: int, precision: str) -> Descriptors:
+    xy = local.position.cpu().numpy() * np.array(batch.sizes[i], np.float32)
+    xy += np.array(batch.origins[i], np.float32)
+    return Descriptors(
+        descriptors=local.descriptors.cpu().numpy().astype(precision),
+        strength=local.strength.cpu().numpy(),
+        xy=xy,
+        scale=local.scale.cpu().numpy(),
+        offsets=np.array([0, len(xy)], np.int64),
+    )
+
+
+class Extractor:
+    """A model and the settings under which it describes photos.
+
+    Args:
+        params: device, extract and codebook sections; the model's own sections must be those it was made with.
+        model_file: as `lrcr.models.zoo.save_model` wrote it.
+
+    Raises:
+        ArtifactError: the model is missing, damaged or was made under other params.
+    """
+
+    def __init__(self, params: Params, model_file: Path) -> None:
+        self.params = params
+        self.device = resolve_device(params.device)
+        model, self.model_manifest = open_model(model_file)
+        require_params(self.model_manifest, params.sections(*MODEL_SECTIONS), model_file)
+        self.model = model.to(self.device)
+
+    def describe(self, photos: Sequence[Photo], tick: Tick = no_tick) -> Descriptors:
+        """Describe photos as a database is described."""
+        extract = self.params.extract
+        return extract_photos(
+            self.model,
+            photos,
+            image_size=extract.image_size,
+            scales=extract.scales,
+            strongest=extract.descriptors,
+            device=self.device,
+            precision=extract.precision,
+            tick=tick,
+        )
+
+    def describe_fit(self, photos: Sequence[Photo], tick: Tick = no_tick) -> Descriptors:
+        """Describe photos for learning the codebook."""
+        codebook = self.params.codebook
+        return extract_photos(
+            self.model,
+            photos,
+            image_size=self.params.extract.image_size,
+            scales=codebook.scales,
+            strongest=codebook.descriptors,
+            device=self.device,
+            tick=tick,
+        )
+
+    def manifest(self, dataset: Dataset, part: str) -> Manifest:
+        """What the descriptors of this part (database, queries or fit) are made from."""
+        sections = fit_section(self.params) if part == "fit" else self.params.sections("extract")
+        inputs = {"model": self.model_manifest.fingerprint, "dataset": dataset.fingerprint}
+        return Manifest("descriptors", {"part": part, **sections}, inputs)
+
+
+def fit_section(params: Params) -> dict[str, Any]:
+    """The params that decide the descriptors which the codebook is learned from."""
+    codebook = params.codebook.model_dump(mode="json", include={"images", "scales", "descriptors"})
+    return {"fit": {"image_size": params.extract.image_size, "seed": params.seed, **codebook}}
+
+
+def extract_dataset(
+    params: Params, model_file: Path, dataset_folder: Path, folder: Path, track: Track = silent
+) -> dict[str, float]:
+    """Extract a dataset's database into `folder/database` and its queries into `folder/queries`.
+
+    A query without a box that is in the database takes over the rows it has there.
+
+    Returns:
+        The cost: `extract_images_per_second`, of the database (shards that a killed run left count as well).
+
+    Raises:
+        ArtifactError: model or dataset is missing or damaged.
+        DatasetError: the dataset has no images.
+        ImageError: an image cannot be decoded.
+    """
+    dataset = _open_filled(dataset_folder)
+    extractor = Extractor(params, model_file)
+    with staged_folder(folder) as temporary:
+        photos, size = dataset.photos(), params.extract.shard
+        start = time.perf_counter()
+        store = _fill(
+            temporary / "database",
+            extractor.manifest(dataset, "database"),
+            _spans(len(photos), size),
+            lambda span, tick: extractor.describe(photos[span], tick),
+            track,
+        )
+        seconds = time.perf_counter() - start
+        reused = dataset.queries["image"].where(dataset.queries["x0"].isna())
+        queries = dataset.query_photos()
+        _fill(
+            temporary / "queries",
+            extractor.manifest(dataset, "queries"),
+            _spans(len(queries), size),
+            lambda span, tick: _describe_queries(extractor, store, queries[span], reused.iloc[span], tick),
+            track,
+        )
+    return {"extract_images_per_second": len(photos) / seconds}
+
+
+def extract_fit(params: Params, model_file: Path, dataset_folder: Path, folder: Path, track: Track = silent) -> None:
+    """Extract `codebook.images` images of a dataset, drawn by the seed, for learning the codebook.
+
+    Raises:
+        ArtifactError: model or dataset is missing or damaged.
+        DatasetError: the dataset has no images.
+        ImageError: an image cannot be decoded.
+    """
+    dataset = _open_filled(dataset_folder)
+    extractor = Extractor(params, model_file)
+    photos = sample_photos(dataset, params.codebook.images, params.seed)
+    with staged_folder(folder) as temporary:
+        _fill(
+            temporary,
+            extractor.manifest(dataset, "fit"),
+            _spans(len(photos), params.extract.shard),
+            lambda span, tick: extractor.describe_fit(photos[span], tick),
+            track,
+        )
+
+
+def sample_photos(dataset: Dataset, number: int, seed: int) -> list[Photo]:
+    """`number` photos of the database drawn by the seed, in order of id; all where there are no more."""
+    photos = dataset.photos()
+    if number >= len(photos):
+        return photos
+    drawn = generator(seed, "sample").choice(len(photos), number, replace=False)
+    return [photos[i] for i in sorted(drawn)]
+
+
+def _open_filled(folder: Path) -> Dataset:
+    dataset = open_dataset(folder)
+    if dataset.images.empty:
+        raise DatasetError(f"{folder}: has no images; add some")
+    return dataset
+
+
+def _describe_queries(
+    extractor: Extractor,
+    store: DescriptorStore,
+    photos: Sequence[Photo],
+    reused: pd.Series,
+    tick: Tick,
+) -> Descriptors:
+    """Describe query photos; those with an id in `reused` are read from the database's store."""
+    own = [photo for photo, image in zip(photos, reused, strict=True) if pd.isna(image)]
+    described = extractor.describe(own, tick) if own else None
+    position, parts = count(), []
+    for image in reused:
+        if described is not None and pd.isna(image):
+            parts.append(described.take([next(position)]))
+        else:
+            parts.append(store.image(int(image)))
+            tick()
+    return join(parts)
+
+
+def _spans(images: int, size: int) -> list[slice]:
+    return [slice(first, min(first + size, images)) for first in range(0, images, size)]
+
+
+def _fill(
+    folder: Path,
+    manifest: Manifest,
+    spans: Sequence[slice],
+    describe: Callable[[slice, Tick], Descriptors],
+    track: Track,
+) -> DescriptorStore:
+    """Make a store shard by shard; finished shards wait in the state folder until all are there."""
+    state = state_folder(manifest.fingerprint)
+    images = spans[-1].stop if spans else 0
+    names = [f"shard-{number:05}.h5" for number in range(len(spans))]
+    rows = 0
+    with ticking(track, f"extract {manifest.params['part']}", images) as tick:
+        for name, span in zip(names, spans, strict=True):
+            if (state / name).exists():
+                for _ in range(span.stop - span.start):
+                    tick()
+            else:
+                write_shard(state / name, describe(span, tick))
+            rows += len(read_shard(state / name).descriptors)
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        shutil.move(state / name, folder / name)
+    facts = {"images": images, "descriptors": rows, "shards": names, "shard": spans[0].stop if spans else 0}
+    write_manifest(folder, Manifest(manifest.kind, manifest.params, manifest.inputs, facts))
+    shutil.rmtree(state)
+    return open_descriptors(folder)
+
+
+@torch.inference_mode()
+def extract_global(
+    model: LocalModel, photos: Sequence[Photo], image_size: int, device: torch.device, tick: Tick = no_tick
+) -> Tensor:
+    """The training descriptor of each photo, at scale 1: unit vectors of shape (photos, D).
+
+    Args:
+        model: in evaluation mode, on `device`.
+        image_size: longest side in pixels.
+        tick: called once a photo, to show progress.
+    """
+    vectors = torch.zeros(len(photos), len(model.whitening.bias), device=device)
+    for batch in load_batches(photos, image_size, _BATCH):
+        vectors[torch.tensor(batch.positions, device=device)] = model(batch.images.to(device))
+        for _ in batch.positions:
+            tick()
+    return vectors

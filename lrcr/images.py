@@ -1,0 +1,194 @@
+"""From an image file to the network's input: decode, orient, crop, resize, normalise. The only preprocessing path.
+
+Formats: JPEG, PNG, WebP, BMP, TIFF and GIF (of several frames the first), recognised by content. Every image becomes
+8-bit RGB:
+
+- alpha, palettes with transparency and transparent colours are composited on white;
+- grey, 1-bit, palette and CMYK / YCCK images are converted by Pillow; colour profiles are not applied;
+- 16 bits a channel become 8 by dropping the low byte; other integer ranges and floats are refused;
+- damaged and truncated files are refused, and so is an image beyond Pillow's decompression-bomb limit.
+
+A box is given in pixels of the image as stored, before EXIF orientation. (Pillow orients TIFF files while it decodes
+them: of these, the oriented image counts as the stored one.)
+"""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from lrcr.errors import ImageError
+
+Box = tuple[float, float, float, float]
+Size = tuple[int, int]
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+class UnknownFormatError(ImageError):
+    """A file that is none of the image formats (a damaged image is a plain `ImageError`)."""
+
+
+class _Orientation(NamedTuple):
+    """One value of the EXIF tag: what Pillow does, and the same as mirroring followed by a swap of the axes."""
+
+    transpose: Image.Transpose | None
+    mirror_x: bool
+    mirror_y: bool
+    swap: bool
+
+
+_UPRIGHT = _Orientation(None, False, False, False)
+_ORIENTATIONS = {
+    2: _Orientation(Image.Transpose.FLIP_LEFT_RIGHT, True, False, False),
+    3: _Orientation(Image.Transpose.ROTATE_180, True, True, False),
+    4: _Orientation(Image.Transpose.FLIP_TOP_BOTTOM, False, True, False),
+    5: _Orientation(Image.Transpose.TRANSPOSE, False, False, True),
+    6: _Orientation(Image.Transpose.ROTATE_270, False, True, True),
+    7: _Orientation(Image.Transpose.TRANSVERSE, True, True, True),
+    8: _Orientation(Image.Transpose.ROTATE_90, True, False, True),
+}
+
+
+@dataclass(frozen=True)
+class LoadedImage:
+    """A decoded image, or a crop of one.
+
+    Args:
+        pixels: RGB, 8 bits a channel; oriented and cropped.
+        full_size: width and height of the whole image, oriented as `pixels` is.
+        origin: x and y of the upper-left corner of `pixels` in the whole oriented image.
+    """
+
+    pixels: Image.Image
+    full_size: Size
+    origin: tuple[int, int] = (0, 0)
+
+
+def load_image(path: Path, *, orient: bool, box: Box | None = None) -> LoadedImage:
+    """Decode an image file by the rules of this module.
+
+    Args:
+        orient: whether EXIF orientation is applied (after the crop).
+        box: x0, y0, x1, y1 in pixels of the stored, unrotated image; rounded to whole pixels as Pillow's `crop` does.
+
+    Raises:
+        UnknownFormatError: the file is not an image of a known format.
+        ImageError: it cannot be opened or decoded, or the box is empty or reaches outside the image.
+    """
+    pixels, orientation = _decode(path)
+    if not orient:
+        orientation = _UPRIGHT
+    width, height = pixels.size
+    try:
+        x0, y0, x1, y1 = (0, 0, width, height) if box is None else round_box(box, pixels.size)
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from None
+    if box is not None:
+        pixels = pixels.crop((x0, y0, x1, y1))
+    if orientation.transpose is not None:
+        pixels = pixels.transpose(orientation.transpose)
+    origin = (width - x1 if orientation.mirror_x else x0, height - y1 if orientation.mirror_y else y0)
+    if orientation.swap:
+        return LoadedImage(pixels, (height, width), (origin[1], origin[0]))
+    return LoadedImage(pixels, (width, height), origin)
+
+
+def round_box(box: Sequence[float], size: Size) -> tuple[int, int, int, int]:
+    """Round a box to whole pixels of an image of `size` (width, height).
+
+    Raises:
+        ImageError: it is not four finite numbers, or the rounded box holds no pixel or reaches outside the image.
+    """
+    if len(box) != 4 or not np.isfinite(box).all():
+        raise ImageError(f"box {list(box)} is not four finite numbers; give x0, y0, x1, y1 in pixels")
+    x0, y0, x1, y1 = (round(value) for value in box)
+    if x1 <= x0 or y1 <= y0:
+        raise ImageError(f"box {list(box)} is empty; give x0, y0, x1, y1 in pixels with x0 < x1 and y0 < y1")
+    if x0 < 0 or y0 < 0 or x1 > size[0] or y1 > size[1]:
+        stored = f"{size[0]} × {size[1]} pixels as stored"
+        raise ImageError(f"box {list(box)} reaches outside the image ({stored}); give it in these pixels")
+    return x0, y0, x1, y1
+
+
+def prepare(loaded: LoadedImage, image_size: int) -> torch.Tensor:
+    """Resize an image and normalise it with ImageNet's mean and deviation: float32 of shape (3, H, W).
+
+    As in HOW (Tolias et al. 2020), the longest side of the whole image becomes `image_size`, a crop keeps that scale,
+    and nothing is enlarged.
+    """
+    values = torch.from_numpy(np.array(resize(loaded, image_size))).permute(2, 0, 1).contiguous()
+    mean, deviation = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
+    return values.to(torch.float32).div_(255).sub_(mean).div_(deviation)
+
+
+def resize(loaded: LoadedImage, image_size: int) -> Image.Image:
+    """The pixels as the network sees them: the whole image's longest side at most `image_size` (Lanczos)."""
+    longest = image_size * max(loaded.pixels.size) / max(loaded.full_size)
+    thumbnail = loaded.pixels.copy()
+    # A sliver of a large image would otherwise ask for less than one pixel.
+    thumbnail.thumbnail((max(longest, 1), max(longest, 1)), Image.Resampling.LANCZOS)
+    return thumbnail
+
+
+def _decode(path: Path) -> tuple[Image.Image, _Orientation]:
+    """All pixels of a file as 8-bit RGB, not oriented, and the orientation that its EXIF data ask for."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            image.load()
+            return _to_rgb(image), _read_orientation(image)
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from None
+    except UnidentifiedImageError:
+        if path.stat().st_size == 0:
+            raise UnknownFormatError(f"{path}: an empty file (0 bytes); copy it again") from None
+        known = ", ".join(FORMATS)
+        raise UnknownFormatError(f"{path}: not an image of a known format; convert it to one of {known}") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"{path}: beyond the decompression-bomb limit ({error}); make it smaller") from None
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({_reason(error)}); copy or export it again") from None
+    except Exception as error:  # the decoders raise all kinds of errors on damaged files
+        raise ImageError(f"{path}: damaged ({_reason(error)}); copy or export it again") from None
+
+
+def _reason(error: Exception) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return _drop_low_byte(image).convert("RGB")
+    if image.mode == "F":
+        raise ImageError("floating-point pixels have no agreed range; convert it to 8 or 16 bits a channel")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def _drop_low_byte(image: Image.Image) -> Image.Image:
+    """16-bit grey as 8-bit grey; Pillow's own conversion would clip all values above 255."""
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > 0xFFFF:
+        raise ImageError("more than 16 bits a channel; convert it to 8 or 16")
+    grey = (values >> 8).astype(np.uint8)
+    if "transparency" in image.info:
+        grey[values == image.info["transparency"]] = 255
+    return Image.fromarray(grey)
+
+
+def _read_orientation(image: Image.Image) -> _Orientation:
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation)
+    except (OSError, SyntaxError, ValueError, struct.error):
+        return _UPRIGHT  # damaged EXIF data do not make a photo unusable
+    return _ORIENTATIONS.get(value, _UPRIGHT) if isinstance(value, int) else _UPRIGHT

@@ -1,0 +1,110 @@
+"""Descriptors → codebook → index: what stands between extraction and search."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from lrcr.artifacts import Manifest, hash_file, require_input, require_params, staged_folder, write_json
+from lrcr.asmk import (
+    Aggregated,
+    Codebook,
+    Layout,
+    aggregate,
+    build_index,
+    learn_codebook,
+    open_codebook,
+    read_centroids,
+    save_codebook,
+)
+from lrcr.datasets.dataset import open_dataset
+from lrcr.descriptors import Descriptors, DescriptorStore, open_descriptors
+from lrcr.extraction import fit_section
+from lrcr.models.zoo import open_model
+from lrcr.params import Params
+from lrcr.progress import Track, silent
+
+MODEL, CODEBOOK, IMAGES, PARAMS = "model.pt", "codebook", "images.parquet", "params.json"
+"""What lies in an index folder beside the inverted file, so that a search needs nothing else."""
+
+
+def make_codebook(params: Params, fit_folder: Path, folder: Path) -> None:
+    """Learn the codebook from the fit set's descriptors, or take the centroids of `codebook.file`.
+
+    Raises:
+        ArtifactError: the descriptors were made under other params, or the file does not fit them.
+    """
+    store = open_descriptors(fit_folder)
+    require_params(store.manifest, fit_section(params), fit_folder)
+    settings, inputs = params.codebook, {"model": store.manifest.inputs["model"]}
+    if settings.file is None:
+        inputs["descriptors"] = store.manifest.fingerprint
+        seed, iterations = settings.seed, settings.iterations
+        codebook = learn_codebook(store.read().descriptors, settings.words, iterations=iterations, seed=seed)
+    else:
+        codebook = read_centroids(Path(settings.file))
+        inputs["file"] = hash_file(Path(settings.file))
+    with staged_folder(folder) as temporary:
+        save_codebook(temporary, codebook, Manifest("codebook", params.sections("codebook"), inputs))
+
+
+def index_dataset(
+    params: Params,
+    model_file: Path,
+    dataset_folder: Path,
+    descriptors_folder: Path,
+    codebook_folder: Path,
+    folder: Path,
+    track: Track = silent,
+) -> None:
+    """Build the index of a dataset's database, with everything beside it that a search needs.
+
+    Raises:
+        ArtifactError: an input is damaged, or was made from another model or dataset than the others.
+    """
+    _, model = open_model(model_file)
+    dataset = open_dataset(dataset_folder)
+    codebook, codebook_manifest = open_codebook(codebook_folder)
+    store = open_descriptors(descriptors_folder / "database")
+    require_params(store.manifest, params.sections("extract"), descriptors_folder)
+    require_params(codebook_manifest, params.sections("codebook"), codebook_folder)
+    require_input(store.manifest, "model", model.fingerprint, descriptors_folder)
+    require_input(store.manifest, "dataset", dataset.fingerprint, descriptors_folder)
+    require_input(codebook_manifest, "model", model.fingerprint, codebook_folder)
+    words, dim = codebook.centroids.shape
+    with staged_folder(folder) as temporary:
+        build_index(
+            temporary,
+            _aggregate_shards(params, store, codebook, track),
+            Layout(words, dim, params.index.binary),
+            params=params.sections("index"),
+            inputs={
+                "model": model.fingerprint,
+                "dataset": dataset.fingerprint,
+                "codebook": codebook_manifest.fingerprint,
+                "descriptors": store.manifest.fingerprint,
+            },
+        )
+        shutil.copy(model_file, temporary / MODEL)
+        shutil.copytree(codebook_folder, temporary / CODEBOOK)
+        paths = [str((dataset.root / path).resolve()) for path in dataset.images["path"]]
+        dataset.images.assign(path=paths, name=dataset.images["path"]).to_parquet(temporary / IMAGES, index=False)
+        write_json(temporary / PARAMS, params.model_dump(mode="json"))
+
+
+def _aggregate_shards(params: Params, store: DescriptorStore, codebook: Codebook, track: Track) -> Iterator[Aggregated]:
+    shards = store.manifest.facts["shards"]
+    for shard in track(store.shards(), "index", len(shards)):
+        yield aggregate_images(shard, codebook, params.index.assignment, binary=params.index.binary)
+
+
+def aggregate_images(images: Descriptors, codebook: Codebook, assignment: int, *, binary: bool) -> Aggregated:
+    """Assign descriptors to their `assignment` nearest words and aggregate them image by image.
+
+    Raises:
+        ArtifactError: descriptors and codebook differ in dimension, or a descriptor is not finite.
+    """
+    descriptors = images.descriptors.astype(np.float32, copy=False)
+    words = codebook.assign(descriptors, assignment)
+    return aggregate(descriptors, words, images.offsets, codebook.centroids, binary=binary)

@@ -1,0 +1,1 @@
+"""Image in, feature map and descriptors out."""

@@ -1,0 +1,128 @@
+"""The local model: trunk, attention, smoothing and whitening (HOW: Tolias, Jenicek, Chum, ECCV 2020)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lrcr.models.attention import l2_attention
+from lrcr.models.backbone import Backbone
+from lrcr.models.pooling import attention_pool
+from lrcr.models.whitening import Whitening
+
+
+@dataclass(frozen=True)
+class LocalDescriptors:
+    """The strongest descriptors of one image, strongest first.
+
+    Args:
+        descriptors: of shape (N, D), not normalised.
+        strength: of shape (N,): attention over the image's maximum across scales.
+        position: of shape (N, 2): x and y of the location's centre, as a fraction of the image's width and height.
+        scale: of shape (N,).
+    """
+
+    descriptors: Tensor
+    strength: Tensor
+    position: Tensor
+    scale: Tensor
+
+
+class LocalModel(nn.Module):
+    """HOW's network: features → attention = L2 norm → smoothing → whitening.
+
+    Args:
+        backbone: the trunk.
+        smoothing: map of shape (B, C, H, W) → the same shape.
+        whitening: C → D dimensions.
+        freeze_batchnorm: whether BatchNorm keeps its statistics in training, as HOW does with pretrained weights.
+    """
+
+    def __init__(
+        self, backbone: Backbone, smoothing: nn.Module, whitening: Whitening, *, freeze_batchnorm: bool
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.smoothing = smoothing
+        self.whitening = whitening
+        self.freeze_batchnorm = freeze_batchnorm
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training; frozen BatchNorm stays in evaluation."""
+        super().train(mode)
+        if self.freeze_batchnorm:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The training descriptor of images of shape (B, 3, H, W): unit vectors of shape (B, D)."""
+        return self.describe_map(self.backbone(images))
+
+    def describe_map(self, features: Tensor) -> Tensor:
+        """The training descriptor of the trunk's features of shape (B, C, H, W): unit vectors of shape (B, D)."""
+        whitened = self.whitening(self.smoothing(features).movedim(1, -1)).movedim(-1, 1)
+        return attention_pool(whitened, l2_attention(features))
+
+    def local_descriptors(
+        self, images: Tensor, scales: Sequence[float], count: int, *, whiten: bool = True
+    ) -> list[LocalDescriptors]:
+        """The `count` strongest descriptors across all scales, of each of B images of shape (B, 3, H, W).
+
+        A scale at which no pixel would be left is skipped; where none remains an image has no descriptors.
+        """
+        kept = [scale for scale in scales if min(images.shape[2:]) * scale >= 1]
+        maps = [self.backbone(_resize(images, scale)) for scale in kept]
+        if not maps:
+            maps, kept = [images.new_zeros(len(images), self.backbone.channels, 0, 0)], [1.0]
+        return self.strongest(maps, kept, count, whiten=whiten)
+
+    def strongest(
+        self, maps: Sequence[Tensor], scales: Sequence[float], count: int, *, whiten: bool = True
+    ) -> list[LocalDescriptors]:
+        """Smooth each scale's map, keep the `count` strongest locations of each image and whiten those.
+
+        Whitening after the selection costs least and changes nothing: it commutes with averages.
+
+        Args:
+            maps: the trunk's features, of shape (B, C, H_s, W_s) at scale s; at least one.
+            scales: of the maps.
+            count: how many locations to keep (all where there are fewer).
+            whiten: False leaves the descriptors as smoothed features of C dimensions, to learn the whitening from.
+        """
+        smoothed = torch.cat([self.smoothing(features).flatten(2) for features in maps], dim=2)
+        attention = torch.cat([l2_attention(features).flatten(1) for features in maps], dim=1)
+        positions = torch.cat([_positions(features) for features in maps])
+        scale = torch.cat([m.new_full((m.shape[2] * m.shape[3],), s) for m, s in zip(maps, scales, strict=True)])
+        result = []
+        for image in range(len(attention)):
+            strength, order = attention[image].sort(descending=True, stable=True)
+            strength, order = strength[:count], order[:count]
+            descriptors = smoothed[image, :, order].T
+            result.append(
+                LocalDescriptors(
+                    descriptors=self.whitening(descriptors) if whiten else descriptors,
+                    strength=strength / strength[:1].clamp_min(1e-12),
+                    position=positions[order],
+                    scale=scale[order],
+                )
+            )
+        return result
+
+
+def _resize(images: Tensor, scale: float) -> Tensor:
+    if scale == 1:
+        return images
+    return F.interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False)
+
+
+def _positions(features: Tensor) -> Tensor:
+    """Centres of a map's locations, x and y as fractions, of shape (H · W, 2), row by row."""
+    height, width = features.shape[2:]
+    y = (torch.arange(height, device=features.device) + 0.5) / height
+    x = (torch.arange(width, device=features.device) + 0.5) / width
+    return torch.stack([x.repeat(height), y.repeat_interleave(width)], dim=1)

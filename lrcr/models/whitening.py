@@ -1,0 +1,97 @@
+"""Whitening: a linear map to fewer, decorrelated dimensions of unit variance, learned by PCA with shrinkage."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lrcr.errors import WeightsError
+
+Array = npt.NDArray[np.float32]
+
+
+class Whitening(nn.Module):
+    """x → W x + b for features of the last dimension `channels` (a 1 × 1 convolution of the map).
+
+    Args:
+        channels: C, of the features.
+        dim: d, of the descriptors.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, channels: int, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(dim, channels))
+        self.bias = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Whiten features of shape (..., C) to (..., d)."""
+        return F.linear(features, self.weight, self.bias)
+
+    def assign(self, weight: Array, bias: Array) -> None:
+        """Take a learned or stored whitening: weight of shape (d, C), bias of shape (d,)."""
+        with torch.no_grad():
+            self.weight.copy_(torch.from_numpy(weight))
+            self.bias.copy_(torch.from_numpy(bias))
+
+
+def fit_whitening(batches: Iterable[Array], dim: int, shrinkage: float = 1.0) -> tuple[Array, Array]:
+    """PCA whitening with shrinkage, as in HOW (Tolias et al., ECCV 2020), from features that pass by once.
+
+    Component i is divided by λ_i^(shrinkage / 2), its standard deviation at shrinkage 1.
+
+    Args:
+        batches: features, each of shape (N_i, C).
+        dim: how many components to keep.
+        shrinkage: 0 rotates only, 1 whitens fully.
+
+    Returns:
+        Weight of shape (dim, C) and bias of shape (dim,), the strongest component first.
+
+    Raises:
+        WeightsError: there are no more features than dimensions, or a feature is not finite.
+    """
+    count, total, products = 0, np.zeros(0), np.zeros((0, 0))
+    for batch in batches:
+        if not np.isfinite(batch).all():
+            raise WeightsError("whitening: a feature is not finite; the weights are damaged or training diverged")
+        wide = batch.astype(np.float64)
+        if not count:
+            total, products = np.zeros(wide.shape[1]), np.zeros((wide.shape[1], wide.shape[1]))
+        count, total, products = count + len(wide), total + wide.sum(axis=0), products + wide.T @ wide
+    if count <= dim:
+        raise WeightsError(f"whitening.dim: {dim} dimensions need more than {count} features; add images or lower it")
+    mean = total / count
+    variances, axes = np.linalg.eigh(products / count - np.outer(mean, mean))
+    variances, axes = variances[::-1][:dim], axes[:, ::-1][:, :dim]
+    weight = axes.T / np.clip(variances, 1e-14, None)[:, None] ** (shrinkage / 2)
+    return weight.astype(np.float32), (-weight @ mean).astype(np.float32)
+
+
+def read_whitening(path: Path, channels: int, dim: int) -> tuple[Array, Array]:
+    """Read `whiten_weight` (d, C) and `whiten_bias` (d,) from an .npz file.
+
+    Raises:
+        WeightsError: the file is missing, is no .npz, lacks an array, or its shapes do not fit the network.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            weight, bias = file["whiten_weight"].astype(np.float32), file["whiten_bias"].astype(np.float32)
+    except FileNotFoundError:
+        raise WeightsError(f"whitening.file: {path}: no such file; name an .npz file") from None
+    except KeyError as error:
+        raise WeightsError(f"whitening.file: {path}: {error.args[0]}; store whiten_weight and whiten_bias") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise WeightsError(f"whitening.file: {path}: not an .npz file of arrays ({error})") from None
+    if weight.shape != (dim, channels) or bias.shape != (dim,):
+        raise WeightsError(
+            f"whitening.file: {path}: weight {weight.shape} and bias {bias.shape} do not fit {channels} channels "
+            f"and whitening.dim {dim}; set backbone or whitening.dim to match"
+        )
+    return weight, bias

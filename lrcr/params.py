@@ -1,0 +1,273 @@
+"""The typed, validated parameters. The defaults are HOW's published recipe (ResNet-18, Tolias et al., ECCV 2020)."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from lrcr.errors import ParamsError
+
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+class Section(BaseModel):
+    """A section of the params: unknown keys and wrong types are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class FolderParams(Section):
+    """A user's folder of photos (see `lrcr.datasets.folder` for its layout)."""
+
+    kind: Literal["folder"]
+    path: str
+
+
+class SyntheticParams(Section):
+    """Rendered landmarks, made from the seed (see `lrcr.datasets.synthetic`)."""
+
+    kind: Literal["synthetic"]
+    split: Literal["train", "val", "eval"]
+    landmarks: Count
+    images: Count
+    queries: Natural = 0
+    distractors: Natural = 0
+
+    @model_validator(mode="after")
+    def _enough_images(self) -> "SyntheticParams":
+        if self.images < 2 * self.landmarks + self.distractors:
+            raise ValueError("images must be at least 2 × landmarks + distractors")
+        if self.queries > self.images - self.distractors:
+            raise ValueError("queries must be at most images − distractors")
+        return self
+
+
+DatasetParams = Annotated[FolderParams | SyntheticParams, Field(discriminator="kind")]
+
+
+class DataParams(Section):
+    """Which datasets play which part; names from the `datasets` section."""
+
+    train: str | None = None
+    val: str | None = None
+    fit: str | None = None
+    eval: list[str] = []
+
+
+class ModelParams(Section):
+    """Which family of models."""
+
+    name: Literal["local"] = "local"
+
+
+class BackboneParams(Section):
+    """The trunk: torchvision's network without its last `skip_layers` blocks, and where its weights come from."""
+
+    name: Literal["resnet18", "resnet50", "resnet101"] = "resnet18"
+    skip_layers: Annotated[int, Field(ge=0, le=3)] = 0
+    weights: str = "imagenet"
+
+
+class SmoothingParams(Section):
+    """Smoothing of the feature map."""
+
+    kind: Literal["average", "none"] = "average"
+    kernel: Count = 3
+
+    @field_validator("kernel")
+    @classmethod
+    def _odd(cls, kernel: int) -> int:
+        if kernel % 2 == 0:
+            raise ValueError("must be odd (a kernel has a centre): 1, 3, 5 or 7")
+        return kernel
+
+
+class WhiteningParams(Section):
+    """PCA whitening with shrinkage, or the whitening stored in `file` (`whiten_weight`, `whiten_bias`)."""
+
+    dim: Count = 128
+    images: Count = 5000
+    descriptors: Count = 1000
+    shrinkage: Annotated[float, Field(ge=0, le=1)] = 1.0
+    file: str | None = None
+
+
+class RateParams(Section):
+    """Adam's learning rate of each part of the network."""
+
+    backbone: Annotated[float, Field(ge=0)] = 5e-6
+    whitening: Annotated[float, Field(ge=0)] = 0.0
+
+
+class ValidationParams(Section):
+    """How epochs are compared: mAP on the validation set of the global descriptor, or of ASMK."""
+
+    by: Literal["global", "asmk"] = "global"
+    every: Count = 1
+    words: Count = 4096
+
+
+class TrainParams(Section):
+    """Contrastive training over tuples (query, positive, negatives)."""
+
+    epochs: Natural = 20
+    queries: Count = 2000
+    pool: Count = 20000
+    negatives: Count = 5
+    batch: Count = 5
+    image_size: Count = 1024
+    margin: Positive = 0.8
+    rates: RateParams = RateParams()
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.99
+    validation: ValidationParams = ValidationParams()
+
+
+class ExtractParams(Section):
+    """Multi-scale extraction of local descriptors."""
+
+    image_size: Count = 1024
+    scales: Annotated[list[Positive], Field(min_length=1)] = [2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25]
+    descriptors: Count = 1000
+    precision: Literal["float32", "float16"] = "float32"
+    shard: Count = 500
+
+
+class CodebookParams(Section):
+    """k-means on the fit set, or the centroids stored in `file` (`centroids`)."""
+
+    words: Count = 65536
+    images: Count = 20000
+    scales: Annotated[list[Positive], Field(min_length=1)] = [1.0]
+    descriptors: Count = 1000
+    iterations: Count = 20
+    seed: Natural = 0
+    file: str | None = None
+
+
+class IndexParams(Section):
+    """Aggregation of the database: words per descriptor, sign bits or float16 residuals."""
+
+    assignment: Count = 1
+    binary: bool = True
+
+
+class SearchParams(Section):
+    """ASMK's similarity and how much of each ranking is kept (`top: null` keeps all)."""
+
+    assignment: Count = 5
+    alpha: Positive = 3.0
+    tau: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    idf: bool = False
+    top: Count | None = None
+
+
+class Params(Section):
+    """Everything that decides a result."""
+
+    seed: Natural = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    datasets: dict[Name, DatasetParams] = {}
+    data: DataParams = DataParams()
+    model: ModelParams = ModelParams()
+    backbone: BackboneParams = BackboneParams()
+    smoothing: SmoothingParams = SmoothingParams()
+    whitening: WhiteningParams = WhiteningParams()
+    train: TrainParams = TrainParams()
+    extract: ExtractParams = ExtractParams()
+    codebook: CodebookParams = CodebookParams()
+    index: IndexParams = IndexParams()
+    search: SearchParams = SearchParams()
+
+    @model_validator(mode="after")
+    def _known_datasets(self) -> "Params":
+        roles = [("train", self.data.train), ("val", self.data.val), ("fit", self.data.fit)]
+        for role, name in roles + [("eval", name) for name in self.data.eval]:
+            if name is not None and name not in self.datasets:
+                known = ", ".join(self.datasets) or "none"
+                raise ValueError(f"data.{role}: unknown dataset {name!r}; add it under datasets (there: {known})")
+        return self
+
+    def sections(self, *names: str) -> dict[str, Any]:
+        """The named sections as plain values, for manifests and fingerprints."""
+        dumped = self.model_dump(mode="json")
+        return {name: dumped[name] for name in names}
+
+
+def load_params(path: Path | None = None, overrides: Sequence[str] = ()) -> Params:
+    """Read params: the defaults, then a YAML file, then `key=value` overrides (values in YAML).
+
+    Raises:
+        ParamsError: one line for each key that is unknown, of the wrong type or out of range.
+    """
+    values = {} if path is None else _read_yaml(path)
+    for override in overrides:
+        _override(values, override)
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        where = "params" if path is None else str(path)
+        raise ParamsError("\n".join(_explain(where, dict(problem)) for problem in error.errors())) from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParamsError(f"{path}: no such file; name a params file in YAML") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(values, dict | None):
+        raise ParamsError(f"{path}: holds a {type(values).__name__}, not sections of keys; see params.yaml")
+    return values or {}
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, sign, text = override.partition("=")
+    if not sign or not key:
+        raise ParamsError(f"--set {override}: not key=value; write for example --set smoothing.kernel=5")
+    try:
+        value = YAML(typ="safe", pure=True).load(text)
+    except YAMLError:
+        raise ParamsError(f"--set {override}: {text!r} is not a YAML value; quote it") from None
+    *sections, last = key.split(".")
+    for name in sections:
+        values = values.setdefault(name, {})
+        if not isinstance(values, dict):
+            raise ParamsError(f"--set {override}: {name} is a value, not a section; see params.yaml for the keys")
+    values[last] = value
+
+
+def _explain(where: str, problem: dict[str, Any]) -> str:
+    """One line for one problem that pydantic found: file, key, value, remedy."""
+    path = [str(part) for part in problem["loc"] if part not in ("folder", "synthetic", "[key]")]
+    key = ".".join(path)
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(path[-1], _known_keys(path[:-1]), n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(_known_keys(path[:-1]))}"
+        return f"{where}: {key}: unknown key; {remedy}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if not key:
+        return f"{where}: {message}"
+    if problem["type"] == "missing":
+        return f"{where}: {key}: missing; add it"
+    return f"{where}: {key}: {problem['input']!r} is refused: {message[0].lower()}{message[1:]}"
+
+
+def _known_keys(path: Sequence[str]) -> list[str]:
+    if path and path[0] == "datasets":
+        return ["kind", *FolderParams.model_fields, *SyntheticParams.model_fields][1:]
+    model: type[BaseModel] = Params
+    for part in path:
+        section = model.model_fields[part].annotation if part in model.model_fields else None
+        if not (isinstance(section, type) and issubclass(section, BaseModel)):
+            return []
+        model = section
+    return list(model.model_fields)

@@ -1,0 +1,82 @@
+"""The Searcher: an open index and everything that is needed to ask it."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lrcr.artifacts import read_json
+from lrcr.asmk import Aggregated, Index, open_codebook, open_index
+from lrcr.datasets.dataset import Photo
+from lrcr.descriptors import Descriptors
+from lrcr.errors import ArtifactError
+from lrcr.extraction import Extractor
+from lrcr.indexing import CODEBOOK, IMAGES, MODEL, PARAMS, aggregate_images
+from lrcr.params import Params, SearchParams
+from lrcr.ranking import Ranking
+
+
+class Searcher:
+    """Answers queries from the index in a folder that `lrcr.indexing.index_dataset` wrote.
+
+    Args:
+        folder: of the index.
+        search: how to search; None takes what the index was built with.
+
+    Attributes:
+        index: the inverted file.
+        params: under which the index was built.
+
+    Raises:
+        ArtifactError: a file of the index is missing or damaged.
+    """
+
+    def __init__(self, folder: Path, search: SearchParams | None = None) -> None:
+        self.folder = folder
+        self.index: Index = open_index(folder)
+        self.codebook, _ = open_codebook(folder / CODEBOOK)
+        self.params = Params.model_validate(read_json(folder / PARAMS))
+        self.settings = search or self.params.search
+
+    @cached_property
+    def images(self) -> pd.DataFrame:
+        """The image table: `image`, `name`, `path` (absolute), `width`, `height`, `label`."""
+        table = pd.read_parquet(self.folder / IMAGES)
+        if len(table) != self.index.images:
+            raise ArtifactError(f"{self.folder / IMAGES}: {len(table)} images for an index of {self.index.images}")
+        return table
+
+    @cached_property
+    def extractor(self) -> Extractor:
+        """The model that the index was built with, for photos as queries."""
+        return Extractor(self.params, self.folder / MODEL)
+
+    def search(self, queries: Sequence[Photo] | Descriptors, top: int | None = None) -> Ranking:
+        """Rank the images of the index for each query.
+
+        Args:
+            queries: photos, or descriptors that the index's model extracted.
+            top: images returned for each query; None returns all.
+
+        Raises:
+            ImageError: a photo cannot be decoded.
+            ArtifactError: the descriptors do not fit the index.
+        """
+        return self.rank(self.aggregate(queries), top)
+
+    def aggregate(self, queries: Sequence[Photo] | Descriptors) -> Aggregated:
+        """Each query's visual words and residuals."""
+        described = queries if isinstance(queries, Descriptors) else self.extractor.describe(queries)
+        binary = self.index.layout.binary
+        return aggregate_images(described, self.codebook, self.settings.assignment, binary=binary)
+
+    def rank(self, queries: Aggregated, top: int | None = None) -> Ranking:
+        """Rank the images of the index for aggregated queries."""
+        settings = self.settings
+        images, scores, offsets = self.index.search(
+            queries, alpha=settings.alpha, tau=settings.tau, idf=settings.idf, top=top
+        )
+        query = np.repeat(np.arange(queries.count), np.diff(offsets))
+        return Ranking(query=query, image=images, score=scores)

@@ -1,0 +1,48 @@
+"""What training needs to continue after it was killed: one file, replaced after every epoch."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lrcr.artifacts import staged_file
+
+
+@dataclass
+class Progress:
+    """How far training has come.
+
+    Args:
+        history: the logged values of each finished epoch.
+        best: weights of the best epoch so far, None before the first.
+        best_score: its validation mAP.
+    """
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: dict[str, Tensor] | None = None
+    best_score: float = float("-inf")
+
+
+def save_checkpoint(path: Path, progress: Progress, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Store progress, weights and the optimiser's state, atomically."""
+    state = {
+        "history": progress.history,
+        "best": progress.best,
+        "best_score": progress.best_score,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    with staged_file(path) as temporary:
+        torch.save(state, temporary)
+
+
+def resume(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> Progress:
+    """Load the checkpoint into model and optimiser; without one, start at the beginning."""
+    if not path.exists():
+        return Progress()
+    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    return Progress(state["history"], state["best"], state["best_score"])

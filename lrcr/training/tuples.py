@@ -1,0 +1,99 @@
+"""Training tuples: a query, a positive and hard negatives of other clusters (Radenović, Tolias, Chum, TPAMI 2019)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from lrcr.datasets.dataset import Dataset, Photo
+from lrcr.errors import DatasetError
+
+Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The images that training may use.
+
+    Args:
+        photos: n of them.
+        clusters: of shape (n,): images of one cluster are never negatives of each other.
+        pairs: of shape (P, 2): query and positive; with no row, any two images of a cluster are a pair.
+    """
+
+    photos: list[Photo]
+    clusters: Ids
+    pairs: Ids
+
+    def draw_pairs(self, count: int, rng: np.random.Generator) -> Ids:
+        """At most `count` pairs (query, positive), each query row drawn once: of shape (≤ count, 2).
+
+        Raises:
+            DatasetError: there is not a single pair.
+        """
+        if len(self.pairs):
+            return self.pairs[_draw(len(self.pairs), count, rng)]
+        order = np.argsort(self.clusters, kind="stable")
+        _, starts, sizes = np.unique(self.clusters[order], return_index=True, return_counts=True)
+        place = np.arange(len(order)) - np.repeat(starts, sizes)
+        start, size = np.repeat(starts, sizes), np.repeat(sizes, sizes)
+        paired = np.flatnonzero(size > 1)
+        if not len(paired):
+            raise DatasetError("training: no two images share a label; label the photos (a labels.csv)")
+        row = paired[_draw(len(paired), count, rng)]
+        other = start[row] + (place[row] + rng.integers(1, size[row])) % size[row]
+        return np.stack([order[row], order[other]], axis=1)
+
+
+def _draw(total: int, count: int, rng: np.random.Generator) -> Ids:
+    return rng.permutation(total)[:count]
+
+
+def training_set(dataset: Dataset, clusters: Ids | None = None) -> TrainingSet:
+    """Everything in a dataset, or only the images of the given clusters (numbered as by `cluster_ids`)."""
+    ids = cluster_ids(dataset)
+    kept = np.arange(len(ids)) if clusters is None else np.flatnonzero(np.isin(ids, clusters))
+    renumbered = np.full(len(ids), -1, np.int64)
+    renumbered[kept] = np.arange(len(kept))
+    pairs = renumbered[dataset.pairs.to_numpy(np.int64)]
+    photos = dataset.photos()
+    return TrainingSet([photos[i] for i in kept], ids[kept], pairs[(pairs >= 0).all(axis=1)])
+
+
+def cluster_ids(dataset: Dataset) -> Ids:
+    """A number for each image's label, of shape (n,); an image without a label is a cluster of its own."""
+    codes, labels = pd.factorize(dataset.images["label"])
+    alone = codes < 0
+    return np.where(alone, len(labels) + np.cumsum(alone) - 1, codes).astype(np.int64)
+
+
+def mine_negatives(similarity: npt.NDArray[np.float32], queries: Ids, pool: Ids, clusters: Ids, count: int) -> Ids:
+    """The most similar images of the pool, from `count` different clusters that are not the query's.
+
+    Args:
+        similarity: of shape (T, P), of each query to each image of the pool.
+        queries: image ids, of shape (T,).
+        pool: image ids, of shape (P,).
+        clusters: of all images.
+        count: N, negatives a query.
+
+    Returns:
+        Image ids of shape (T, N), the hardest first.
+
+    Raises:
+        DatasetError: the pool has fewer than N clusters besides a query's.
+    """
+    negatives = np.empty((len(queries), count), np.int64)
+    pool_clusters = clusters[pool]
+    for row, query in enumerate(queries):
+        order = np.argsort(-similarity[row], kind="stable")
+        order = order[pool_clusters[order] != clusters[query]]
+        _, first = np.unique(pool_clusters[order], return_index=True)
+        if len(first) < count:
+            raise DatasetError(
+                f"training: {count} negatives need {count + 1} landmarks, but the pool holds {len(first) + 1}; "
+                "lower train.negatives or add landmarks"
+            )
+        negatives[row] = pool[order[np.sort(first)[:count]]]
+    return negatives

@@ -1,0 +1,46 @@
+"""Learning a local model's whitening from photos."""
+
+from collections.abc import Iterator
+
+import torch
+
+from lrcr.datasets.dataset import Dataset
+from lrcr.extraction import extract_photos, sample_photos
+from lrcr.models.local import LocalModel
+from lrcr.models.whitening import Array, fit_whitening
+from lrcr.params import Params
+from lrcr.progress import Track, silent
+
+_CHUNK = 64
+
+
+def learn_whitening(
+    model: LocalModel, dataset: Dataset, params: Params, device: torch.device, track: Track = silent
+) -> None:
+    """Learn the whitening from the smoothed features of the strongest locations of a sample of photos, at scale 1.
+
+    Args:
+        model: on `device`; left in evaluation mode.
+        dataset: whose database is sampled.
+        params: `whitening` (images, descriptors, dim, shrinkage), `train.image_size` and `seed` count.
+
+    Raises:
+        WeightsError: the photos give fewer features than dimensions.
+    """
+    model.eval()
+    photos = sample_photos(dataset, params.whitening.images, params.seed)
+
+    def features() -> Iterator[Array]:
+        for first in track(range(0, len(photos), _CHUNK), "learn whitening", None):
+            found = extract_photos(
+                model,
+                photos[first : first + _CHUNK],
+                image_size=params.train.image_size,
+                scales=[1.0],
+                strongest=params.whitening.descriptors,
+                device=device,
+                whiten=False,
+            )
+            yield found.descriptors.astype("float32", copy=False)
+
+    model.whitening.assign(*fit_whitening(features(), params.whitening.dim, params.whitening.shrinkage))

@@ -1,0 +1,15 @@
+"""Learn the codebook."""
+
+from pathlib import Path
+
+from lrcr.cli.terminal import run_stage
+from lrcr.indexing import make_codebook
+from lrcr.params import Params
+
+
+def main(params: Params) -> None:
+    """Learn from the fit set's descriptors."""
+    make_codebook(params, Path("data/descriptors/fit"), Path("data/codebook"))
+
+
+run_stage(main)

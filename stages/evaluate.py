@@ -1,0 +1,23 @@
+"""Search one dataset with its queries and measure the rankings."""
+
+import sys
+from pathlib import Path
+
+from lrcr.artifacts import read_json, staged_file, write_json
+from lrcr.cli.terminal import run_stage
+from lrcr.evaluation.run import evaluate_dataset
+from lrcr.params import Params
+
+
+def main(params: Params) -> None:
+    """Evaluate the dataset named on the command line."""
+    name = sys.argv[1]
+    result = evaluate_dataset(params, Path("data", name), Path("data/descriptors", name), Path("data/index", name))
+    result.ranking.save(Path(f"data/rankings/{name}.parquet"))
+    write_json(Path(f"metrics/{name}.json"), result.metrics)
+    write_json(Path(f"metrics/cost/{name}.json"), {**read_json(Path(f"data/cost/{name}.json")), **result.cost})
+    with staged_file(Path(f"metrics/ap/{name}.csv")) as temporary:
+        result.evaluation.per_query().to_csv(temporary, index=False)
+
+
+run_stage(main)

@@ -1,0 +1,21 @@
+"""Extract the local descriptors of one dataset's database and queries."""
+
+import sys
+from pathlib import Path
+
+from lrcr.artifacts import write_json
+from lrcr.cli.terminal import run_stage, track
+from lrcr.extraction import extract_dataset
+from lrcr.params import Params
+
+
+def main(params: Params) -> None:
+    """Extract the dataset named on the command line."""
+    name = sys.argv[1]
+    cost = extract_dataset(
+        params, Path("data/model.pt"), Path("data", name), Path("data/descriptors", name), track=track
+    )
+    write_json(Path(f"data/cost/{name}.json"), cost)
+
+
+run_stage(main)

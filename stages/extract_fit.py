@@ -1,0 +1,16 @@
+"""Extract the local descriptors that the codebook is learned from."""
+
+from pathlib import Path
+
+from lrcr.cli.terminal import run_stage, track
+from lrcr.extraction import extract_fit
+from lrcr.params import Params
+
+
+def main(params: Params) -> None:
+    """Extract a sample of `data.fit`."""
+    dataset = Path("data", params.data.fit or "")
+    extract_fit(params, Path("data/model.pt"), dataset, Path("data/descriptors/fit"), track=track)
+
+
+run_stage(main)
