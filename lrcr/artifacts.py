@@ -21,7 +21,12 @@ def staged_file(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; when the block ends well the file is synced and takes the name `path`.
 
     The temporary name is always the same, so that a run which was killed leaves nothing that the next does not replace.
+
+    Raises:
+        ArtifactError: `path` is a folder.
     """
+    if path.is_dir():
+        raise ArtifactError(f"{path}: is a folder, not a file; name another file")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -35,14 +40,20 @@ def staged_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def staged_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside `path`; when the block ends well it replaces the folder `path`."""
+    """Yield an empty temporary folder beside `path`; when the block ends well it replaces the folder `path`.
+
+    Raises:
+        ArtifactError: `path` is a file.
+    """
+    if path.is_file():
+        raise ArtifactError(f"{path}: is a file, not a folder; name another folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
         yield temporary
-        for file in temporary.rglob("*"):
+        for file in (*temporary.rglob("*"), temporary):
             _sync(file)
         _replace_folder(temporary, path)
         _sync(path.parent)
@@ -85,6 +96,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such file; run the stage that makes it") from None
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror}); name another folder") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ArtifactError(f"{path}: not valid JSON ({error}); make it again") from None
 
@@ -200,7 +213,7 @@ def _first_difference(key: str, was: Any, now: Any) -> tuple[str, Any, Any]:
 
 def state_folder(identity: str) -> Path:
     """Where unfinished work of this fingerprint is kept: below `$LRCR_STATE`, or a folder of the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    folder = Path(os.environ.get("LRCR_STATE", cache / "lrcr")) / identity
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = Path(os.environ.get("LRCR_STATE") or cache / "lrcr") / identity
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from lrcr.artifacts import Manifest, open_manifest, staged_file
+from lrcr.artifacts import MANIFEST, Manifest, open_manifest, staged_file
 from lrcr.errors import ArtifactError
 
 Floats = npt.NDArray[np.float32]
@@ -41,7 +41,8 @@ class Descriptors:
         shapes = (self.strength.shape, self.xy.shape, self.scale.shape)
         if self.descriptors.ndim != 2 or shapes != ((rows,), (rows, 2), (rows,)):
             raise ArtifactError(f"descriptors: arrays of unequal length ({rows} rows against {shapes}); extract again")
-        if self.offsets[:1] != 0 or self.offsets[-1:] != rows or (np.diff(self.offsets) < 0).any():
+        ends = (*self.offsets[:1], *self.offsets[-1:])
+        if ends != (0, rows) or (np.diff(self.offsets) < 0).any():
             raise ArtifactError("descriptors: offsets do not ascend from 0 to the number of rows; extract again")
 
     def __len__(self) -> int:
@@ -86,6 +87,8 @@ def read_shard(path: Path, image: int | None = None) -> Descriptors:
         with h5py.File(path, "r") as file:
             offsets = file["offsets"][:].astype(np.int64)
             if image is not None:
+                if not 0 <= image < len(offsets) - 1:
+                    raise IndexError(f"no image {image}")
                 offsets = offsets[image : image + 2]
             rows = slice(offsets[0], offsets[-1])
             return Descriptors(
@@ -97,6 +100,8 @@ def read_shard(path: Path, image: int | None = None) -> Descriptors:
             )
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such file; extract again") from None
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from None
     except (OSError, KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
         raise ArtifactError(f"{path}: not a shard of descriptors ({error}); extract again") from None
 
@@ -124,7 +129,13 @@ class DescriptorStore:
             yield read_shard(self.folder / name)
 
     def image(self, image: int) -> Descriptors:
-        """The descriptors of one image, read alone."""
+        """The descriptors of one image, read alone.
+
+        Raises:
+            ArtifactError: there is no such image, or its shard is damaged.
+        """
+        if not 0 <= image < self.images:
+            raise ArtifactError(f"{self.folder}: has no image {image}, only 0…{self.images - 1}; extract again")
         shard, row = divmod(image, int(self.manifest.facts["shard"]))
         return read_shard(self.folder / self.manifest.facts["shards"][shard], row)
 
@@ -140,6 +151,8 @@ def open_descriptors(folder: Path) -> DescriptorStore:
         ArtifactError: it is missing or damaged.
     """
     manifest = open_manifest(folder, "descriptors")
+    if not {"images", "shards", "shard"} <= manifest.facts.keys():
+        raise ArtifactError(f"{folder / MANIFEST}: does not list its shards; extract again")
     missing = [name for name in manifest.facts["shards"] if not (folder / name).is_file()]
     if missing:
         raise ArtifactError(f"{folder / missing[0]}: no such file; extract again")

@@ -5,14 +5,13 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from lrcr.artifacts import Manifest, require_params, staged_folder, state_folder, write_manifest
+from lrcr.artifacts import Manifest, fingerprint, require_params, staged_folder, state_folder, write_manifest
 from lrcr.datasets.dataset import Dataset, Photo, open_dataset
 from lrcr.descriptors import Descriptors, DescriptorStore, join, open_descriptors, read_shard, write_shard
 from lrcr.device import generator, resolve_device
@@ -120,15 +119,9 @@ class Extractor:
 
     def manifest(self, dataset: Dataset, part: str) -> Manifest:
         """What the descriptors of this part (database, queries or fit) are made from."""
-        sections = fit_section(self.params) if part == "fit" else self.params.sections("extract")
+        sections = self.params.fit_section() if part == "fit" else self.params.sections("extract")
         inputs = {"model": self.model_manifest.fingerprint, "dataset": dataset.fingerprint}
         return Manifest("descriptors", {"part": part, **sections}, inputs)
-
-
-def fit_section(params: Params) -> dict[str, Any]:
-    """The params that decide the descriptors which the codebook is learned from."""
-    codebook = params.codebook.model_dump(mode="json", include={"images", "scales", "descriptors"})
-    return {"fit": {"image_size": params.extract.image_size, "seed": params.seed, **codebook}}
 
 
 def extract_dataset(
@@ -148,26 +141,25 @@ def extract_dataset(
     """
     dataset = _open_filled(dataset_folder)
     extractor = Extractor(params, model_file)
+    photos, queries, shard = dataset.photos(), dataset.query_photos(), params.extract.shard
+    start = time.perf_counter()
+    database = _describe_shards(
+        extractor.manifest(dataset, "database"),
+        _spans(len(photos), shard),
+        lambda span, tick: extractor.describe(photos[span], tick),
+        track,
+    )
+    seconds = time.perf_counter() - start
+    reused = dataset.queries["image"].where(dataset.queries["x0"].isna())
+    asked = _describe_shards(
+        extractor.manifest(dataset, "queries"),
+        _spans(len(queries), shard),
+        lambda span, tick: _describe_queries(extractor, database, queries[span], reused.iloc[span], tick),
+        track,
+    )
     with staged_folder(folder) as temporary:
-        photos, size = dataset.photos(), params.extract.shard
-        start = time.perf_counter()
-        store = _fill(
-            temporary / "database",
-            extractor.manifest(dataset, "database"),
-            _spans(len(photos), size),
-            lambda span, tick: extractor.describe(photos[span], tick),
-            track,
-        )
-        seconds = time.perf_counter() - start
-        reused = dataset.queries["image"].where(dataset.queries["x0"].isna())
-        queries = dataset.query_photos()
-        _fill(
-            temporary / "queries",
-            extractor.manifest(dataset, "queries"),
-            _spans(len(queries), size),
-            lambda span, tick: _describe_queries(extractor, store, queries[span], reused.iloc[span], tick),
-            track,
-        )
+        _move(database, temporary / "database")
+        _move(asked, temporary / "queries")
     return {"extract_images_per_second": len(photos) / seconds}
 
 
@@ -182,14 +174,14 @@ def extract_fit(params: Params, model_file: Path, dataset_folder: Path, folder: 
     dataset = _open_filled(dataset_folder)
     extractor = Extractor(params, model_file)
     photos = sample_photos(dataset, params.codebook.images, params.seed)
+    store = _describe_shards(
+        extractor.manifest(dataset, "fit"),
+        _spans(len(photos), params.extract.shard),
+        lambda span, tick: extractor.describe_fit(photos[span], tick),
+        track,
+    )
     with staged_folder(folder) as temporary:
-        _fill(
-            temporary,
-            extractor.manifest(dataset, "fit"),
-            _spans(len(photos), params.extract.shard),
-            lambda span, tick: extractor.describe_fit(photos[span], tick),
-            track,
-        )
+        _move(store, temporary)
 
 
 def sample_photos(dataset: Dataset, number: int, seed: int) -> list[Photo]:
@@ -232,16 +224,12 @@ def _spans(images: int, size: int) -> list[slice]:
     return [slice(first, min(first + size, images)) for first in range(0, images, size)]
 
 
-def _fill(
-    folder: Path,
-    manifest: Manifest,
-    spans: Sequence[slice],
-    describe: Callable[[slice, Tick], Descriptors],
-    track: Track,
+def _describe_shards(
+    manifest: Manifest, spans: Sequence[slice], describe: Callable[[slice, Tick], Descriptors], track: Track
 ) -> DescriptorStore:
-    """Make a store shard by shard; finished shards wait in the state folder until all are there."""
-    state = state_folder(manifest.fingerprint)
-    images = spans[-1].stop if spans else 0
+    """Make a store shard by shard in the state folder, where the next run finds what a killed one has finished."""
+    images, shard = (spans[-1].stop, spans[0].stop) if spans else (0, 0)
+    state = state_folder(fingerprint(manifest.fingerprint, shard))
     names = [f"shard-{number:05}.h5" for number in range(len(spans))]
     rows = 0
     with ticking(track, f"extract {manifest.params['part']}", images) as tick:
@@ -252,13 +240,17 @@ def _fill(
             else:
                 write_shard(state / name, describe(span, tick))
             rows += len(read_shard(state / name).descriptors)
+    facts = {"images": images, "descriptors": rows, "shards": names, "shard": shard}
+    write_manifest(state, Manifest(manifest.kind, manifest.params, manifest.inputs, facts))
+    return open_descriptors(state)
+
+
+def _move(store: DescriptorStore, folder: Path) -> None:
+    """Move a finished store from the state folder to where it belongs."""
     folder.mkdir(exist_ok=True)
-    for name in names:
-        shutil.move(state / name, folder / name)
-    facts = {"images": images, "descriptors": rows, "shards": names, "shard": spans[0].stop if spans else 0}
-    write_manifest(folder, Manifest(manifest.kind, manifest.params, manifest.inputs, facts))
-    shutil.rmtree(state)
-    return open_descriptors(folder)
+    for file in sorted(store.folder.iterdir()):
+        shutil.move(file, folder / file.name)
+    store.folder.rmdir()
 
 
 @torch.inference_mode()

@@ -20,8 +20,7 @@ from lrcr.asmk import (
 )
 from lrcr.datasets.dataset import open_dataset
 from lrcr.descriptors import Descriptors, DescriptorStore, open_descriptors
-from lrcr.extraction import fit_section
-from lrcr.models.zoo import open_model
+from lrcr.models.file import read_model_file
 from lrcr.params import Params
 from lrcr.progress import Track, silent
 
@@ -30,21 +29,21 @@ MODEL, CODEBOOK, IMAGES, PARAMS = "model.pt", "codebook", "images.parquet", "par
 
 
 def make_codebook(params: Params, fit_folder: Path, folder: Path) -> None:
-    """Learn the codebook from the fit set's descriptors, or take the centroids of `codebook.file`.
+    """Learn the codebook from the fit set's descriptors; with `codebook.file` take the centroids stored there.
 
     Raises:
-        ArtifactError: the descriptors were made under other params, or the file does not fit them.
+        ArtifactError: the descriptors were made under other params, or the file holds no centroids.
     """
-    store = open_descriptors(fit_folder)
-    require_params(store.manifest, fit_section(params), fit_folder)
-    settings, inputs = params.codebook, {"model": store.manifest.inputs["model"]}
-    if settings.file is None:
-        inputs["descriptors"] = store.manifest.fingerprint
+    settings = params.codebook
+    if settings.file is not None:
+        codebook = read_centroids(Path(settings.file))
+        inputs = {"file": hash_file(Path(settings.file))}
+    else:
+        store = open_descriptors(fit_folder)
+        require_params(store.manifest, params.fit_section(), fit_folder)
+        inputs = {"model": store.manifest.inputs["model"], "descriptors": store.manifest.fingerprint}
         seed, iterations = settings.seed, settings.iterations
         codebook = learn_codebook(store.read().descriptors, settings.words, iterations=iterations, seed=seed)
-    else:
-        codebook = read_centroids(Path(settings.file))
-        inputs["file"] = hash_file(Path(settings.file))
     with staged_folder(folder) as temporary:
         save_codebook(temporary, codebook, Manifest("codebook", params.sections("codebook"), inputs))
 
@@ -63,7 +62,7 @@ def index_dataset(
     Raises:
         ArtifactError: an input is damaged, or was made from another model or dataset than the others.
     """
-    _, model = open_model(model_file)
+    _, model = read_model_file(model_file)
     dataset = open_dataset(dataset_folder)
     codebook, codebook_manifest = open_codebook(codebook_folder)
     store = open_descriptors(descriptors_folder / "database")
@@ -71,7 +70,8 @@ def index_dataset(
     require_params(codebook_manifest, params.sections("codebook"), codebook_folder)
     require_input(store.manifest, "model", model.fingerprint, descriptors_folder)
     require_input(store.manifest, "dataset", dataset.fingerprint, descriptors_folder)
-    require_input(codebook_manifest, "model", model.fingerprint, codebook_folder)
+    if params.codebook.file is None:
+        require_input(codebook_manifest, "model", model.fingerprint, codebook_folder)
     words, dim = codebook.centroids.shape
     with staged_folder(folder) as temporary:
         build_index(

@@ -9,10 +9,21 @@ import torch
 from torch import Tensor
 
 from lrcr.datasets.dataset import Photo
-from lrcr.images import LoadedImage, load_image, prepare
+from lrcr.images import load_image, prepare
 
 _THREADS = 4
 _AHEAD = 16
+_WAITING = 8
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """One photo as the network sees it, and what `Batch` tells of it; the pixels as read are large and let go."""
+
+    position: int
+    size: tuple[int, int]
+    origin: tuple[float, float]
+    image: Tensor
 
 
 @dataclass(frozen=True)
@@ -35,36 +46,40 @@ class Batch:
 def load_batches(photos: Sequence[Photo], image_size: int, batch: int) -> Iterator[Batch]:
     """Decode photos in order and yield them in batches of at most `batch` of equal shape, always the same ones.
 
+    At most `_WAITING` batches' photos wait for others of their shape; then those that wait longest go as they are.
+
     Raises:
         ImageError: a photo cannot be decoded.
     """
-    pending: dict[tuple[int, ...], list[tuple[int, LoadedImage, Tensor]]] = {}
-    for position, (loaded, image) in enumerate(_decode_ahead(photos, image_size)):
-        group = pending.setdefault(tuple(image.shape), [])
-        group.append((position, loaded, image))
-        if len(group) == batch:
-            yield _stack(pending.pop(tuple(image.shape)))
+    pending: dict[tuple[int, ...], list[_Decoded]] = {}
+    for decoded in _decode_ahead(photos, image_size):
+        shape = tuple(decoded.image.shape)
+        pending.setdefault(shape, []).append(decoded)
+        if len(pending[shape]) == batch:
+            yield _stack(pending.pop(shape))
+        elif sum(map(len, pending.values())) == _WAITING * batch:
+            yield _stack(pending.pop(next(iter(pending))))
     yield from (_stack(group) for group in pending.values())
 
 
-def _stack(group: list[tuple[int, LoadedImage, Tensor]]) -> Batch:
+def _stack(group: list[_Decoded]) -> Batch:
     return Batch(
-        positions=[position for position, _, _ in group],
-        sizes=[loaded.pixels.size for _, loaded, _ in group],
-        origins=[loaded.origin for _, loaded, _ in group],
-        images=torch.stack([image for _, _, image in group]),
+        positions=[decoded.position for decoded in group],
+        sizes=[decoded.size for decoded in group],
+        origins=[decoded.origin for decoded in group],
+        images=torch.stack([decoded.image for decoded in group]),
     )
 
 
-def _decode_ahead(photos: Iterable[Photo], image_size: int) -> Iterator[tuple[LoadedImage, Tensor]]:
-    def decode(photo: Photo) -> tuple[LoadedImage, Tensor]:
+def _decode_ahead(photos: Iterable[Photo], image_size: int) -> Iterator[_Decoded]:
+    def decode(position: int, photo: Photo) -> _Decoded:
         loaded = load_image(photo.path, orient=photo.orient, box=photo.box)
-        return loaded, prepare(loaded, image_size)
+        return _Decoded(position, loaded.pixels.size, loaded.origin, prepare(loaded, image_size))
 
-    waiting: deque[Future[tuple[LoadedImage, Tensor]]] = deque()
+    waiting: deque[Future[_Decoded]] = deque()
     with ThreadPoolExecutor(_THREADS) as pool:
-        for photo in photos:
-            waiting.append(pool.submit(decode, photo))
+        for position, photo in enumerate(photos):
+            waiting.append(pool.submit(decode, position, photo))
             if len(waiting) == _AHEAD:
                 yield waiting.popleft().result()
         while waiting:

@@ -14,6 +14,7 @@ from lrcr.errors import ParamsError
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
@@ -49,6 +50,7 @@ class SyntheticParams(Section):
         return self
 
 
+_KINDS: dict[str, type[Section]] = {"folder": FolderParams, "synthetic": SyntheticParams}
 DatasetParams = Annotated[FolderParams | SyntheticParams, Field(discriminator="kind")]
 
 
@@ -102,8 +104,8 @@ class WhiteningParams(Section):
 class RateParams(Section):
     """Adam's learning rate of each part of the network."""
 
-    backbone: Annotated[float, Field(ge=0)] = 5e-6
-    whitening: Annotated[float, Field(ge=0)] = 0.0
+    backbone: NotNegative = 5e-6
+    whitening: NotNegative = 0.0
 
 
 class ValidationParams(Section):
@@ -125,7 +127,7 @@ class TrainParams(Section):
     image_size: Count = 1024
     margin: Positive = 0.8
     rates: RateParams = RateParams()
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    weight_decay: NotNegative = 1e-4
     decay: Annotated[float, Field(gt=0, le=1)] = 0.99
     validation: ValidationParams = ValidationParams()
 
@@ -200,6 +202,11 @@ class Params(Section):
         dumped = self.model_dump(mode="json")
         return {name: dumped[name] for name in names}
 
+    def fit_section(self) -> dict[str, Any]:
+        """What decides the descriptors that the codebook is learned from, as plain values."""
+        codebook = self.codebook.model_dump(mode="json", include={"images", "scales", "descriptors"})
+        return {"fit": {"image_size": self.extract.image_size, "seed": self.seed, **codebook}}
+
 
 def load_params(path: Path | None = None, overrides: Sequence[str] = ()) -> Params:
     """Read params: the defaults, then a YAML file, then `key=value` overrides (values in YAML).
@@ -210,10 +217,18 @@ def load_params(path: Path | None = None, overrides: Sequence[str] = ()) -> Para
     values = {} if path is None else _read_yaml(path)
     for override in overrides:
         _override(values, override)
+    return check_params(values, "params" if path is None else str(path))
+
+
+def check_params(values: Any, where: str) -> Params:
+    """Validate plain values, read from `where`.
+
+    Raises:
+        ParamsError: one line for each key that is unknown, of the wrong type or out of range.
+    """
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        where = "params" if path is None else str(path)
         raise ParamsError("\n".join(_explain(where, dict(problem)) for problem in error.errors())) from None
 
 
@@ -222,8 +237,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParamsError(f"{path}: no such file; name a params file in YAML") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ParamsError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    except OSError as error:
+        raise ParamsError(f"{path}: cannot be read ({error.strerror}); name a params file in YAML") from None
+    except (YAMLError, ValueError) as error:  # ValueError: text, dates and numbers that Python cannot represent
+        raise ParamsError(f"{path}: not valid YAML ({' '.join(str(error).split())}); mend it") from None
     if not isinstance(values, dict | None):
         raise ParamsError(f"{path}: holds a {type(values).__name__}, not sections of keys; see params.yaml")
     return values or {}
@@ -235,7 +252,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         raise ParamsError(f"--set {override}: not key=value; write for example --set smoothing.kernel=5")
     try:
         value = YAML(typ="safe", pure=True).load(text)
-    except YAMLError:
+    except (YAMLError, ValueError):
         raise ParamsError(f"--set {override}: {text!r} is not a YAML value; quote it") from None
     *sections, last = key.split(".")
     for name in sections:
@@ -247,23 +264,30 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 def _explain(where: str, problem: dict[str, Any]) -> str:
     """One line for one problem that pydantic found: file, key, value, remedy."""
-    path = [str(part) for part in problem["loc"] if part not in ("folder", "synthetic", "[key]")]
+    path = [str(part) for part in problem["loc"]]
+    known = _known_keys(path if problem["type"] == "model_type" else path[:-1])
+    if path[:1] == ["datasets"]:
+        del path[2:3]  # pydantic adds the dataset's kind, or [key], after its name
     key = ".".join(path)
-    if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(path[-1], _known_keys(path[:-1]), n=1)
-        remedy = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(_known_keys(path[:-1]))}"
-        return f"{where}: {key}: unknown key; {remedy}"
     message = problem["msg"].removeprefix("Value error, ")
-    if not key:
+    if not path:
         return f"{where}: {message}"
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(path[-1], known, n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+        return f"{where}: {key}: unknown key; {remedy}"
     if problem["type"] == "missing":
         return f"{where}: {key}: missing; add it"
+    if problem["type"].startswith("union_tag"):
+        return f"{where}: {key}.kind: {problem['input'].get('kind')!r} is no kind of dataset; use {' or '.join(_KINDS)}"
+    if problem["type"] == "model_type":
+        return f"{where}: {key}: {problem['input']!r} is refused: a section of keys stands here: {', '.join(known)}"
     return f"{where}: {key}: {problem['input']!r} is refused: {message[0].lower()}{message[1:]}"
 
 
 def _known_keys(path: Sequence[str]) -> list[str]:
-    if path and path[0] == "datasets":
-        return ["kind", *FolderParams.model_fields, *SyntheticParams.model_fields][1:]
+    if path[:1] == ["datasets"]:
+        return list(_KINDS[path[2]].model_fields) if len(path) == 3 else []
     model: type[BaseModel] = Params
     for part in path:
         section = model.model_fields[part].annotation if part in model.model_fields else None

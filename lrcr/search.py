@@ -1,6 +1,5 @@
 """The Searcher: an open index and everything that is needed to ask it."""
 
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -9,11 +8,9 @@ import pandas as pd
 
 from lrcr.artifacts import read_json
 from lrcr.asmk import Aggregated, Index, open_codebook, open_index
-from lrcr.datasets.dataset import Photo
 from lrcr.descriptors import Descriptors
 from lrcr.errors import ArtifactError
-from lrcr.extraction import Extractor
-from lrcr.indexing import CODEBOOK, IMAGES, MODEL, PARAMS, aggregate_images
+from lrcr.indexing import CODEBOOK, IMAGES, PARAMS, aggregate_images
 from lrcr.params import Params, SearchParams
 from lrcr.ranking import Ranking
 
@@ -48,29 +45,22 @@ class Searcher:
             raise ArtifactError(f"{self.folder / IMAGES}: {len(table)} images for an index of {self.index.images}")
         return table
 
-    @cached_property
-    def extractor(self) -> Extractor:
-        """The model that the index was built with, for photos as queries."""
-        return Extractor(self.params, self.folder / MODEL)
-
-    def search(self, queries: Sequence[Photo] | Descriptors, top: int | None = None) -> Ranking:
+    def search(self, queries: Descriptors, top: int | None = None) -> Ranking:
         """Rank the images of the index for each query.
 
         Args:
-            queries: photos, or descriptors that the index's model extracted.
+            queries: each image is a query, described by the index's model.
             top: images returned for each query; None returns all.
 
         Raises:
-            ImageError: a photo cannot be decoded.
             ArtifactError: the descriptors do not fit the index.
         """
         return self.rank(self.aggregate(queries), top)
 
-    def aggregate(self, queries: Sequence[Photo] | Descriptors) -> Aggregated:
+    def aggregate(self, queries: Descriptors) -> Aggregated:
         """Each query's visual words and residuals."""
-        described = queries if isinstance(queries, Descriptors) else self.extractor.describe(queries)
         binary = self.index.layout.binary
-        return aggregate_images(described, self.codebook, self.settings.assignment, binary=binary)
+        return aggregate_images(queries, self.codebook, self.settings.assignment, binary=binary)
 
     def rank(self, queries: Aggregated, top: int | None = None) -> Ranking:
         """Rank the images of the index for aggregated queries."""

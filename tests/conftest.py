@@ -1,9 +1,15 @@
 """Where the tests find their truth."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
+
+from lrcr.datasets.dataset import leave_one_out, write_dataset
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +25,64 @@ def test_data() -> Path:
     if not folder:
         pytest.skip("LRCR_TEST_DATA is not set: it names the folder of photos and weights")
     return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def state(monkeypatch, tmp_path_factory) -> Path:
+    """Keep unfinished work out of the user's cache, and out of other tests."""
+    folder = tmp_path_factory.mktemp("state")
+    monkeypatch.setenv("LRCR_STATE", str(folder))
+    return folder
+
+
+def _draw_photo(path: Path, size: tuple[int, int], seed: int, noise: int) -> None:
+    """A PNG of coloured blocks that the seed decides, the same but for a little noise."""
+    width, height = size
+    blocks = np.random.default_rng(seed).integers(0, 256, (6, 8, 3))
+    pixels = np.kron(blocks, np.ones((-(-height // 6), -(-width // 8), 1)))[:height, :width]
+    pixels = pixels + np.random.default_rng((seed, noise)).normal(0, 25, pixels.shape)
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
+
+
+def _draw_dataset(folder: Path, sizes: list[tuple[int, int]], labels: list[str | None], **tables: pd.DataFrame) -> Path:
+    """A dataset of drawn photos `0.png`, `1.png`, …: those of one label look alike and are queries for each other."""
+    names = sorted({label for label in labels if label})
+    (folder / "images").mkdir(parents=True)
+    for image, (size, label) in enumerate(zip(sizes, labels, strict=True)):
+        seed = names.index(label) if label else 1000 + image
+        _draw_photo(folder / "images" / f"{image}.png", size, seed, noise=image)
+    images = pd.DataFrame(
+        {
+            "image": range(len(sizes)),
+            "path": [f"images/{image}.png" for image in range(len(sizes))],
+            "width": [width for width, _ in sizes],
+            "height": [height for _, height in sizes],
+            "label": pd.Series(labels, dtype="string"),
+        }
+    )
+    queries, relevance = leave_one_out(images)
+    write_dataset(
+        folder,
+        name=folder.name,
+        kind="drawn",
+        params={},
+        root=folder,
+        orient=False,
+        contents=f"{sizes} {labels}",
+        licence="drawn by the tests",
+        tables={"images": images, "queries": queries, "relevance": relevance, **tables},
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def draw_dataset() -> Callable[..., Path]:
+    """`draw_dataset(folder, sizes, labels, **tables)` makes a small dataset of drawn photos."""
+    return _draw_dataset
+
+
+@pytest.fixture(scope="session")
+def landmarks(tmp_path_factory) -> Path:
+    """A dataset of five landmarks with three photos each and one photo without a label."""
+    labels = [f"landmark {i % 5}" for i in range(15)]
+    return _draw_dataset(tmp_path_factory.mktemp("data") / "landmarks", [(48, 36)] * 16, [*labels, None])

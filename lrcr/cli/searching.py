@@ -15,6 +15,8 @@ from lrcr.cli.options import AsJson, FitFolder, ModelFile, Overrides, ParamsFile
 from lrcr.cli.terminal import stderr, track
 from lrcr.datasets.dataset import Photo
 from lrcr.errors import ParamsError
+from lrcr.extraction import Extractor
+from lrcr.indexing import MODEL
 from lrcr.report.rankings import QueryTile, ResultTile, draw_rankings
 from lrcr.search import Searcher
 from lrcr.workflow import prepare
@@ -55,7 +57,8 @@ def search(
     """Find the photos of an index that show what the query photo shows."""
     searcher = Searcher(folder)
     photo = Photo(query, _read_box(box), orient=True)
-    images, scores = searcher.search([photo], top).of_query(0)
+    described = Extractor(searcher.params, folder / MODEL).describe([photo])
+    images, scores = searcher.search(described, top).of_query(0)
     found = searcher.images.iloc[images].to_dict("records")
     results = [
         {

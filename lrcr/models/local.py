@@ -94,7 +94,7 @@ class LocalModel(nn.Module):
             count: how many locations to keep (all where there are fewer).
             whiten: False leaves the descriptors as smoothed features of C dimensions, to learn the whitening from.
         """
-        smoothed = torch.cat([self.smoothing(features).flatten(2) for features in maps], dim=2)
+        smoothed = torch.cat([self._smooth(features).flatten(2) for features in maps], dim=2)
         attention = torch.cat([l2_attention(features).flatten(1) for features in maps], dim=1)
         positions = torch.cat([_positions(features) for features in maps])
         scale = torch.cat([m.new_full((m.shape[2] * m.shape[3],), s) for m, s in zip(maps, scales, strict=True)])
@@ -113,11 +113,14 @@ class LocalModel(nn.Module):
             )
         return result
 
+    def _smooth(self, features: Tensor) -> Tensor:
+        return self.smoothing(features) if features.numel() else features
+
 
 def _resize(images: Tensor, scale: float) -> Tensor:
     if scale == 1:
         return images
-    return F.interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False)
+    return F.interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False, recompute_scale_factor=True)
 
 
 def _positions(features: Tensor) -> Tensor:

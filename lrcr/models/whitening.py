@@ -78,7 +78,7 @@ def read_whitening(path: Path, channels: int, dim: int) -> tuple[Array, Array]:
     """Read `whiten_weight` (d, C) and `whiten_bias` (d,) from an .npz file.
 
     Raises:
-        WeightsError: the file is missing, is no .npz, lacks an array, or its shapes do not fit the network.
+        WeightsError: the file is missing, is no .npz, lacks an array, or does not fit the network.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -87,11 +87,14 @@ def read_whitening(path: Path, channels: int, dim: int) -> tuple[Array, Array]:
         raise WeightsError(f"whitening.file: {path}: no such file; name an .npz file") from None
     except KeyError as error:
         raise WeightsError(f"whitening.file: {path}: {error.args[0]}; store whiten_weight and whiten_bias") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise WeightsError(f"whitening.file: {path}: not an .npz file of arrays ({error})") from None
+    except Exception as error:  # numpy and zipfile raise all kinds of errors on damaged files
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"whitening.file: {path}: not an .npz file of arrays ({reason}); name another") from None
     if weight.shape != (dim, channels) or bias.shape != (dim,):
         raise WeightsError(
             f"whitening.file: {path}: weight {weight.shape} and bias {bias.shape} do not fit {channels} channels "
             f"and whitening.dim {dim}; set backbone or whitening.dim to match"
         )
+    if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+        raise WeightsError(f"whitening.file: {path}: holds values that are not finite; the file is damaged")
     return weight, bias

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import torch
 
-from lrcr.artifacts import Manifest, hash_file, staged_file
+from lrcr.artifacts import Manifest, hash_file
 from lrcr.device import derive_seed
-from lrcr.errors import ArtifactError, WeightsError
+from lrcr.errors import WeightsError
 from lrcr.models.backbone import Backbone, build_backbone, load_weights
+from lrcr.models.file import read_model_file, write_model_file
 from lrcr.models.local import LocalModel
 from lrcr.models.smoothing import build_smoothing
 from lrcr.models.whitening import Whitening, read_whitening
-from lrcr.params import Params
+from lrcr.params import Params, check_params
 
 ARCHITECTURE = ("model", "backbone", "smoothing", "whitening")
 """The sections of the params that shape a model."""
@@ -66,10 +67,8 @@ def weight_files(params: Params) -> dict[str, str]:
 
 
 def save_model(path: Path, model: LocalModel, manifest: Manifest) -> None:
-    """Store weights and manifest in one file, atomically."""
-    state = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
-    with staged_file(path) as temporary:
-        torch.save({"manifest": manifest.as_dict(), "state_dict": state}, temporary)
+    """Store a model and its manifest, atomically."""
+    write_model_file(path, model.state_dict(), manifest)
 
 
 def open_model(path: Path) -> tuple[LocalModel, Manifest]:
@@ -77,17 +76,11 @@ def open_model(path: Path) -> tuple[LocalModel, Manifest]:
 
     Raises:
         ArtifactError: the file is missing or is no model of lrcr.
+        ParamsError: this lrcr does not know its params.
         WeightsError: a tensor is missing or has another shape than the manifest's params demand.
     """
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-        values, state = stored["manifest"], stored["state_dict"]
-    except FileNotFoundError:
-        raise ArtifactError(f"{path}: no such file; train a model first") from None
-    except Exception as error:
-        raise ArtifactError(f"{path}: not a model of lrcr ({type(error).__name__}); train it again") from None
-    manifest = Manifest.from_dict(values, path, "model")
-    params = Params.model_validate({section: manifest.params[section] for section in ARCHITECTURE})
+    state, manifest = read_model_file(path)
+    params = check_params({section: manifest.params.get(section) for section in ARCHITECTURE}, str(path))
     model = _assemble(params, Backbone(params.backbone.name, params.backbone.skip_layers))
     load_weights(model, state, str(path))
     return model.eval(), manifest
@@ -98,7 +91,8 @@ def adopt_model(params: Params, model_file: Path) -> Params:
 
     Raises:
         ArtifactError: the file is missing or is no model of lrcr.
+        ParamsError: this lrcr does not know its params.
     """
-    _, manifest = open_model(model_file)
-    own = {section: manifest.params[section] for section in MODEL_SECTIONS}
-    return Params.model_validate({**params.model_dump(mode="json"), **own})
+    _, manifest = read_model_file(model_file)
+    own = {section: manifest.params.get(section) for section in MODEL_SECTIONS}
+    return check_params({**params.model_dump(mode="json"), **own}, str(model_file))

@@ -189,7 +189,7 @@ class Trainer:
             vectors = self._forward(part.ravel()).view(*part.shape, -1)
             loss = contrastive_loss(vectors[:, 0], vectors[:, 1], vectors[:, 2:], self.params.train.margin)
             torch.autograd.backward(loss)
-            total += float(loss)
+            total += loss.item()
         if not np.isfinite(total):
             raise LrcrError(f"training: the loss is {total} at images {tuples[:, 0].tolist()}; lower train.rates")
         self.optimizer.step()

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lrcr.datasets import folder as folder_module
+from lrcr.datasets import photos as photos_module
 from lrcr.datasets.dataset import open_dataset
-from lrcr.datasets.folder import make_folder, read_photos
+from lrcr.datasets.folder import make_folder
+from lrcr.datasets.photos import read_photos
 from lrcr.errors import DatasetError
 from lrcr.params import FolderParams
 
@@ -364,7 +365,7 @@ def test_the_users_folder_is_not_written(photos):
 
 def test_every_file_is_tracked_hashed_once(photos, monkeypatch):
     hashed, tracked = [], []
-    monkeypatch.setattr(folder_module, "hash_file", lambda file: hashed.append(file.name) or "0" * 64)
+    monkeypatch.setattr(photos_module, "hash_file", lambda file: hashed.append(file.name) or "0" * 64)
 
     def track(items, description, total=None):
         tracked.append((description, total))

@@ -1,0 +1,148 @@
+"""What a user says of a folder's photos: `labels.csv` and `ground_truth.json` (layout: `lrcr.datasets.folder`)."""
+
+import csv
+import reprlib
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+from pydantic import Field, ValidationError
+
+from lrcr.datasets.dataset import GRADES
+from lrcr.datasets.photos import Photos, StoredImage
+from lrcr.errors import DatasetError, ImageError
+from lrcr.images import round_box
+from lrcr.params import Section
+
+
+class GradedQuery(Section):
+    """One query of `ground_truth.json`."""
+
+    image: str
+    bbox: list[float] | None = None
+    easy: tuple[str, ...] = ()
+    hard: tuple[str, ...] = ()
+    junk: tuple[str, ...] = ()
+
+
+class GroundTruth(Section):
+    """The file `ground_truth.json`."""
+
+    database: Annotated[list[str], Field(min_length=1)] | None = None
+    queries: list[GradedQuery]
+
+
+def read_labels(file: Path, photos: Photos) -> dict[str, str | None]:
+    """Read `labels.csv`: image name → label, None for an empty one. A file that is not there labels nothing.
+
+    Raises:
+        DatasetError: it is not CSV with these columns, names an image that is not there, or labels one twice.
+    """
+    labels: dict[str, str | None] = {}
+    if not file.exists():
+        return labels
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            rows = csv.DictReader(lines, strict=True)
+            missing = {"image", "label"} - set(rows.fieldnames or ())
+            if missing:
+                raise DatasetError(f"{file}: no column {min(missing)!r}; let the first line be image,label")
+            for row in rows:
+                _add_label(labels, row, photos, f"{file}: line {rows.line_num}")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{file}: cannot be read ({error}); store it as CSV in UTF-8") from None
+    return labels
+
+
+def _add_label(labels: dict[str, str | None], row: dict[str, Any], photos: Photos, where: str) -> None:
+    if None in row or None in row.values():
+        raise DatasetError(f"{where}: not as many fields as columns; put names with commas in quotes")
+    image, label = row["image"], row["label"] or None
+    photos.require(image, where)
+    if labels.setdefault(image, label) != label:
+        raise DatasetError(f"{where} labels {image!r} {label!r}, an earlier line {labels[image]!r}; keep one")
+
+
+def read_ground_truth(file: Path, photos: Photos) -> GroundTruth | None:
+    """Read and check `ground_truth.json`; None where there is no such file.
+
+    Raises:
+        DatasetError: it is not JSON of this form, or a name, a box or a grade contradicts the images.
+    """
+    if not file.exists():
+        return None
+    try:
+        truth = GroundTruth.model_validate_json(file.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{file}: cannot be read ({error}); store it as JSON in UTF-8") from None
+    except ValidationError as error:
+        raise DatasetError(f"{file}: {_explain(dict(error.errors()[0]))}") from None
+    for name, count in Counter(truth.database).items():
+        photos.require(name, f"{file}: database")
+        if count > 1:
+            raise DatasetError(f"{file}: database names {name!r} {count} times; keep one")
+    return truth
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    """One line for a problem that pydantic found: place, value, remedy."""
+    place = ".".join(map(str, problem["loc"])).replace("queries.", "query ", 1)
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    if problem["type"] in ("json_invalid", "missing"):
+        return f"{place}: {message}; mend it there".removeprefix(": ")
+    if problem["type"] == "extra_forbidden":
+        known = GradedQuery if problem["loc"][0] == "queries" else GroundTruth
+        return f"{place} is not a known key; use {', '.join(known.model_fields)}"
+    return f"{place or 'the file'} holds {reprlib.repr(problem['input'])}: {message}"
+
+
+def graded_tables(
+    truth: GroundTruth, database: list[str], photos: Photos, file: Path
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The tables of queries and relevance as the ground truth in `file` gives them.
+
+    Args:
+        database: names of its images, by id.
+
+    Raises:
+        DatasetError: a name, a box or a grade contradicts the images.
+    """
+    ids = {name: image for image, name in enumerate(database)}
+    queries: list[tuple[Any, ...]] = []
+    relevance: list[tuple[int, int, str]] = []
+    for number, query in enumerate(truth.queries):
+        where = f"{file}: query {number}"
+        photos.require(query.image, where)
+        box = (None,) * 4 if query.bbox is None else _check_box(query.bbox, photos.accepted[query.image], where)
+        queries.append((number, query.image, *box, ids.get(query.image)))
+        grades = _check_grades(query, ids, photos, where)
+        relevance.extend((number, ids[name], grade) for name, grade in grades.items())
+    return (
+        pd.DataFrame(queries, columns=["query", "path", "x0", "y0", "x1", "y1", "image"]),
+        pd.DataFrame(relevance, columns=["query", "image", "grade"]),
+    )
+
+
+def _check_box(box: list[float], image: StoredImage, where: str) -> list[float]:
+    try:
+        round_box(box, (image.width, image.height))
+    except ImageError as error:
+        raise DatasetError(f"{where}: {error}") from None
+    return box
+
+
+def _check_grades(query: GradedQuery, ids: dict[str, int], photos: Photos, where: str) -> dict[str, str]:
+    """The grade of each name that a query lists, and junk for its own image where that is in the database."""
+    grades: dict[str, str] = {}
+    for grade in GRADES:
+        for name in getattr(query, grade):
+            photos.require(name, where)
+            if name not in ids:
+                raise DatasetError(f"{where} names {name!r}, which is not in the database; add it there")
+            if name in grades:
+                raise DatasetError(f"{where} names {name!r} as {grades[name]} and as {grade}; keep one")
+            grades[name] = grade
+    if query.image in ids and grades.setdefault(query.image, "junk") != "junk":
+        raise DatasetError(f"{where} names its own image {query.image!r} as {grades[query.image]}; it can only be junk")
+    return grades

@@ -1,0 +1,106 @@
+"""The image files below a user's folder: which can be decoded, which are refused and why. Nothing is written."""
+
+import difflib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from lrcr.artifacts import hash_file
+from lrcr.errors import DatasetError, ImageError
+from lrcr.images import UnknownFormatError, load_image
+from lrcr.progress import Track, silent
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif")
+
+
+class StoredImage(NamedTuple):
+    """An image that can be decoded: pixels as stored, SHA-256 of the file."""
+
+    width: int
+    height: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Photos:
+    """The files below `root`, by name: accepted images, refused ones with the reason, and files that are no images."""
+
+    root: Path
+    accepted: dict[str, StoredImage]
+    refused: dict[str, str]
+    skipped: frozenset[str]
+
+    def require(self, name: str, where: str) -> None:
+        """Raise DatasetError where `name` is not an accepted image."""
+        if name in self.accepted:
+            return
+        if name in self.refused:
+            raise DatasetError(f"{where} names {name!r}, which was refused: {self.refused[name]}")
+        if name in self.skipped:
+            raise DatasetError(f"{where} names {name!r}, which is hidden or not an image; leave it out")
+        hint = "".join(f"; did you mean {near!r}?" for near in difflib.get_close_matches(name, self.accepted, n=1))
+        raise DatasetError(f"{where} names {name!r}, which is not under {self.root.resolve().name}/{hint}")
+
+
+def read_photos(path: Path, *, track: Track = silent) -> Photos:
+    """Decode and hash every image below a user's folder, sorted by name.
+
+    Raises:
+        DatasetError: the folder does not exist or holds no image.
+    """
+    if not path.is_dir():
+        raise DatasetError(f"{path}: no such folder; name a folder of images")
+    root = path / "images" if (path / "images").is_dir() else path
+    files = {file.relative_to(root).as_posix(): file for file in _walk(root, frozenset())}
+    names = sorted(files)
+    accepted, refused, skipped = {}, {}, set()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = pool.map(_inspect, [files[name] for name in names])
+        for name, result in zip(names, track(results, f"reading {path.name}", len(names)), strict=True):
+            shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+            if result is None:
+                skipped.add(shown)
+            elif isinstance(result, str):
+                refused[shown] = result
+            elif shown != name:
+                refused[shown] = "its name is not UTF-8; rename it"
+            else:
+                accepted[name] = result
+    if not accepted:
+        raise DatasetError(f"{root}: no images among {len(files)} files ({len(refused)} refused); put images there")
+    return Photos(root, accepted, refused, frozenset(skipped))
+
+
+def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    """All files below a folder, links followed; a link to a folder above itself ends there."""
+    real = folder.resolve()
+    if real in above:
+        return
+    try:
+        entries = [(entry, entry.is_dir()) for entry in folder.iterdir()]
+    except OSError:
+        entries = []
+        yield folder  # inspected like a file, it is refused with a reason
+    for entry, is_folder in entries:
+        if not is_folder:
+            yield entry
+        elif not entry.name.startswith("."):
+            yield from _walk(entry, above | {real})
+
+
+def _inspect(file: Path) -> StoredImage | str | None:
+    """An accepted photo, the reason why an image is refused, or None for what is not an image."""
+    if file.name.startswith("."):
+        return None
+    if not file.is_file():
+        return "not a regular file: a broken link, a pipe or a folder that cannot be listed"
+    try:
+        width, height = load_image(file, orient=False).full_size
+    except ImageError as error:
+        if isinstance(error, UnknownFormatError) and file.suffix.lower() not in IMAGE_SUFFIXES:
+            return None
+        return str(error).removeprefix(f"{file}: ")
+    return StoredImage(width, height, hash_file(file))

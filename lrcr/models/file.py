@@ -1,0 +1,32 @@
+"""The model file: weights and manifest in one, whatever the architecture."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lrcr.artifacts import Manifest, staged_file
+from lrcr.errors import ArtifactError
+
+
+def write_model_file(path: Path, state: dict[str, Tensor], manifest: Manifest) -> None:
+    """Store a model's tensors and manifest, atomically."""
+    on_cpu = {name: tensor.cpu() for name, tensor in state.items()}
+    with staged_file(path) as temporary:
+        torch.save({"manifest": manifest.as_dict(), "state_dict": on_cpu}, temporary)
+
+
+def read_model_file(path: Path) -> tuple[dict[str, Tensor], Manifest]:
+    """Read a model's tensors and manifest, onto the CPU; nothing but tensors and plain values is unpickled.
+
+    Raises:
+        ArtifactError: the file is missing, damaged or is no model of lrcr.
+    """
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+        values, state = stored["manifest"], stored["state_dict"]
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: no such file; train a model first") from None
+    except Exception as error:
+        raise ArtifactError(f"{path}: not a model of lrcr ({type(error).__name__}); train it again") from None
+    return state, Manifest.from_dict(values, path, "model")

@@ -1,0 +1,218 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
+
+from lrcr.artifacts import write_json
+from lrcr.datasets.dataset import (
+    DESCRIPTION,
+    Photo,
+    empty_table,
+    hash_contents,
+    leave_one_out,
+    open_dataset,
+    write_dataset,
+)
+from lrcr.errors import ArtifactError, DatasetError
+
+NAN = float("nan")
+
+
+def tables() -> dict[str, pd.DataFrame]:
+    return {
+        "images": pd.DataFrame(
+            {
+                "image": [0, 1, 2],
+                "path": ["a.jpg", "sub/b.jpg", "c.jpg"],
+                "width": [4, 5, 6],
+                "height": [7, 8, 9],
+                "label": ["x", None, "x"],
+            }
+        ),
+        "queries": pd.DataFrame(
+            {
+                "query": [0, 1],
+                "path": ["a.jpg", "elsewhere/q.jpg"],
+                "x0": [0.5, NAN],
+                "y0": [1.0, NAN],
+                "x1": [3.0, NAN],
+                "y1": [4.25, NAN],
+                "image": [0, None],
+            }
+        ),
+        "relevance": pd.DataFrame(
+            {"query": [0, 0, 1, 1], "image": [0, 2, 1, 2], "grade": ["junk", "easy", "hard", "easy"]}
+        ),
+        "pairs": pd.DataFrame({"query": [0, 2], "positive": [2, 0]}),
+    }
+
+
+def write(folder: Path, root: Path | None = None, **changed: object) -> Path:
+    folder.mkdir(exist_ok=True)
+    settings: dict = {
+        "name": "small",
+        "kind": "drawn",
+        "params": {"seed": 1},
+        "root": root or folder,
+        "orient": True,
+        "contents": "abc",
+        "licence": "none",
+        "tables": tables(),
+    }
+    write_dataset(folder, **{**settings, **changed})
+    return folder
+
+
+def test_round_trip(tmp_path):
+    dataset = open_dataset(write(tmp_path / "data"))
+    assert (dataset.name, dataset.orient) == ("small", True)
+    for name, table in tables().items():
+        assert_frame_equal(getattr(dataset, name), table, check_dtype=False)
+    assert str(dataset.queries["image"].dtype) == "Int64"
+    assert dataset.images["label"].isna().tolist() == [False, True, False]
+
+
+def test_photos_say_how_to_read_them(tmp_path):
+    root = tmp_path / "photos"
+    dataset = open_dataset(write(tmp_path / "data", root))
+    assert dataset.photos()[1] == Photo(root / "sub/b.jpg", None, True)
+    assert dataset.query_photos() == [
+        Photo(root / "a.jpg", (0.5, 1.0, 3.0, 4.25), True),
+        Photo(root / "elsewhere/q.jpg", None, True),
+    ]
+
+
+def test_dataset_with_its_images_inside_may_be_moved(tmp_path):
+    write(tmp_path / "data", tmp_path / "data" / "images")
+    (tmp_path / "data").rename(tmp_path / "moved")
+    assert open_dataset(tmp_path / "moved").root == tmp_path / "moved" / "images"
+
+
+def test_images_elsewhere_are_found_from_any_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(Path("data"), Path("photos"))
+    assert open_dataset(Path("data")).root == tmp_path / "photos"
+
+
+def test_tables_that_are_not_given_are_empty(tmp_path):
+    dataset = open_dataset(write(tmp_path / "data", tables={"images": tables()["images"]}))
+    for table in ("queries", "relevance", "pairs"):
+        assert_frame_equal(getattr(dataset, table), empty_table(table))
+    assert dataset.query_photos() == []
+
+
+def test_dataset_without_images_opens(tmp_path):
+    dataset = open_dataset(write(tmp_path / "data", tables={}))
+    assert dataset.photos() == []
+
+
+def test_description_tells_counts_and_facts(tmp_path):
+    write(tmp_path / "data", facts={"refused": 3})
+    facts = json.loads((tmp_path / "data" / DESCRIPTION).read_text())["facts"]
+    assert facts["counts"] == {"images": 3, "queries": 2, "relevance": 4, "pairs": 2}
+    assert (facts["refused"], facts["licence"], facts["root"]) == (3, "none", ".")
+
+
+def test_fingerprint_follows_contents_and_nothing_else(tmp_path):
+    def identity(number: int, **changed: object) -> str:
+        return open_dataset(write(tmp_path / str(number), **changed)).fingerprint
+
+    first = identity(0)
+    assert identity(1) == first == identity(2, facts={"rate": 9}, root=tmp_path)
+    less = {**tables(), "relevance": tables()["relevance"][:-1]}
+    changes = [{"contents": "abd"}, {"tables": less}, {"params": {"seed": 2}}, {"name": "other"}]
+    assert len({first, *(identity(3 + i, **change) for i, change in enumerate(changes))}) == 5
+
+
+@pytest.mark.parametrize("table", ["images", "queries", "relevance", "pairs"])
+def test_damaged_or_missing_tables_are_recognised(tmp_path, table):
+    path = write(tmp_path / "data") / f"{table}.parquet"
+    contents = bytearray(path.read_bytes())
+    contents[len(contents) // 2] ^= 1
+    message = rf"{table}\.parquet: missing or altered since it was made; make the dataset again"
+    for damage in (lambda: path.write_bytes(contents), path.unlink):
+        damage()
+        with pytest.raises(ArtifactError, match=message):
+            open_dataset(tmp_path / "data")
+
+
+def test_exchanged_table_is_recognised(tmp_path):
+    write(tmp_path / "data")
+    other = write(tmp_path / "other", tables={**tables(), "pairs": empty_table("pairs")})
+    (other / "pairs.parquet").rename(tmp_path / "data" / "pairs.parquet")
+    with pytest.raises(ArtifactError, match=r"pairs\.parquet: missing or altered"):
+        open_dataset(tmp_path / "data")
+
+
+def test_missing_dataset_and_altered_description_are_refused(tmp_path):
+    with pytest.raises(ArtifactError, match=rf"{DESCRIPTION}: no such file"):
+        open_dataset(tmp_path)
+    path = write(tmp_path / "data") / DESCRIPTION
+    stored = json.loads(path.read_text())
+    write_json(path, {**stored, "params": {}})
+    with pytest.raises(ArtifactError, match="its fingerprint does not fit its contents"):
+        open_dataset(tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "values", "message"),
+    [
+        ("images", "image", [0, 2, 1], r"images.parquet: ids are not 0, 1, 2, …; make the dataset again"),
+        ("images", "image", [1, 2, 3], r"images.parquet: ids are not 0, 1, 2, …"),
+        ("queries", "query", [0, 0], r"queries.parquet: ids are not 0, 1, 2, …"),
+        ("queries", "image", [0, 3], r"queries.parquet: image 3 does not exist (0…2)"),
+        ("queries", "image", [-1, None], r"queries.parquet: image -1 does not exist (0…2)"),
+        ("relevance", "query", [0, 0, 1, 2], r"relevance.parquet: query 2 does not exist (0…1)"),
+        ("relevance", "image", [0, 1, 2, 3], r"relevance.parquet: image 3 does not exist (0…2)"),
+        ("relevance", "image", [0, 1, 2, -3], r"relevance.parquet: image -3 does not exist (0…2)"),
+        (
+            "relevance",
+            "grade",
+            ["easy", "good", "hard", "easy"],
+            "relevance.parquet: grade 'good'; use easy, hard, junk",
+        ),
+        ("pairs", "query", [0, 3], r"pairs.parquet: query 3 does not exist (0…2)"),
+        ("pairs", "positive", [-1, 0], r"pairs.parquet: positive -1 does not exist (0…2)"),
+    ],
+)
+def test_tables_that_contradict_each_other_are_refused(tmp_path, table, column, values, message):
+    changed = tables()
+    changed[table][column] = values
+    with pytest.raises(DatasetError) as error:
+        write(tmp_path / "data", tables=changed)
+    assert str(error.value).startswith(f"small: {message}")
+
+
+def test_hash_of_contents_follows_names_and_hashes_but_no_order():
+    a = hash_contents({"x": "1", "y": "2"})
+    assert a == hash_contents({"y": "2", "x": "1"})
+    assert len({a, hash_contents({"x": "2", "y": "1"}), hash_contents({"x": "1"}), hash_contents({})}) == 4
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c", "A", "", None]), max_size=12))
+def test_leave_one_out_against_the_definition(labels):
+    images = pd.DataFrame(
+        {
+            "image": np.arange(len(labels)),
+            "path": [f"{i}.jpg" for i in range(len(labels))],
+            "label": pd.Series(labels, dtype="string"),
+        }
+    )
+    queries, relevance = leave_one_out(images)
+    asked = [i for i, label in enumerate(labels) if label is not None and labels.count(label) > 1]
+    assert queries["image"].tolist() == asked
+    assert queries["path"].tolist() == [f"{i}.jpg" for i in asked]
+    assert queries["query"].tolist() == list(range(len(asked)))
+    assert queries[["x0", "y0", "x1", "y1"]].isna().all(axis=None)
+    expected = [
+        (query, other, "junk" if other == image else "easy")
+        for query, image in enumerate(asked)
+        for other, label in enumerate(labels)
+        if label == labels[image]
+    ]
+    assert list(relevance.itertuples(index=False, name=None)) == expected

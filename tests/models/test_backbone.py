@@ -1,0 +1,214 @@
+import pickle
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from lrcr.errors import WeightsError
+from lrcr.models.backbone import Backbone, build_backbone, load_weights
+from lrcr.params import BackboneParams
+
+SMALL = {"name": "resnet18", "skip_layers": 3}
+
+
+def build(weights: object) -> Backbone:
+    return build_backbone(BackboneParams(**SMALL, weights=str(weights)))
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    """The whole ResNet-18 of torchvision, with statistics that are not those of a new network."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = torchvision.models.resnet18(weights=None)
+        for name, buffer in network.named_buffers():
+            if name.endswith(("running_mean", "running_var")):
+                buffer.uniform_(0.5, 1.5)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def state(network) -> dict[str, torch.Tensor]:
+    """Its weights as far as a small trunk needs them, and one that it does not need."""
+    needed = ("conv1.", "bn1.", "layer1.", "fc.bias")
+    return {name: tensor for name, tensor in network.state_dict().items() if name.startswith(needed)}
+
+
+def save_pth(path, state):
+    torch.save(state, path)
+    return path
+
+
+def save_npz(path, state):
+    np.savez(path, **{name: tensor.numpy() for name, tensor in state.items()})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "skip_layers", "channels", "stride"),
+    [
+        ("resnet18", 0, 512, 32),
+        ("resnet18", 1, 256, 16),
+        ("resnet18", 2, 128, 8),
+        ("resnet18", 3, 64, 4),
+        ("resnet50", 0, 2048, 32),
+        ("resnet50", 3, 256, 4),
+    ],
+)
+def test_channels_and_stride_are_those_of_the_features(name, skip_layers, channels, stride):
+    backbone = Backbone(name, skip_layers).eval()
+    with torch.inference_mode():
+        features = backbone(torch.zeros(2, 3, 33, 65))
+    assert (backbone.channels, backbone.stride) == (channels, stride)
+    assert features.shape == (2, backbone.channels, -(-33 // backbone.stride), -(-65 // backbone.stride))
+    assert (features >= 0).all()
+
+
+def test_parameters_carry_the_names_of_torchvision(network):
+    for skip_layers in range(4):
+        skipped = ("fc.", *(f"layer{4 - i}." for i in range(skip_layers)))
+        expected = {name for name in network.state_dict() if not name.startswith(skipped)}
+        assert set(Backbone("resnet18", skip_layers).trunk.state_dict()) == expected
+
+
+@pytest.mark.parametrize("kind", ["npz", "pth", "wrapped"])
+def test_weights_from_a_file_give_the_features_of_torchvision(tmp_path, network, state, kind):
+    path = {
+        "npz": lambda: save_npz(tmp_path / "a.npz", state),
+        "pth": lambda: save_pth(tmp_path / "a.pth", state),
+        "wrapped": lambda: save_pth(tmp_path / "a.pth", {"state_dict": state, "epoch": 3}),
+    }[kind]()
+    images = torch.rand(1, 3, 40, 56, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected = network.layer1(network.maxpool(network.relu(network.bn1(network.conv1(images)))))
+        assert torch.equal(build(path).eval()(images), expected)
+
+
+def test_imagenet_weights_are_those_of_torchvision(monkeypatch, state):
+    asked = {}
+
+    class Published:
+        def get_state_dict(self, **settings):
+            asked.update(settings)
+            return state
+
+    monkeypatch.setattr(torchvision.models, "get_model_weights", lambda name: {"IMAGENET1K_V1": Published()})
+    assert torch.equal(build("imagenet").trunk.conv1.weight, state["conv1.weight"])
+    assert asked["check_hash"] is True
+
+
+def test_a_failed_download_names_the_remedy(monkeypatch):
+    class Offline:
+        def get_state_dict(self, **_):
+            raise URLError("no network")
+
+    monkeypatch.setattr(torchvision.models, "get_model_weights", lambda name: {"IMAGENET1K_V1": Offline()})
+    with pytest.raises(WeightsError) as error:
+        build("imagenet")
+    assert str(error.value) == (
+        "backbone.weights: 'imagenet' cannot be downloaded (<urlopen error no network>); "
+        "name a file of resnet18's weights, or 'none'"
+    )
+
+
+def test_unused_and_counting_tensors_may_be_missing(tmp_path, state):
+    unused = ("fc.bias", "num_batches_tracked")
+    backbone = build(save_npz(tmp_path / "a.npz", {n: tensor for n, tensor in state.items() if not n.endswith(unused)}))
+    assert torch.equal(backbone.trunk.layer1[1].bn2.running_var, state["layer1.1.bn2.running_var"])
+
+
+def test_a_missing_tensor_is_named(tmp_path, state):
+    less = {name: tensor for name, tensor in state.items() if name != "layer1.1.bn2.bias"}
+    path = save_npz(tmp_path / "a.npz", less)
+    with pytest.raises(WeightsError) as error:
+        build(path)
+    expected = f"{path}: lacks the tensor 'layer1.1.bn2.bias'; use weights of the same architecture"
+    assert str(error.value) == f"backbone.weights: {expected}"
+
+
+def test_a_tensor_of_another_shape_is_named(tmp_path, state):
+    path = save_pth(tmp_path / "a.pth", {**state, "conv1.weight": state["conv1.weight"][:32]})
+    with pytest.raises(WeightsError, match=r"'conv1\.weight' has shape \(32, 3, 7, 7\), not \(64, 3, 7, 7\); use the"):
+        build(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_are_refused(tmp_path, state, value):
+    damaged = state["bn1.running_var"].clone()
+    damaged[3] = value
+    path = save_npz(tmp_path / "a.npz", {**state, "bn1.running_var": damaged})
+    with pytest.raises(WeightsError, match=r"'bn1\.running_var' holds values that are not finite; the file is damaged"):
+        build(path)
+
+
+def test_refused_weights_leave_the_network_as_it_was(state):
+    trunk = Backbone("resnet18", 3).trunk
+    before = {name: tensor.clone() for name, tensor in trunk.state_dict().items()}
+    with pytest.raises(WeightsError):
+        load_weights(trunk, {**state, "layer1.1.bn2.bias": torch.zeros(1)}, "x")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in trunk.state_dict().items())
+
+
+def test_weights_of_another_precision_are_converted(tmp_path, state):
+    halved = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    weight = build(save_npz(tmp_path / "a.npz", halved)).trunk.conv1.weight
+    assert weight.dtype == torch.float32
+    assert torch.equal(weight, state["conv1.weight"].half().float())
+
+
+@pytest.mark.parametrize("name", ["none.pth", "none.npz"])
+def test_a_missing_file_is_named(tmp_path, name):
+    with pytest.raises(WeightsError) as error:
+        build(tmp_path / name)
+    expected = f"{tmp_path / name}: no such file; use 'none', 'imagenet' or a .pth or .npz file"
+    assert str(error.value) == f"backbone.weights: {expected}"
+
+
+class Payload:
+    """Whoever unpickles this raises an alarm."""
+
+    def __reduce__(self):
+        return (pytest.fail, ("unpickled",))
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.npz"])
+def test_nothing_but_tensors_is_unpickled(tmp_path, name):
+    path = tmp_path / name
+    if name == "a.pth":
+        torch.save({"conv1.weight": Payload()}, path)
+    else:
+        np.savez(path, **{"conv1.weight": np.array([Payload()], dtype=object)})
+    with pytest.raises(WeightsError, match=rf"{name}: cannot be read \(.*\); use a \.pth or \.npz file of tensors"):
+        build(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "contents"),
+    [
+        ("a.pth", b"text"),
+        ("a.pth", b""),
+        ("a.pth", pickle.dumps({"a": 1}, protocol=2)),
+        ("a.npz", b"text"),
+        ("a.npz", b""),
+        ("a.npz", b"PK\x03\x04"),
+    ],
+)
+def test_damaged_files_are_refused_in_one_line(tmp_path, name, contents):
+    (tmp_path / name).write_bytes(contents)
+    with pytest.raises(WeightsError, match=rf"{name}: ") as error:
+        build(tmp_path / name)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_is_refused(tmp_path):
+    with pytest.raises(WeightsError, match="cannot be read"):
+        build(tmp_path)
+
+
+@pytest.mark.parametrize("state", [[torch.zeros(1)], {"conv1.weight": 3}, torch.zeros(3), {"state_dict": [1]}])
+def test_a_file_without_a_dictionary_of_tensors_is_refused(tmp_path, state):
+    with pytest.raises(WeightsError, match=r"holds no dictionary of tensors; save a network's state_dict"):
+        build(save_pth(tmp_path / "a.pth", state))

@@ -1,0 +1,235 @@
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from lrcr.datasets.dataset import Photo
+from lrcr.extraction import extract_global, extract_photos
+from lrcr.models.attention import l2_attention
+from lrcr.models.backbone import Backbone
+from lrcr.models.local import LocalDescriptors, LocalModel
+from lrcr.models.smoothing import AverageSmoothing
+from lrcr.models.whitening import Whitening
+from lrcr.models.zoo import build_model
+from lrcr.params import load_params
+
+CPU = torch.device("cpu")
+
+
+def assemble(backbone: nn.Module, channels: int, dim: int, freeze_batchnorm: bool = True) -> LocalModel:
+    model = LocalModel(backbone, AverageSmoothing(3), Whitening(channels, dim), freeze_batchnorm=freeze_batchnorm)
+    return model.eval()
+
+
+@pytest.fixture
+def parity(fixtures):
+    """HOW's numbers after the trunk, and the model that should reproduce them."""
+    with np.load(fixtures / "how_layers.npz") as file:
+        numbers = dict(file)
+    model = assemble(nn.Identity(), 32, 16)
+    model.whitening.assign(numbers["whiten_weight"], numbers["whiten_bias"])
+    maps = [torch.from_numpy(numbers[f"map_{i}"])[None] for i in range(3)]
+    return numbers, model, maps
+
+
+@pytest.fixture(scope="module")
+def network() -> LocalModel:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return assemble(Backbone("resnet18", 3), 64, 16)
+
+
+def draw(count: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def assert_same(found: LocalDescriptors, expected: LocalDescriptors) -> None:
+    for field in fields(LocalDescriptors):
+        torch.testing.assert_close(getattr(found, field.name), getattr(expected, field.name), rtol=1e-5, atol=1e-6)
+
+
+@torch.inference_mode()
+def test_strongest_descriptors_against_the_reference(parity):
+    numbers, model, maps = parity
+    [found] = model.strongest(maps, numbers["scales"].tolist(), 200)
+    np.testing.assert_allclose(found.strength, numbers["strength"], rtol=1e-4)
+    np.testing.assert_allclose(found.scale, numbers["descriptor_scale"], rtol=1e-3)
+    np.testing.assert_allclose(found.descriptors, numbers["descriptors"], rtol=1e-3, atol=1e-4)
+    width_height = {round(float(s), 3): m.shape[:1:-1] for s, m in zip(numbers["scales"], maps, strict=True)}
+    sizes = np.array([width_height[round(float(scale), 3)] for scale in found.scale])
+    np.testing.assert_allclose(found.position.numpy() * sizes - 0.5, numbers["grid_xy"], atol=1e-4)
+
+
+@torch.inference_mode()
+def test_training_descriptor_against_the_reference(parity):
+    numbers, model, maps = parity
+    vector = model.describe_map(maps[1])[0].numpy()
+    np.testing.assert_allclose(vector, numbers["training_descriptor_map_1"], atol=1e-5)
+    assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-6)
+
+
+@torch.inference_mode()
+def test_unwhitened_descriptors_are_the_smoothed_features(parity):
+    numbers, model, maps = parity
+    [whitened] = model.strongest(maps, numbers["scales"].tolist(), 50)
+    [found] = model.strongest(maps, numbers["scales"].tolist(), 50, whiten=False)
+    assert found.descriptors.shape == (50, 32)
+    torch.testing.assert_close(model.whitening(found.descriptors), whitened.descriptors)
+    smoothed = model.smoothing(maps[0])[0].flatten(1).T
+    first = found.descriptors[found.scale == 1.414]
+    assert all((smoothed == row).all(dim=1).any() for row in first) and len(first)
+
+
+def test_attention_is_the_norm_of_the_feature():
+    features = np.random.default_rng(0).normal(size=(2, 5, 3, 4))
+    expected = np.sqrt((features**2).sum(axis=1))
+    np.testing.assert_allclose(l2_attention(torch.from_numpy(features)), expected, rtol=1e-12)
+
+
+@torch.inference_mode()
+def test_strength_is_relative_to_the_strongest_over_all_scales(network):
+    scales = [1.0, 0.5]
+    found = network.local_descriptors(draw(2, 40, 56), scales, 1000)
+    for image, local in zip(draw(2, 40, 56), found, strict=True):
+        maps = [
+            network.backbone(image[None]),
+            network.backbone(nn.functional.interpolate(image[None], size=(20, 28), mode="bilinear")),
+        ]
+        attention = np.concatenate([l2_attention(m).ravel().numpy() for m in maps])
+        assert len(local.strength) == len(attention) == 10 * 14 + 5 * 7
+        np.testing.assert_allclose(local.strength, np.sort(attention)[::-1] / attention.max(), rtol=1e-5)
+        assert ((local.position > 0) & (local.position < 1)).all()
+        assert sorted(set(local.scale.tolist())) == [0.5, 1.0]
+
+
+@torch.inference_mode()
+def test_fewer_are_the_first_of_more(network):
+    [all_of_them], [ten] = (network.local_descriptors(draw(1, 40, 56), [1.0, 0.5], count) for count in (1000, 10))
+    assert_same(ten, LocalDescriptors(*(getattr(all_of_them, field.name)[:10] for field in fields(LocalDescriptors))))
+
+
+@torch.inference_mode()
+def test_a_batch_equals_its_images_one_by_one(network):
+    images = draw(4, 40, 56)
+    images[2] = images[0]
+    batch = network.local_descriptors(images, [1.414, 1.0, 0.5], 60)
+    for image, found in zip(images, batch, strict=True):
+        assert_same(found, network.local_descriptors(image[None], [1.414, 1.0, 0.5], 60)[0])
+    assert_same(batch[0], batch[2])
+    torch.testing.assert_close(network(images)[1], network(images[1:2])[0])
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("size", [(1, 1), (3, 40), (40, 3), (2, 2)])
+def test_scales_without_a_pixel_are_skipped(network, size):
+    [found] = network.local_descriptors(draw(1, *size), [1.0, 0.25], 1000)
+    assert set(found.scale.tolist()) == {1.0}
+    assert torch.isfinite(found.descriptors).all()
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("smoothing", [AverageSmoothing(3), nn.Identity()])
+@pytest.mark.parametrize(("whiten", "dim"), [(True, 16), (False, 64)])
+def test_an_image_whose_scales_all_vanish_has_no_descriptors(network, smoothing, whiten, dim):
+    model = LocalModel(network.backbone, smoothing, network.whitening, freeze_batchnorm=True)
+    for found in model.local_descriptors(draw(2, 3, 40), [0.25, 0.125], 10, whiten=whiten):
+        assert found.descriptors.shape == (0, dim)
+        assert (found.strength.shape, found.position.shape, found.scale.shape) == ((0,), (0, 2), (0,))
+
+
+@torch.inference_mode()
+def test_black_features_stay_finite(network):
+    [found] = network.strongest([torch.zeros(1, 64, 3, 4)], [1.0], 5)
+    assert (found.strength == 0).all() and torch.isfinite(found.descriptors).all()
+    # Equal strengths stand in the order of the map.
+    torch.testing.assert_close(found.position[:, 0] * 4 - 0.5, torch.tensor([0.0, 1, 2, 3, 0]))
+
+
+def test_gradients_reach_the_trunk_and_the_whitening():
+    model = assemble(nn.Conv2d(3, 6, 3), 6, 4)
+    model(draw(2, 8, 8))[:, 0].sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_batchnorm_keeps_its_statistics_only_if_frozen(frozen):
+    model = assemble(nn.Sequential(nn.BatchNorm2d(3), nn.ReLU()), 3, 2, freeze_batchnorm=frozen)
+    norm = model.backbone[0]
+    assert model.train() is model
+    model(draw(2, 8, 8) + 5)
+    assert (norm.running_mean == 0).all() == frozen
+    assert model.training and norm.training != frozen
+    assert not model.eval().training and not norm.training
+
+
+@pytest.fixture(scope="module")
+def how_photos(test_data):
+    """The whole of HOW on two photos, and the model that should reproduce it."""
+    with np.load(test_data / "parity" / "how_photos.npz") as file:
+        numbers = dict(file)
+    weights = test_data / "weights" / "resnet18-imagenet-to-layer3.npz"
+    params = load_params(
+        overrides=[
+            "backbone.skip_layers=1",
+            f"backbone.weights={weights}",
+            f"whitening.file={test_data / 'parity' / 'how_photos.npz'}",
+        ]
+    )
+    return numbers, build_model(params).eval(), [test_data / "photos" / "images" / name for name in numbers["names"]]
+
+
+def extract(model, numbers, photos):
+    size, scales = int(numbers["image_size"]), numbers["scales"].tolist()
+    return extract_photos(model, photos, image_size=size, scales=scales, strongest=300, device=CPU)
+
+
+def compare(rows, descriptors, strength):
+    """Pair the rows by descriptor, for neighbours in strength may change places; return the pairs."""
+    np.testing.assert_allclose(rows.strength, strength, atol=1e-4)
+    distance = np.linalg.norm(rows.descriptors[:, None] - descriptors[None], axis=2)
+    pairs = distance.argmin(axis=1)
+    assert len(set(pairs)) == len(pairs)
+    norm = np.linalg.norm(descriptors, axis=1)
+    assert (distance.min(axis=1) < 1e-3 * norm[pairs]).all()
+    return pairs
+
+
+def in_original_pixels(path, grid, scale):
+    """The contract, from the file: (grid + 0.5) · size / map."""
+    with Image.open(path) as image:
+        size = np.array(image.size)
+        image.thumbnail((512, 512))
+        scaled = np.floor(np.array(image.size) * scale[:, None])
+    return (grid + 0.5) * size / np.ceil(scaled / 16)
+
+
+def test_whole_of_how_on_photos_against_the_reference(how_photos):
+    numbers, model, paths = how_photos
+    found = extract(model, numbers, [Photo(path) for path in paths])
+    for image, path in enumerate(paths):
+        rows = found.take([image])
+        pairs = compare(rows, numbers[f"descriptors_{image}"], numbers[f"strength_{image}"])
+        scale, grid = numbers[f"scale_{image}"][pairs], numbers[f"grid_xy_{image}"][pairs]
+        np.testing.assert_allclose(rows.scale, scale, rtol=1e-3)
+        np.testing.assert_allclose(rows.xy, in_original_pixels(path, grid, scale), atol=0.01)
+
+
+def test_a_query_crop_against_the_reference(how_photos):
+    numbers, model, paths = how_photos
+    x0, y0, x1, y1 = (float(value) for value in numbers["crop_bbox"])
+    found = extract(model, numbers, [Photo(paths[0], (x0, y0, x1, y1))])
+    compare(found, numbers["crop_descriptors"], numbers["crop_strength"])
+    scaled = np.floor(np.array([x1 - x0, y1 - y0]) * found.scale.astype(float)[:, None].round(3))
+    grid = (found.xy - [x0, y0]) * np.ceil(scaled / 16) / [x1 - x0, y1 - y0] - 0.5
+    np.testing.assert_allclose(grid, grid.round(), atol=1e-3)
+    assert (found.xy > [x0, y0]).all() and (found.xy < [x1, y1]).all()
+
+
+def test_training_descriptors_of_photos_against_the_reference(how_photos):
+    numbers, model, paths = how_photos
+    vectors = extract_global(model, [Photo(path) for path in paths], int(numbers["image_size"]), CPU).numpy()
+    expected = np.stack([numbers["training_descriptor_0"], numbers["training_descriptor_1"]])
+    np.testing.assert_allclose(vectors, expected, atol=1e-4)

@@ -1,0 +1,187 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lrcr.errors import WeightsError
+from lrcr.models.smoothing import AverageSmoothing
+from lrcr.models.whitening import Whitening, fit_whitening, read_whitening
+
+
+def draw(count: int, channels: int, seed: int = 0) -> np.ndarray:
+    """Correlated features with a mean."""
+    rng = np.random.default_rng(seed)
+    mixing = rng.normal(size=(channels, channels))
+    return (rng.normal(size=(count, channels)) @ mixing + rng.normal(size=channels) * 3).astype(np.float32)
+
+
+def apply(features, weight, bias):
+    return features.astype(np.float64) @ weight.T.astype(np.float64) + bias
+
+
+def test_whitening_against_the_reference(fixtures):
+    with np.load(fixtures / "layers.npz") as parity:
+        features, expected = parity["whiten_input"], parity["whiten_output_abs"]
+        mean = parity["whiten_mean"].ravel()
+    weight, bias = fit_whitening([features], 16)
+    np.testing.assert_allclose(np.abs(apply(features[:50], weight, bias)), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(weight @ mean + bias, 0, atol=1e-5)
+
+
+@given(st.integers(1, 6), st.integers(0, 5))
+def test_whitened_features_are_centred_decorrelated_and_of_unit_variance(dim, seed):
+    features = draw(200, 6, seed)
+    whitened = apply(features, *fit_whitening([features], dim))
+    np.testing.assert_allclose(whitened.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(whitened.T @ whitened / len(whitened), np.eye(dim), atol=1e-3)
+
+
+def test_components_are_the_strongest_first():
+    features = draw(500, 8)
+    variances = apply(features, *fit_whitening([features], 5, shrinkage=0)).var(axis=0)
+    all_variances = np.linalg.eigvalsh(np.cov(features.T.astype(np.float64), bias=True))[::-1]
+    np.testing.assert_allclose(variances, all_variances[:5], rtol=1e-4)
+
+
+def test_shrinkage_0_only_rotates():
+    features = draw(300, 8)
+    weight, bias = fit_whitening([features], 8, shrinkage=0)
+    np.testing.assert_allclose(weight @ weight.T, np.eye(8), atol=1e-5)
+    np.testing.assert_allclose(
+        np.linalg.norm(apply(features, weight, bias), axis=1),
+        np.linalg.norm(features - features.mean(axis=0), axis=1),
+        rtol=1e-4,
+    )
+
+
+@pytest.mark.parametrize("shrinkage", [0.25, 0.5])
+def test_shrinkage_divides_by_a_power_of_the_variance(shrinkage):
+    features = draw(300, 8)
+    full, _ = fit_whitening([features], 8, shrinkage=1)
+    none, _ = fit_whitening([features], 8, shrinkage=0)
+    part, _ = fit_whitening([features], 8, shrinkage=shrinkage)
+    deviation = np.linalg.norm(none, axis=1) / np.linalg.norm(full, axis=1)
+    np.testing.assert_allclose(np.linalg.norm(part, axis=1), deviation**-shrinkage, rtol=1e-4)
+
+
+@given(st.lists(st.integers(0, 200), max_size=4))
+def test_batches_equal_one_batch(cuts):
+    features = draw(200, 5)
+    edges = [0, *sorted(cuts), 200]
+    batches = [features[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    weight, bias = fit_whitening(iter(batches), 3)
+    expected_weight, expected_bias = fit_whitening([features], 3)
+    np.testing.assert_allclose(weight, expected_weight, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(bias, expected_bias, rtol=1e-4, atol=1e-6)
+
+
+def test_features_far_from_zero_are_whitened_as_well():
+    features = draw(2000, 4).astype(np.float64) + 1e4
+    whitened = apply(features, *fit_whitening([features], 4))
+    np.testing.assert_allclose(np.cov(whitened.T, bias=True), np.eye(4), atol=0.02)
+
+
+@pytest.mark.parametrize("batches", [[], [np.zeros((0, 8), np.float32)], [draw(3, 8), draw(1, 8)]])
+def test_too_few_features_are_refused(batches):
+    count = sum(map(len, batches))
+    with pytest.raises(WeightsError) as error:
+        fit_whitening(batches, 4)
+    expected = f"4 dimensions need more than {count} features; add images or lower it"
+    assert str(error.value) == f"whitening.dim: {expected}"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_features_that_are_not_finite_are_refused(value):
+    features = draw(20, 4)
+    features[7, 2] = value
+    with pytest.raises(WeightsError, match="whitening: a feature is not finite; the weights are damaged or training"):
+        fit_whitening([features], 3)
+
+
+def fitted(channels: int, dim: int) -> Whitening:
+    whitening = Whitening(channels, dim)
+    whitening.assign(*fit_whitening([draw(100, channels)], dim))
+    return whitening
+
+
+def test_module_computes_the_linear_map_on_any_shape():
+    whitening = fitted(6, 3)
+    features = torch.from_numpy(draw(24, 6)).view(2, 3, 4, 6)
+    weight, bias = whitening.weight.detach().numpy(), whitening.bias.detach().numpy()
+    expected = apply(features.numpy().reshape(-1, 6), weight, bias).reshape(2, 3, 4, 3)
+    np.testing.assert_allclose(whitening(features).detach().numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_before_it_is_learned_it_selects_channels():
+    features = torch.rand(5, 6)
+    assert torch.equal(Whitening(6, 4)(features), features[:, :4])
+
+
+def test_whitening_commutes_with_smoothing():
+    features = torch.from_numpy(draw(2 * 5 * 7, 6)).view(2, 5, 7, 6).movedim(-1, 1)
+    whitening, smoothing = fitted(6, 4), AverageSmoothing(3)
+
+    def whiten(features):
+        return whitening(features.movedim(1, -1)).movedim(-1, 1)
+
+    torch.testing.assert_close(smoothing(whiten(features)), whiten(smoothing(features)), rtol=1e-4, atol=1e-4)
+
+
+def test_a_stored_whitening_is_read_as_it_is(tmp_path):
+    weight, bias = fit_whitening([draw(50, 6)], 4)
+    np.savez(tmp_path / "a.npz", whiten_weight=weight, whiten_bias=bias.astype(np.float64), other=np.zeros(3))
+    found = read_whitening(tmp_path / "a.npz", 6, 4)
+    assert [array.dtype for array in found] == [np.float32, np.float32]
+    np.testing.assert_array_equal(found[0], weight)
+    np.testing.assert_array_equal(found[1], bias)
+
+
+def refusal(path, channels=6, dim=4) -> str:
+    with pytest.raises(WeightsError) as error:
+        read_whitening(path, channels, dim)
+    assert "\n" not in str(error.value)
+    return str(error.value).removeprefix(f"whitening.file: {path}: ")
+
+
+def test_a_missing_whitening_is_refused(tmp_path):
+    assert refusal(tmp_path / "none.npz") == "no such file; name an .npz file"
+
+
+@pytest.mark.parametrize("name", ["whiten_weight", "whiten_bias"])
+def test_a_missing_array_is_named(tmp_path, name):
+    arrays = {"whiten_weight": np.zeros((4, 6)), "whiten_bias": np.zeros(4)}
+    del arrays[name]
+    np.savez(tmp_path / "a.npz", **arrays)
+    message = refusal(tmp_path / "a.npz")
+    assert name in message.split(";")[0] and message.endswith("; store whiten_weight and whiten_bias")
+
+
+@pytest.mark.parametrize(("weight", "bias"), [((4, 5), (4,)), ((3, 6), (3,)), ((4, 6), (3,)), ((6, 4), (4,))])
+def test_a_whitening_of_other_shapes_is_refused(tmp_path, weight, bias):
+    np.savez(tmp_path / "a.npz", whiten_weight=np.zeros(weight), whiten_bias=np.zeros(bias))
+    assert refusal(tmp_path / "a.npz") == (
+        f"weight {weight} and bias {bias} do not fit 6 channels and whitening.dim 4; "
+        "set backbone or whitening.dim to match"
+    )
+
+
+@pytest.mark.parametrize("name", ["whiten_weight", "whiten_bias"])
+def test_a_whitening_that_is_not_finite_is_refused(tmp_path, name):
+    arrays = {"whiten_weight": np.zeros((4, 6)), "whiten_bias": np.zeros(4)}
+    arrays[name][..., 1] = np.nan
+    np.savez(tmp_path / "a.npz", **arrays)
+    assert refusal(tmp_path / "a.npz") == "holds values that are not finite; the file is damaged"
+
+
+def test_files_that_are_no_npz_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", whiten_weight=np.zeros((4, 6)), whiten_bias=np.zeros(4))
+    np.save(tmp_path / "single.npy", np.zeros(3))
+    np.savez(tmp_path / "object.npz", whiten_weight=np.array([{}]), whiten_bias=np.zeros(4))
+    (tmp_path / "half.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:100])
+    (tmp_path / "text.npz").write_text("text")
+    (tmp_path / "empty.npz").write_text("")
+    for path in (*(tmp_path / f"{name}.npz" for name in ("object", "half", "text", "empty")), tmp_path / "single.npy"):
+        message = refusal(path)
+        assert message.startswith("not an .npz file of arrays (") and message.endswith("); name another")
+    assert refusal(tmp_path).startswith("not an .npz file of arrays (")

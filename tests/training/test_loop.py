@@ -1,0 +1,299 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lrcr.datasets.dataset import open_dataset
+from lrcr.errors import DatasetError, LrcrError, WeightsError
+from lrcr.extraction import extract_photos, sample_photos
+from lrcr.models.zoo import MODEL_SECTIONS, build_model, open_model
+from lrcr.params import Params, load_params
+from lrcr.training import loop
+from lrcr.training.loop import Trainer, train
+from lrcr.training.tuples import training_set
+from lrcr.training.validation import Validator
+
+CPU = torch.device("cpu")
+SMALL = (
+    "backbone.skip_layers=3",
+    "backbone.weights=none",
+    "whitening.dim=8",
+    "whitening.images=12",
+    "whitening.descriptors=60",
+    "train.epochs=2",
+    "train.queries=5",
+    "train.pool=16",
+    "train.negatives=2",
+    "train.batch=2",
+    "train.image_size=32",
+    "train.rates.backbone=1e-3",
+    "train.decay=0.5",
+)
+
+
+def small(*overrides: str) -> Params:
+    return load_params(overrides=[*SMALL, *overrides])
+
+
+class Killed(BaseException):
+    """As a signal: no `except Exception` catches it."""
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory) -> Path:
+    """A file of weights, with which BatchNorm is frozen."""
+    path = tmp_path_factory.mktemp("weights") / "trunk.npz"
+    trunk = build_model(small("seed=9")).backbone.trunk
+    generator = torch.Generator().manual_seed(0)
+    state = {name: tensor.numpy() for name, tensor in trunk.state_dict().items()}
+    for name in state:
+        if name.endswith("running_var"):
+            state[name] = torch.rand(state[name].shape, generator=generator).numpy() / 2 + 0.5
+    np.savez(path, **state)
+    return path
+
+
+def run(params: Params, folder: Path, model_file: Path, val: Path | None = None) -> list[dict[str, float]]:
+    """Train, and return what was logged."""
+    logged: list[dict[str, float]] = []
+    train(params, folder, val, model_file, log=logged.append)
+    return logged
+
+
+def weights(model_file: Path) -> dict[str, Tensor]:
+    return open_model(model_file)[0].state_dict()
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, landmarks) -> tuple[Path, list[dict[str, float]]]:
+    """Two undisturbed epochs from nothing."""
+    model_file = tmp_path_factory.mktemp("model") / "model.pt"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LRCR_STATE", str(tmp_path_factory.mktemp("state")))
+        logged = run(small(), landmarks, model_file)
+    return model_file, logged
+
+
+def test_each_epoch_logs_its_values(trained):
+    _, logged = trained
+    assert [values["epoch"] for values in logged] == [1, 2]
+    assert [values["rate"] for values in logged] == [1e-3, 0.5e-3]
+    for values in logged:
+        assert set(values) == {"epoch", "loss", "rate", "negative_distance", "validation_map"}
+        assert np.isfinite(values["loss"]) and values["loss"] > 0
+        assert 0 <= values["negative_distance"] <= 2 and 0 <= values["validation_map"] <= 100
+
+
+def test_the_model_tells_what_it_was_made_from(trained, landmarks):
+    _, manifest = open_model(trained[0])
+    assert manifest.params == small().sections(*MODEL_SECTIONS)
+    assert manifest.inputs == {"train": open_dataset(landmarks).fingerprint}
+
+
+def test_equal_seeds_give_equal_weights_and_others_do_not(tmp_path, trained, landmarks):
+    assert run(small(), landmarks, tmp_path / "again.pt") == trained[1]
+    assert same(weights(tmp_path / "again.pt"), weights(trained[0]))
+    run(small("seed=1"), landmarks, tmp_path / "other.pt")
+    assert not same(weights(tmp_path / "other.pt"), weights(trained[0]))
+
+
+def kill_after(epoch: int):
+    def log(values: dict[str, float]) -> None:
+        if values["epoch"] == epoch:
+            raise Killed
+
+    return log
+
+
+def test_a_killed_training_continues_to_the_same_weights(tmp_path, trained, landmarks, state, monkeypatch):
+    with pytest.raises(Killed):
+        train(small(), landmarks, None, tmp_path / "model.pt", log=kill_after(1))
+    assert not (tmp_path / "model.pt").exists()
+    epochs: list[int] = []
+    run_epoch = Trainer.run_epoch
+    monkeypatch.setattr(Trainer, "run_epoch", lambda self, epoch: epochs.append(epoch) or run_epoch(self, epoch))
+    assert run(small(), landmarks, tmp_path / "model.pt") == trained[1]
+    assert epochs == [2]
+    assert same(weights(tmp_path / "model.pt"), weights(trained[0]))
+    assert not list(state.iterdir())
+
+
+def test_a_killed_training_with_frozen_batchnorm_continues_to_the_same_weights(tmp_path, landmarks, pretrained):
+    params = small(f"backbone.weights={pretrained}", "train.rates.whitening=1e-3")
+    whole = run(params, landmarks, tmp_path / "whole.pt")
+    with pytest.raises(Killed):
+        train(params, landmarks, None, tmp_path / "killed.pt", log=kill_after(1))
+    assert run(params, landmarks, tmp_path / "killed.pt") == whole
+    assert same(weights(tmp_path / "killed.pt"), weights(tmp_path / "whole.pt"))
+
+
+def test_unfinished_training_under_other_params_is_not_taken_up(tmp_path, trained, landmarks):
+    with pytest.raises(Killed):
+        train(small("train.margin=0.5"), landmarks, None, tmp_path / "a.pt", log=kill_after(1))
+    assert run(small(), landmarks, tmp_path / "b.pt") == trained[1]
+
+
+def test_without_epochs_the_model_is_off_the_shelf(tmp_path, landmarks, pretrained, state):
+    params = small("train.epochs=0", f"backbone.weights={pretrained}")
+    assert run(params, landmarks, tmp_path / "model.pt") == []
+    found, expected = weights(tmp_path / "model.pt"), build_model(params).state_dict()
+    for name, tensor in expected.items():
+        if not name.startswith("whitening"):
+            assert torch.equal(found[name], tensor), name
+    assert not list(state.iterdir())
+
+
+def smoothed_features(model, folder, params) -> np.ndarray:
+    photos = sample_photos(open_dataset(folder), params.whitening.images, params.seed)
+    return extract_photos(
+        model, photos, image_size=32, scales=[1.0], strongest=60, device=CPU, whiten=False
+    ).descriptors.astype(float)
+
+
+@pytest.mark.parametrize("epochs", [0, 2])
+def test_the_whitening_is_learned_on_the_features_of_the_final_trunk(tmp_path, trained, landmarks, epochs):
+    params = small(f"train.epochs={epochs}")
+    model_file = trained[0]
+    if epochs == 0:
+        model_file = tmp_path / "model.pt"
+        run(params, landmarks, model_file)
+    model, _ = open_model(model_file)
+    weight, bias = model.whitening.weight.detach().numpy(), model.whitening.bias.detach().numpy()
+    whitened = smoothed_features(model, landmarks, params) @ weight.T + bias
+    np.testing.assert_allclose(whitened.mean(axis=0), 0, atol=1e-3)
+    np.testing.assert_allclose(whitened.T @ whitened / len(whitened), np.eye(8), atol=1e-2)
+
+
+def test_a_given_whitening_is_kept(tmp_path, landmarks):
+    rng = np.random.default_rng(0)
+    weight, bias = rng.normal(size=(8, 64)).astype(np.float32), rng.normal(size=8).astype(np.float32)
+    np.savez(tmp_path / "w.npz", whiten_weight=weight, whiten_bias=bias)
+    run(small(f"whitening.file={tmp_path / 'w.npz'}", "train.epochs=1"), landmarks, tmp_path / "model.pt")
+    found = weights(tmp_path / "model.pt")
+    np.testing.assert_array_equal(found["whitening.weight"], weight)
+    np.testing.assert_array_equal(found["whitening.bias"], bias)
+    assert set(open_model(tmp_path / "model.pt")[1].inputs) == {"train", "whitening"}
+
+
+def moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+def test_from_nothing_everything_is_trained(trained):
+    before, after = build_model(small()).state_dict(), weights(trained[0])
+    names = {name for name in before if not name.endswith("num_batches_tracked")}
+    assert moved(before, after) == names
+
+
+def test_with_pretrained_weights_statistics_and_whitening_are_frozen(tmp_path, landmarks, pretrained):
+    run(small(f"backbone.weights={pretrained}", "train.epochs=0"), landmarks, tmp_path / "before.pt")
+    run(small(f"backbone.weights={pretrained}"), landmarks, tmp_path / "after.pt")
+    before, after = weights(tmp_path / "before.pt"), weights(tmp_path / "after.pt")
+    still = ("running_mean", "running_var", "num_batches_tracked")
+    assert moved(before, after) == {
+        name for name in before if not name.endswith(still) and not name.startswith("whitening")
+    }
+
+
+def test_the_best_epoch_is_kept(tmp_path, monkeypatch, landmarks, pretrained):
+    seen: list[dict[str, Tensor]] = []
+    scores = iter([10.0, 30.0, 30.0, 20.0])
+
+    def score(self, model):
+        seen.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        return next(scores)
+
+    monkeypatch.setattr(Validator, "score", score)
+    logged = run(small("train.epochs=4", f"backbone.weights={pretrained}"), landmarks, tmp_path / "model.pt")
+    assert [values["validation_map"] for values in logged] == [10, 30, 30, 20]
+    found = weights(tmp_path / "model.pt")
+    assert [not moved(found, state) for state in seen] == [False, True, False, False], "the first of the best"
+
+
+def test_validation_happens_every_so_many_epochs_and_at_the_end(tmp_path, landmarks):
+    logged = run(small("train.epochs=3", "train.validation.every=2"), landmarks, tmp_path / "model.pt")
+    assert ["validation_map" in values for values in logged] == [False, True, True]
+
+
+def test_the_loss_falls_where_a_little_can_be_learned(tmp_path, landmarks):
+    logged = run(small("train.epochs=5", "train.decay=1", "train.queries=15"), landmarks, tmp_path / "model.pt")
+    assert logged[-1]["loss"] < 0.7 * logged[0]["loss"]
+
+
+def test_a_named_validation_set_is_used_and_recorded(tmp_path, draw_dataset, landmarks):
+    val = draw_dataset(tmp_path / "val", [(48, 36)] * 4, ["x", "x", "y", "y"])
+    logged = run(small("train.epochs=1"), landmarks, tmp_path / "model.pt", val)
+    assert len(logged) == 1
+    _, manifest = open_model(tmp_path / "model.pt")
+    assert manifest.inputs["val"] == open_dataset(val).fingerprint
+
+
+@pytest.mark.parametrize("labels", [[None] * 4, ["a", "a", None, None]])
+def test_photos_without_landmarks_are_refused(tmp_path, draw_dataset, labels):
+    folder = draw_dataset(tmp_path / "data", [(48, 36)] * 4, labels)
+    with pytest.raises(DatasetError, match="data: validation holds out landmarks"):
+        run(small(), folder, tmp_path / "model.pt")
+    assert not (tmp_path / "model.pt").exists()
+
+
+def test_too_few_landmarks_for_the_negatives_are_refused(tmp_path, landmarks):
+    with pytest.raises(DatasetError, match="training: 9 negatives need 10 landmarks, but the pool holds 5"):
+        run(small("train.negatives=9"), landmarks, tmp_path / "model.pt")
+
+
+def test_too_few_photos_for_the_whitening_are_refused(tmp_path, landmarks):
+    with pytest.raises(WeightsError, match=r"whitening\.dim: 8 dimensions need more than 8 features"):
+        run(small("whitening.images=2", "whitening.descriptors=4"), landmarks, tmp_path / "model.pt")
+
+
+def test_divergence_is_told(tmp_path, monkeypatch, landmarks):
+    monkeypatch.setattr(loop, "contrastive_loss", lambda queries, *_: queries.sum() * float("nan"))
+    with pytest.raises(LrcrError, match=r"training: the loss is nan at images \[.*\]; lower train\.rates"):
+        run(small(), landmarks, tmp_path / "model.pt")
+    assert not (tmp_path / "model.pt").exists()
+
+
+@pytest.fixture
+def trainer(landmarks, pretrained) -> Trainer:
+    params = small(f"backbone.weights={pretrained}", "train.queries=100", "train.pool=9")
+    return Trainer(params, build_model(params), training_set(open_dataset(landmarks)), CPU)
+
+
+def test_tuples_are_query_positive_and_negatives_of_the_pool(trainer):
+    clusters = trainer.images.clusters
+    tuples, distance = trainer.draw_tuples(1)
+    assert tuples.shape == (15, 4)
+    for query, positive, *negatives in tuples:
+        assert query != positive and clusters[query] == clusters[positive]
+        assert len({clusters[query], *clusters[negatives]}) == 3
+    assert len(set(tuples[:, 2:].ravel())) <= 9
+    vectors = trainer._describe(np.arange(16), 1).numpy()
+    distances = np.linalg.norm(vectors[tuples[:, :1]] - vectors[tuples[:, 2:]], axis=2)
+    assert distance == pytest.approx(distances.mean(), rel=1e-3)
+
+
+def test_every_epoch_draws_its_own_tuples(trainer):
+    first, again, second = (trainer.draw_tuples(epoch)[0] for epoch in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, second)
+
+
+def test_a_step_of_tuples_one_by_one_is_that_of_all_at_once(landmarks, pretrained):
+    """Frozen BatchNorm makes tuples independent: passing them one at a time changes no gradient."""
+    tuples = np.array([[0, 5, 1, 2], [6, 1, 3, 4]])
+    gradients, losses = [], []
+    for one_by_one in (True, False):
+        params = small(f"backbone.weights={pretrained}")
+        trainer = Trainer(params, build_model(params), training_set(open_dataset(landmarks)), CPU)
+        trainer.model.eval().freeze_batchnorm = one_by_one
+        losses.append(trainer._step(tuples))
+        gradients.append([parameter.grad for parameter in trainer.model.backbone.parameters()])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)

@@ -1,0 +1,113 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lrcr.datasets.dataset import Dataset, Photo, open_dataset
+from lrcr.errors import DatasetError
+from lrcr.training.tuples import TrainingSet, cluster_ids, mine_negatives, training_set
+
+LABELS = ["a", "b", None, "a", "c", None, "b", "a"]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory, draw_dataset) -> Dataset:
+    pairs = pd.DataFrame({"query": [0, 1, 3, 7], "positive": [3, 6, 7, 0]})
+    folder = tmp_path_factory.mktemp("data") / "drawn"
+    return open_dataset(draw_dataset(folder, [(8, 6)] * 8, LABELS, pairs=pairs))
+
+
+def photos_of(clusters: list[int]) -> TrainingSet:
+    photos = [Photo(path=None) for _ in clusters]
+    return TrainingSet(photos, np.array(clusters), np.empty((0, 2), np.int64))
+
+
+def test_images_of_a_label_share_a_cluster_and_others_have_their_own(dataset):
+    ids = cluster_ids(dataset)
+    for i, a in enumerate(LABELS):
+        for j, b in enumerate(LABELS):
+            assert (ids[i] == ids[j]) == (i == j or (a is not None and a == b))
+
+
+def test_a_training_set_holds_everything_or_the_given_clusters(dataset):
+    whole = training_set(dataset)
+    assert whole.photos == dataset.photos()
+    np.testing.assert_array_equal(whole.clusters, cluster_ids(dataset))
+    np.testing.assert_array_equal(whole.pairs, [[0, 3], [1, 6], [3, 7], [7, 0]])
+
+    ids = cluster_ids(dataset)
+    part = training_set(dataset, np.array([ids[0], ids[2]]))  # the images 0, 2, 3 and 7
+    assert part.photos == [dataset.photos()[i] for i in (0, 2, 3, 7)]
+    np.testing.assert_array_equal(part.clusters, ids[[0, 2, 3, 7]])
+    np.testing.assert_array_equal(part.pairs, [[0, 2], [2, 3], [3, 0]])
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 9])
+def test_pairs_of_the_table_are_drawn_once_each(dataset, count):
+    pairs = training_set(dataset).draw_pairs(count, np.random.default_rng(0))
+    drawn = [tuple(pair) for pair in pairs.tolist()]
+    assert len(drawn) == len(set(drawn)) == min(count, 4)
+    assert set(drawn) <= {(0, 3), (1, 6), (3, 7), (7, 0)}
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=20), st.integers(1, 25), st.integers(0, 9))
+def test_without_a_table_any_two_images_of_a_cluster_are_a_pair(clusters, count, seed):
+    images = photos_of(clusters)
+    shared = [i for i, cluster in enumerate(clusters) if clusters.count(cluster) > 1]
+    if not shared:
+        with pytest.raises(DatasetError, match=r"training: no two images share a label; label the photos"):
+            images.draw_pairs(count, np.random.default_rng(seed))
+        return
+    pairs = images.draw_pairs(count, np.random.default_rng(seed))
+    assert len(pairs) == min(count, len(shared))
+    assert len(set(pairs[:, 0])) == len(pairs) and set(pairs[:, 0]) <= set(shared)
+    for query, positive in pairs:
+        assert query != positive and clusters[query] == clusters[positive]
+
+
+def test_every_query_and_every_positive_is_drawn_at_times():
+    images = photos_of([0, 1, 0, 1, 0, 2])
+    drawn = {tuple(pair) for seed in range(60) for pair in images.draw_pairs(2, np.random.default_rng(seed)).tolist()}
+    assert drawn == {(0, 2), (0, 4), (2, 0), (2, 4), (4, 0), (4, 2), (1, 3), (3, 1)}
+
+
+def hardest(similarity, query, pool, clusters, count):
+    """Walk down the ranking and take the first image of each new cluster."""
+    taken, seen = [], {clusters[query]}
+    for place in sorted(range(len(pool)), key=lambda place: (-similarity[place], place)):
+        if clusters[pool[place]] not in seen:
+            seen.add(clusters[pool[place]])
+            taken.append(pool[place])
+    return taken[:count]
+
+
+@given(st.data())
+def test_negatives_against_the_ranking(data):
+    clusters = np.array(data.draw(st.lists(st.integers(0, 5), min_size=2, max_size=15)))
+    ids = st.integers(0, len(clusters) - 1)
+    pool = np.array(sorted(data.draw(st.sets(ids, min_size=1))))
+    queries = np.array(data.draw(st.lists(ids, min_size=1, max_size=4)))
+    count = data.draw(st.integers(1, 3))
+    scores = st.integers(-3, 3).map(float)  # ties are common
+    similarity = np.array(
+        [data.draw(st.lists(scores, min_size=len(pool), max_size=len(pool))) for _ in queries], np.float32
+    )
+    expected = [hardest(row, query, pool, clusters, count) for row, query in zip(similarity, queries, strict=True)]
+    if any(len(row) < count for row in expected):
+        with pytest.raises(DatasetError, match=rf"training: {count} negatives need {count + 1} landmarks"):
+            mine_negatives(similarity, queries, pool, clusters, count)
+        return
+    found = mine_negatives(similarity, queries, pool, clusters, count)
+    np.testing.assert_array_equal(found, expected)
+    for query, row in zip(queries, found, strict=True):
+        assert len({clusters[query], *clusters[row]}) == count + 1, "clusters differ from each other and the query's"
+
+
+def test_too_few_landmarks_name_numbers_and_remedy():
+    similarity = np.zeros((1, 4), np.float32)
+    with pytest.raises(DatasetError) as error:
+        mine_negatives(similarity, np.array([0]), np.arange(4), np.array([0, 0, 1, 1]), 2)
+    assert str(error.value) == (
+        "training: 2 negatives need 3 landmarks, but the pool holds 2; lower train.negatives or add landmarks"
+    )
