@@ -1,6 +1,5 @@
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -26,6 +25,10 @@ from lrcr.artifacts import (
 from lrcr.errors import ArtifactError
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 class Interrupted(BaseException):
     """As KeyboardInterrupt: no `except Exception` catches it."""
 
@@ -36,7 +39,7 @@ def test_staged_file_appears_whole(tmp_path):
         temporary.write_text("text")
         assert not path.exists()
     assert path.read_text() == "text"
-    assert os.listdir(path.parent) == ["a.txt"]
+    assert names(path.parent) == ["a.txt"]
 
 
 @pytest.mark.parametrize("error", [ValueError, Interrupted])
@@ -47,7 +50,7 @@ def test_failure_leaves_the_old_file_untouched(tmp_path, error):
         temporary.write_text("half")
         raise error
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["a.txt"]
+    assert names(tmp_path) == ["a.txt"]
 
 
 def test_leftovers_of_a_killed_run_are_replaced(tmp_path):
@@ -63,8 +66,8 @@ def test_leftovers_of_a_killed_run_are_replaced(tmp_path):
     with staged_folder(tmp_path / "b") as temporary:
         assert not list(temporary.iterdir())
         (temporary / "newer").touch()
-    assert sorted(os.listdir(tmp_path)) == ["a.txt", "b"]
-    assert os.listdir(tmp_path / "b") == ["newer"]
+    assert names(tmp_path) == ["a.txt", "b"]
+    assert names(tmp_path / "b") == ["newer"]
 
 
 def test_staged_folder_replaces_all_of_the_old_one(tmp_path):
@@ -74,7 +77,7 @@ def test_staged_folder_replaces_all_of_the_old_one(tmp_path):
             (temporary / "sub").mkdir()
             (temporary / "sub" / name).write_text(name)
     assert [file.name for file in path.rglob("*")] == ["sub", "second"]
-    assert os.listdir(path.parent) == ["out"]
+    assert names(path.parent) == ["out"]
 
 
 @pytest.mark.parametrize("error", [ValueError, Interrupted])
@@ -85,8 +88,8 @@ def test_failure_leaves_the_old_folder_untouched(tmp_path, error):
     with pytest.raises(error), staged_folder(path) as temporary:
         (temporary / "half").touch()
         raise error
-    assert os.listdir(path) == ["old"]
-    assert os.listdir(tmp_path) == ["out"]
+    assert names(path) == ["old"]
+    assert names(tmp_path) == ["out"]
 
 
 def test_what_is_not_replaceable_is_refused_before_the_work(tmp_path):
@@ -95,7 +98,7 @@ def test_what_is_not_replaceable_is_refused_before_the_work(tmp_path):
         staged_folder(tmp_path / "file").__enter__()
     with pytest.raises(ArtifactError, match="is a folder, not a file; name another file"):
         staged_file(tmp_path).__enter__()
-    assert os.listdir(tmp_path) == ["file"]
+    assert names(tmp_path) == ["file"]
 
 
 def test_json_round_trip_and_refusal_of_nan(tmp_path):
@@ -269,5 +272,5 @@ def test_state_folder_lies_where_it_is_told(tmp_path, monkeypatch):
 
 def test_state_folder_keeps_what_it_holds(state):
     (state_folder("abc") / "half").touch()
-    assert os.listdir(state_folder("abc")) == ["half"]
-    assert os.listdir(state) == ["abc"]
+    assert names(state_folder("abc")) == ["half"]
+    assert names(state) == ["abc"]

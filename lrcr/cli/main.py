@@ -22,3 +22,7 @@ def main() -> None:
     """Run the command line."""
     with one_line_errors():
         app()
+
+
+if __name__ == "__main__":
+    main()

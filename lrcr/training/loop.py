@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lrcr.artifacts import Manifest, state_folder
@@ -196,10 +197,16 @@ class Trainer:
         return total
 
     def _forward(self, ids: Ids) -> Tensor:
-        """Descriptors of images, with gradient, in batches of equal shape: of shape (n, D)."""
+        """Descriptors of images, with gradient: of shape (n, D).
+
+        BatchNorm that is trained sees all images as one batch, so they are brought to one square shape.
+        """
+        size = self.params.train.image_size
         photos = [self.images.photos[i] for i in ids]
-        vectors: list[Tensor | None] = [None] * len(photos)
-        for batch in load_batches(photos, self.params.train.image_size, len(photos)):
-            for position, vector in zip(batch.positions, self.model(batch.images.to(self.device)), strict=True):
-                vectors[position] = vector
-        return torch.stack([vector for vector in vectors if vector is not None])
+        batches = list(load_batches(photos, size, len(photos)))
+        positions = torch.tensor([position for batch in batches for position in batch.positions])
+        images = [batch.images.to(self.device) for batch in batches]
+        if not self.model.freeze_batchnorm:
+            images = [torch.cat([F.interpolate(part, (size, size), mode="bilinear") for part in images])]
+        vectors = torch.cat([self.model(part) for part in images])
+        return vectors[positions.argsort().to(self.device)]

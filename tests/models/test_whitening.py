@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -69,7 +71,7 @@ def test_shrinkage_divides_by_a_power_of_the_variance(shrinkage):
 def test_batches_equal_one_batch(cuts):
     features = draw(200, 5)
     edges = [0, *sorted(cuts), 200]
-    batches = [features[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    batches = [features[a:b] for a, b in pairwise(edges)]
     weight, bias = fit_whitening(iter(batches), 3)
     expected_weight, expected_bias = fit_whitening([features], 3)
     np.testing.assert_allclose(weight, expected_weight, rtol=1e-4, atol=1e-6)

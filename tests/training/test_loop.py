@@ -8,6 +8,8 @@ from torch import Tensor
 from lrcr.datasets.dataset import open_dataset
 from lrcr.errors import DatasetError, LrcrError, WeightsError
 from lrcr.extraction import extract_photos, sample_photos
+from lrcr.loading import load_batches
+from lrcr.losses.contrastive import contrastive_loss
 from lrcr.models.zoo import MODEL_SECTIONS, build_model, open_model
 from lrcr.params import Params, load_params
 from lrcr.training import loop
@@ -284,16 +286,58 @@ def test_every_epoch_draws_its_own_tuples(trainer):
     assert not np.array_equal(first, second)
 
 
-def test_a_step_of_tuples_one_by_one_is_that_of_all_at_once(landmarks, pretrained):
+def test_a_step_of_tuples_one_by_one_is_that_of_all_at_once(trainer):
     """Frozen BatchNorm makes tuples independent: passing them one at a time changes no gradient."""
     tuples = np.array([[0, 5, 1, 2], [6, 1, 3, 4]])
-    gradients, losses = [], []
-    for one_by_one in (True, False):
-        params = small(f"backbone.weights={pretrained}")
-        trainer = Trainer(params, build_model(params), training_set(open_dataset(landmarks)), CPU)
-        trainer.model.eval().freeze_batchnorm = one_by_one
-        losses.append(trainer._step(tuples))
-        gradients.append([parameter.grad for parameter in trainer.model.backbone.parameters()])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-    for a, b in zip(*gradients, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+    trainer.model.train()
+    found = trainer._step(tuples)
+    gradients = [parameter.grad for parameter in trainer.model.backbone.parameters()]
+
+    model = build_model(trainer.params).eval()
+    [batch] = load_batches([trainer.images.photos[i] for i in tuples.ravel()], 32, 8)
+    vectors = model(batch.images).view(2, 4, -1)
+    loss = contrastive_loss(vectors[:, 0], vectors[:, 1], vectors[:, 2:], 0.8)
+    loss.backward()
+    assert found == pytest.approx(loss.item(), rel=1e-5)
+    for gradient, parameter in zip(gradients, model.backbone.parameters(), strict=True):
+        torch.testing.assert_close(gradient, parameter.grad, rtol=1e-3, atol=1e-5)
+
+
+@pytest.fixture
+def shapes(tmp_path, draw_dataset) -> Path:
+    """Photos of three shapes, interleaved."""
+    sizes = [(48, 36), (36, 48), (32, 32)] * 4
+    return draw_dataset(tmp_path / "shapes", sizes, [f"landmark {i % 4}" for i in range(12)])
+
+
+def test_descriptors_of_photos_of_many_shapes_keep_their_order(shapes, pretrained):
+    params = small(f"backbone.weights={pretrained}")
+    trainer = Trainer(params, build_model(params).eval(), training_set(open_dataset(shapes)), CPU)
+    ids = np.array([7, 0, 4, 2, 7, 1])
+    together = trainer._forward(ids)
+    for row, image in enumerate(ids):
+        torch.testing.assert_close(together[row], trainer._forward(np.array([image]))[0], rtol=1e-4, atol=1e-5)
+    assert together.requires_grad
+
+
+def test_batchnorm_that_is_trained_sees_all_photos_at_once(shapes):
+    trainer = Trainer(small(), build_model(small()).train(), training_set(open_dataset(shapes)), CPU)
+    seen: list[torch.Size] = []
+    trainer.model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
+    ids = np.array([7, 0, 4, 2, 7, 1])
+    vectors = trainer._forward(ids)
+    assert seen == [(6, 3, 32, 32)]
+    torch.testing.assert_close(vectors[0], vectors[4])  # the same photo
+    trainer.model.eval()
+    for row, image in enumerate(ids):
+        torch.testing.assert_close(
+            trainer._forward(ids)[row], trainer._forward(np.array([image]))[0], rtol=1e-4, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_photos_of_many_shapes_can_be_trained_on(tmp_path, shapes, pretrained, frozen):
+    weights_from = pretrained if frozen else "none"
+    params = small("train.epochs=1", "train.negatives=1", f"backbone.weights={weights_from}")
+    [values] = run(params, shapes, tmp_path / "model.pt")
+    assert np.isfinite(values["loss"])

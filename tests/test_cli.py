@@ -1,0 +1,132 @@
+"""The commands of `lrcr` as a user types them, on a small folder of drawn photos."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SMALL = [
+    *("--set", "backbone.weights=none", "--set", "backbone.skip_layers=3", "--set", "whitening.dim=16"),
+    *("--set", "extract.image_size=96", "--set", "extract.scales=[1.0, 0.5]", "--set", "extract.descriptors=60"),
+    *("--set", "codebook.words=16"),
+]
+
+
+def draw_photo(path, landmark, view):
+    """Coloured blocks that the landmark decides, with the noise of a view."""
+    blocks = np.random.default_rng(landmark).integers(0, 256, (5, 6, 3)).repeat(16, axis=0).repeat(16, axis=1)
+    noise = np.random.default_rng((landmark, view)).normal(0, 25, blocks.shape)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray((blocks + noise).clip(0, 255).astype(np.uint8)).save(path)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Four landmarks, three photos each, and their labels."""
+    folder = tmp_path_factory.mktemp("photos")
+    rows = ["image,label"]
+    for landmark in range(4):
+        for view in range(3):
+            draw_photo(folder / "images" / f"{landmark}" / f"{view}.png", landmark, view)
+            rows.append(f"{landmark}/{view}.png,landmark-{landmark}")
+    (folder / "labels.csv").write_text("\n".join(rows))
+    return folder
+
+
+def lrcr(*arguments, code=0):
+    command = [sys.executable, "-m", "lrcr.cli.main", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+@pytest.fixture(scope="module")
+def index(photos, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("index") / "my.index"
+    lrcr("index", photos, "-o", folder, *SMALL)
+    return folder
+
+
+def test_search_finds_the_photo_itself_and_its_landmark(photos, index, tmp_path):
+    query = photos / "images/2/1.png"
+    found = json.loads(lrcr("search", index, query, "--top", 3, "--json"))
+    assert [result["rank"] for result in found] == [1, 2, 3]
+    assert found[0]["image"] == "2/1.png"
+    assert found[0]["score"] == pytest.approx(1, abs=0.3)
+    assert {result["label"] for result in found} == {"landmark-2"}
+    sheet = tmp_path / "sheet.png"
+    table = lrcr("search", index, query, "--sheet", sheet, "--box", "0,0,60,60")
+    assert "2/1.png" in table
+    assert np.asarray(Image.open(sheet)).std() > 10
+
+
+def test_an_index_needs_nothing_else(index, photos, tmp_path):
+    moved = tmp_path / "moved.index"
+    index.rename(moved)
+    try:
+        assert "0/0.png" in lrcr("search", moved, photos / "images/0/0.png")
+    finally:
+        moved.rename(index)
+
+
+def test_evaluate_prints_and_gives_json(photos):
+    values = json.loads(lrcr("evaluate", photos, *SMALL, "--json"))
+    assert values["map"]["medium"] > 60
+    assert values["map"]["hard"] is None
+    assert values["queries"] == 12
+    assert "mAP" in lrcr("evaluate", photos, *SMALL)
+
+
+def test_a_trained_model_is_evaluated(photos, tmp_path):
+    model = tmp_path / "model.pt"
+    settings = ["train.epochs=1", "train.queries=4", "train.negatives=2", "train.image_size=64", "whitening.images=8"]
+    lrcr("train", photos, "-o", model, *SMALL, *(word for value in settings for word in ("--set", value)))
+    values = json.loads(lrcr("evaluate", photos, "--model", model, "--json", *SMALL[6:]))
+    assert values["map"]["medium"] > 40
+    described = json.loads(lrcr("inspect", model))
+    assert described["kind"] == "model"
+    assert described["params"]["train"]["epochs"] == 1
+
+
+def test_inspect_describes_every_artifact(index):
+    assert json.loads(lrcr("inspect", index))["kind"] == "index"
+    assert json.loads(lrcr("inspect", index / "codebook"))["kind"] == "codebook"
+    assert json.loads(lrcr("inspect", index / "images.parquet"))["rows"] == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--set", "smoothing.kernel=4"], "smoothing.kernel: 4 is refused: must be odd"),
+        (["--set", "smoothing.kernal=3"], "smoothing.kernal: unknown key; did you mean 'kernel'?"),
+        (["--set", "codebook.words=many"], "codebook.words: 'many' is refused"),
+        (["--set", "train.epochs=3"], "does not train"),
+        (["--set", "data.train=x"], "leave data out"),
+        (["--model", "none.pt"], "none.pt: no such file"),
+        (["--set", "backbone.weights=none.npz"], "none.npz: no such file"),
+        (["--set", "whitening.file=none.npz"], "none.npz: no such file"),
+        (["--params", "none.yaml"], "none.yaml: no such file"),
+        (["--fit", "nowhere"], "nowhere: no such folder"),
+    ],
+)
+def test_bad_input_is_one_line(photos, arguments, said):
+    error = lrcr("evaluate", photos, *SMALL[:4], *arguments, code=2)
+    lines = [line for line in error.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
+    assert said in lines[0]
+
+
+def test_bad_places_are_one_line(photos, index, tmp_path):
+    assert "no such folder" in lrcr("evaluate", tmp_path / "none", code=2)
+    assert "no such file" in lrcr("search", tmp_path / "none", photos / "images/0/0.png", code=2)
+    assert "not an image" in lrcr("search", index, photos / "labels.csv", code=2)
+    assert "not four numbers" in lrcr("search", index, photos / "images/0/0.png", "--box", "1,2", code=2)
+    assert "exists and is no index" in lrcr("index", photos, "-o", photos, code=2)
+    assert "not an artifact" in lrcr("inspect", photos / "labels.csv", code=2)
+    (tmp_path / "plain").mkdir()
+    draw_photo(tmp_path / "plain" / "a.png", 1, 0)
+    assert "has no queries" in lrcr("evaluate", tmp_path / "plain", *SMALL, code=2)
