@@ -173,7 +173,7 @@ def extract_fit(params: Params, model_file: Path, dataset_folder: Path, folder: 
     """
     dataset = _open_filled(dataset_folder)
     extractor = Extractor(params, model_file)
-    photos = sample_photos(dataset, params.codebook.images, params.seed)
+    photos = sample_photos(dataset.photos(), params.codebook.images, params.seed)
     store = _describe_shards(
         extractor.manifest(dataset, "fit"),
         _spans(len(photos), params.extract.shard),
@@ -184,11 +184,10 @@ def extract_fit(params: Params, model_file: Path, dataset_folder: Path, folder: 
         _move(store, temporary)
 
 
-def sample_photos(dataset: Dataset, number: int, seed: int) -> list[Photo]:
-    """`number` photos of the database drawn by the seed, in order of id; all where there are no more."""
-    photos = dataset.photos()
+def sample_photos(photos: Sequence[Photo], number: int, seed: int) -> list[Photo]:
+    """`number` of the photos drawn by the seed, in their order; all where there are no more."""
     if number >= len(photos):
-        return photos
+        return list(photos)
     drawn = generator(seed, "sample").choice(len(photos), number, replace=False)
     return [photos[i] for i in sorted(drawn)]
 

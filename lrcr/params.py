@@ -197,6 +197,15 @@ class Params(Section):
                 raise ValueError(f"data.{role}: unknown dataset {name!r}; add it under datasets (there: {known})")
         return self
 
+    @model_validator(mode="after")
+    def _one_source_of_whitening(self) -> "Params":
+        if self.backbone.weights == "none" and self.whitening.file is None and self.train.rates.whitening:
+            raise ValueError(
+                "train.rates.whitening: must be 0 with backbone.weights none, where the whitening is learned again "
+                "after every epoch"
+            )
+        return self
+
     def sections(self, *names: str) -> dict[str, Any]:
         """The named sections as plain values, for manifests and fingerprints."""
         dumped = self.model_dump(mode="json")

@@ -11,7 +11,7 @@ from lrcr.asmk import Aggregated, Index, open_codebook, open_index
 from lrcr.descriptors import Descriptors
 from lrcr.errors import ArtifactError
 from lrcr.indexing import CODEBOOK, IMAGES, PARAMS, aggregate_images
-from lrcr.params import Params, SearchParams
+from lrcr.params import SearchParams, check_params
 from lrcr.ranking import Ranking
 
 
@@ -34,13 +34,16 @@ class Searcher:
         self.folder = folder
         self.index: Index = open_index(folder)
         self.codebook, _ = open_codebook(folder / CODEBOOK)
-        self.params = Params.model_validate(read_json(folder / PARAMS))
+        self.params = check_params(read_json(folder / PARAMS), str(folder / PARAMS))
         self.settings = search or self.params.search
 
     @cached_property
     def images(self) -> pd.DataFrame:
         """The image table: `image`, `name`, `path` (absolute), `width`, `height`, `label`."""
-        table = pd.read_parquet(self.folder / IMAGES)
+        try:
+            table = pd.read_parquet(self.folder / IMAGES)
+        except (OSError, ValueError) as error:
+            raise ArtifactError(f"{self.folder / IMAGES}: not a table of images ({error}); index again") from None
         if len(table) != self.index.images:
             raise ArtifactError(f"{self.folder / IMAGES}: {len(table)} images for an index of {self.index.images}")
         return table

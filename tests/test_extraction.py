@@ -261,7 +261,7 @@ def test_the_fit_set_is_a_sample_at_its_own_scales(tmp_path, model_file, dataset
     track = Tracker()
     extract_fit(params, model_file, dataset, tmp_path / "fit", track)
     store = open_descriptors(tmp_path / "fit")
-    photos = sample_photos(open_dataset(dataset), 5, 0)
+    photos = sample_photos(open_dataset(dataset).photos(), 5, 0)
     assert_close(store.read(), describe(model, *photos, scales=[0.5], strongest=10))
     assert track.steps == {"extract fit": 5}
     assert store.read().descriptors.dtype == np.float32
@@ -271,12 +271,12 @@ def test_the_fit_set_is_a_sample_at_its_own_scales(tmp_path, model_file, dataset
 def test_samples_follow_the_seed_and_keep_the_order(dataset):
     opened = open_dataset(dataset)
     photos = opened.photos()
-    samples = [tuple(photos.index(photo) for photo in sample_photos(opened, 4, seed)) for seed in range(20)]
+    samples = [tuple(photos.index(photo) for photo in sample_photos(opened.photos(), 4, seed)) for seed in range(20)]
     assert all(len(sample) == 4 and list(sample) == sorted(set(sample)) for sample in samples)
     assert {image for sample in samples for image in sample} == set(range(7))
-    assert samples[0] == tuple(photos.index(photo) for photo in sample_photos(opened, 4, 0))
+    assert samples[0] == tuple(photos.index(photo) for photo in sample_photos(opened.photos(), 4, 0))
     for number in (7, 100):
-        assert sample_photos(opened, number, 0) == photos
+        assert sample_photos(opened.photos(), number, 0) == photos
 
 
 @pytest.fixture(scope="module")

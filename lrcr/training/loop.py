@@ -57,18 +57,18 @@ def train(
     validation = None if val_folder is None else open_dataset(val_folder)
     manifest = _manifest(params, dataset, validation)
     model = build_model(params).to(device)
-    learned = params.whitening.file is None
-    if learned:
-        learn_whitening(model, dataset, params, device, track)
+    photos, trainer, validator = dataset.photos(), None, None
     if params.train.epochs:
         clusters = None
         if validation is None:
             clusters, validation = hold_out(dataset, params.seed)
-        trainer = Trainer(params, model, training_set(dataset, clusters), device, track)
-        _train_epochs(trainer, Validator(params, dataset, validation, device), manifest.fingerprint, log)
-        # A trunk that started from nothing has outgrown the whitening of its random features.
-        if learned and params.backbone.weights == "none":
-            learn_whitening(model, dataset, params, device, track)
+        images = training_set(dataset, clusters)
+        trainer, photos = Trainer(params, model, images, device, track), images.photos
+        validator = Validator(params, photos, validation, device)
+    if params.whitening.file is None:
+        learn_whitening(model, photos, params, device, track)
+    if trainer is not None and validator is not None:
+        _train_epochs(trainer, validator, manifest.fingerprint, log)
     save_model(model_file, model, manifest)
     shutil.rmtree(state_folder(manifest.fingerprint))
 
@@ -118,6 +118,8 @@ class Trainer:
         self.images = images
         self.device = device
         self.track = track
+        # A trunk that starts from nothing soon outgrows a whitening of its random features.
+        self.refits = params.backbone.weights == "none" and params.whitening.file is None
         settings = params.train
         rates = settings.rates
         for parameter in model.whitening.parameters():
@@ -129,7 +131,10 @@ class Trainer:
         self.optimizer = torch.optim.Adam(groups, weight_decay=settings.weight_decay)
 
     def run_epoch(self, epoch: int) -> dict[str, float]:
-        """Mine this epoch's tuples, take one step a batch of them, and return what is worth logging."""
+        """Mine this epoch's tuples, take one step a batch of them, and return what is worth logging.
+
+        A trunk that started from nothing has its whitening learned again at the end.
+        """
         settings = self.params.train
         decay = settings.decay ** (epoch - 1)
         for group, rate in zip(self.optimizer.param_groups, settings.rates.model_dump().values(), strict=True):
@@ -141,6 +146,8 @@ class Trainer:
             self._step(tuples[first : first + settings.batch])
             for first in self.track(starts, f"epoch {epoch} of {settings.epochs}", len(starts))
         ]
+        if self.refits:
+            learn_whitening(self.model, self.images.photos, self.params, self.device, self.track)
         loss = sum(losses) / len(tuples)
         return {
             "epoch": epoch,
@@ -199,7 +206,8 @@ class Trainer:
     def _forward(self, ids: Ids) -> Tensor:
         """Descriptors of images, with gradient: of shape (n, D).
 
-        BatchNorm that is trained sees all images as one batch, so they are brought to one square shape.
+        BatchNorm that is trained needs statistics of all images at once, so there they are brought to one square
+        shape; the changed aspect is no more than what a change of viewpoint does.
         """
         size = self.params.train.image_size
         photos = [self.images.photos[i] for i in ids]

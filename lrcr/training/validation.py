@@ -1,6 +1,7 @@
 """Comparing epochs: mAP (medium) on a validation set, of the global descriptor or of ASMK."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,7 +54,7 @@ class Validator:
 
     Args:
         params: `train.validation` says how.
-        training: ASMK's codebook is learned on its photos.
+        training: photos on which ASMK's codebook is learned.
         validation: needs queries with at least one positive.
         device: of the model.
 
@@ -61,7 +62,7 @@ class Validator:
         DatasetError: the validation set has no queries.
     """
 
-    def __init__(self, params: Params, training: Dataset, validation: Dataset, device: torch.device) -> None:
+    def __init__(self, params: Params, training: Sequence[Photo], validation: Dataset, device: torch.device) -> None:
         if validation.queries.empty:
             raise DatasetError(
                 f"{validation.name}: has no queries; give it labels or a ground truth, or unset data.val"

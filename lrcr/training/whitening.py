@@ -1,10 +1,10 @@
 """Learning a local model's whitening from photos."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
-from lrcr.datasets.dataset import Dataset
+from lrcr.datasets.dataset import Photo
 from lrcr.extraction import extract_photos, sample_photos
 from lrcr.models.local import LocalModel
 from lrcr.models.whitening import Array, fit_whitening
@@ -15,26 +15,26 @@ _CHUNK = 64
 
 
 def learn_whitening(
-    model: LocalModel, dataset: Dataset, params: Params, device: torch.device, track: Track = silent
+    model: LocalModel, photos: Sequence[Photo], params: Params, device: torch.device, track: Track = silent
 ) -> None:
     """Learn the whitening from the smoothed features of the strongest locations of a sample of photos, at scale 1.
 
     Args:
         model: on `device`; left in evaluation mode.
-        dataset: whose database is sampled.
+        photos: of which `whitening.images` are drawn by the seed.
         params: `whitening` (images, descriptors, dim, shrinkage), `train.image_size` and `seed` count.
 
     Raises:
         WeightsError: the photos give fewer features than dimensions.
     """
     model.eval()
-    photos = sample_photos(dataset, params.whitening.images, params.seed)
+    sample = sample_photos(photos, params.whitening.images, params.seed)
 
     def features() -> Iterator[Array]:
-        for first in track(range(0, len(photos), _CHUNK), "learn whitening", None):
+        for first in track(range(0, len(sample), _CHUNK), "learn whitening", None):
             found = extract_photos(
                 model,
-                photos[first : first + _CHUNK],
+                sample[first : first + _CHUNK],
                 image_size=params.train.image_size,
                 scales=[1.0],
                 strongest=params.whitening.descriptors,

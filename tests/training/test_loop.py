@@ -152,7 +152,7 @@ def test_without_epochs_the_model_is_off_the_shelf(tmp_path, landmarks, pretrain
 
 
 def smoothed_features(model, folder, params) -> np.ndarray:
-    photos = sample_photos(open_dataset(folder), params.whitening.images, params.seed)
+    photos = sample_photos(open_dataset(folder).photos(), params.whitening.images, params.seed)
     return extract_photos(
         model, photos, image_size=32, scales=[1.0], strongest=60, device=CPU, whiten=False
     ).descriptors.astype(float)
