@@ -11,7 +11,7 @@ from PIL import Image
 SMALL = [
     *("--set", "backbone.weights=none", "--set", "backbone.skip_layers=3", "--set", "whitening.dim=16"),
     *("--set", "extract.image_size=96", "--set", "extract.scales=[1.0, 0.5]", "--set", "extract.descriptors=60"),
-    *("--set", "codebook.words=16"),
+    *("--set", "codebook.words=16", "--set", "search.assignment=1"),
 ]
 
 
@@ -56,7 +56,7 @@ def test_search_finds_the_photo_itself_and_its_landmark(photos, index, tmp_path)
     found = json.loads(lrcr("search", index, query, "--top", 3, "--json"))
     assert [result["rank"] for result in found] == [1, 2, 3]
     assert found[0]["image"] == "2/1.png"
-    assert found[0]["score"] == pytest.approx(1, abs=0.3)
+    assert found[0]["score"] == pytest.approx(1, abs=1e-5)
     assert {result["label"] for result in found} == {"landmark-2"}
     sheet = tmp_path / "sheet.png"
     table = lrcr("search", index, query, "--sheet", sheet, "--box", "0,0,60,60")
@@ -106,7 +106,7 @@ def test_inspect_describes_every_artifact(index):
         (["--set", "codebook.words=many"], "codebook.words: 'many' is refused"),
         (["--set", "train.epochs=3"], "does not train"),
         (["--set", "data.train=x"], "leave data out"),
-        (["--model", "none.pt"], "none.pt: no such file"),
+        (["--model", "none.pt"], "backbone is decided by --model none.pt"),
         (["--set", "backbone.weights=none.npz"], "none.npz: no such file"),
         (["--set", "whitening.file=none.npz"], "none.npz: no such file"),
         (["--params", "none.yaml"], "none.yaml: no such file"),
@@ -122,6 +122,7 @@ def test_bad_input_is_one_line(photos, arguments, said):
 
 def test_bad_places_are_one_line(photos, index, tmp_path):
     assert "no such folder" in lrcr("evaluate", tmp_path / "none", code=2)
+    assert "none.pt: no such file" in lrcr("evaluate", photos, "--model", tmp_path / "none.pt", code=2)
     assert "no such file" in lrcr("search", tmp_path / "none", photos / "images/0/0.png", code=2)
     assert "not an image" in lrcr("search", index, photos / "labels.csv", code=2)
     assert "not four numbers" in lrcr("search", index, photos / "images/0/0.png", "--box", "1,2", code=2)

@@ -159,12 +159,9 @@ def smoothed_features(model, folder, params) -> np.ndarray:
 
 
 @pytest.mark.parametrize("epochs", [0, 2])
-def test_the_whitening_is_learned_on_the_features_of_the_final_trunk(tmp_path, trained, landmarks, epochs):
-    params = small(f"train.epochs={epochs}")
-    model_file = trained[0]
-    if epochs == 0:
-        model_file = tmp_path / "model.pt"
-        run(params, landmarks, model_file)
+def test_the_whitening_is_learned_on_the_features_of_the_final_trunk(tmp_path, landmarks, epochs):
+    params, model_file = small(f"train.epochs={epochs}"), tmp_path / "model.pt"
+    run(params, landmarks, model_file, val=landmarks)
     model, _ = open_model(model_file)
     weight, bias = model.whitening.weight.detach().numpy(), model.whitening.bias.detach().numpy()
     whitened = smoothed_features(model, landmarks, params) @ weight.T + bias
@@ -194,8 +191,8 @@ def test_from_nothing_everything_is_trained(trained):
 
 
 def test_with_pretrained_weights_statistics_and_whitening_are_frozen(tmp_path, landmarks, pretrained):
-    run(small(f"backbone.weights={pretrained}", "train.epochs=0"), landmarks, tmp_path / "before.pt")
-    run(small(f"backbone.weights={pretrained}"), landmarks, tmp_path / "after.pt")
+    run(small(f"backbone.weights={pretrained}", "train.epochs=0"), landmarks, tmp_path / "before.pt", val=landmarks)
+    run(small(f"backbone.weights={pretrained}"), landmarks, tmp_path / "after.pt", val=landmarks)
     before, after = weights(tmp_path / "before.pt"), weights(tmp_path / "after.pt")
     still = ("running_mean", "running_var", "num_batches_tracked")
     assert moved(before, after) == {

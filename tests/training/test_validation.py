@@ -78,7 +78,7 @@ def test_fewer_than_two_landmarks_are_refused(tmp_path, draw_dataset, labels):
 
 
 def validator(dataset, by) -> Validator:
-    return Validator(load_params(overrides=[*SMALL, f"train.validation.by={by}"]), dataset, dataset, CPU)
+    return Validator(load_params(overrides=[*SMALL, f"train.validation.by={by}"]), dataset.photos(), dataset, CPU)
 
 
 @pytest.fixture
