@@ -85,7 +85,7 @@ def validator(dataset, by) -> Validator:
 def model(dataset) -> LocalModel:
     params = load_params(overrides=SMALL)
     model = build_model(params)
-    learn_whitening(model, dataset, params, CPU)
+    learn_whitening(model, dataset.photos(), params, CPU)
     return model
 
 
