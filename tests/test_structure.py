@@ -85,7 +85,7 @@ def test_only_the_cli_knows_the_terminal(file):
 @pytest.mark.parametrize("file", LIBRARY, ids=lambda file: file.relative_to(ROOT).as_posix())
 def test_the_library_prints_nothing_and_unpickles_nothing(file):
     calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)}
-    assert not calls & {"print", "eval", "exec", "pickle.load", "pickle.loads", "np.load(allow_pickle=True)"}
+    assert not calls & {"print", "eval", "exec", "pickle.load", "pickle.loads"}
 
 
 def stages() -> dict[str, dict]:
