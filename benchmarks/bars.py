@@ -59,7 +59,11 @@ class Benchmark:
 
 
 def run(benchmark: Benchmark) -> bool:
-    """Run a benchmark, print each value as it comes, store them with the machine's name; whether all bars are reached."""
+    """Run a benchmark, print its values as they come and store them with the machine's name.
+
+    Returns:
+        Whether all bars are reached.
+    """
     values: list[Value] = []
     for value in benchmark.run():
         print(value, flush=True)

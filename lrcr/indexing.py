@@ -77,7 +77,8 @@ def index_dataset(
         build_index(
             temporary,
             _aggregate_shards(params, store, codebook, track),
-            Layout(words, dim, params.index.binary),
+            Layout(words, dim, params.index.binary, params.index.packed),
+            memory=int(params.index.memory * 2**30),
             params=params.sections("index"),
             inputs={
                 "model": model.fingerprint,

@@ -155,10 +155,12 @@ class CodebookParams(Section):
 
 
 class IndexParams(Section):
-    """Aggregation of the database: words per descriptor, sign bits or float16 residuals."""
+    """Aggregation of the database: words per descriptor, sign bits or float16 residuals; how the postings are kept."""
 
     assignment: Count = 1
     binary: bool = True
+    packed: bool = False
+    memory: Positive = 2.0
 
 
 class SearchParams(Section):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from lrcr.artifacts import read_json
-from lrcr.asmk import Aggregated, Index, open_codebook, open_index
+from lrcr.asmk import Aggregated, Index, Match, Side, explain, open_codebook, open_index
 from lrcr.descriptors import Descriptors
 from lrcr.errors import ArtifactError
 from lrcr.indexing import CODEBOOK, IMAGES, PARAMS, aggregate_images
@@ -64,6 +64,28 @@ class Searcher:
         """Each query's visual words and residuals."""
         binary = self.index.layout.binary
         return aggregate_images(queries, self.codebook, self.settings.assignment, binary=binary)
+
+    def explain(self, query: Descriptors, image: Descriptors) -> list[Match]:
+        """What a query and an image of the index have in common, the largest contribution first.
+
+        The contributions add up to the score of the image.
+
+        Args:
+            query, image: one image each, described by the index's model.
+
+        Raises:
+            ArtifactError: the descriptors do not fit the index.
+        """
+        settings, index = self.settings, self.index
+        return explain(
+            Side(query.descriptors, settings.assignment),
+            Side(image.descriptors, self.params.index.assignment),
+            self.codebook,
+            index.idf if settings.idf else np.ones_like(index.idf),
+            alpha=settings.alpha,
+            tau=settings.tau,
+            binary=index.layout.binary,
+        )
 
     def rank(self, queries: Aggregated, top: int | None = None) -> Ranking:
         """Rank the images of the index for aggregated queries."""

@@ -2,6 +2,7 @@
 
 from lrcr.asmk.aggregation import Aggregated, aggregate
 from lrcr.asmk.codebook import Codebook, learn_codebook, open_codebook, read_centroids, save_codebook
+from lrcr.asmk.explain import Match, Side, explain
 from lrcr.asmk.index import Index, build_index, open_index
 from lrcr.asmk.segments import Layout
 
@@ -10,8 +11,11 @@ __all__ = [
     "Codebook",
     "Index",
     "Layout",
+    "Match",
+    "Side",
     "aggregate",
     "build_index",
+    "explain",
     "learn_codebook",
     "open_codebook",
     "open_index",

@@ -15,6 +15,7 @@ _NORM_FLOOR = 1e-6  # added to the norm, as in the reference, so that a residual
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 _parallel: Callable[[Kernel], Kernel] = numba.njit(cache=True, parallel=True)
+_serial: Callable[[Kernel], Kernel] = numba.njit(cache=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,19 +73,21 @@ def aggregate(
         ArtifactError: the arrays contradict each other.
     """
     _check(descriptors, words, offsets, centroids)
-    count, assignment = len(offsets) - 1, words.shape[1]
-    # One sort over (image, word) puts the members of a posting side by side.
-    owners = np.repeat(np.arange(count, dtype=np.int64), np.diff(offsets) * assignment)
-    keys = owners * len(centroids) + words.ravel()
-    order = np.argsort(keys, kind="stable")
-    keys = keys[order]
-    starts = np.flatnonzero(np.diff(keys, prepend=-1))
-    image, word = np.divmod(keys[starts], len(centroids))
-    sums = np.zeros((len(starts), centroids.shape[1]))
     points = np.ascontiguousarray(descriptors, dtype=np.float32)
-    _sum_residuals(points, order // assignment, np.append(starts, len(order)), word, centroids, sums)
-    vectors = _pack_signs(sums) if binary else _normalise(sums)
-    return Aggregated(word.astype(np.int32), image.astype(np.uint32), vectors, count, centroids.shape[1])
+    lanes = numba.get_num_threads()
+    counts = np.zeros(len(offsets) - 1, np.int64)
+    _count_words(words, offsets, len(centroids), lanes, counts)
+    bounds = np.append(0, np.cumsum(counts))
+    found = np.empty(bounds[-1], np.int32)
+    if binary:
+        vectors: npt.NDArray[Any] = np.zeros((bounds[-1], columns(points.shape[1], binary=True)), np.uint64)
+        _aggregate_signs(points, words, offsets, centroids, bounds, lanes, found, vectors)
+    else:
+        directions = np.empty((bounds[-1], points.shape[1]), np.float32)
+        _aggregate_directions(points, words, offsets, centroids, bounds, lanes, found, directions)
+        vectors = directions.astype(np.float16)
+    images = np.repeat(np.arange(len(counts), dtype=np.uint32), counts)
+    return Aggregated(found, images, vectors, len(counts), centroids.shape[1])
 
 
 def _check(
@@ -105,32 +108,123 @@ def _check(
         raise ArtifactError(f"offsets do not rise from 0 to the {len(descriptors)} descriptors; extract them again")
 
 
+# A lane works through every `lanes`-th image with scratch memory of its own; no image meets two lanes.
+
+
 @_parallel
-def _sum_residuals(
-    descriptors: npt.NDArray[np.float32],
-    rows: npt.NDArray[np.int64],
-    starts: npt.NDArray[np.int64],
-    words: npt.NDArray[np.int64],
-    centroids: npt.NDArray[np.float32],
-    sums: npt.NDArray[np.float64],
+def _count_words(
+    words: npt.NDArray[np.int32],
+    offsets: npt.NDArray[np.int64],
+    codebook: int,
+    lanes: int,
+    counts: npt.NDArray[np.int64],
 ) -> None:
-    """Posting p sums, in float64 and in the order of the rows, the residuals of rows[starts[p]:starts[p+1]]."""
-    for posting in numba.prange(len(words)):
-        centroid = centroids[words[posting]]
-        for member in range(starts[posting], starts[posting + 1]):
-            row = rows[member]
-            for d in range(sums.shape[1]):
-                sums[posting, d] += np.float64(descriptors[row, d]) - np.float64(centroid[d])
+    """Write how many different words each image has."""
+    for lane in numba.prange(lanes):
+        last_seen = np.full(codebook, -1, np.int64)
+        for image in range(lane, len(counts), lanes):
+            for row in range(offsets[image], offsets[image + 1]):
+                for word in words[row]:
+                    counts[image] += last_seen[word] != image
+                    last_seen[word] = image
 
 
-def _pack_signs(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
-    """Bits where the sum is above zero, of shape (P, ⌈D/64⌉); those beyond D stay clear and never differ."""
-    bits = np.zeros((len(sums), columns(sums.shape[1], binary=True) * BITS), dtype=np.bool_)
-    bits[:, : sums.shape[1]] = sums > 0
-    packed = np.packbits(bits, axis=1, bitorder="little")
-    return packed.view("<u8").astype(np.uint64, copy=False)
+@_parallel
+def _aggregate_signs(
+    points: npt.NDArray[np.float32],
+    words: npt.NDArray[np.int32],
+    offsets: npt.NDArray[np.int64],
+    centroids: npt.NDArray[np.float32],
+    bounds: npt.NDArray[np.int64],
+    lanes: int,
+    found: npt.NDArray[np.int32],
+    codes: npt.NDArray[np.uint64],
+) -> None:
+    """Image i writes its words to found[bounds[i]:bounds[i+1]], ascending, and their sign bits to `codes` (zeros)."""
+    for lane in numba.prange(lanes):
+        place, total = np.full(len(centroids), -1, np.int64), np.empty(points.shape[1])
+        for image in range(lane, len(bounds) - 1, lanes):
+            own = found[bounds[image] : bounds[image + 1]]
+            starts, members = _group(words[offsets[image] : offsets[image + 1]], place, own)
+            for k in range(len(own)):
+                rows = members[starts[k] : starts[k + 1]]
+                _sum_residuals(points[offsets[image] : offsets[image + 1]], rows, centroids[own[k]], total)
+                for d in range(len(total)):
+                    codes[bounds[image] + k, d // BITS] |= np.uint64(total[d] > 0) << np.uint64(d % BITS)
 
 
-def _normalise(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float16]:
-    norms = np.linalg.norm(sums, axis=1, keepdims=True)
-    return np.asarray(sums / (norms + _NORM_FLOOR), dtype=np.float16)
+@_parallel
+def _aggregate_directions(
+    points: npt.NDArray[np.float32],
+    words: npt.NDArray[np.int32],
+    offsets: npt.NDArray[np.int64],
+    centroids: npt.NDArray[np.float32],
+    bounds: npt.NDArray[np.int64],
+    lanes: int,
+    found: npt.NDArray[np.int32],
+    directions: npt.NDArray[np.float32],
+) -> None:
+    """`_aggregate_signs` for L2-normalised residuals."""
+    for lane in numba.prange(lanes):
+        place, total = np.full(len(centroids), -1, np.int64), np.empty(points.shape[1])
+        for image in range(lane, len(bounds) - 1, lanes):
+            own = found[bounds[image] : bounds[image + 1]]
+            starts, members = _group(words[offsets[image] : offsets[image + 1]], place, own)
+            for k in range(len(own)):
+                rows = members[starts[k] : starts[k + 1]]
+                _sum_residuals(points[offsets[image] : offsets[image + 1]], rows, centroids[own[k]], total)
+                norm = np.sqrt((total * total).sum()) + _NORM_FLOOR
+                for d in range(len(total)):
+                    directions[bounds[image] + k, d] = total[d] / norm
+
+
+@_serial
+def _group(
+    words: npt.NDArray[np.int32], place: npt.NDArray[np.int64], found: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Write the different words of one image into `found`, ascending, and group its rows by them.
+
+    Args:
+        words: of shape (rows, A).
+        place: of shape (codebook,), −1 throughout, before and after.
+        found: as long as there are different words.
+
+    Returns:
+        Starts (len(found) + 1,) and rows (rows × A,): those in found[k] are rows[starts[k]:starts[k+1]].
+    """
+    different = 0
+    for word in words.flat:
+        if place[word] < 0:
+            place[word] = 0
+            found[different] = word
+            different += 1
+    found.sort()
+    for k in range(different):
+        place[found[k]] = k
+    starts = np.zeros(different + 1, np.int64)
+    for word in words.flat:
+        starts[place[word] + 1] += 1
+    starts = np.cumsum(starts)
+    members, free = np.empty(words.size, np.int64), starts.copy()
+    for row in range(len(words)):
+        for word in words[row]:
+            members[free[place[word]]] = row
+            free[place[word]] += 1
+    for word in found:
+        place[word] = -1
+    return starts, members
+
+
+@_serial
+def _sum_residuals(
+    points: npt.NDArray[np.float32],
+    rows: npt.NDArray[np.int64],
+    centroid: npt.NDArray[np.float32],
+    total: npt.NDArray[np.float64],
+) -> None:
+    """Write into `total` Σ (point − centroid) over the rows, in float64."""
+    for d in range(len(total)):
+        total[d] = -np.float64(len(rows)) * np.float64(centroid[d])
+    for row in rows:
+        for d in range(len(total)):
+            total[d] += np.float64(points[row, d])

@@ -6,21 +6,27 @@ files and the counts are facts of the manifest.
 """
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
 from lrcr.artifacts import MANIFEST, Manifest, hash_file, open_manifest, write_manifest
 from lrcr.asmk.aggregation import Aggregated
-from lrcr.asmk.kernels import Postings, add_weights, score_codes, score_residuals, similarities
-from lrcr.asmk.segments import REBUILD, Layout, Segment, open_array, open_segment, write_arrays, write_segment
+from lrcr.asmk.kernels import Queries, Similarity, add_weights, score_segment, similarities
+from lrcr.asmk.segments import REBUILD, Layout, Segment, open_array, open_segment, write_arrays, write_segments
 from lrcr.errors import ArtifactError
 from lrcr.progress import Track, silent
 
-_SCORES_AT_ONCE = 2**24  # queries × images in memory together: 128 MiB of float64
+MEMORY = 2**31
+"""Bytes for inverting postings: what does not fit becomes several segments."""
+
+_SCORES_AT_ONCE = 2**26  # queries × images in memory together: 256 MiB of float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,15 +72,20 @@ class Index:
             ArtifactError: the queries were aggregated otherwise than the images, or the index is damaged.
         """
         self.layout.require(queries, str(self.folder))
+        weights = self.idf if idf else np.ones_like(self.idf)
+        asked = _ask(queries, weights)
+        similarity = Similarity(similarities(queries.dim, alpha, tau), float(alpha), float(tau), weights)
         kept = self.images if top is None else min(top, self.images)
         images = np.empty((queries.count, kept), np.int64)
         scores = np.empty((queries.count, kept), np.float32)
         block = max(1, _SCORES_AT_ONCE // max(1, self.images))
-        for first in range(0, queries.count, block):
-            chosen = slice(first, min(first + block, queries.count))
-            for query, row in enumerate(self._score(queries, chosen, alpha, tau, idf), first):
-                images[query] = _rank(row, kept)
-                scores[query] = row[images[query]]
+        with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+            for first in range(0, queries.count, block):
+                chosen = slice(first, min(first + block, queries.count))
+                found = self._score(_choose(asked, chosen), similarity, idf=idf)
+                ranked = pool.map(_rank, found, repeat(kept))
+                for query, (best, values) in enumerate(ranked, first):
+                    images[query], scores[query] = best, values
         return images.ravel(), scores.ravel(), np.arange(queries.count + 1, dtype=np.int64) * kept
 
     def verify(self, track: Track = silent) -> None:
@@ -92,52 +103,48 @@ class Index:
             if not path.is_file() or hash_file(path) != stored["sha256"]:
                 raise ArtifactError(f"{path}: missing or altered since it was made; {REBUILD}")
 
-    def _score(
-        self, queries: Aggregated, chosen: slice, alpha: float, tau: float, idf: bool
-    ) -> npt.NDArray[np.float32]:
-        """Scores of the chosen queries, of shape (chosen, images)."""
-        weights = self.idf if idf else np.ones_like(self.idf)
-        scores = np.zeros((chosen.stop - chosen.start, self.images))
+    def _score(self, queries: Queries, similarity: Similarity, *, idf: bool) -> npt.NDArray[np.float32]:
+        """Scores of shape (queries, images)."""
+        count = len(queries.scale)
+        scores = np.empty((count, self.images), np.float32)
+        spans = -(-numba.get_num_threads() // max(1, count))
         for segment in self.segments:
-            _add_scores(segment, queries, chosen, weights, alpha, tau, scores)
-        plain = [np.empty(0, np.float32), *(segment.norm for segment in self.segments)]
-        norms = self.idf_norm if idf else np.concatenate(plain)
-        totals = np.bincount(queries.images, weights=weights[queries.words], minlength=queries.count)
-        scale = np.sqrt(totals[chosen, None]) * norms
-        return np.divide(scores, scale, out=np.zeros_like(scores), where=scale > 0).astype(np.float32)
+            own = slice(segment.base, segment.base + segment.count)
+            lists = segment.lists._replace(norm=self.idf_norm[own]) if idf else segment.lists
+            if score_segment(queries, lists, similarity, segment.base, spans, scores):
+                file = segment.folder / ("packed.npy" if self.layout.packed else "images.npy")
+                raise ArtifactError(f"{file}: names images beyond its {segment.count}; {REBUILD}")
+        return scores
 
 
-def _add_scores(
-    segment: Segment,
-    queries: Aggregated,
-    chosen: slice,
-    weights: npt.NDArray[np.float64],
-    alpha: float,
-    tau: float,
-    scores: npt.NDArray[np.float64],
-) -> None:
-    vectors, stored = (
-        array if queries.binary else array.view(np.uint16) for array in (queries.vectors, segment.vectors)
+def _ask(queries: Aggregated, weights: npt.NDArray[np.float64]) -> Queries:
+    totals = np.bincount(queries.images, weights=weights[queries.words], minlength=queries.count)
+    return Queries(
+        offsets=queries.offsets,
+        words=queries.words,
+        codes=queries.vectors if queries.binary else np.empty((0, 0), np.uint64),
+        residuals=np.empty((0, 0), np.float32) if queries.binary else queries.vectors.astype(np.float32),
+        scale=np.divide(1, np.sqrt(totals), out=np.zeros(queries.count), where=totals > 0),
     )
-    asked = Postings(queries.offsets[chosen.start : chosen.stop + 1], queries.words, vectors)
-    held = Postings(segment.offsets, segment.images, stored)
-    if queries.binary:
-        table = similarities(queries.dim, alpha, tau)
-        strays = score_codes(asked, held, weights, table, segment.base, segment.count, scores)
-    else:
-        place = (segment.base, segment.count, scores)
-        strays = score_residuals(asked, held, weights, float(alpha), float(tau), *place)
-    if strays:
-        raise ArtifactError(f"{segment.folder / 'images.npy'}: names images beyond its {segment.count}; {REBUILD}")
 
 
-def _rank(scores: npt.NDArray[np.float32], kept: int) -> npt.NDArray[np.int64]:
-    """Ids of the `kept` highest scores, highest first, equal ones by id."""
-    if kept == len(scores):
-        return np.argsort(-scores, kind="stable")
-    lowest = np.partition(scores, len(scores) - kept)[len(scores) - kept]
-    candidates = np.flatnonzero(scores >= lowest)
-    return candidates[np.argsort(-scores[candidates], kind="stable")[:kept]]
+def _choose(queries: Queries, chosen: slice) -> Queries:
+    """Some of the queries; the offsets still count in the postings of all."""
+    return queries._replace(offsets=queries.offsets[chosen.start : chosen.stop + 1], scale=queries.scale[chosen])
+
+
+def _rank(scores: npt.NDArray[np.float32], kept: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Ids and scores of the `kept` highest scores, highest first, equal ones by id; no score is negative.
+
+    The bits of a float that is not negative rise with it, so one integer holds falling score and rising id, and
+    integers sort faster than floats and need no stable sort.
+    """
+    keys = (~scores.view(np.uint32)).astype(np.uint64) << np.uint64(32) | np.arange(len(scores), dtype=np.uint64)
+    if kept < len(keys):
+        keys = np.partition(keys, kept)[:kept]
+    keys.sort()
+    images = (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    return images, scores[images]
 
 
 def build_index(
@@ -147,18 +154,20 @@ def build_index(
     *,
     params: dict[str, Any],
     inputs: dict[str, str],
+    memory: int = MEMORY,
 ) -> Manifest:
-    """Write an index of one segment into an existing (staged) folder.
+    """Write an index into an existing (staged) folder.
 
     Args:
         parts: batches of postings; each continues where the images of the last one ended.
+        memory: bytes for inverting postings; what does not fit becomes several segments.
         params, inputs: what the index is made from (see `Manifest`).
 
     Raises:
         ArtifactError: a part does not fit the layout.
     """
-    entry = write_segment(folder / "segment-0000", parts, layout)
-    return seal_index(folder, [entry], layout, params=params, inputs=inputs)
+    entries = write_segments(folder, parts, layout, memory)
+    return seal_index(folder, entries, layout, params=params, inputs=inputs)
 
 
 def seal_index(
@@ -176,12 +185,12 @@ def seal_index(
         params, inputs: what the index is made from (see `Manifest`).
     """
     segments = _open_segments(folder, entries, layout)
-    counts = sum((np.diff(segment.offsets) for segment in segments), np.zeros(layout.words, np.int64))
+    counts = sum((np.diff(segment.lists.offsets) for segment in segments), np.zeros(layout.words, np.int64))
     idf = _weigh(counts, sum(segment.count for segment in segments))
     norms = [np.empty(0, np.float32)]
     for segment in segments:
         sums = np.zeros(segment.count)
-        add_weights(segment.offsets, segment.images, idf, sums)
+        add_weights(segment.lists, idf, sums)
         norms.append(np.sqrt(sums).astype(np.float32))
     name = f"weights-{len(entries):04d}"
     files = write_arrays(folder / name, {"idf": idf, "norm": np.concatenate(norms)})
@@ -190,6 +199,7 @@ def seal_index(
         "words": layout.words,
         "dim": layout.dim,
         "binary": layout.binary,
+        "packed": layout.packed,
         "segments": list(entries),
         "weights": {"folder": name, "files": files},
     }
@@ -225,7 +235,7 @@ def open_index(folder: Path) -> Index:
     manifest = open_manifest(folder, "index")
     facts = manifest.facts
     try:
-        layout = Layout(facts["words"], facts["dim"], facts["binary"])
+        layout = Layout(facts["words"], facts["dim"], facts["binary"], facts["packed"])
         segments = _open_segments(folder, facts["segments"], layout)
         weights, files = folder / facts["weights"]["folder"], facts["weights"]["files"]
         idf = open_array(weights, "idf", files, np.float64, (layout.words,))

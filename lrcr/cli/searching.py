@@ -14,9 +14,11 @@ from lrcr.artifacts import staged_folder
 from lrcr.cli.options import AsJson, FitFolder, ModelFile, Overrides, ParamsFile, params_without_training
 from lrcr.cli.terminal import stderr, track
 from lrcr.datasets.dataset import Photo
+from lrcr.descriptors import Descriptors
 from lrcr.errors import ParamsError
 from lrcr.extraction import Extractor
 from lrcr.indexing import MODEL
+from lrcr.report.matches import Explained, Place, draw_matches
 from lrcr.report.rankings import QueryTile, ResultTile, draw_rankings
 from lrcr.search import Searcher
 from lrcr.workflow import prepare
@@ -52,12 +54,17 @@ def search(
     sheet: Annotated[
         Path | None, typer.Option("--sheet", help="Draw query and results into this .png or .jpg.")
     ] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option("--explain", help="Draw what query and results share into this .png or .jpg."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the photos of an index that show what the query photo shows."""
     searcher = Searcher(folder)
     photo = Photo(query, _read_box(box), orient=True)
-    described = Extractor(searcher.params, folder / MODEL).describe([photo])
+    extractor = Extractor(searcher.params, folder / MODEL)
+    described = extractor.describe([photo])
     images, scores = searcher.search(described, top).of_query(0)
     found = searcher.images.iloc[images].to_dict("records")
     results = [
@@ -73,7 +80,26 @@ def search(
     if sheet is not None:
         tiles = [ResultTile(Path(result["path"]), result["image"], result["score"]) for result in results]
         draw_rankings(sheet, [(QueryTile(query, query.name, photo.box), tiles)])
+    if explain is not None:
+        _explain(explain, searcher, extractor, (query, described), results)
     _show(results, as_json)
+
+
+def _explain(
+    picture: Path,
+    searcher: Searcher,
+    extractor: Extractor,
+    query: tuple[Path, Descriptors],
+    results: list[dict[str, Any]],
+) -> None:
+    """Describe the returned photos again and draw where they match the query."""
+    explained = []
+    for result in track(results, "describe results", len(results)):
+        found = extractor.describe([Photo(Path(result["path"]), orient=True)])
+        title = f"{result['rank']}. {result['image']}, {result['score']:.4f}"
+        place = Place(Path(result["path"]), found.xy)
+        explained.append(Explained(place, title, searcher.explain(query[1], found)))
+    draw_matches(picture, Place(query[0], query[1].xy), explained)
 
 
 def _show(results: list[dict[str, Any]], as_json: bool) -> None:

@@ -1,0 +1,64 @@
+"""Aggregation and the building of an index against `asmk`, from quantised descriptors of 1,000 images."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks import peers
+from benchmarks.bars import Value
+from benchmarks.timing import ratio
+from lrcr.asmk import Layout, aggregate, build_index
+
+_WORDS, _DIM, _IMAGES, _DESCRIPTORS = 65536, 128, 1000, 1000
+Array = npt.NDArray[Any]
+
+
+def run() -> Iterator[Value]:
+    """Time both on the same descriptors, words and centroids."""
+    rng = np.random.default_rng(0)
+    centroids = rng.normal(size=(_WORDS, _DIM)).astype(np.float32)
+    descriptors = rng.normal(size=(_IMAGES * _DESCRIPTORS, _DIM)).astype(np.float32)
+    offsets = np.arange(_IMAGES + 1) * _DESCRIPTORS
+    kernel = peers.kernel(centroids)
+    for assignment, bar in ((1, 50), (5, 100)):
+        words = _draw_words(rng, assignment)
+        some = 20  # images that the peer is given
+
+        def theirs(words: Array = words, some: int = some) -> None:
+            for first in range(0, some * _DESCRIPTORS, _DESCRIPTORS):
+                own = slice(first, first + _DESCRIPTORS)
+                kernel.aggregate_image(descriptors[own], words[own])
+
+        def ours(words: Array = words) -> None:
+            aggregate(descriptors, words, offsets, centroids, binary=True)
+
+        name = "single" if assignment == 1 else "five-fold"
+        times = ratio(theirs, ours, rounds=3, fast_repeats=3) * _IMAGES / some
+        yield Value(f"aggregation, {name} assignment, times asmk", times, at_least=bar)
+    words = _draw_words(rng, 1)
+    some = 200
+
+    def build_theirs() -> None:
+        rows = slice(some * _DESCRIPTORS)
+        owners = np.repeat(np.arange(some), _DESCRIPTORS)
+        peers.empty_inverted_file(_WORDS).add(*kernel.aggregate(descriptors[rows], words[rows], owners))
+
+    with tempfile.TemporaryDirectory() as folder:
+
+        def build_ours() -> None:
+            postings = aggregate(descriptors, words, offsets, centroids, binary=True)
+            layout = Layout(_WORDS, _DIM, True)
+            build_index(Path(folder), [postings], layout, params={}, inputs={})
+
+        times = ratio(build_theirs, build_ours, rounds=3, fast_repeats=3) * _IMAGES / some
+    yield Value("index of 1,000 images from quantised descriptors, times asmk", times, at_least=30)
+
+
+def _draw_words(rng: np.random.Generator, assignment: int) -> Array:
+    """Different words for each descriptor, of shape (descriptors, assignment); an image has about 690 first words."""
+    own = rng.integers(0, 1250, (_IMAGES, _DESCRIPTORS)) * 52 + rng.integers(0, _WORDS, (_IMAGES, 1))
+    return ((own.reshape(-1, 1) + np.arange(assignment) * (_WORDS // 8)) % _WORDS).astype(np.int32)
