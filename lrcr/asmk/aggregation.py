@@ -8,9 +8,11 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from lrcr.asmk.prefetch import prefetch_row
 from lrcr.errors import ArtifactError
 
 BITS = 64
+_AHEAD = 4  # postings between asking for what one needs and summing it
 _NORM_FLOOR = 1e-6  # added to the norm, as in the reference, so that a residual of zero stays zero
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
@@ -74,6 +76,7 @@ def aggregate(
     """
     _check(descriptors, words, offsets, centroids)
     points = np.ascontiguousarray(descriptors, dtype=np.float32)
+    centroids = np.ascontiguousarray(centroids)
     lanes = numba.get_num_threads()
     counts = np.zeros(len(offsets) - 1, np.int64)
     _count_words(words, offsets, len(centroids), lanes, counts)
@@ -142,15 +145,21 @@ def _aggregate_signs(
 ) -> None:
     """Image i writes its words to found[bounds[i]:bounds[i+1]], ascending, and their sign bits to `codes` (zeros)."""
     for lane in numba.prange(lanes):
-        place, total = np.full(len(centroids), -1, np.int64), np.empty(points.shape[1])
+        place = np.full(len(centroids), -1, np.int32)
+        total = np.zeros(codes.shape[1] * BITS)  # what lies beyond D stays zero and sets no bit
         for image in range(lane, len(bounds) - 1, lanes):
-            own = found[bounds[image] : bounds[image + 1]]
-            starts, members = _group(words[offsets[image] : offsets[image + 1]], place, own)
-            for k in range(len(own)):
-                rows = members[starts[k] : starts[k + 1]]
-                _sum_residuals(points[offsets[image] : offsets[image + 1]], rows, centroids[own[k]], total)
-                for d in range(len(total)):
-                    codes[bounds[image] + k, d // BITS] |= np.uint64(total[d] > 0) << np.uint64(d % BITS)
+            first, end = bounds[image], bounds[image + 1]
+            starts, rows = _group(words, offsets[image], offsets[image + 1], place, found, first, end)
+            for k in range(end - first):
+                if k + _AHEAD < end - first:
+                    prefetch_row(points, rows[starts[k + _AHEAD]])
+                    prefetch_row(centroids, found[first + k + _AHEAD])
+                _sum_residuals(points, rows, starts[k], starts[k + 1], centroids, found[first + k], total)
+                for c in range(codes.shape[1]):
+                    bits = np.uint64(0)
+                    for d in range(BITS):
+                        bits |= np.uint64(total[c * BITS + d] > 0) << np.uint64(d)
+                    codes[first + k, c] = bits
 
 
 @_parallel
@@ -166,65 +175,81 @@ def _aggregate_directions(
 ) -> None:
     """`_aggregate_signs` for L2-normalised residuals."""
     for lane in numba.prange(lanes):
-        place, total = np.full(len(centroids), -1, np.int64), np.empty(points.shape[1])
+        place, total = np.full(len(centroids), -1, np.int32), np.empty(points.shape[1])
         for image in range(lane, len(bounds) - 1, lanes):
-            own = found[bounds[image] : bounds[image + 1]]
-            starts, members = _group(words[offsets[image] : offsets[image + 1]], place, own)
-            for k in range(len(own)):
-                rows = members[starts[k] : starts[k + 1]]
-                _sum_residuals(points[offsets[image] : offsets[image + 1]], rows, centroids[own[k]], total)
+            first, end = bounds[image], bounds[image + 1]
+            starts, rows = _group(words, offsets[image], offsets[image + 1], place, found, first, end)
+            for k in range(end - first):
+                if k + _AHEAD < end - first:
+                    prefetch_row(points, rows[starts[k + _AHEAD]])
+                    prefetch_row(centroids, found[first + k + _AHEAD])
+                _sum_residuals(points, rows, starts[k], starts[k + 1], centroids, found[first + k], total)
                 norm = np.sqrt((total * total).sum()) + _NORM_FLOOR
                 for d in range(len(total)):
-                    directions[bounds[image] + k, d] = total[d] / norm
+                    directions[first + k, d] = total[d] / norm
 
 
 @_serial
 def _group(
-    words: npt.NDArray[np.int32], place: npt.NDArray[np.int64], found: npt.NDArray[np.int32]
+    words: npt.NDArray[np.int32],
+    start: int,
+    stop: int,
+    place: npt.NDArray[np.int32],
+    found: npt.NDArray[np.int32],
+    first: int,
+    end: int,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Write the different words of one image into `found`, ascending, and group its rows by them.
+    """Write the different words of rows start … stop − 1 into found[first:end], ascending, and group the rows by them.
 
     Args:
-        words: of shape (rows, A).
+        words: of shape (N, A).
         place: of shape (codebook,), −1 throughout, before and after.
-        found: as long as there are different words.
 
     Returns:
-        Starts (len(found) + 1,) and rows (rows × A,): those in found[k] are rows[starts[k]:starts[k+1]].
+        Starts (end − first + 1,) and rows ((stop − start) × A,): in found[first + k] are rows[starts[k]:starts[k+1]].
     """
-    different = 0
-    for word in words.flat:
-        if place[word] < 0:
-            place[word] = 0
-            found[different] = word
-            different += 1
-    found.sort()
-    for k in range(different):
-        place[found[k]] = k
-    starts = np.zeros(different + 1, np.int64)
-    for word in words.flat:
-        starts[place[word] + 1] += 1
-    starts = np.cumsum(starts)
-    members, free = np.empty(words.size, np.int64), starts.copy()
-    for row in range(len(words)):
-        for word in words[row]:
-            members[free[place[word]]] = row
-            free[place[word]] += 1
-    for word in found:
-        place[word] = -1
-    return starts, members
+    different = first
+    for row in range(start, stop):
+        for a in range(words.shape[1]):
+            word = words[row, a]
+            if place[word] < 0:
+                place[word] = 0
+                found[different] = word
+                different += 1
+    found[first:end].sort()
+    for k in range(first, end):
+        place[found[k]] = k - first
+    starts = np.zeros(end - first + 1, np.int64)
+    for row in range(start, stop):
+        for a in range(words.shape[1]):
+            starts[place[words[row, a]] + 1] += 1
+    for k in range(end - first):
+        starts[k + 1] += starts[k]
+    rows, free = np.empty((stop - start) * words.shape[1], np.int64), starts.copy()
+    for row in range(start, stop):
+        for a in range(words.shape[1]):
+            k = place[words[row, a]]
+            rows[free[k]] = row
+            free[k] += 1
+    for k in range(first, end):
+        place[found[k]] = -1
+    return starts, rows
 
 
 @_serial
 def _sum_residuals(
     points: npt.NDArray[np.float32],
     rows: npt.NDArray[np.int64],
-    centroid: npt.NDArray[np.float32],
+    start: int,
+    stop: int,
+    centroids: npt.NDArray[np.float32],
+    word: int,
     total: npt.NDArray[np.float64],
 ) -> None:
-    """Write into `total` Σ (point − centroid) over the rows, in float64."""
-    for d in range(len(total)):
-        total[d] = -np.float64(len(rows)) * np.float64(centroid[d])
-    for row in rows:
-        for d in range(len(total)):
+    """Write into `total` Σ (point − centroid) over rows[start:stop], in float64."""
+    for d in range(points.shape[1]):
+        total[d] = -np.float64(stop - start) * np.float64(centroids[word, d])
+    for i in range(start, stop):
+        row = rows[i]
+        for d in range(points.shape[1]):
             total[d] += np.float64(points[row, d])

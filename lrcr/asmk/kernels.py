@@ -12,7 +12,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from lrcr.asmk.packing import BLOCK, unpack_block
+from lrcr.asmk.packing import BLOCK, first_id, next_block, unpack_block
 
 SPAN = 2**16
 """Images whose sums are held at a time: 512 KiB, which stays in a core's own cache."""
@@ -23,6 +23,10 @@ Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 _parallel: Callable[[Kernel], Kernel] = numba.njit(cache=True, parallel=True)
 _serial: Callable[[Kernel], Kernel] = numba.njit(cache=True)
 _reassociated: Callable[[Kernel], Kernel] = numba.njit(cache=True, fastmath={"reassoc", "contract"})
+
+
+Window = tuple[int, int, int]
+"""The first image whose sum is held, the one after the last, and how many images the segment has."""
 
 
 class Queries(NamedTuple):
@@ -110,116 +114,172 @@ def score_segment(
     for task in numba.prange((len(queries.offsets) - 1) * spans):
         query, span = task // spans, task % spans
         first, last = count * span // spans, count * (span + 1) // spans
-        own = slice(queries.offsets[query], queries.offsets[query + 1])
-        # Where each word's list goes on: its posting, and its block in the packed ids.
-        posting = lists.offsets[queries.words[own]]
-        place = lists.starts[queries.words[own]]
+        asked, end = queries.offsets[query], queries.offsets[query + 1]
+        at = np.empty(end - asked, np.int64)  # where each word's list goes on: a posting, or
+        block = np.empty(end - asked, np.int64)  # the first posting of a packed block, and where that block is
+        for k in range(end - asked):
+            at[k], block[k] = _seek(lists, queries.words[asked + k], first)
+        sums = np.empty(min(SPAN, last - first))
         for low in range(first, last, SPAN):
-            sums = np.zeros(min(SPAN, last - low))
-            strays += _walk(queries, own.start, lists, similarity, low, sums, posting, place)
-            for i in range(len(sums)):
-                norm = lists.norm[low + i]
-                scores[query, base + low + i] = sums[i] * queries.scale[query] / norm if norm > 0 else 0.0
+            window = (low, min(low + SPAN, last), count)
+            sums[:] = 0
+            strays += _add_lists(queries, query, lists, similarity, window, sums, at, block)
+            for image in range(low, window[1]):
+                norm = lists.norm[image]
+                scores[query, base + image] = sums[image - low] * queries.scale[query] / norm if norm > 0 else 0.0
     return strays
 
 
 @_serial
-def _walk(
-    queries: Queries,
-    asked: int,
-    lists: Lists,
-    similarity: Similarity,
-    low: int,
-    sums: npt.NDArray[np.float64],
-    posting: npt.NDArray[np.int64],
-    place: npt.NDArray[np.int64],
-) -> int:
-    """Add to `sums` what the images low … low + len(sums) − 1 are worth to one query, from where its lists stand."""
-    count, strays = len(lists.norm), 0
-    ids = np.empty(BLOCK, np.uint32)
-    worth = np.empty(BLOCK, np.float64)
-    for k in range(len(posting)):
-        word = queries.words[asked + k]
-        end = lists.offsets[word + 1]
-        while posting[k] < end:
-            size = min(BLOCK, end - posting[k])
-            following = _read_ids(lists, word, posting[k], place[k], size, ids)
-            if following < 0:
-                strays, posting[k] = strays + 1, end
-                break
-            if ids[size - 1] >= low:
-                if ids[0] >= low + len(sums) and ids[0] < count:
-                    break
-                _weigh(queries, asked + k, lists, similarity, word, posting[k], size, worth)
-                for i in range(size):
-                    at = np.int64(ids[i]) - low
-                    if 0 <= at < len(sums):
-                        sums[at] += worth[i]
-                    elif ids[i] >= count:
-                        strays += 1
-                if low + len(sums) <= ids[size - 1] < count:
-                    break
-            posting[k], place[k] = posting[k] + size, following
-    return strays
-
-
-@_serial
-def _read_ids(lists: Lists, word: int, posting: int, place: int, size: int, ids: npt.NDArray[np.uint32]) -> int:
-    """Write the ids of a block into `ids`; returns where the next block is packed, or −1 if this one is damaged."""
+def _seek(lists: Lists, word: int, low: int) -> tuple[int, int]:
+    """A posting from which on the list of a word has all images ≥ low, and where its packed block is."""
+    first, end, place = lists.offsets[word], lists.offsets[word + 1], lists.starts[word]
     if len(lists.packed):
-        return unpack_block(lists.packed, place, lists.starts[word + 1], size, ids)
-    ids[:size] = lists.images[posting : posting + size]
-    return place
+        while low > 0 and first + BLOCK < end:
+            following = next_block(lists.packed, place, lists.starts[word + 1], BLOCK)
+            if following < 0 or first_id(lists.packed, following) > low:
+                break
+            first, place = first + BLOCK, following
+        return first, place
+    while low > 0 and first < end:
+        middle = (first + end) // 2
+        if lists.images[middle] < low:
+            first = middle + 1
+        else:
+            end = middle
+    return first, place
 
 
 @_serial
-def _weigh(
+def _add_lists(
     queries: Queries,
-    asked: int,
+    query: int,
     lists: Lists,
     similarity: Similarity,
-    word: int,
-    first: int,
-    size: int,
-    worth: npt.NDArray[np.float64],
-) -> None:
-    """Write ω σ(u) of `size` postings from `first` on, against one posting of a query."""
-    weight = similarity.weights[word]
-    if len(lists.codes):
-        _match_codes(queries.codes[asked], lists.codes[first : first + size], similarity.table, weight, worth)
-    else:
-        for i in range(size):
-            u = _product(queries.residuals[asked], lists.residuals[first + i])
-            worth[i] = weight * u**similarity.alpha if u >= similarity.tau else 0.0
+    window: Window,
+    sums: npt.NDArray[np.float64],
+    at: npt.NDArray[np.int64],
+    block: npt.NDArray[np.int64],
+) -> int:
+    """Add to `sums` what the images of a window are worth to one query.
+
+    Args:
+        at, block: where each word's list goes on; set to where the next window goes on.
+
+    Returns:
+        How many postings name images that the segment does not hold.
+    """
+    # Taken out of their tuples here, because in the loops that costs more than what the loops do.
+    words, weights, table = queries.words, similarity.weights, similarity.table
+    alpha, tau = similarity.alpha, similarity.tau
+    asked_codes, asked_residuals, codes, residuals = queries.codes, queries.residuals, lists.codes, lists.residuals
+    offsets, images, packed, starts = lists.offsets, lists.images, lists.packed, lists.starts
+    binary, is_packed, ids = len(codes) > 0, len(packed) > 0, np.empty(BLOCK, np.uint32)
+    strays, first = 0, queries.offsets[query]
+    for k in range(len(at)):
+        row = first + k
+        word = words[row]
+        weight, end = weights[word], offsets[word + 1]
+        while at[k] < end:
+            # A piece of the list: ids from `start` to `stop`, whose vectors stand `shift` further on.
+            start, stop, shift, following = at[k], end, np.int64(0), np.int64(0)
+            if is_packed:
+                start, stop, shift = np.int64(0), min(BLOCK, end - at[k]), at[k]
+                following = unpack_block(packed, block[k], starts[word + 1], stop, ids)
+                if following < 0:
+                    strays, at[k] = strays + 1, end
+                    break
+            piece = ids if is_packed else images
+            if binary:
+                done, more = _add_codes(
+                    asked_codes, row, codes, table, weight, window, sums, piece, start, stop, shift
+                )
+            else:
+                done, more = _add_residuals(
+                    asked_residuals, row, residuals, alpha, tau, weight, window, sums, piece, start, stop, shift
+                )
+            strays += more
+            if done < stop:
+                at[k] = at[k] if is_packed else done
+                break
+            at[k], block[k] = stop + shift, following
+    return strays
 
 
 @_serial
-def _match_codes(
-    code: npt.NDArray[np.uint64],
+def _add_codes(
+    asked: npt.NDArray[np.uint64],
+    row: int,
     codes: npt.NDArray[np.uint64],
     table: npt.NDArray[np.float64],
     weight: float,
-    worth: npt.NDArray[np.float64],
-) -> None:
-    """Write weight × table[Hamming distance]; 64, 128 and 256 bits have loops that the compiler unrolls."""
-    columns = codes.shape[1]
-    if columns == 1:
-        for i in range(len(codes)):
-            worth[i] = weight * table[_popcount(code[0] ^ codes[i, 0])]
-    elif columns == 2:
-        for i in range(len(codes)):
-            worth[i] = weight * table[_popcount(code[0] ^ codes[i, 0]) + _popcount(code[1] ^ codes[i, 1])]
-    elif columns == 4:
-        for i in range(len(codes)):
-            low = _popcount(code[0] ^ codes[i, 0]) + _popcount(code[1] ^ codes[i, 1])
-            high = _popcount(code[2] ^ codes[i, 2]) + _popcount(code[3] ^ codes[i, 3])
-            worth[i] = weight * table[low + high]
-    else:
-        for i in range(len(codes)):
-            distance = np.uint64(0)
-            for c in range(columns):
-                distance += _popcount(code[c] ^ codes[i, c])
-            worth[i] = weight * table[distance]
+    window: Window,
+    sums: npt.NDArray[np.float64],
+    ids: npt.NDArray[np.uint32],
+    start: int,
+    stop: int,
+    shift: int,
+) -> tuple[int, int]:
+    """Add weight × σ(u) of the sign bits asked[row] and codes[i + shift] to the image ids[i], from start to stop.
+
+    64, 128 and 256 bits are written out for the compiler.
+
+    Returns:
+        The first i that is beyond the window, or stop, and how many ids are beyond the segment.
+    """
+    low, high, count = window
+    columns, strays, held = codes.shape[1], 0, np.uint64(high - low)
+    for i in range(start, stop):
+        image = np.int64(ids[i])
+        if np.uint64(image - low) < held:  # one comparison for low ≤ image < high
+            posting = i + shift
+            distance = _popcount(asked[row, 0] ^ codes[posting, 0])
+            if columns == 2:
+                distance += _popcount(asked[row, 1] ^ codes[posting, 1])
+            elif columns == 4:
+                distance += _popcount(asked[row, 1] ^ codes[posting, 1])
+                distance += _popcount(asked[row, 2] ^ codes[posting, 2])
+                distance += _popcount(asked[row, 3] ^ codes[posting, 3])
+            else:
+                for c in range(1, columns):
+                    distance += _popcount(asked[row, c] ^ codes[posting, c])
+            sums[image - low] += weight * table[distance]
+        elif image >= count:
+            strays += 1
+        elif image >= high:
+            return i, strays
+    return stop, strays
+
+
+@_serial
+def _add_residuals(
+    asked: npt.NDArray[np.float32],
+    row: int,
+    residuals: npt.NDArray[np.uint16],
+    alpha: float,
+    tau: float,
+    weight: float,
+    window: Window,
+    sums: npt.NDArray[np.float64],
+    ids: npt.NDArray[np.uint32],
+    start: int,
+    stop: int,
+    shift: int,
+) -> tuple[int, int]:
+    """`_add_codes` for the bits of float16 residuals."""
+    low, high, count = window
+    strays = 0
+    for i in range(start, stop):
+        image = np.int64(ids[i])
+        if low <= image < high:
+            u = _product(asked[row], residuals[i + shift])
+            if u >= tau:
+                sums[image - low] += weight * u**alpha
+        elif image >= count:
+            strays += 1
+        elif image >= high:
+            return i, strays
+    return stop, strays
 
 
 @_serial
@@ -253,9 +313,12 @@ def add_weights(lists: Lists, weights: npt.NDArray[np.float64], sums: npt.NDArra
         place = lists.starts[word]
         for first in range(lists.offsets[word], lists.offsets[word + 1], BLOCK):
             size = min(BLOCK, lists.offsets[word + 1] - first)
-            place = _read_ids(lists, word, first, place, size, ids)
-            if place < 0:
-                break
+            if len(lists.packed):
+                place = unpack_block(lists.packed, place, lists.starts[word + 1], size, ids)
+                if place < 0:
+                    break
+            else:
+                ids[:size] = lists.images[first : first + size]
             for image in ids[:size]:
                 if image < len(sums):
                     sums[image] += weights[word]

@@ -92,19 +92,33 @@ def _pack(
 
 
 @_serial
-def unpack_block(packed: npt.NDArray[np.uint64], place: int, end: int, count: int, ids: npt.NDArray[np.uint32]) -> int:
+def first_id(packed: npt.NDArray[np.uint64], place: int) -> int:
+    """The first id of the block at `place`."""
+    return np.int64(packed[place] & _MASK32)
+
+
+@_serial
+def next_block(packed: npt.NDArray[np.uint64], place: int, end: int, count: int) -> int:
+    """Where the block after the one at `place`, of `count` ids, begins; −1 if that is damaged or ends beyond `end`."""
+    if not 0 <= place < end < len(packed):
+        return -1
+    width = np.int64((packed[place] >> np.uint64(32)) & np.uint64(63))
+    following = place + _words(count, width)
+    return following if width <= _WIDEST and following <= end else -1
+
+
+@_serial
+def unpack_block(
+    packed: npt.NDArray[np.uint64], place: int, end: int, count: int, ids: npt.NDArray[np.uint32]
+) -> int:
     """Write the `count` ids of the block at `place` into `ids`, and return where the next block begins.
 
     Nothing in the file is trusted: a block that does not end by `end` gives −1.
     """
-    if place >= end:
+    following = next_block(packed, place, end, count)
+    if following < 0:
         return -1
-    header = packed[place]
-    width = np.int64((header >> np.uint64(32)) & np.uint64(63))
-    following = place + _words(count, width)
-    if width > _WIDEST or following > end or end >= len(packed):
-        return -1
-    image = np.uint32(header & _MASK32)
+    image, width = np.uint32(packed[place] & _MASK32), np.int64((packed[place] >> np.uint64(32)) & np.uint64(63))
     ids[0] = image
     mask = (_ONE << np.uint64(width)) - _ONE
     for i in range(1, count):

@@ -1,0 +1,42 @@
+"""Asking the memory for a row that a loop will read soon: centroids lie far apart, and waiting for each costs most."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+LINE = 64
+"""Bytes that come at once."""
+
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+_serial: Callable[[Kernel], Kernel] = numba.njit(cache=True)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _prefetch(_typing: Any, address: Any) -> Any:
+    """The machine's own instruction for the line at an address; a wrong address does no harm."""
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        pointer = builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, number, number, number])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], kind)
+        read, keep, data = number(0), number(3), number(1)
+        builder.call(function, [pointer, read, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(types.uintp), generate
+
+
+@_serial
+def prefetch_row(matrix: npt.NDArray[np.float32], row: int) -> None:
+    """Ask for one row of a contiguous matrix, and go on without waiting."""
+    size = matrix.shape[1] * matrix.itemsize
+    start = matrix.ctypes.data + row * size
+    for byte in range(0, size, LINE):
+        _prefetch(np.uintp(start + byte))
