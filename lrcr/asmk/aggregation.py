@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from lrcr.asmk.prefetch import prefetch_row
+from lrcr.asmk.prefetch import prefetch_rows
 from lrcr.errors import ArtifactError
 
 BITS = 64
@@ -152,8 +152,8 @@ def _aggregate_signs(
             starts, rows = _group(words, offsets[image], offsets[image + 1], place, found, first, end)
             for k in range(end - first):
                 if k + _AHEAD < end - first:
-                    prefetch_row(points, rows[starts[k + _AHEAD]])
-                    prefetch_row(centroids, found[first + k + _AHEAD])
+                    prefetch_rows(points, rows[starts[k + _AHEAD]], 1)
+                    prefetch_rows(centroids, found[first + k + _AHEAD], 1)
                 _sum_residuals(points, rows, starts[k], starts[k + 1], centroids, found[first + k], total)
                 for c in range(codes.shape[1]):
                     bits = np.uint64(0)
@@ -181,8 +181,8 @@ def _aggregate_directions(
             starts, rows = _group(words, offsets[image], offsets[image + 1], place, found, first, end)
             for k in range(end - first):
                 if k + _AHEAD < end - first:
-                    prefetch_row(points, rows[starts[k + _AHEAD]])
-                    prefetch_row(centroids, found[first + k + _AHEAD])
+                    prefetch_rows(points, rows[starts[k + _AHEAD]], 1)
+                    prefetch_rows(centroids, found[first + k + _AHEAD], 1)
                 _sum_residuals(points, rows, starts[k], starts[k + 1], centroids, found[first + k], total)
                 norm = np.sqrt((total * total).sum()) + _NORM_FLOOR
                 for d in range(len(total)):

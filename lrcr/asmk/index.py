@@ -6,9 +6,8 @@ files and the counts are facts of the manifest.
 """
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import repeat
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -72,21 +71,25 @@ class Index:
             ArtifactError: the queries were aggregated otherwise than the images, or the index is damaged.
         """
         self.layout.require(queries, str(self.folder))
-        weights = self.idf if idf else np.ones_like(self.idf)
+        weights = self.idf if idf else self._alike
         asked = _ask(queries, weights)
         similarity = Similarity(similarities(queries.dim, alpha, tau), float(alpha), float(tau), weights)
         kept = self.images if top is None else min(top, self.images)
         images = np.empty((queries.count, kept), np.int64)
         scores = np.empty((queries.count, kept), np.float32)
         block = max(1, _SCORES_AT_ONCE // max(1, self.images))
-        with ThreadPoolExecutor(numba.get_num_threads()) as pool:
-            for first in range(0, queries.count, block):
-                chosen = slice(first, min(first + block, queries.count))
-                found = self._score(_choose(asked, chosen), similarity, idf=idf)
-                ranked = pool.map(_rank, found, repeat(kept))
-                for query, (best, values) in enumerate(ranked, first):
-                    images[query], scores[query] = best, values
+        for first in range(0, queries.count, block):
+            chosen = slice(first, min(first + block, queries.count))
+            found = self._score(_choose(asked, chosen), similarity, idf=idf)
+            for query, row in enumerate(found, first):
+                images[query] = _rank(row, kept)
+                scores[query] = row[images[query]]
         return images.ravel(), scores.ravel(), np.arange(queries.count + 1, dtype=np.int64) * kept
+
+    @cached_property
+    def _alike(self) -> npt.NDArray[np.float64]:
+        """ω without IDF."""
+        return np.ones_like(self.idf)
 
     def verify(self, track: Track = silent) -> None:
         """Compare every file with its hash in the manifest.
@@ -133,8 +136,8 @@ def _choose(queries: Queries, chosen: slice) -> Queries:
     return queries._replace(offsets=queries.offsets[chosen.start : chosen.stop + 1], scale=queries.scale[chosen])
 
 
-def _rank(scores: npt.NDArray[np.float32], kept: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Ids and scores of the `kept` highest scores, highest first, equal ones by id; no score is negative.
+def _rank(scores: npt.NDArray[np.float32], kept: int) -> npt.NDArray[np.int64]:
+    """Ids of the `kept` highest scores, highest first, equal ones by id; no score is negative.
 
     The bits of a float that is not negative rise with it, so one integer holds falling score and rising id, and
     integers sort faster than floats and need no stable sort.
@@ -143,8 +146,7 @@ def _rank(scores: npt.NDArray[np.float32], kept: int) -> tuple[npt.NDArray[np.in
     if kept < len(keys):
         keys = np.partition(keys, kept)[:kept]
     keys.sort()
-    images = (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    return images, scores[images]
+    return (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
 
 
 def build_index(

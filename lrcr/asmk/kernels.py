@@ -13,10 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from lrcr.asmk.packing import BLOCK, first_id, next_block, unpack_block
+from lrcr.asmk.prefetch import prefetch_rows
 
 SPAN = 2**16
 """Images whose sums are held at a time: 512 KiB, which stays in a core's own cache."""
 
+_AHEAD = 2  # lists between asking for the beginning of one and reading it
 _HALF_SCALE = np.float32(2.0**112)  # from the exponent of float16 to that of float32
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
@@ -115,10 +117,9 @@ def score_segment(
         query, span = task // spans, task % spans
         first, last = count * span // spans, count * (span + 1) // spans
         asked, end = queries.offsets[query], queries.offsets[query + 1]
-        at = np.empty(end - asked, np.int64)  # where each word's list goes on: a posting, or
-        block = np.empty(end - asked, np.int64)  # the first posting of a packed block, and where that block is
-        for k in range(end - asked):
-            at[k], block[k] = _seek(lists, queries.words[asked + k], first)
+        # Where each word's list goes on: a posting or, packed, the first posting of a block and where that block is.
+        at, block = np.empty(end - asked, np.int64), np.empty(end - asked, np.int64)
+        _seek(lists, queries.words[asked:end], first, at, block)
         sums = np.empty(min(SPAN, last - first))
         for low in range(first, last, SPAN):
             window = (low, min(low + SPAN, last), count)
@@ -131,23 +132,28 @@ def score_segment(
 
 
 @_serial
-def _seek(lists: Lists, word: int, low: int) -> tuple[int, int]:
-    """A posting from which on the list of a word has all images ≥ low, and where its packed block is."""
-    first, end, place = lists.offsets[word], lists.offsets[word + 1], lists.starts[word]
-    if len(lists.packed):
-        while low > 0 and first + BLOCK < end:
-            following = next_block(lists.packed, place, lists.starts[word + 1], BLOCK)
-            if following < 0 or first_id(lists.packed, following) > low:
-                break
-            first, place = first + BLOCK, following
-        return first, place
-    while low > 0 and first < end:
-        middle = (first + end) // 2
-        if lists.images[middle] < low:
-            first = middle + 1
+def _seek(
+    lists: Lists, words: npt.NDArray[np.int32], low: int, at: npt.NDArray[np.int64], block: npt.NDArray[np.int64]
+) -> None:
+    """Write for each word a posting from which on its list has all images ≥ low, and where its packed block is."""
+    offsets, starts, images, packed = lists.offsets, lists.starts, lists.images, lists.packed
+    for k in range(len(words)):
+        first, end = offsets[words[k]], offsets[words[k] + 1]
+        place, until = starts[words[k]], starts[words[k] + 1]
+        if len(packed):
+            while low > 0 and first + BLOCK < end:
+                following = next_block(packed, place, until, BLOCK)
+                if following < 0 or following >= until or first_id(packed, following) > low:
+                    break
+                first, place = first + BLOCK, following
         else:
-            end = middle
-    return first, place
+            while low > 0 and first < end:
+                middle = (first + end) // 2
+                if images[middle] < low:
+                    first = middle + 1
+                else:
+                    end = middle
+        at[k], block[k] = first, place
 
 
 @_serial
@@ -177,6 +183,14 @@ def _add_lists(
     binary, is_packed, ids = len(codes) > 0, len(packed) > 0, np.empty(BLOCK, np.uint32)
     strays, first = 0, queries.offsets[query]
     for k in range(len(at)):
+        if k + _AHEAD < len(at):
+            begin = at[k + _AHEAD]
+            size = min(BLOCK, offsets[words[first + k + _AHEAD] + 1] - begin)
+            prefetch_rows(codes, begin, size)
+            if is_packed:
+                prefetch_rows(packed, block[k + _AHEAD], size // 4)
+            else:
+                prefetch_rows(images, begin, size)
         row = first + k
         word = words[row]
         weight, end = weights[word], offsets[word + 1]
@@ -191,9 +205,7 @@ def _add_lists(
                     break
             piece = ids if is_packed else images
             if binary:
-                done, more = _add_codes(
-                    asked_codes, row, codes, table, weight, window, sums, piece, start, stop, shift
-                )
+                done, more = _add_codes(asked_codes, row, codes, table, weight, window, sums, piece, start, stop, shift)
             else:
                 done, more = _add_residuals(
                     asked_residuals, row, residuals, alpha, tau, weight, window, sums, piece, start, stop, shift

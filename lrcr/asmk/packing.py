@@ -108,9 +108,7 @@ def next_block(packed: npt.NDArray[np.uint64], place: int, end: int, count: int)
 
 
 @_serial
-def unpack_block(
-    packed: npt.NDArray[np.uint64], place: int, end: int, count: int, ids: npt.NDArray[np.uint32]
-) -> int:
+def unpack_block(packed: npt.NDArray[np.uint64], place: int, end: int, count: int, ids: npt.NDArray[np.uint32]) -> int:
     """Write the `count` ids of the block at `place` into `ids`, and return where the next block begins.
 
     Nothing in the file is trusted: a block that does not end by `end` gives −1.

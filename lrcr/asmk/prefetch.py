@@ -1,4 +1,4 @@
-"""Asking the memory for a row that a loop will read soon: centroids lie far apart, and waiting for each costs most."""
+"""Asking the memory for what a loop will read soon: lists and centroids lie far apart, and waiting costs most."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -34,9 +34,8 @@ def _prefetch(_typing: Any, address: Any) -> Any:
 
 
 @_serial
-def prefetch_row(matrix: npt.NDArray[np.float32], row: int) -> None:
-    """Ask for one row of a contiguous matrix, and go on without waiting."""
-    size = matrix.shape[1] * matrix.itemsize
-    start = matrix.ctypes.data + row * size
-    for byte in range(0, size, LINE):
+def prefetch_rows(array: npt.NDArray[Any], first: int, count: int) -> None:
+    """Ask for rows of a contiguous array, and go on without waiting."""
+    start = array.ctypes.data + first * array.strides[0]
+    for byte in range(0, count * array.strides[0], LINE):
         _prefetch(np.uintp(start + byte))
