@@ -85,6 +85,8 @@ def _compare(a: Aggregated, rows_a: Rows, b: Aggregated, rows_b: Rows) -> npt.ND
     """u of pairs of postings, of shape (pairs,)."""
     left, right = a.vectors[rows_a], b.vectors[rows_b]
     if not a.binary:
-        return np.einsum("pd,pd->p", left.astype(np.float64), right.astype(np.float64))
+        products: npt.NDArray[np.float64] = (left.astype(np.float64) * right.astype(np.float64)).sum(axis=1)
+        return products
     bits = -(-a.dim // 32) * 32
-    return (bits - 2.0 * np.bitwise_count(left ^ right).sum(axis=1, dtype=np.int64)) / bits
+    distances: npt.NDArray[np.int64] = np.bitwise_count(left ^ right).sum(axis=1, dtype=np.int64)
+    return (bits - 2.0 * distances) / bits

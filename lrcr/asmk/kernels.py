@@ -15,7 +15,7 @@ import numpy.typing as npt
 from lrcr.asmk.packing import BLOCK, first_id, next_block, unpack_block
 from lrcr.asmk.prefetch import prefetch_rows
 
-SPAN = 2**16
+AT_ONCE = 2**16
 """Images whose sums are held at a time: 512 KiB, which stays in a core's own cache."""
 
 _AHEAD = 2  # lists between asking for the beginning of one and reading it
@@ -99,7 +99,13 @@ def similarities(dim: int, alpha: float, tau: float) -> npt.NDArray[np.float64]:
 
 @_parallel
 def score_segment(
-    queries: Queries, lists: Lists, similarity: Similarity, base: int, spans: int, scores: npt.NDArray[np.float32]
+    queries: Queries,
+    lists: Lists,
+    similarity: Similarity,
+    base: int,
+    spans: int,
+    scores: npt.NDArray[np.float32],
+    at_once: int = AT_ONCE,
 ) -> int:
     """Write the score of every query with every image of one segment.
 
@@ -107,6 +113,7 @@ def score_segment(
         base: the segment's first image.
         spans: into how many spans of images a query's work is cut; of no account to the result.
         scores: of shape (queries, images), at least base + images of the segment.
+        at_once: images whose sums are held at a time; of no account to the result.
 
     Returns:
         How many postings met name images that the segment does not hold.
@@ -120,9 +127,9 @@ def score_segment(
         # Where each word's list goes on: a posting or, packed, the first posting of a block and where that block is.
         at, block = np.empty(end - asked, np.int64), np.empty(end - asked, np.int64)
         _seek(lists, queries.words[asked:end], first, at, block)
-        sums = np.empty(min(SPAN, last - first))
-        for low in range(first, last, SPAN):
-            window = (low, min(low + SPAN, last), count)
+        sums = np.empty(min(at_once, last - first))
+        for low in range(first, last, at_once):
+            window = (low, min(low + at_once, last), count)
             sums[:] = 0
             strays += _add_lists(queries, query, lists, similarity, window, sums, at, block)
             for image in range(low, window[1]):
@@ -196,9 +203,9 @@ def _add_lists(
         weight, end = weights[word], offsets[word + 1]
         while at[k] < end:
             # A piece of the list: ids from `start` to `stop`, whose vectors stand `shift` further on.
-            start, stop, shift, following = at[k], end, np.int64(0), np.int64(0)
+            start, stop, shift, following = int(at[k]), int(end), 0, 0
             if is_packed:
-                start, stop, shift = np.int64(0), min(BLOCK, end - at[k]), at[k]
+                start, stop, shift = 0, min(BLOCK, end - at[k]), int(at[k])
                 following = unpack_block(packed, block[k], starts[word + 1], stop, ids)
                 if following < 0:
                     strays, at[k] = strays + 1, end

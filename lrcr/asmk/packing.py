@@ -55,9 +55,9 @@ def _width(ids: npt.NDArray[np.uint32]) -> int:
 
 
 @_serial
-def _words(count: int, width: int) -> int:
+def _words(count: int, width: int | np.int64) -> int:
     """64-bit words of a block of `count` ids, header included."""
-    return 1 + ((count - 1) * width + 63) // 64
+    return 1 + int((count - 1) * width + 63) // 64
 
 
 @_parallel
@@ -92,7 +92,7 @@ def _pack(
 
 
 @_serial
-def first_id(packed: npt.NDArray[np.uint64], place: int) -> int:
+def first_id(packed: npt.NDArray[np.uint64], place: int) -> np.int64:
     """The first id of the block at `place`."""
     return np.int64(packed[place] & _MASK32)
 

@@ -90,7 +90,7 @@ class Layout:
     @property
     def posting_bytes(self) -> int:
         """Memory that a posting takes while it is inverted: as it comes and as it goes, and where it goes."""
-        own = columns(self.dim, binary=self.binary) * np.dtype(self.dtype).itemsize
+        own: int = columns(self.dim, binary=self.binary) * np.dtype(self.dtype).itemsize
         return 2 * (own + 8)
 
 

@@ -41,12 +41,13 @@ def postings(batch, centroids, assignment=1, binary=True):
     return aggregate(batch.descriptors, words, batch.offsets, centroids, binary=binary)
 
 
-def layout_of(centroids, binary=True):
-    return Layout(len(centroids), centroids.shape[1], binary)
+def layout_of(centroids, binary=True, packed=False):
+    return Layout(len(centroids), centroids.shape[1], binary, packed)
 
 
-def build(folder, parts, centroids, binary=True):
-    build_index(folder, parts, layout_of(centroids, binary), params={"index": {}}, inputs={"codebook": "c"})
+def build(folder, parts, centroids, binary=True, packed=False, **options):
+    layout = layout_of(centroids, binary, packed)
+    build_index(folder, parts, layout, params={"index": {}}, inputs={"codebook": "c"}, **options)
     return open_index(folder)
 
 

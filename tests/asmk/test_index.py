@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrcr.asmk import index as index_module
+from lrcr.asmk import kernels
 from lrcr.asmk.aggregation import aggregate
 from lrcr.asmk.codebook import Codebook
 from lrcr.asmk.index import open_index, seal_index
@@ -68,19 +69,24 @@ def test_scores_are_those_of_the_reference(fixtures, tmp_path, file, variant):
     tau=st.sampled_from([0.0, 0.25, 0.3]),
     idf=st.booleans(),
     binary=st.booleans(),
+    packed=st.booleans(),
+    memory=st.sampled_from([1, 2**31]),
 )
-def test_scores_are_those_of_the_oracle(seed, dim, words, images, queries, assignment, alpha, tau, idf, binary):
+def test_scores_are_those_of_the_oracle(
+    seed, dim, words, images, queries, assignment, alpha, tau, idf, binary, packed, memory
+):
     rng = np.random.default_rng(seed)
     centroids = draw_centroids(rng, words, dim)
     batches = draw_batch(rng, centroids, images), draw_batch(rng, centroids, queries)
     assigned = [Codebook(centroids).assign(batches[0].descriptors, 1)]
     assigned.append(Codebook(centroids).assign(batches[1].descriptors, assignment))
+    parts = [postings(part, centroids, binary=binary) for part in batches[0].parts]
     ours, truth = (
         [make(b.descriptors, w, b.offsets, centroids, binary=binary) for b, w in zip(batches, assigned, strict=True)]
         for make in (aggregate, oracle.aggregate)
     )
     with tempfile.TemporaryDirectory() as folder:
-        index = build(Path(folder), ours[:1], centroids, binary)
+        index = build(Path(folder), parts, centroids, binary, packed, memory=memory)
         found = as_matrix(index.search(ours[1], alpha=alpha, tau=tau, idf=idf), images)
     expected = oracle.score(truth[1], truth[0], words, alpha=alpha, tau=tau, idf=idf)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
@@ -132,15 +138,39 @@ def test_words_of_every_image_weigh_nothing_and_give_no_nan(tmp_path):
     np.testing.assert_array_equal(scores, np.zeros((2, 2)))
 
 
+@pytest.fixture
+def long_lists(tmp_path):
+    """1,000 images that share 12 words: lists of many blocks."""
+    rng = np.random.default_rng(3)
+    centroids = draw_centroids(rng, 12, 48)
+    return centroids, draw_batch(rng, centroids, 1000), postings(draw_batch(rng, centroids, 3), centroids, 3), tmp_path
+
+
+@pytest.mark.parametrize("span", [64, 300])
+@pytest.mark.parametrize("packed", [True, False])
+def test_the_spans_that_are_summed_at_a_time_change_nothing(long_lists, span, packed):
+    centroids, database, queries, folder = long_lists
+    index = build(folder, [postings(database, centroids)], centroids, packed=packed)
+    plain = build(folder / "plain", [postings(database, centroids)], centroids)
+    for number in (1, 3, 7):
+        scores = np.empty((queries.count, index.images), np.float32)
+        similarity = kernels.Similarity(kernels.similarities(48, 3.0, 0.0), 3.0, 0.0, np.ones(12))
+        asked = index_module._ask(queries, np.ones(12))
+        assert kernels.score_segment(asked, index.segments[0].lists, similarity, 0, number, scores, span) == 0
+        expected = as_matrix(plain.search(queries, **HOW), plain.images)
+        np.testing.assert_array_equal(scores, expected)
+
+
 @pytest.mark.parametrize("binary", [True, False])
-def test_the_number_of_threads_and_of_queries_at_once_changes_nothing(small, monkeypatch, binary):
-    centroids, database, _, folder = small
-    index = build(folder, [postings(database, centroids, binary=binary)], centroids, binary)
-    queries = postings(database, centroids, 3, binary)
+@pytest.mark.parametrize("packed", [True, False])
+def test_the_number_of_threads_and_of_queries_at_once_changes_nothing(long_lists, monkeypatch, binary, packed):
+    centroids, database, _, folder = long_lists
+    index = build(folder, [postings(database, centroids, binary=binary)], centroids, binary, packed)
+    queries = postings(draw_batch(np.random.default_rng(4), centroids, 7), centroids, 3, binary)
     expected = index.search(queries, **HOW)
     threads = numba.get_num_threads()
     numba.set_num_threads(1)
-    monkeypatch.setattr(index_module, "_SCORES_AT_ONCE", 100)  # 3 queries of 30 images
+    monkeypatch.setattr(index_module, "_SCORES_AT_ONCE", 3000)  # 3 queries of 1,000 images
     try:
         found = index.search(queries, **HOW)
     finally:
@@ -168,6 +198,20 @@ def test_two_segments_are_one_index(small, idf):
     for index in (split, streamed):
         for one, two in zip(index.search(queries, **{**HOW, "idf": idf}), expected, strict=True):
             np.testing.assert_array_equal(one, two)
+
+
+def test_what_does_not_fit_the_memory_becomes_another_segment(small):
+    centroids, database, queries, folder = small
+    parts = [postings(part, centroids) for part in database.parts]
+    memory = 10 * layout_of(centroids).posting_bytes
+    index = build(folder / "split", parts, centroids, memory=memory)
+    held = [len(segment.lists.images) for segment in index.segments]
+    assert sum(held) == sum(len(part.words) for part in parts)
+    assert max(held) <= 10
+    assert len(held) > sum(held) / 10
+    whole = build(folder / "whole", parts, centroids)
+    for one, two in zip(index.search(queries, **HOW), whole.search(queries, **HOW), strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 def test_the_manifest_counts(small):
@@ -215,6 +259,41 @@ def test_a_part_that_does_not_fit_leaves_nothing(small):
 
 FILES = [f"segment-0000/{name}.npy" for name in ("offsets", "images", "codes", "norm")]
 FILES += [f"weights-0001/{name}.npy" for name in ("idf", "norm")]
+
+
+def test_an_index_of_packed_ids_ranks_alike_and_is_smaller(long_lists):
+    centroids, database, queries, folder = long_lists
+    plain, packed = (
+        build(folder / name, [postings(database, centroids)], centroids, packed=name == "packed")
+        for name in ("plain", "packed")
+    )
+    packed.verify()
+    for one, two in zip(plain.search(queries, **HOW), packed.search(queries, **HOW), strict=True):
+        np.testing.assert_array_equal(one, two)
+    sizes = [
+        (folder / name).stat().st_size for name in ("plain/segment-0000/images.npy", "packed/segment-0000/packed.npy")
+    ]
+    assert sizes[1] < sizes[0] / 3
+
+
+def test_damaged_packed_ids_are_named_or_rank_otherwise_and_nothing_worse(long_lists):
+    centroids, database, queries, folder = long_lists
+    index = build(folder, [postings(database, centroids)], centroids, packed=True)
+    rng, refused = np.random.default_rng(5), 0
+    packed = np.load(folder / "segment-0000" / "packed.npy", mmap_mode="r+")
+    for _ in range(60):
+        word, bit = rng.integers(len(packed)), np.uint64(1) << np.uint64(rng.integers(64))
+        packed[word] ^= bit
+        try:
+            index.search(queries, **HOW)
+        except ArtifactError as error:
+            refused += 1
+            assert "segment-0000/packed.npy: names images beyond its 1000; build" in str(error)
+        with pytest.raises(ArtifactError, match=r"packed.npy: missing or altered"):
+            index.verify()
+        packed[word] ^= bit
+    assert refused
+    index.verify()
 
 
 @pytest.mark.parametrize("file", FILES)
