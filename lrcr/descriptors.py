@@ -139,6 +139,17 @@ class DescriptorStore:
         shard, row = divmod(image, int(self.manifest.facts["shard"]))
         return read_shard(self.folder / self.manifest.facts["shards"][shard], row)
 
+    def sample(self, most: int, rng: np.random.Generator) -> npt.NDArray[np.floating]:
+        """At most `most` descriptors, of shape (N, D), drawn from all shards alike, in order."""
+        total = int(self.manifest.facts["descriptors"])
+        chosen = np.sort(rng.choice(total, most, replace=False)) if most < total else np.arange(total)
+        parts, base = [], 0
+        for shard in self.shards():
+            rows = chosen[(chosen >= base) & (chosen < base + len(shard.descriptors))] - base
+            parts.append(shard.descriptors[rows])
+            base += len(shard.descriptors)
+        return np.concatenate(parts)
+
     def read(self) -> Descriptors:
         """Everything in memory, descriptors as stored."""
         return join(list(self.shards()))
@@ -151,7 +162,7 @@ def open_descriptors(folder: Path) -> DescriptorStore:
         ArtifactError: it is missing or damaged.
     """
     manifest = open_manifest(folder, "descriptors")
-    if not {"images", "shards", "shard"} <= manifest.facts.keys():
+    if not {"images", "descriptors", "shards", "shard"} <= manifest.facts.keys():
         raise ArtifactError(f"{folder / MANIFEST}: does not list its shards; extract again")
     missing = [name for name in manifest.facts["shards"] if not (folder / name).is_file()]
     if missing:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from lrcr.asmk import (
 )
 from lrcr.datasets.dataset import open_dataset
 from lrcr.descriptors import Descriptors, DescriptorStore, open_descriptors
+from lrcr.device import generator, resolve_device
 from lrcr.models.file import read_model_file
 from lrcr.params import Params
 from lrcr.progress import Track, silent
@@ -28,8 +30,10 @@ MODEL, CODEBOOK, IMAGES, PARAMS = "model.pt", "codebook", "images.parquet", "par
 """What lies in an index folder beside the inverted file, so that a search needs nothing else."""
 
 
-def make_codebook(params: Params, fit_folder: Path, folder: Path) -> None:
+def make_codebook(params: Params, fit_folder: Path, folder: Path, track: Track = silent) -> None:
     """Learn the codebook from the fit set's descriptors; with `codebook.file` take the centroids stored there.
+
+    Of more than `codebook.per_word` descriptors a word a sample is drawn.
 
     Raises:
         ArtifactError: the descriptors were made under other params, or the file holds no centroids.
@@ -42,8 +46,15 @@ def make_codebook(params: Params, fit_folder: Path, folder: Path) -> None:
         store = open_descriptors(fit_folder)
         require_params(store.manifest, params.fit_section(), fit_folder)
         inputs = {"model": store.manifest.inputs["model"], "descriptors": store.manifest.fingerprint}
-        seed, iterations = settings.seed, settings.iterations
-        codebook = learn_codebook(store.read().descriptors, settings.words, iterations=iterations, seed=seed)
+        seed, most = settings.seed, settings.per_word * settings.words
+        codebook = learn_codebook(
+            store.sample(most, generator(seed, "codebook sample")),
+            settings.words,
+            iterations=settings.iterations,
+            seed=seed,
+            gpu=resolve_device(params.device).type == "cuda",
+            track=track,
+        )
     with staged_folder(folder) as temporary:
         save_codebook(temporary, codebook, Manifest("codebook", params.sections("codebook"), inputs))
 
@@ -73,12 +84,14 @@ def index_dataset(
     if params.codebook.file is None:
         require_input(codebook_manifest, "model", model.fingerprint, codebook_folder)
     words, dim = codebook.centroids.shape
+    codebook = replace(codebook, approximate=params.index.quantisation == "approximate")
     with staged_folder(folder) as temporary:
         build_index(
             temporary,
             _aggregate_shards(params, store, codebook, track),
             Layout(words, dim, params.index.binary, params.index.packed),
             memory=int(params.index.memory * 2**30),
+            facts=_measure_recall(params, store, codebook),
             params=params.sections("index"),
             inputs={
                 "model": model.fingerprint,
@@ -92,6 +105,18 @@ def index_dataset(
         paths = [str((dataset.root / path).resolve()) for path in dataset.images["path"]]
         dataset.images.assign(path=paths, name=dataset.images["path"]).to_parquet(temporary / IMAGES, index=False)
         write_json(temporary / PARAMS, params.model_dump(mode="json"))
+
+
+_RECALL_SAMPLE = 2000  # descriptors
+
+
+def _measure_recall(params: Params, store: DescriptorStore, codebook: Codebook) -> dict[str, float]:
+    """What approximate assignment finds of the exact one, for the manifest; nothing where it is exact."""
+    if not codebook.approximate:
+        return {}
+    sample = store.sample(_RECALL_SAMPLE, generator(params.seed, "recall sample"))
+    depths = sorted({1, params.index.assignment, params.search.assignment})
+    return {f"recall@{depth}": codebook.recall(sample, depth) for depth in depths}
 
 
 def _aggregate_shards(params: Params, store: DescriptorStore, codebook: Codebook, track: Track) -> Iterator[Aggregated]:

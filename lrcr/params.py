@@ -146,10 +146,11 @@ class CodebookParams(Section):
     """k-means on the fit set, or the centroids stored in `file` (`centroids`)."""
 
     words: Count = 65536
+    per_word: Annotated[int, Field(ge=39)] = 256
     images: Count = 20000
     scales: Annotated[list[Positive], Field(min_length=1)] = [1.0]
     descriptors: Count = 1000
-    iterations: Count = 20
+    iterations: Count = 10
     seed: Natural = 0
     file: str | None = None
 
@@ -159,6 +160,7 @@ class IndexParams(Section):
 
     assignment: Count = 1
     binary: bool = True
+    quantisation: Literal["exact", "approximate"] = "exact"
     packed: bool = False
     memory: Positive = 2.0
 

@@ -1,5 +1,6 @@
 """The Searcher: an open index and everything that is needed to ask it."""
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -33,8 +34,9 @@ class Searcher:
     def __init__(self, folder: Path, search: SearchParams | None = None) -> None:
         self.folder = folder
         self.index: Index = open_index(folder)
-        self.codebook, _ = open_codebook(folder / CODEBOOK)
         self.params = check_params(read_json(folder / PARAMS), str(folder / PARAMS))
+        codebook, _ = open_codebook(folder / CODEBOOK)
+        self.codebook = replace(codebook, approximate=self.params.index.quantisation == "approximate")
         self.settings = search or self.params.search
 
     @cached_property

@@ -109,7 +109,7 @@ def _make_index(params: Params, model: Path | None, fit: Path, work: Path, track
     if params.codebook.file is None and not (work / "fit_descriptors").exists():
         extract_fit(params, model_file, fit, work / "fit_descriptors", track)
     if not (work / "codebook").exists():
-        make_codebook(params, work / "fit_descriptors", work / "codebook")
+        make_codebook(params, work / "fit_descriptors", work / "codebook", track)
     if not (work / "index").exists():
         index_dataset(
             params, model_file, work / "dataset", work / "descriptors", work / "codebook", work / "index", track

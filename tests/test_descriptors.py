@@ -48,7 +48,8 @@ def store(folder, shards: list[Descriptors], size: int, **facts):
     for name, shard in zip(names, shards, strict=True):
         write_shard(folder / name, shard)
     images = sum(map(len, shards))
-    write_manifest(folder, Manifest("descriptors", {}, {}, {"images": images, "shards": names, "shard": size, **facts}))
+    counts = {"images": images, "descriptors": sum(len(part.descriptors) for part in shards)}
+    write_manifest(folder, Manifest("descriptors", {}, {}, {**counts, "shards": names, "shard": size, **facts}))
     return folder
 
 
@@ -211,7 +212,19 @@ def test_a_store_without_a_shard_or_manifest_is_refused(tmp_path):
         open_descriptors(folder)
 
 
-@pytest.mark.parametrize("fact", ["images", "shards", "shard"])
+def test_a_sample_is_drawn_from_all_shards(tmp_path):
+    shards = [draw([3, 0, 5], seed=1), draw([0, 0], seed=2), draw([7], seed=3)]
+    found = store(tmp_path, shards, 3)
+    everything = np.concatenate([part.descriptors for part in shards])
+    np.testing.assert_array_equal(found.sample(99, np.random.default_rng(0)), everything)
+    taken = np.array([found.sample(4, np.random.default_rng(seed)) for seed in range(60)])
+    rows = (taken[:, :, None] == everything).all(axis=3).argmax(axis=2)
+    assert (np.diff(rows, axis=1) > 0).all()
+    assert set(rows.ravel()) == set(range(15))
+    np.testing.assert_array_equal(taken[0], found.sample(4, np.random.default_rng(0)))
+
+
+@pytest.mark.parametrize("fact", ["images", "descriptors", "shards", "shard"])
 def test_a_manifest_that_does_not_list_its_shards_is_refused(tmp_path, fact):
     stored = read_json(store(tmp_path, [draw([1])], 1) / MANIFEST)
     del stored["facts"][fact]

@@ -31,6 +31,7 @@ class Aggregated:
             where component d is above zero; or the residuals themselves, L2-normalised, float16 of shape (P, D).
         count: images in the batch, those without a posting included.
         dim: D.
+        assigned: how many assignments of descriptors to words went into the postings.
     """
 
     words: npt.NDArray[np.int32]
@@ -38,6 +39,7 @@ class Aggregated:
     vectors: npt.NDArray[Any]
     count: int
     dim: int
+    assigned: int = 0
 
     @property
     def binary(self) -> bool:
@@ -90,7 +92,7 @@ def aggregate(
         _aggregate_directions(points, words, offsets, centroids, bounds, lanes, found, directions)
         vectors = directions.astype(np.float16)
     images = np.repeat(np.arange(len(counts), dtype=np.uint32), counts)
-    return Aggregated(found, images, vectors, len(counts), centroids.shape[1])
+    return Aggregated(found, images, vectors, len(counts), centroids.shape[1], words.size)
 
 
 def _check(

@@ -13,7 +13,10 @@ import numpy.typing as npt
 from lrcr.artifacts import Manifest, hash_file, open_manifest, write_manifest
 from lrcr.device import derive_seed
 from lrcr.errors import ArtifactError
+from lrcr.progress import Track, silent
 
+# Approximate assignment: the words lie in _LISTS √words groups, of which one in _PROBED is looked through.
+_LISTS, _PROBED, _FEWEST_PROBED = 8, 64, 8
 POINTS_PER_WORD = 39  # faiss warns below this: with fewer points k-means has no stable centroids
 _CENTROIDS = "centroids"
 _FILE = "centroids.npy"
@@ -26,12 +29,14 @@ class Codebook:
 
     Args:
         centroids: of shape (words, D), finite.
+        approximate: whether the nearest words are looked for among nearby ones only, several times faster.
 
     Raises:
         ArtifactError: the centroids are not a filled, finite matrix.
     """
 
     centroids: npt.NDArray[np.float32]
+    approximate: bool = False
 
     def __post_init__(self) -> None:
         """Refuse centroids to which no distance can be taken."""
@@ -40,7 +45,7 @@ class Codebook:
         _require_finite(self.centroids, "codebook: centroid", "learn the codebook again")
 
     def assign(self, descriptors: npt.NDArray[np.floating[Any]], count: int) -> npt.NDArray[np.int32]:
-        """The nearest words of each descriptor by exact Euclidean distance, nearest first.
+        """The nearest words of each descriptor by Euclidean distance, nearest first.
 
         Args:
             descriptors: of shape (N, D).
@@ -59,10 +64,34 @@ class Codebook:
         points = np.ascontiguousarray(descriptors, dtype=np.float32)
         _require_finite(points, "descriptors: row", "extract them again")
         _, nearest = self._neighbours.search(points, min(count, words))
+        missing = (nearest < 0).any(axis=1)
+        if missing.any():
+            _, nearest[missing] = self._exact.search(points[missing], min(count, words))
         return np.asarray(nearest, dtype=np.int32)
+
+    def recall(self, descriptors: npt.NDArray[np.floating[Any]], count: int) -> float:
+        """The share of the `count` truly nearest words of each descriptor that `assign` finds, 0…1."""
+        found = self.assign(descriptors, count)
+        truth = replace(self, approximate=False).assign(descriptors, count)
+        return float((found[:, :, None] == truth[:, None, :]).any(axis=1).mean()) if len(truth) else 1.0
 
     @cached_property
     def _neighbours(self) -> Any:
+        if not self.approximate:
+            return self._exact
+        import faiss
+
+        words, dim = self.centroids.shape
+        lists = max(1, int(_LISTS * words**0.5))
+        index = faiss.IndexIVFFlat(faiss.IndexFlatL2(dim), dim, lists)
+        index.cp.min_points_per_centroid = 1
+        index.train(self.centroids)
+        index.add(self.centroids)
+        index.nprobe = max(_FEWEST_PROBED, lists // _PROBED)
+        return index
+
+    @cached_property
+    def _exact(self) -> Any:
         import faiss
 
         index = faiss.IndexFlatL2(self.centroids.shape[1])
@@ -76,13 +105,24 @@ def _require_finite(rows: npt.NDArray[np.float32], place: str, remedy: str) -> N
         raise ArtifactError(f"{place} {wrong[0]} holds NaN or infinity ({len(wrong)} such rows); {remedy}")
 
 
-def learn_codebook(descriptors: npt.NDArray[np.floating[Any]], words: int, *, iterations: int, seed: int) -> Codebook:
+def learn_codebook(
+    descriptors: npt.NDArray[np.floating[Any]],
+    words: int,
+    *,
+    iterations: int,
+    seed: int,
+    gpu: bool = False,
+    track: Track = silent,
+) -> Codebook:
     """Learn visual words by k-means over all descriptors; equal seeds give equal words.
+
+    A word that loses all its descriptors takes over half of a large one's.
 
     Args:
         descriptors: of shape (N, D).
         words: how many; reduced, with a warning, to N // 39 where there are too few descriptors.
         iterations: of Lloyd's algorithm.
+        gpu: whether faiss computes on GPUs, where it has any.
 
     Raises:
         ArtifactError: there are no descriptors, or NaN or infinity among them.
@@ -102,13 +142,17 @@ def learn_codebook(descriptors: npt.NDArray[np.floating[Any]], words: int, *, it
     kmeans = faiss.Kmeans(
         points.shape[1],
         min(words, learnable),
-        niter=iterations,
+        niter=1,
         seed=derive_seed(seed, "codebook") & 0x7FFFFFFF,
         min_points_per_centroid=1,
         max_points_per_centroid=len(points),
+        gpu=gpu and hasattr(faiss, "get_num_gpus") and faiss.get_num_gpus() > 0,
     )
-    kmeans.train(points)
-    return Codebook(np.array(kmeans.centroids, dtype=np.float32))
+    centroids = None  # drawn from the points
+    for _ in track(range(iterations), "learn codebook", iterations):
+        kmeans.train(points, init_centroids=centroids)
+        centroids = kmeans.centroids
+    return Codebook(np.array(centroids, dtype=np.float32))
 
 
 def read_centroids(path: Path) -> Codebook:

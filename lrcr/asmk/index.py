@@ -157,19 +157,21 @@ def build_index(
     params: dict[str, Any],
     inputs: dict[str, str],
     memory: int = MEMORY,
+    facts: dict[str, Any] | None = None,
 ) -> Manifest:
     """Write an index into an existing (staged) folder.
 
     Args:
         parts: batches of postings; each continues where the images of the last one ended.
         memory: bytes for inverting postings; what does not fit becomes several segments.
+        facts: what else the manifest is to tell.
         params, inputs: what the index is made from (see `Manifest`).
 
     Raises:
         ArtifactError: a part does not fit the layout.
     """
     entries = write_segments(folder, parts, layout, memory)
-    return seal_index(folder, entries, layout, params=params, inputs=inputs)
+    return seal_index(folder, entries, layout, params=params, inputs=inputs, facts=facts)
 
 
 def seal_index(
@@ -179,11 +181,13 @@ def seal_index(
     *,
     params: dict[str, Any],
     inputs: dict[str, str],
+    facts: dict[str, Any] | None = None,
 ) -> Manifest:
     """Weigh the words over segments that are already written, and write the manifest that makes them one index.
 
     Args:
         entries: what `write_segment` returned for each, in the order of their images.
+        facts: what else the manifest is to tell.
         params, inputs: what the index is made from (see `Manifest`).
     """
     segments = _open_segments(folder, entries, layout)
@@ -196,7 +200,8 @@ def seal_index(
         norms.append(np.sqrt(sums).astype(np.float32))
     name = f"weights-{len(entries):04d}"
     files = write_arrays(folder / name, {"idf": idf, "norm": np.concatenate(norms)})
-    facts = {
+    known = {
+        **(facts or {}),
         **_statistics(entries, counts),
         "words": layout.words,
         "dim": layout.dim,
@@ -205,7 +210,7 @@ def seal_index(
         "segments": list(entries),
         "weights": {"folder": name, "files": files},
     }
-    manifest = Manifest("index", params, inputs, facts)
+    manifest = Manifest("index", params, inputs, known)
     write_manifest(folder, manifest)
     return manifest
 
@@ -217,14 +222,21 @@ def _weigh(counts: npt.NDArray[np.int64], images: int) -> npt.NDArray[np.float64
 
 
 def _statistics(entries: Sequence[dict[str, Any]], counts: npt.NDArray[np.int64]) -> dict[str, Any]:
-    images, postings = (sum(entry[key] for entry in entries) for key in ("images", "postings"))
+    """Counts, and how evenly words are used.
+
+    `descriptors_per_word`: those that an image has in a word it uses, its burstiness. `imbalance`: 1 where all words
+    have equally many postings, the number of words where one has all.
+    """
+    images, postings, assigned = (sum(entry[key] for entry in entries) for key in ("images", "postings", "assigned"))
     size = sum(file["bytes"] for entry in entries for file in entry["files"].values())
     return {
         "images": images,
         "postings": postings,
         "words_per_image": postings / max(1, images),
+        "descriptors_per_word": assigned / max(1, postings),
         "bytes_per_image": size / max(1, images),
         "empty_words": int((counts == 0).sum()),
+        "imbalance": float(len(counts) * (counts.astype(float) ** 2).sum() / max(1, postings) ** 2),
     }
 
 

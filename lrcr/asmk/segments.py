@@ -131,12 +131,18 @@ def write_segment(folder: Path, parts: Sequence[Aggregated], layout: Layout) -> 
         parts: batches of postings that fit the layout; each continues where the images of the last one ended.
 
     Returns:
-        What the manifest of the index keeps of it: `folder`, `images`, `postings` and the `files` with their hashes.
+        What the manifest of the index keeps of it: `folder`, `images`, `postings`, `assigned` (descriptors to words)
+        and the `files` with their hashes.
     """
     arrays = _invert(parts, layout)
-    postings = int(arrays["offsets"][-1])
     files = write_arrays(folder, arrays)
-    return {"folder": folder.name, "images": len(arrays["norm"]), "postings": postings, "files": files}
+    return {
+        "folder": folder.name,
+        "images": len(arrays["norm"]),
+        "postings": int(arrays["offsets"][-1]),
+        "assigned": sum(part.assigned for part in parts),
+        "files": files,
+    }
 
 
 def _invert(parts: Sequence[Aggregated], layout: Layout) -> dict[str, npt.NDArray[Any]]:

@@ -14,6 +14,8 @@ from lrcr.params import Params
 from lrcr.ranking import Ranking
 from lrcr.search import Searcher
 
+_STATISTICS = ("words_per_image", "bytes_per_image", "descriptors_per_word", "imbalance", "empty_words")
+
 
 @dataclass(frozen=True)
 class Result:
@@ -22,7 +24,8 @@ class Result:
     Args:
         ranking: of every query.
         evaluation: its AP and precision, query by query.
-        metrics: reproducible bit for bit: `map`, `mp@k`, `queries`, `words_per_image`, `bytes_per_image`.
+        metrics: reproducible bit for bit: `map`, `mp@k`, `queries`, and the statistics of the index: `words_per_image`,
+            `bytes_per_image`, `descriptors_per_word` (in one image; burstiness), `imbalance` and `empty_words`.
         cost: what depends on the machine: `search_ms_per_query`.
     """
 
@@ -63,6 +66,6 @@ def evaluate_dataset(params: Params, dataset_folder: Path, descriptors_folder: P
     ranking = searcher.rank(queries, params.search.top)
     seconds = time.perf_counter() - start
     evaluation = evaluate(ranking, dataset.relevance, len(dataset.queries))
-    size = {key: index.facts[key] for key in ("words_per_image", "bytes_per_image")}
+    size = {key: index.facts[key] for key in _STATISTICS}
     cost = {"search_ms_per_query": 1000 * seconds / len(dataset.queries)}
     return Result(ranking, evaluation, {**evaluation.as_metrics(), **size}, cost)

@@ -39,6 +39,34 @@ def test_assign_gives_no_more_words_than_there_are(codebook):
     np.testing.assert_array_equal(np.sort(assigned, axis=1), np.tile(np.arange(20), (3, 1)))
 
 
+@pytest.fixture
+def many_words():
+    """5,000 words in clumps, and points near them."""
+    rng = np.random.default_rng(8)
+    clumps = rng.normal(size=(50, 16)).repeat(100, axis=0)
+    centroids = (clumps + 0.3 * rng.normal(size=clumps.shape)).astype(np.float32)
+    return centroids, centroids[::5] + 0.1 * rng.normal(size=(1000, 16)).astype(np.float32)
+
+
+def test_approximate_assignment_finds_most_words_and_tells_how_many(many_words):
+    centroids, points = many_words
+    exact, approximate = Codebook(centroids), Codebook(centroids, approximate=True)
+    truth, found = exact.assign(points, 5), approximate.assign(points, 5)
+    assert found.shape == truth.shape
+    assert (found >= 0).all()
+    shared = np.mean([len(set(a) & set(b)) / 5 for a, b in zip(truth, found, strict=True)])
+    assert approximate.recall(points, 5) == pytest.approx(shared)
+    assert 0.8 < shared < 1
+    assert exact.recall(points, 5) == 1
+    np.testing.assert_array_equal(found, Codebook(centroids, approximate=True).assign(points, 5))
+
+
+def test_approximate_assignment_gives_as_many_words_as_asked_even_beyond_the_groups_it_looks_through(many_words):
+    centroids, points = many_words
+    found = Codebook(centroids, approximate=True).assign(points[:3], 5000)
+    np.testing.assert_array_equal(np.sort(found, axis=1), np.tile(np.arange(5000), (3, 1)))
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_assign_refuses_what_is_not_finite(codebook, value):
     points = np.zeros((5, 6), np.float32)
@@ -95,6 +123,28 @@ def test_too_few_descriptors_reduce_the_words_with_a_warning(points, learned, ca
     assert codebook.centroids.shape == (learned, 3)
     assert f"64 words asked for, {learned} learned: a word takes 39 descriptors and there are {points}" in caplog.text
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_word_that_nothing_is_left_for_is_moved():
+    """Two places of many points: whatever k-means starts from, no word may stay without any."""
+    points = np.concatenate([np.zeros((300, 2)), np.ones((90, 2))]).astype(np.float32)
+    points += 1e-3 * np.random.default_rng(0).normal(size=points.shape).astype(np.float32)
+    for seed in range(5):
+        codebook = learn_codebook(points, 10, iterations=10, seed=seed)
+        assert len(np.unique(codebook.assign(points, 1))) == 10
+
+
+def test_learning_tells_its_progress():
+    points = np.random.default_rng(5).normal(size=(200, 3)).astype(np.float32)
+    seen = []
+
+    def track(items, description, total):
+        seen.append((description, total))
+        return items
+
+    tracked = learn_codebook(points, 4, iterations=6, seed=0, track=track)
+    assert seen == [("learn codebook", 6)]
+    np.testing.assert_array_equal(tracked.centroids, learn_codebook(points, 4, iterations=6, seed=0).centroids)
 
 
 def test_enough_descriptors_give_no_warning(caplog):

@@ -223,6 +223,10 @@ def test_the_manifest_counts(small):
     assert (facts["images"], facts["postings"]) == (30, len(part.words))
     assert facts["words_per_image"] == pytest.approx(len(part.words) / 30)
     assert facts["bytes_per_image"] == pytest.approx(size / 30)
+    counts = np.bincount(part.words, minlength=12)
+    assert facts["imbalance"] == pytest.approx(12 * (counts**2).sum() / counts.sum() ** 2)
+    assert facts["descriptors_per_word"] == pytest.approx(len(database.descriptors) / len(part.words))
+    assert facts["descriptors_per_word"] > 1
     assert facts["empty_words"] == 12 - len(np.unique(part.words))
     assert (facts["words"], facts["dim"], facts["binary"]) == (12, 48, True)
     assert (index.manifest.params, index.manifest.inputs) == ({"index": {}}, {"codebook": "c"})
