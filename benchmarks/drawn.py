@@ -1,5 +1,8 @@
 """Drawn postings: images with distinct visual words and random sign bits."""
 
+from typing import Any
+
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -12,22 +15,31 @@ def draw_images(
     """Images of `per_image` different words each.
 
     Args:
-        skew: word w is drawn with a probability in proportion to (w + 1)^-skew; 0 draws all alike.
+        skew: below 1; word w is drawn with a density in proportion to (w + 1)^-skew, 0 draws all alike.
     """
-    drawn = np.concatenate([_draw_words(rng, per_image, words, skew) for _ in range(images)])
-    vectors = rng.integers(0, 2**64, (len(drawn), columns(dim, binary=True)), np.uint64)
+    found = np.empty((images, per_image), np.int32)
+    _draw_words(rng.random((images, 2 * per_image), np.float32), words, 1 - skew, found)
+    vectors = rng.integers(0, 2**64, (images * per_image, columns(dim, binary=True)), np.uint64)
     owners = np.repeat(np.arange(images, dtype=np.uint32), per_image)
-    return Aggregated(drawn, owners, vectors, images, dim)
+    return Aggregated(found.ravel(), owners, vectors, images, dim)
 
 
-def _draw_words(rng: np.random.Generator, count: int, words: int, skew: float) -> npt.NDArray[np.int32]:
-    """`count` different words, ascending; those drawn twice are drawn again."""
-    found = np.empty(0, np.int64)
-    while len(found) < count:
-        share = rng.random(2 * count)
-        # The inverse of the distribution function of a density in proportion to x^-skew on [1, words + 1].
-        power = 1 - skew
-        more = ((share * ((words + 1) ** power - 1) + 1) ** (1 / power)).astype(np.int64) - 1
-        _, first = np.unique(np.concatenate([found, more]), return_index=True)
-        found = np.concatenate([found, more])[np.sort(first)]
-    return np.sort(found[:count]).astype(np.int32)
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _draw_words(shares: npt.NDArray[np.float32], words: int, power: float, found: npt.NDArray[Any]) -> None:
+    """Fill each row of `found` with different words, ascending; where the shares run out, with the next free ones."""
+    last = np.full(words, -1, np.int64)
+    for image in range(len(found)):
+        drawn, share, word = 0, 0, 0
+        while drawn < found.shape[1]:
+            if share < shares.shape[1]:
+                # The inverse of the distribution function of a density in proportion to x^-skew on [1, words + 1].
+                place = (shares[image, share] * ((words + 1) ** power - 1) + 1) ** (1 / power)
+                word = min(int(place) - 1, words - 1)
+                share += 1
+            else:
+                word = (word + 1) % words
+            if last[word] != image:
+                last[word] = image
+                found[image, drawn] = word
+                drawn += 1
+        found[image].sort()

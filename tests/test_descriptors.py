@@ -214,7 +214,7 @@ def test_a_store_without_a_shard_or_manifest_is_refused(tmp_path):
 
 def test_a_sample_is_drawn_from_all_shards(tmp_path):
     shards = [draw([3, 0, 5], seed=1), draw([0, 0], seed=2), draw([7], seed=3)]
-    found = store(tmp_path, shards, 3)
+    found = open_descriptors(store(tmp_path, shards, 3))
     everything = np.concatenate([part.descriptors for part in shards])
     np.testing.assert_array_equal(found.sample(99, np.random.default_rng(0)), everything)
     taken = np.array([found.sample(4, np.random.default_rng(seed)) for seed in range(60)])
