@@ -11,6 +11,7 @@ BENCHMARKS = {
     "photos": "mAP on real photos beside the reference implementation (20 minutes)",
     "searching": "ASMK search against the asmk package, 5,000 images",
     "reading": "ASMK search at 100,000 images beside merely reading the lists",
+    "protocol": "evaluation at a million images against revisitop's way",
     "million": "ASMK at a million images: 15 GB of disk, removed afterwards",
     "building": "aggregation and index building against the asmk package",
 }

@@ -4,9 +4,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numba
 import numpy as np
@@ -15,7 +14,6 @@ from benchmarks.bars import Value
 from benchmarks.drawn import draw_images
 from benchmarks.timing import seconds
 from lrcr.asmk import Aggregated, Layout, build_index, open_index
-from lrcr.progress import silent
 
 _IMAGES, _PER_IMAGE, _WORDS, _DIM, _SKEW = 1_000_000, 395, 65536, 128, 0.5
 _PART = 10_000
@@ -28,17 +26,17 @@ def run() -> Iterator[Value]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         start = time.perf_counter()
-        with _Memory() as memory:
+        with _watched_memory() as memory:
             layout = Layout(_WORDS, _DIM, binary=True, packed=True)
             build_index(folder, _draw(), layout, params={}, inputs={}, memory=2**32)
         yield Value("building, minutes, drawing included", (time.perf_counter() - start) / 60)
-        yield Value("building, anonymous memory, GiB", memory.most / 2**30, at_most=8)
+        yield Value("building, anonymous memory, GiB", max(memory) / 2**30, at_most=8)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         yield Value("bytes a posting on disk, everything counted", size / (_IMAGES * _PER_IMAGE), at_most=17.5)
         open_index(folder)
         yield Value("opening, ms", seconds(lambda: open_index(folder), 5) * 1e3, at_most=50)
         index = open_index(folder)
-        queries = draw_images(np.random.default_rng(-1 % 2**32), _QUERIES, _QUERY_WORDS, _WORDS, _DIM, skew=_SKEW)
+        queries = draw_images(np.random.default_rng(_IMAGES), _QUERIES, _QUERY_WORDS, _WORDS, _DIM, skew=_SKEW)
 
         def search() -> None:
             index.search(queries, alpha=3.0, tau=0.0, idf=False, top=_TOP)
@@ -49,30 +47,26 @@ def run() -> Iterator[Value]:
 
 
 def _draw() -> Iterator[Aggregated]:
-    for part in silent(range(_IMAGES // _PART), "draw"):
+    for part in range(_IMAGES // _PART):
         yield draw_images(np.random.default_rng(part), _PART, _PER_IMAGE, _WORDS, _DIM, skew=_SKEW)
 
 
-class _Memory:
-    """Watches the anonymous memory of this process, from its size at the start; `most` is in bytes."""
+@contextmanager
+def _watched_memory() -> Iterator[list[int]]:
+    """A list that fills with the anonymous memory of this process, in bytes, every 50 ms."""
+    seen: list[int] = []
+    done = threading.Event()
 
-    def __init__(self) -> None:
-        self.most = 0
-
-    def __enter__(self) -> Self:
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.05):
+    def watch() -> None:
+        while not done.wait(0.05):
             status = Path("/proc/self/status").read_text(encoding="utf-8")
             kilobytes = next(line.split()[1] for line in status.splitlines() if line.startswith("RssAnon"))
-            self.most = max(self.most, int(kilobytes) * 1024)
+            seen.append(int(kilobytes) * 1024)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        thread.join()

@@ -70,7 +70,8 @@ def place_relevant(ranking: Ranking, relevance: pd.DataFrame, queries: int) -> p
         _offsets(ranking.query, queries),
         wanted,
         _offsets(table["query"].to_numpy(np.int64), queries),
-        np.full(int(wanted.max(initial=-1)) + 1, -1),
+        int(wanted.max(initial=-1)) + 1,
+        numba.get_num_threads(),
         rank,
     )
     return table.assign(rank=rank).sort_values(["query", "rank", "image"], ignore_index=True)
@@ -107,22 +108,29 @@ def _offsets(query: npt.NDArray[np.int64], queries: int) -> npt.NDArray[np.int64
     return np.searchsorted(query, np.arange(queries + 1))
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
 def _find(
     image: npt.NDArray[np.int64],
     offsets: npt.NDArray[np.int64],
     wanted: npt.NDArray[np.int64],
     wanted_offsets: npt.NDArray[np.int64],
-    row_of: npt.NDArray[np.int64],
+    ids: int,
+    lanes: int,
     rank: npt.NDArray[np.int64],
 ) -> None:
-    """Write into `rank` (G,) the rank of each wanted image; `row_of` (largest wanted id + 1,) is −1 throughout."""
-    for query in range(len(offsets) - 1):
-        wanted_rows = range(wanted_offsets[query], wanted_offsets[query + 1])
-        for row in wanted_rows:
-            row_of[wanted[row]] = row
-        for place in range(offsets[query], offsets[query + 1]):
-            if image[place] < len(row_of) and row_of[image[place]] >= 0:
-                rank[row_of[image[place]]] = place - offsets[query] + 1
-        for row in wanted_rows:
-            row_of[wanted[row]] = -1
+    """Write into `rank` (G,) the rank of each wanted image; all wanted ones are below `ids`.
+
+    A lane takes every `lanes`-th query. Its flags, a byte an image, are looked at for every place; the rows, of which
+    few are needed, lie apart.
+    """
+    for lane in numba.prange(lanes):
+        is_wanted, row_of = np.zeros(ids, np.bool_), np.empty(ids, np.int64)
+        for query in range(lane, len(offsets) - 1, lanes):
+            for row in range(wanted_offsets[query], wanted_offsets[query + 1]):
+                is_wanted[wanted[row]] = True
+                row_of[wanted[row]] = row
+            for place in range(offsets[query], offsets[query + 1]):
+                if image[place] < ids and is_wanted[image[place]]:
+                    rank[row_of[image[place]]] = place - offsets[query] + 1
+            for row in range(wanted_offsets[query], wanted_offsets[query + 1]):
+                is_wanted[wanted[row]] = False
