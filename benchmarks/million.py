@@ -12,8 +12,8 @@ import numpy as np
 
 from benchmarks.bars import Value
 from benchmarks.drawn import draw_images
-from benchmarks.timing import seconds
 from lrcr.asmk import Aggregated, Layout, build_index, open_index
+from lrcr.asmk.speed import draw_queries, measure
 
 _IMAGES, _PER_IMAGE, _WORDS, _DIM, _SKEW = 1_000_000, 395, 65536, 128, 0.5
 _PART = 10_000
@@ -31,18 +31,14 @@ def run() -> Iterator[Value]:
             build_index(folder, _draw(), layout, params={}, inputs={}, memory=2**32)
         yield Value("building, minutes, drawing included", (time.perf_counter() - start) / 60)
         yield Value("building, anonymous memory, GiB", max(memory) / 2**30, at_most=8)
-        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        yield Value("bytes a posting on disk, everything counted", size / (_IMAGES * _PER_IMAGE), at_most=17.5)
-        open_index(folder)
-        yield Value("opening, ms", seconds(lambda: open_index(folder), 5) * 1e3, at_most=50)
         index = open_index(folder)
-        queries = draw_images(np.random.default_rng(_IMAGES), _QUERIES, _QUERY_WORDS, _WORDS, _DIM, skew=_SKEW)
-
-        def search() -> None:
-            index.search(queries, alpha=3.0, tau=0.0, idf=False, top=_TOP)
-
-        search()
-        yield Value("query on 2 threads, ms", seconds(search, 5) / _QUERIES * 1e3, at_most=250)
+        queries = draw_queries(index, _QUERIES, _QUERY_WORDS, np.random.default_rng(0))
+        speed = measure(index, queries, alpha=3.0, tau=0.0, idf=False, top=_TOP)
+        yield Value("bytes a posting on disk, everything counted", speed.bytes_per_posting, at_most=17.5)
+        yield Value("opening, ms", speed.open_ms, at_most=50)
+        yield Value("a query alone on 2 threads, ms", speed.query_ms, at_most=250)
+        yield Value("a query of a batch on 2 threads, ms", speed.batch_ms)
+        yield Value("postings visited by a query, millions", speed.postings / 1e6)
         yield Value("segments", len(index.segments))
 
 

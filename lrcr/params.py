@@ -150,7 +150,7 @@ class CodebookParams(Section):
     images: Count = 20000
     scales: Annotated[list[Positive], Field(min_length=1)] = [1.0]
     descriptors: Count = 1000
-    iterations: Count = 10
+    iterations: Count = 25
     seed: Natural = 0
     file: str | None = None
 

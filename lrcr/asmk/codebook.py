@@ -15,8 +15,9 @@ from lrcr.device import derive_seed
 from lrcr.errors import ArtifactError
 from lrcr.progress import Track, silent
 
-# Approximate assignment: the words lie in _LISTS √words groups, of which one in _PROBED is looked through.
-_LISTS, _PROBED, _FEWEST_PROBED = 8, 64, 8
+# Approximate assignment: the words lie in √words groups, of which a share is looked through by codes of 4 bits for
+# every two dimensions; the best candidates are compared exactly. Of few words all are looked at.
+_PROBED, _CANDIDATES, _FEW_WORDS = 7 / 32, 12, 1024
 POINTS_PER_WORD = 39  # faiss warns below this: with fewer points k-means has no stable centroids
 _CENTROIDS = "centroids"
 _FILE = "centroids.npy"
@@ -63,11 +64,17 @@ class Codebook:
             raise ArtifactError(f"{found}; extract them with the model that the codebook was learned for")
         points = np.ascontiguousarray(descriptors, dtype=np.float32)
         _require_finite(points, "descriptors: row", "extract them again")
-        _, nearest = self._neighbours.search(points, min(count, words))
-        missing = (nearest < 0).any(axis=1)
+        return np.asarray(self._search(points, min(count, words)), dtype=np.int32)
+
+    def _search(self, points: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.int64]:
+        if not self.approximate or len(self.centroids) < _FEW_WORDS:
+            return np.asarray(self._exact.search(points, count)[1])
+        self._grouped.k_factor = max(6, _CANDIDATES // count)
+        nearest = np.asarray(self._grouped.search(points, count)[1])
+        missing = (nearest < 0).any(axis=1)  # more words asked for than were looked through
         if missing.any():
-            _, nearest[missing] = self._exact.search(points[missing], min(count, words))
-        return np.asarray(nearest, dtype=np.int32)
+            nearest[missing] = self._exact.search(points[missing], count)[1]
+        return nearest
 
     def recall(self, descriptors: npt.NDArray[np.floating[Any]], count: int) -> float:
         """The share of the `count` truly nearest words of each descriptor that `assign` finds, 0…1."""
@@ -76,18 +83,17 @@ class Codebook:
         return float((found[:, :, None] == truth[:, None, :]).any(axis=1).mean()) if len(truth) else 1.0
 
     @cached_property
-    def _neighbours(self) -> Any:
-        if not self.approximate:
-            return self._exact
+    def _grouped(self) -> Any:
         import faiss
 
         words, dim = self.centroids.shape
-        lists = max(1, int(_LISTS * words**0.5))
-        index = faiss.IndexIVFFlat(faiss.IndexFlatL2(dim), dim, lists)
-        index.cp.min_points_per_centroid = 1
+        groups, pieces = int(words**0.5), dim // 2 if dim % 2 == 0 else dim
+        index = faiss.index_factory(dim, f"IVF{groups},PQ{pieces}x4fs,RFlat")
+        inverted = faiss.extract_index_ivf(index)
+        inverted.cp.min_points_per_centroid = 1
+        inverted.nprobe = max(1, round(_PROBED * groups))
         index.train(self.centroids)
         index.add(self.centroids)
-        index.nprobe = max(_FEWEST_PROBED, lists // _PROBED)
         return index
 
     @cached_property
