@@ -109,15 +109,15 @@ def read_lists(
     """Add up the vectors and the ids of the lists that each query visits, packed ids as they lie: (queries,) sums."""
     for query in numba.prange(len(sums)):
         images, packed, starts, bounds = lists.images, lists.packed, lists.starts, lists.offsets
-        codes, residuals = lists.codes, lists.residuals
+        codes, residuals = lists.codes.reshape(-1), lists.residuals.reshape(-1)
+        wide, long = lists.codes.shape[1], lists.residuals.shape[1]
         total = np.uint64(0)
         for row in range(offsets[query], offsets[query + 1]):
             first, end = bounds[words[row]], bounds[words[row] + 1]
-            for posting in range(first, end):
-                for c in range(codes.shape[1]):
-                    total += codes[posting, c]
-                for d in range(residuals.shape[1]):
-                    total += np.uint64(residuals[posting, d])
+            for place in range(first * wide, end * wide):
+                total += codes[place]
+            for place in range(first * long, end * long):
+                total += np.uint64(residuals[place])
             if len(packed):
                 for place in range(starts[words[row]], starts[words[row] + 1]):
                     total += packed[place]
