@@ -3,10 +3,16 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from lrcr.datasets.dataset import Photo
+from lrcr.extraction import Extractor
+from lrcr.indexing import MODEL
+from lrcr.search import Searcher
 
 SMALL = [
     *("--set", "backbone.weights=none", "--set", "backbone.skip_layers=3", "--set", "whitening.dim=16"),
@@ -64,6 +70,33 @@ def test_search_finds_the_photo_itself_and_its_landmark(photos, index, tmp_path)
     assert np.asarray(Image.open(sheet)).std() > 10
 
 
+def test_a_search_explains_itself(photos, index, tmp_path):
+    picture = tmp_path / "matches.png"
+    found = lrcr("search", index, photos / "images/2/1.png", "--top", 3, "--explain", picture, "--json")
+    assert len(json.loads(found)) == 3
+    with Image.open(picture) as drawn:
+        assert drawn.height == 3 * 400
+    assert "name it so" in lrcr("search", index, photos / "images/2/1.png", "--explain", tmp_path / "a.gif", code=2)
+
+
+def test_contributions_add_up_to_the_scores_of_an_index(photos, index):
+    searcher = Searcher(index)
+    extractor = Extractor(searcher.params, index / MODEL)
+    query = extractor.describe([Photo(photos / "images/2/1.png", orient=True)])
+    for image, score in zip(*searcher.search(query, top=5).of_query(0), strict=True):
+        path = Path(searcher.images["path"][image])
+        matches = searcher.explain(query, extractor.describe([Photo(path, orient=True)]))
+        assert sum(match.contribution for match in matches) == pytest.approx(score, abs=1e-5)
+
+
+def test_bench_measures_an_index(index):
+    speed = json.loads(lrcr("bench", index, "--queries", 3, "--json"))
+    assert speed["postings"] > 0
+    assert speed["bytes_per_posting"] > 12
+    assert min(speed.values()) > 0
+    assert "a query alone, ms" in lrcr("bench", index)
+
+
 def test_an_index_needs_nothing_else(index, photos, tmp_path):
     moved = tmp_path / "moved.index"
     index.rename(moved)
@@ -78,7 +111,10 @@ def test_evaluate_prints_and_gives_json(photos):
     assert values["map"]["medium"] > 60
     assert values["map"]["hard"] is None
     assert values["queries"] == 12
+    assert values["descriptors_per_word"] > 1
     assert "mAP" in lrcr("evaluate", photos, *SMALL)
+    packed = json.loads(lrcr("evaluate", photos, *SMALL, "--set", "index.packed=true", "--json"))
+    assert packed["map"] == values["map"]
 
 
 def test_a_trained_model_is_evaluated(photos, tmp_path):
