@@ -1,7 +1,7 @@
 """Descriptors → codebook → index: what stands between extraction and search."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from lrcr.asmk import (
 from lrcr.datasets.dataset import open_dataset
 from lrcr.descriptors import Descriptors, DescriptorStore, open_descriptors
 from lrcr.device import generator, resolve_device
+from lrcr.errors import ArtifactError
 from lrcr.models.file import read_model_file
 from lrcr.params import Params
 from lrcr.progress import Track, silent
@@ -88,7 +89,7 @@ def index_dataset(
     with staged_folder(folder) as temporary:
         build_index(
             temporary,
-            _aggregate_shards(params, store, codebook, track),
+            _aggregate_shards(params, store, codebook, dataset.images["path"].tolist(), track),
             Layout(words, dim, params.index.binary, params.index.packed),
             memory=int(params.index.memory * 2**30),
             facts=_measure_recall(params, store, codebook),
@@ -119,18 +120,33 @@ def _measure_recall(params: Params, store: DescriptorStore, codebook: Codebook) 
     return {f"recall@{depth}": codebook.recall(sample, depth) for depth in depths}
 
 
-def _aggregate_shards(params: Params, store: DescriptorStore, codebook: Codebook, track: Track) -> Iterator[Aggregated]:
+def _aggregate_shards(
+    params: Params, store: DescriptorStore, codebook: Codebook, names: Sequence[str], track: Track
+) -> Iterator[Aggregated]:
     shards = store.manifest.facts["shards"]
+    first = 0
     for shard in track(store.shards(), "index", len(shards)):
-        yield aggregate_images(shard, codebook, params.index.assignment, binary=params.index.binary)
+        own = names[first : first + len(shard)]
+        yield aggregate_images(shard, codebook, params.index.assignment, binary=params.index.binary, names=own)
+        first += len(shard)
 
 
-def aggregate_images(images: Descriptors, codebook: Codebook, assignment: int, *, binary: bool) -> Aggregated:
+def aggregate_images(
+    images: Descriptors, codebook: Codebook, assignment: int, *, binary: bool, names: Sequence[str] | None = None
+) -> Aggregated:
     """Assign descriptors to their `assignment` nearest words and aggregate them image by image.
 
+    Args:
+        names: of the images, for the error message; without them it tells their numbers.
+
     Raises:
-        ArtifactError: descriptors and codebook differ in dimension, or a descriptor is not finite.
+        ArtifactError: descriptors and codebook differ in dimension, or a descriptor is not finite (its image is named).
     """
     descriptors = images.descriptors.astype(np.float32, copy=False)
+    wrong = np.flatnonzero(~np.isfinite(descriptors).all(axis=1))
+    if len(wrong):
+        image = int(np.searchsorted(images.offsets, wrong[0], side="right")) - 1
+        name = names[image] if names is not None else f"image {image}"
+        raise ArtifactError(f"{name}: a descriptor holds NaN or infinity; extract it again with weights that are sound")
     words = codebook.assign(descriptors, assignment)
     return aggregate(descriptors, words, images.offsets, codebook.centroids, binary=binary)

@@ -1,6 +1,7 @@
 """The commands of `lrcr` as a user types them, on a small folder of drawn photos."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,17 @@ def test_bench_measures_an_index(index):
     assert speed["bytes_per_posting"] > 12
     assert min(speed.values()) > 0
     assert "a query alone, ms" in lrcr("bench", index)
+
+
+def test_verify_finds_a_flipped_bit(index, tmp_path):
+    assert "every file as it was written" in lrcr("verify", index)
+    copy = tmp_path / "copy.index"
+    shutil.copytree(index, copy)
+    file = copy / "segment-0000" / "codes.npy"
+    contents = bytearray(file.read_bytes())
+    contents[-3] ^= 4
+    file.write_bytes(contents)
+    assert "codes.npy: missing or altered" in lrcr("verify", copy, code=2)
 
 
 def test_an_index_needs_nothing_else(index, photos, tmp_path):

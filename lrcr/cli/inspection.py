@@ -1,4 +1,4 @@
-"""`lrcr inspect`."""
+"""`lrcr inspect` and `lrcr verify`."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,8 @@ import typer
 from rich.console import Console
 
 from lrcr.artifacts import MANIFEST, read_json
+from lrcr.asmk import open_index
+from lrcr.cli.terminal import track
 from lrcr.datasets.dataset import DESCRIPTION, open_dataset
 from lrcr.descriptors import read_shard
 from lrcr.errors import ArtifactError
@@ -17,6 +19,13 @@ from lrcr.models.zoo import open_model
 def inspect(file: Annotated[Path, typer.Argument(help="A dataset, model, store, codebook, index, ranking …")]) -> None:
     """Say what an artifact is, what it was made from and what it holds."""
     Console().print_json(json.dumps(_describe(file)))
+
+
+def verify(folder: Annotated[Path, typer.Argument(metavar="INDEX", help="An index that `lrcr index` wrote.")]) -> None:
+    """Compare every file of an index with what was written."""
+    index = open_index(folder)
+    index.verify(track)
+    typer.echo(f"{folder}: {index.images} images in {len(index.segments)} segments, every file as it was written")
 
 
 def _describe(path: Path) -> Any:

@@ -16,6 +16,7 @@ app.command()(searching.index)
 app.command()(searching.search)
 app.command()(evaluation.evaluate)
 app.command()(inspection.inspect)
+app.command()(inspection.verify)
 app.command()(bench.bench)
 
 

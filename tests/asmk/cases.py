@@ -10,7 +10,7 @@ from lrcr.asmk.codebook import Codebook
 from lrcr.asmk.index import build_index, open_index
 from lrcr.asmk.segments import Layout
 
-DIMS = [1, 31, 48, 64, 100, 128, 200]
+DIMS = [1, 31, 48, 64, 100, 128, 150, 200, 300]
 
 
 @dataclass
