@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 
 from lrcr.artifacts import staged_file
 from lrcr.errors import ArtifactError
+from lrcr.jit import serial
 
 _SCHEMA = pa.schema([("query", pa.int64()), ("rank", pa.int64()), ("image", pa.int64()), ("score", pa.float32())])
 _IMAGES = 2**32  # an index stores image ids as uint32
@@ -154,7 +154,7 @@ def _read_table(path: Path) -> pa.Table:
     return table
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@serial
 def _first_repeat(query: npt.NDArray[np.int64], image: npt.NDArray[np.int64], seen: npt.NDArray[np.bool_]) -> int:
     """The first row whose image stands in its query before, or −1; `seen` (largest id + 1,) is all false."""
     start = 0

@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 ORDER = [
-    ["errors", "artifacts", "progress", "device", "params"],
+    ["errors", "artifacts", "progress", "device", "jit", "params"],
     ["datasets", "images"],
     ["models", "losses"],
     ["descriptors", "loading", "extraction"],
@@ -20,7 +20,7 @@ ORDER = [
     ["workflow"],
     ["cli"],
 ]
-ALWAYS = {"lrcr/errors.py", "lrcr/artifacts.py", "lrcr/progress.py", "lrcr/device.py", "lrcr/params.py"}
+ALWAYS = {"lrcr/errors.py", "lrcr/artifacts.py", "lrcr/progress.py", "lrcr/device.py", "lrcr/params.py", "lrcr/jit.py"}
 TERMINAL = {"dvc", "dvclive", "rich", "typer"}
 
 

@@ -1,8 +1,7 @@
 """Aggregation: the residuals of one image in one visual word become one posting (Tolias et al., ICCV 2013)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numba
 import numpy as np
@@ -10,14 +9,11 @@ import numpy.typing as npt
 
 from lrcr.asmk.prefetch import prefetch_rows
 from lrcr.errors import ArtifactError
+from lrcr.jit import parallel, serial
 
 BITS = 64
 _AHEAD = 4  # postings between asking for what one needs and summing it
 _NORM_FLOOR = 1e-6  # added to the norm, as in the reference, so that a residual of zero stays zero
-
-Kernel = TypeVar("Kernel", bound=Callable[..., Any])
-_parallel: Callable[[Kernel], Kernel] = numba.njit(cache=True, parallel=True)
-_serial: Callable[[Kernel], Kernel] = numba.njit(cache=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +112,7 @@ def _check(
 # A lane works through every `lanes`-th image with scratch memory of its own; no image meets two lanes.
 
 
-@_parallel
+@parallel
 def _count_words(
     words: npt.NDArray[np.int32],
     offsets: npt.NDArray[np.int64],
@@ -134,7 +130,7 @@ def _count_words(
                     last_seen[word] = image
 
 
-@_parallel
+@parallel
 def _aggregate_signs(
     points: npt.NDArray[np.float32],
     words: npt.NDArray[np.int32],
@@ -164,7 +160,7 @@ def _aggregate_signs(
                     codes[first + k, c] = bits
 
 
-@_parallel
+@parallel
 def _aggregate_directions(
     points: npt.NDArray[np.float32],
     words: npt.NDArray[np.int32],
@@ -191,7 +187,7 @@ def _aggregate_directions(
                     directions[first + k, d] = total[d] / norm
 
 
-@_serial
+@serial
 def _group(
     words: npt.NDArray[np.int32],
     start: int,
@@ -238,7 +234,7 @@ def _group(
     return starts, rows
 
 
-@_serial
+@serial
 def _sum_residuals(
     points: npt.NDArray[np.float32],
     rows: npt.NDArray[np.int64],

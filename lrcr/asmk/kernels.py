@@ -5,8 +5,7 @@ scores depend neither on the number of threads nor on the spans. Nothing in a fi
 segment is counted, never written to.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -14,17 +13,13 @@ import numpy.typing as npt
 
 from lrcr.asmk.packing import BLOCK, first_id, next_block, unpack_block
 from lrcr.asmk.prefetch import prefetch_rows
+from lrcr.jit import parallel, reassociated, serial
 
 AT_ONCE = 2**16
 """Images whose sums are held at a time: 512 KiB, which stays in a core's own cache."""
 
 _AHEAD = 2  # lists between asking for the beginning of one and reading it
 _HALF_SCALE = np.float32(2.0**112)  # from the exponent of float16 to that of float32
-
-Kernel = TypeVar("Kernel", bound=Callable[..., Any])
-_parallel: Callable[[Kernel], Kernel] = numba.njit(cache=True, parallel=True)
-_serial: Callable[[Kernel], Kernel] = numba.njit(cache=True)
-_reassociated: Callable[[Kernel], Kernel] = numba.njit(cache=True, fastmath={"reassoc", "contract"})
 
 
 Window = tuple[int, int, int]
@@ -97,7 +92,7 @@ def similarities(dim: int, alpha: float, tau: float) -> npt.NDArray[np.float64]:
     return np.where(u >= tau, np.maximum(u, 0) ** alpha, 0.0)
 
 
-@_parallel
+@parallel
 def score_segment(
     queries: Queries,
     lists: Lists,
@@ -138,7 +133,7 @@ def score_segment(
     return strays
 
 
-@_serial
+@serial
 def _seek(
     lists: Lists, words: npt.NDArray[np.int32], low: int, at: npt.NDArray[np.int64], block: npt.NDArray[np.int64]
 ) -> None:
@@ -163,7 +158,7 @@ def _seek(
         at[k], block[k] = first, place
 
 
-@_serial
+@serial
 def _add_lists(
     queries: Queries,
     query: int,
@@ -225,7 +220,7 @@ def _add_lists(
     return strays
 
 
-@_serial
+@serial
 def _add_codes(
     asked: npt.NDArray[np.uint64],
     row: int,
@@ -270,7 +265,7 @@ def _add_codes(
     return stop, strays
 
 
-@_serial
+@serial
 def _add_residuals(
     asked: npt.NDArray[np.float32],
     row: int,
@@ -301,7 +296,7 @@ def _add_residuals(
     return stop, strays
 
 
-@_serial
+@serial
 def _popcount(bits: np.uint64) -> np.uint64:
     """Set bits of a 64-bit word; the compiler knows this idiom and emits the machine's own instruction."""
     pairs = bits - ((bits >> np.uint64(1)) & np.uint64(0x5555555555555555))
@@ -310,7 +305,7 @@ def _popcount(bits: np.uint64) -> np.uint64:
     return (octets * np.uint64(0x0101010101010101)) >> np.uint64(56)
 
 
-@_reassociated
+@reassociated
 def _product(vector: npt.NDArray[np.float32], halves: npt.NDArray[np.uint16]) -> float:
     """Inner product of float32 with the bits of finite float16: the compiled code for the CPU knows no float16."""
     bits = np.empty(len(halves), np.uint32)
@@ -324,7 +319,7 @@ def _product(vector: npt.NDArray[np.float32], halves: npt.NDArray[np.uint16]) ->
     return np.float64(total)
 
 
-@_serial
+@serial
 def add_weights(lists: Lists, weights: npt.NDArray[np.float64], sums: npt.NDArray[np.float64]) -> None:
     """Add to each image of a segment Σω over its words: `sums` of shape (images of the segment,)."""
     ids = np.empty(BLOCK, np.uint32)

@@ -4,21 +4,16 @@ A block holds up to 128 ids: a header (bits 0–31 the first id, bits 32–37 th
 ⌈(n − 1) b / 64⌉ words with the differences of the others, each in b bits, lowest first.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
 import numba
 import numpy as np
 import numpy.typing as npt
+
+from lrcr.jit import parallel, serial
 
 BLOCK = 128
 _WIDEST = 32
 _MASK32 = np.uint64(0xFFFFFFFF)
 _ONE, _BITS = np.uint64(1), np.uint64(63)
-
-Kernel = TypeVar("Kernel", bound=Callable[..., Any])
-_parallel: Callable[[Kernel], Kernel] = numba.njit(cache=True, parallel=True)
-_serial: Callable[[Kernel], Kernel] = numba.njit(cache=True)
 
 
 def pack_ids(
@@ -42,7 +37,7 @@ def pack_ids(
     return packed, starts
 
 
-@_serial
+@serial
 def _width(ids: npt.NDArray[np.uint32]) -> int:
     """Bits of the largest difference in a block."""
     every = np.uint32(0)
@@ -54,13 +49,13 @@ def _width(ids: npt.NDArray[np.uint32]) -> int:
     return width
 
 
-@_serial
+@serial
 def _words(count: int, width: int | np.int64) -> int:
     """64-bit words of a block of `count` ids, header included."""
     return 1 + int((count - 1) * width + 63) // 64
 
 
-@_parallel
+@parallel
 def _measure(ids: npt.NDArray[np.uint32], offsets: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> None:
     for word in numba.prange(len(sizes)):
         for first in range(offsets[word], offsets[word + 1], BLOCK):
@@ -68,7 +63,7 @@ def _measure(ids: npt.NDArray[np.uint32], offsets: npt.NDArray[np.int64], sizes:
             sizes[word] += _words(len(block), _width(block))
 
 
-@_parallel
+@parallel
 def _pack(
     ids: npt.NDArray[np.uint32],
     offsets: npt.NDArray[np.int64],
@@ -91,13 +86,13 @@ def _pack(
             place += _words(len(block), width)
 
 
-@_serial
+@serial
 def first_id(packed: npt.NDArray[np.uint64], place: int) -> np.int64:
     """The first id of the block at `place`."""
     return np.int64(packed[place] & _MASK32)
 
 
-@_serial
+@serial
 def next_block(packed: npt.NDArray[np.uint64], place: int, end: int, count: int) -> int:
     """Where the block after the one at `place`, of `count` ids, begins; −1 if that is damaged or ends beyond `end`."""
     if not 0 <= place < end < len(packed):
@@ -107,7 +102,7 @@ def next_block(packed: npt.NDArray[np.uint64], place: int, end: int, count: int)
     return following if width <= _WIDEST and following <= end else -1
 
 
-@_serial
+@serial
 def unpack_block(packed: npt.NDArray[np.uint64], place: int, end: int, count: int, ids: npt.NDArray[np.uint32]) -> int:
     """Write the `count` ids of the block at `place` into `ids`, and return where the next block begins.
 

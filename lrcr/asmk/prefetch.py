@@ -1,20 +1,17 @@
 """Asking the memory for what a loop will read soon: lists and centroids lie far apart, and waiting costs most."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
+from lrcr.jit import serial
+
 LINE = 64
 """Bytes that come at once."""
-
-Kernel = TypeVar("Kernel", bound=Callable[..., Any])
-_serial: Callable[[Kernel], Kernel] = numba.njit(cache=True)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -33,7 +30,7 @@ def _prefetch(_typing: Any, address: Any) -> Any:
     return types.void(types.uintp), generate
 
 
-@_serial
+@serial
 def prefetch_rows(array: npt.NDArray[Any], first: int, count: int) -> None:
     """Ask for rows of a contiguous array, and go on without waiting."""
     start = array.ctypes.data + first * array.strides[0]

@@ -6,12 +6,11 @@ first image, or the same as `packed` uint64 with `starts` (words + 1) int64 (see
 image's number of words.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -20,12 +19,9 @@ from lrcr.asmk.aggregation import Aggregated, columns
 from lrcr.asmk.kernels import Lists
 from lrcr.asmk.packing import pack_ids
 from lrcr.errors import ArtifactError
+from lrcr.jit import serial
 
 REBUILD = "build the index again"
-
-
-Kernel = TypeVar("Kernel", bound=Callable[..., Any])
-_serial: Callable[[Kernel], Kernel] = numba.njit(cache=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +170,7 @@ def _bits(vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return vectors.view(np.uint16) if vectors.dtype == np.float16 else vectors
 
 
-@_serial
+@serial
 def _scatter(
     words: npt.NDArray[np.int32],
     images: npt.NDArray[np.uint32],

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from lrcr.asmk.aggregation import Aggregated, columns
 from lrcr.asmk.index import Index, open_index
 from lrcr.asmk.kernels import Lists
+from lrcr.jit import parallel
 
 _ROUNDS = 7
 
@@ -102,7 +103,7 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
+@parallel
 def read_lists(
     offsets: npt.NDArray[np.int64], words: npt.NDArray[np.int32], lists: Lists, sums: npt.NDArray[np.uint64]
 ) -> None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from lrcr.errors import ArtifactError, DatasetError
+from lrcr.jit import parallel
 from lrcr.ranking import Ranking
 
 NOT_FOUND = int(np.iinfo(np.int64).max)
@@ -108,7 +109,7 @@ def _offsets(query: npt.NDArray[np.int64], queries: int) -> npt.NDArray[np.int64
     return np.searchsorted(query, np.arange(queries + 1))
 
 
-@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
+@parallel
 def _find(
     image: npt.NDArray[np.int64],
     offsets: npt.NDArray[np.int64],
