@@ -214,7 +214,8 @@ def _add_lists(
                 )
             strays += more
             if done < stop:
-                at[k] = at[k] if is_packed else done
+                if not is_packed:  # a packed block is read again from its beginning
+                    at[k] = done
                 break
             at[k], block[k] = stop + shift, following
     return strays
