@@ -36,9 +36,12 @@ def test_contributions_add_up_to_the_score(seed, dim, words, assignments, tau, i
     expected = {
         w: weights[w] * oracle.similarity(query[w], image[w], 3.0, tau) / norm for w in query.keys() & image.keys()
     }
-    tolerance = 1e-6 if binary else 1e-4  # float16 residuals
-    positive = {word: share for word, share in expected.items() if share > 0}
-    assert {m.word: m.contribution for m in matches} == pytest.approx(positive, rel=tolerance)
+    found = {m.word: m.contribution for m in matches}
+    # float16 residuals: a similarity is off by some 1e-4, so one near zero may even change its sign
+    tolerance = {"rel": 1e-6, "abs": 1e-9} if binary else {"rel": 1e-4, "abs": 1e-4}
+    for word in found.keys() | expected.keys():
+        assert found.get(word, 0.0) == pytest.approx(max(expected[word], 0.0), **tolerance)
+    assert min(found.values(), default=1.0) > 0
     assert sorted(-m.contribution for m in matches) == [-m.contribution for m in matches]
     for match in matches:
         for rows, own in zip((match.query, match.image), assigned, strict=True):
