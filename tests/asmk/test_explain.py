@@ -40,6 +40,8 @@ def test_contributions_add_up_to_the_score(seed, dim, words, assignments, tau, i
     # float16 residuals: a similarity is off by some 1e-4, so one near zero may even change its sign
     tolerance = {"rel": 1e-6, "abs": 1e-9} if binary else {"rel": 1e-4, "abs": 1e-4}
     for word in found.keys() | expected.keys():
+        if not binary and abs(oracle.similarity(query[word], image[word], 1.0, 0.0) - tau) < 1e-3:
+            continue  # on which side of the threshold it falls is float16's affair
         assert found.get(word, 0.0) == pytest.approx(max(expected[word], 0.0), **tolerance)
     assert min(found.values(), default=1.0) > 0
     assert sorted(-m.contribution for m in matches) == [-m.contribution for m in matches]
