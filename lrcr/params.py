@@ -72,16 +72,20 @@ class ModelParams(Section):
 class BackboneParams(Section):
     """The trunk: torchvision's network without its last `skip_layers` blocks, and where its weights come from."""
 
-    name: Literal["resnet18", "resnet50", "resnet101"] = "resnet18"
+    name: Literal["resnet18", "resnet50", "resnet101", "convnext_tiny", "vit_b_16"] = "resnet18"
     skip_layers: Annotated[int, Field(ge=0, le=3)] = 0
     weights: str = "imagenet"
 
 
 class SmoothingParams(Section):
-    """Smoothing of the feature map."""
+    """Smoothing of the feature map; `distance`, `learn`, `embedding` and `penalty` are those of the learnable one."""
 
-    kind: Literal["average", "none"] = "average"
+    kind: Literal["average", "learnable", "none"] = "average"
     kernel: Count = 3
+    distance: Literal["spatial", "feature"] = "feature"
+    learn: Literal["shared", "bandwidth", "both"] = "both"
+    embedding: Count = 16
+    penalty: NotNegative = 0.0
 
     @field_validator("kernel")
     @classmethod
@@ -89,6 +93,18 @@ class SmoothingParams(Section):
         if kernel % 2 == 0:
             raise ValueError("must be odd (a kernel has a centre): 1, 3, 5 or 7")
         return kernel
+
+
+class GraphParams(Section):
+    """Refinement of the feature map by the similarity graph of its locations; `neighbours: null` joins all of them."""
+
+    kind: Literal["none", "gcn", "attention"] = "none"
+    output: Literal["refine", "reweight"] = "refine"
+    attention_from: Literal["before", "after"] = "before"
+    layers: Count = 1
+    width: Count = 64
+    temperature: Positive = 0.1
+    neighbours: Count | None = None
 
 
 class WhiteningParams(Section):
@@ -102,9 +118,10 @@ class WhiteningParams(Section):
 
 
 class RateParams(Section):
-    """Adam's learning rate of each part of the network."""
+    """Adam's learning rate of each part of the network; `context` is learnable smoothing and graph."""
 
     backbone: NotNegative = 5e-6
+    context: NotNegative = 5e-5
     whitening: NotNegative = 0.0
 
 
@@ -116,8 +133,20 @@ class ValidationParams(Section):
     words: Count = 4096
 
 
+class MatchLossParams(Section):
+    """The loss on local matches beside that on the global descriptor: its weight (0: none), descriptors and margin."""
+
+    weight: NotNegative = 0.0
+    descriptors: Count = 200
+    margin: Positive = 0.8
+
+
 class TrainParams(Section):
-    """Contrastive training over tuples (query, positive, negatives)."""
+    """Contrastive training over tuples (query, positive, negatives).
+
+    `freeze: backbone` computes the trunk's maps once; `merge` trains smoothing and graph first alone, then together;
+    `warmup` counts steps in which the rate of the context rises to its full height.
+    """
 
     epochs: Natural = 20
     queries: Count = 2000
@@ -127,6 +156,10 @@ class TrainParams(Section):
     image_size: Count = 1024
     margin: Positive = 0.8
     rates: RateParams = RateParams()
+    warmup: Natural = 100
+    freeze: Literal["none", "backbone"] = "none"
+    merge: bool = False
+    matches: MatchLossParams = MatchLossParams()
     weight_decay: NotNegative = 1e-4
     decay: Annotated[float, Field(gt=0, le=1)] = 0.99
     validation: ValidationParams = ValidationParams()
@@ -185,6 +218,7 @@ class Params(Section):
     model: ModelParams = ModelParams()
     backbone: BackboneParams = BackboneParams()
     smoothing: SmoothingParams = SmoothingParams()
+    graph: GraphParams = GraphParams()
     whitening: WhiteningParams = WhiteningParams()
     train: TrainParams = TrainParams()
     extract: ExtractParams = ExtractParams()

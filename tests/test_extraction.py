@@ -283,7 +283,7 @@ def test_samples_follow_the_seed_and_keep_the_order(dataset):
 def lamp() -> LocalModel:
     """A model that sees only how bright each block of 4 × 4 pixels is."""
     trunk = nn.Sequential(nn.AvgPool2d(4), nn.ReLU())
-    return LocalModel(trunk, AverageSmoothing(1), Whitening(3, 3), freeze_batchnorm=True).eval()
+    return LocalModel(trunk, nn.Identity(), AverageSmoothing(1), Whitening(3, 3), freeze_batchnorm=True).eval()
 
 
 def light(path: Path, size: tuple[int, int], spot: tuple[int, int, int, int]) -> Path:

@@ -128,7 +128,7 @@ def test_the_last_override_wins():
     [
         ("smoothing: {kernl: 3}", ["smoothing.kernl: unknown key; did you mean 'kernel'?"]),
         ("extrct: {}", ["extrct: unknown key; did you mean 'extract'?"]),
-        ("train: {rates: {trunk: 1}}", ["train.rates.trunk: unknown key; known here: backbone, whitening"]),
+        ("train: {rates: {trunk: 1}}", ["train.rates.trunk: unknown key; known here: backbone, context, whitening"]),
         ("smoothing: {kernel: '3'}", ["smoothing.kernel: '3' is refused: input should be a valid integer"]),
         ("smoothing: {kernel: 3.0}", ["smoothing.kernel: 3.0 is refused: input should be a valid integer"]),
         ("seed: true", ["seed: True is refused: input should be a valid integer"]),
@@ -143,8 +143,8 @@ def test_the_last_override_wins():
             "smoothing: {kernel: 4}",
             ["smoothing.kernel: 4 is refused: must be odd (a kernel has a centre): 1, 3, 5 or 7"],
         ),
-        ("smoothing: 3", ["smoothing: 3 is refused: a section of keys stands here: kind, kernel"]),
-        ("smoothing:", ["smoothing: None is refused: a section of keys stands here: kind, kernel"]),
+        ("model: 3", ["model: 3 is refused: a section of keys stands here: name"]),
+        ("model:", ["model: None is refused: a section of keys stands here: name"]),
         ("extract: {scales: [1, -1]}", ["extract.scales.1: -1 is refused: input should be greater than 0"]),
         (
             "extract: {scales: []}",
@@ -266,9 +266,9 @@ def test_override_below_a_value_is_refused(tmp_path):
 
 def test_sections_are_plain_and_complete():
     params = load_params(overrides=["smoothing.kernel=5", "seed=4"])
-    assert params.sections("smoothing", "seed") == {"smoothing": {"kind": "average", "kernel": 5}, "seed": 4}
+    assert params.sections("model", "seed") == {"model": {"name": "local"}, "seed": 4}
     assert params.sections() == {}
-    assert params.sections("train")["train"]["rates"] == {"backbone": 5e-6, "whitening": 0.0}
+    assert params.sections("train")["train"]["rates"] == {"backbone": 5e-6, "context": 5e-05, "whitening": 0.0}
 
 
 def test_fit_section_follows_exactly_what_decides_the_fit_descriptors():

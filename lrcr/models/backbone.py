@@ -1,5 +1,6 @@
-"""The trunk of every model: torchvision's residual networks without their head and, if asked, their last blocks."""
+"""The trunk of every model: torchvision's networks without their head and, if asked, their last blocks."""
 
+import math
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,10 @@ from urllib.error import URLError
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
+from torchvision.models import VisionTransformer
 
 from lrcr.errors import WeightsError
 from lrcr.params import BackboneParams
@@ -17,13 +20,13 @@ _HEAD = ("avgpool", "fc")
 
 
 class Backbone(nn.Module):
-    """Images of shape (B, 3, H, W) → non-negative features of shape (B, C, ⌈H / stride⌉, ⌈W / stride⌉).
+    """Images of shape (B, 3, H, W) → features of shape (B, C, ⌈H / stride⌉, ⌈W / stride⌉).
 
     Parameters carry torchvision's names (`conv1.weight`, `layer3.1.bn2.bias`, …) below `trunk`.
 
     Args:
-        name: resnet18, resnet50 or resnet101.
-        skip_layers: how many of the four blocks are left out, counted from the end.
+        name: resnet18, resnet50, resnet101, convnext_tiny or vit_b_16 (whose patch tokens are the map).
+        skip_layers: how many blocks are left out at the end: of the four stages, or of the transformer's twelve layers.
 
     Attributes:
         channels: C.
@@ -33,16 +36,65 @@ class Backbone(nn.Module):
     def __init__(self, name: str, skip_layers: int) -> None:
         super().__init__()
         network = torchvision.models.get_model(name, weights=None)
-        skipped = {f"layer{4 - i}" for i in range(skip_layers)}
-        kept = ((key, module) for key, module in network.named_children() if key not in skipped | set(_HEAD))
-        self.trunk = nn.Sequential(OrderedDict(kept))
-        self.channels: int = network.fc.in_features // 2**skip_layers
-        self.stride = 32 // 2**skip_layers
+        self.trunk: nn.Module
+        self.patchwise = name.startswith(("vit", "convnext"))
+        if name.startswith("vit"):
+            self.trunk = _PatchTokens(network, skip_layers)
+            self.channels, self.stride = network.hidden_dim, network.patch_size
+        elif name.startswith("convnext"):
+            # Stages and the layers that halve the resolution before them stand in turns: 0, 1 | 2, 3 | 4, 5 | 6, 7.
+            kept = network.features[: 8 - 2 * skip_layers]
+            self.trunk = nn.Sequential(OrderedDict(features=kept))
+            self.channels, self.stride = kept[-1][-1].block[0].out_channels, 32 // 2**skip_layers
+        else:
+            skipped = {f"layer{4 - i}" for i in range(skip_layers)}
+            kept = [(key, module) for key, module in network.named_children() if key not in skipped | set(_HEAD)]
+            self.trunk = nn.Sequential(OrderedDict(kept))
+            self.channels, self.stride = network.fc.in_features // 2**skip_layers, 32 // 2**skip_layers
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute the feature map; trunks that cut images into patches get them stretched to whole ones."""
+        if self.patchwise:
+            size = [-(-side // self.stride) * self.stride for side in images.shape[2:]]
+            if size != list(images.shape[2:]):
+                images = F.interpolate(images, size, mode="bilinear")
+        features: Tensor = self.trunk(images)
+        return features
+
+
+class _PatchTokens(nn.Module):
+    """A vision transformer whose patch tokens, laid out as a map, are the features.
+
+    Its position embeddings are interpolated to each image's map. The last normalisation belongs to the last layer and
+    goes with it.
+    """
+
+    def __init__(self, network: VisionTransformer, skip_layers: int) -> None:
+        super().__init__()
+        self.conv_proj = network.conv_proj
+        self.class_token = network.class_token
+        self.encoder = network.encoder
+        kept = len(self.encoder.layers) - skip_layers
+        self.encoder.layers = self.encoder.layers[:kept]
+        if skip_layers:
+            self.encoder.ln = nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute the feature map."""
-        features: Tensor = self.trunk(images)
+        patches = self.conv_proj(images)
+        tokens = torch.cat([self.class_token.expand(len(images), -1, -1), patches.flatten(2).mT], dim=1)
+        tokens = tokens + self._positions(patches.shape[2:])
+        tokens = self.encoder.ln(self.encoder.layers(tokens))
+        features: Tensor = tokens[:, 1:].mT.unflatten(2, patches.shape[2:])
         return features
+
+    def _positions(self, size: torch.Size) -> Tensor:
+        """Position embeddings of the class token and a map of `size`: of shape (1, 1 + H · W, C)."""
+        own = self.encoder.pos_embedding
+        side = math.isqrt(own.shape[1] - 1)
+        grid = own[:, 1:].mT.unflatten(2, (side, side))
+        grid = F.interpolate(grid, size, mode="bicubic", align_corners=False)
+        return torch.cat([own[:, :1], grid.flatten(2).mT], dim=1)
 
 
 def build_backbone(params: BackboneParams) -> Backbone:

@@ -1,4 +1,7 @@
-"""The local model: trunk, attention, smoothing and whitening (HOW: Tolias, Jenicek, Chum, ECCV 2020)."""
+"""The local model: trunk, graph, attention, smoothing and whitening.
+
+With average smoothing and no graph it is HOW (Tolias, Jenicek, Chum, ECCV 2020).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,23 +34,49 @@ class LocalDescriptors:
     scale: Tensor
 
 
+@dataclass(frozen=True)
+class Context:
+    """What is made of a trunk's map, before whitening.
+
+    Args:
+        attention: strength of each location, of shape (B, H, W).
+        refined: the features after the graph, of shape (B, C, H, W): what smoothing reads.
+        features: these smoothed, of the same shape.
+    """
+
+    attention: Tensor
+    refined: Tensor
+    features: Tensor
+
+
 class LocalModel(nn.Module):
-    """HOW's network: features → attention = L2 norm → smoothing → whitening.
+    """Features → graph → smoothing → whitening; attention = L2 norm of the un-smoothed feature.
 
     Args:
         backbone: the trunk.
+        graph: map of shape (B, C, H, W) → the same shape.
         smoothing: map of shape (B, C, H, W) → the same shape.
         whitening: C → D dimensions.
+        attention_from: whether attention is that of the features `before` or `after` the graph.
         freeze_batchnorm: whether BatchNorm keeps its statistics in training, as HOW does with pretrained weights.
     """
 
     def __init__(
-        self, backbone: Backbone, smoothing: nn.Module, whitening: Whitening, *, freeze_batchnorm: bool
+        self,
+        backbone: Backbone,
+        graph: nn.Module,
+        smoothing: nn.Module,
+        whitening: Whitening,
+        *,
+        attention_from: str = "before",
+        freeze_batchnorm: bool,
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.graph = graph
         self.smoothing = smoothing
         self.whitening = whitening
+        self.attention_from = attention_from
         self.freeze_batchnorm = freeze_batchnorm
 
     def train(self, mode: bool = True) -> Self:
@@ -65,8 +94,20 @@ class LocalModel(nn.Module):
 
     def describe_map(self, features: Tensor) -> Tensor:
         """The training descriptor of the trunk's features of shape (B, C, H, W): unit vectors of shape (B, D)."""
-        whitened = self.whitening(self.smoothing(features).movedim(1, -1)).movedim(-1, 1)
-        return attention_pool(whitened, l2_attention(features))
+        return self.pool(self.context(features))
+
+    def context(self, features: Tensor) -> Context:
+        """Refine and smooth the trunk's features of shape (B, C, H, W)."""
+        if not features.numel():
+            return Context(l2_attention(features), features, features)
+        refined = self.graph(features)
+        attention = l2_attention(refined if self.attention_from == "after" else features)
+        return Context(attention, refined, self.smoothing(refined))
+
+    def pool(self, context: Context) -> Tensor:
+        """The training descriptor: unit vectors of shape (B, D)."""
+        whitened = self.whitening(context.features.movedim(1, -1)).movedim(-1, 1)
+        return attention_pool(whitened, context.attention)
 
     def local_descriptors(
         self, images: Tensor, scales: Sequence[float], count: int, *, whiten: bool = True
@@ -84,7 +125,7 @@ class LocalModel(nn.Module):
     def strongest(
         self, maps: Sequence[Tensor], scales: Sequence[float], count: int, *, whiten: bool = True
     ) -> list[LocalDescriptors]:
-        """Smooth each scale's map, keep the `count` strongest locations of each image and whiten those.
+        """Refine and smooth each scale's map, keep the `count` strongest locations of each image and whiten those.
 
         Whitening after the selection costs least and changes nothing: it commutes with averages.
 
@@ -94,8 +135,9 @@ class LocalModel(nn.Module):
             count: how many locations to keep (all where there are fewer).
             whiten: False leaves the descriptors as smoothed features of C dimensions, to learn the whitening from.
         """
-        smoothed = torch.cat([self._smooth(features).flatten(2) for features in maps], dim=2)
-        attention = torch.cat([l2_attention(features).flatten(1) for features in maps], dim=1)
+        contexts = [self.context(features) for features in maps]
+        smoothed = torch.cat([context.features.flatten(2) for context in contexts], dim=2)
+        attention = torch.cat([context.attention.flatten(1) for context in contexts], dim=1)
         positions = torch.cat([_positions(features) for features in maps])
         scale = torch.cat([m.new_full((m.shape[2] * m.shape[3],), s) for m, s in zip(maps, scales, strict=True)])
         result = []
@@ -112,9 +154,6 @@ class LocalModel(nn.Module):
                 )
             )
         return result
-
-    def _smooth(self, features: Tensor) -> Tensor:
-        return self.smoothing(features) if features.numel() else features
 
 
 def _resize(images: Tensor, scale: float) -> Tensor:

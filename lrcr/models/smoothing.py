@@ -1,9 +1,20 @@
-"""Smoothing of a feature map: each location becomes an average of its neighbourhood."""
+"""Smoothing of a feature map: each location becomes a weighted average of its neighbourhood."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 
 from lrcr.params import SmoothingParams
+
+Layer = TypeVar("Layer", bound=nn.Module)
+
+_NO_WEIGHT = 1e-6  # below this sum of weights a location keeps its own feature
+_NARROWEST = 1e6  # bandwidth; finite, so that no product with a distance of zero is NaN
 
 
 class AverageSmoothing(nn.Module):
@@ -22,6 +33,133 @@ class AverageSmoothing(nn.Module):
         return F.avg_pool2d(features, self.kernel, stride=1, padding=self.kernel // 2, count_include_pad=False)
 
 
-def build_smoothing(params: SmoothingParams) -> nn.Module:
-    """The smoothing that the params name."""
+@dataclass(frozen=True)
+class Filter:
+    """The Gaussian filter of each location.
+
+    Args:
+        bandwidth: a ≥ 0, of shape (B, 1, H, W); the larger, the narrower.
+        confidence: c in [0, 1], the centre's own weight, of shape (B, 1, H, W).
+        embedding: of shape (B, E, H, W), between which the distances are; None takes spatial ones.
+    """
+
+    bandwidth: Tensor
+    confidence: Tensor
+    embedding: Tensor | None
+
+
+class LearnableSmoothing(nn.Module):
+    """A Gaussian filter of its own for each location, predicted from the feature there.
+
+    y_p = Σ_q w_pq x_q / Σ_q w_pq over the k × k window inside the map, with w_pp = c_p and w_pq = exp(−a_p d(p, q)²)
+    (the form: Işık et al., *Interactive Monte Carlo denoising*, SIGGRAPH 2021). It starts as average smoothing.
+
+    Args:
+        channels: C, of the features.
+        kernel: k, odd.
+        distance: `spatial` (between locations) or `feature` (between learned embeddings).
+        learn: `shared` (one bandwidth for all locations), `bandwidth` (one for each) or `both` (with self-confidence).
+        embedding: E, dimensions of the embeddings.
+    """
+
+    def __init__(self, channels: int, kernel: int, distance: str, learn: str, embedding: int) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.bandwidth = nn.Identity() if learn == "shared" else start_at_zero(nn.Conv2d(channels, 1, 1))
+        self.shared = nn.Parameter(torch.zeros(1)) if learn == "shared" else None
+        self.confidence = start_at_zero(nn.Conv2d(channels, 1, 1)) if learn == "both" else None
+        self.embedding = nn.Conv2d(channels, embedding, 1, bias=False) if distance == "feature" else None
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Smooth features of shape (B, C, H, W); the shape stays."""
+        return smooth(features, self.filter(features), self.kernel)
+
+    def filter(self, features: Tensor) -> Filter:
+        """The filter of each location of features of shape (B, C, H, W)."""
+        seen = normalise(features.float())
+        ones = seen.new_ones(len(seen), 1, *seen.shape[2:])
+        raw = ones * self.shared if self.shared is not None else self.bandwidth(seen)
+        return Filter(
+            bandwidth=_clamp(raw, 0.0, _NARROWEST),
+            confidence=ones if self.confidence is None else _clamp(1 + self.confidence(seen), 0.0, 1.0),
+            embedding=None if self.embedding is None else self.embedding(seen),
+        )
+
+
+def smooth(features: Tensor, filter_: Filter, kernel: int) -> Tensor:
+    """Apply a filter to features of shape (B, C, H, W), one offset of the window at a time."""
+    wide = features.float()
+    total, weight = filter_.confidence * wide, filter_.confidence
+    neighbours = _neighbours(wide, kernel)
+    inside = _neighbours(wide.new_ones(1, 1, *wide.shape[2:]), kernel)
+    for neighbour, exists, squared in zip(neighbours, inside, _squared_distances(filter_, kernel), strict=True):
+        own = exists * torch.exp(-filter_.bandwidth * squared)
+        total, weight = torch.addcmul(total, own, neighbour), weight + own
+    smoothed = torch.where(weight < _NO_WEIGHT, wide, total / weight.clamp_min(_NO_WEIGHT))
+    return smoothed.to(features.dtype)
+
+
+def normalise(features: Tensor) -> Tensor:
+    """Each location's feature to mean 0 and deviation 1 over its channels, so that what reads it meets one scale.
+
+    Args:
+        features: of shape (B, C, H, W).
+    """
+    return F.layer_norm(features.movedim(1, -1), features.shape[1:2]).movedim(-1, 1)
+
+
+def build_smoothing(params: SmoothingParams, channels: int) -> nn.Module:
+    """The smoothing that the params name, for features of C channels."""
+    if params.kind == "learnable":
+        return LearnableSmoothing(channels, params.kernel, params.distance, params.learn, params.embedding)
     return AverageSmoothing(params.kernel) if params.kind == "average" else nn.Identity()
+
+
+def start_at_zero(layer: Layer) -> Layer:
+    """Zero weight and bias: what the layer adds to starts unchanged."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
+def _offsets(kernel: int) -> list[tuple[int, int]]:
+    reach = range(-(kernel // 2), kernel // 2 + 1)
+    return [(y, x) for y in reach for x in reach if (y, x) != (0, 0)]
+
+
+def _neighbours(features: Tensor, kernel: int) -> Iterator[Tensor]:
+    """For each offset the map that holds at p what `features` hold at p + offset, zero outside: views of one copy."""
+    height, width = features.shape[2:]
+    reach = kernel // 2
+    padded = F.pad(features, (reach, reach, reach, reach))
+    for y, x in _offsets(kernel):
+        yield padded[:, :, reach + y : reach + y + height, reach + x : reach + x + width]
+
+
+def _squared_distances(filter_: Filter, kernel: int) -> Iterator[Tensor | float]:
+    """For each offset the squared distance of p to its neighbour: of locations, or of their embeddings."""
+    if filter_.embedding is None:
+        yield from (float(y * y + x * x) for y, x in _offsets(kernel))
+    else:
+        for neighbour in _neighbours(filter_.embedding, kernel):
+            yield (filter_.embedding - neighbour).square().sum(dim=1, keepdim=True)
+
+
+class _Clamp(torch.autograd.Function):
+    """Clamp whose gradient passes inside the bounds and, at or beyond one, where a descent step would lead inward."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, values: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(values > low, values < high)
+        return values.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        [gradient] = gradients
+        above_low, below_high = ctx.saved_tensors  # type: ignore[attr-defined]
+        return gradient * ((above_low | (gradient < 0)) & (below_high | (gradient > 0))), None, None
+
+
+def _clamp(values: Tensor, low: float, high: float) -> Tensor:
+    clamped: Tensor = _Clamp.apply(values, low, high)
+    return clamped

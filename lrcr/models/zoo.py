@@ -9,12 +9,13 @@ from lrcr.device import derive_seed
 from lrcr.errors import WeightsError
 from lrcr.models.backbone import Backbone, build_backbone, load_weights
 from lrcr.models.file import read_model_file, write_model_file
+from lrcr.models.graph import build_graph
 from lrcr.models.local import LocalModel
 from lrcr.models.smoothing import build_smoothing
 from lrcr.models.whitening import Whitening, read_whitening
 from lrcr.params import Params, check_params
 
-ARCHITECTURE = ("model", "backbone", "smoothing", "whitening")
+ARCHITECTURE = ("model", "backbone", "smoothing", "graph", "whitening")
 """The sections of the params that shape a model."""
 
 MODEL_SECTIONS = (*ARCHITECTURE, "train", "seed")
@@ -45,8 +46,10 @@ def _assemble(params: Params, backbone: Backbone) -> LocalModel:
         raise WeightsError(f"whitening.dim: {dim} is more than the {backbone.channels} channels of {name}; lower it")
     return LocalModel(
         backbone,
-        build_smoothing(params.smoothing),
+        build_graph(params.graph, backbone.channels),
+        build_smoothing(params.smoothing, backbone.channels),
         Whitening(backbone.channels, dim),
+        attention_from=params.graph.attention_from,
         freeze_batchnorm=params.backbone.weights != "none",
     )
 

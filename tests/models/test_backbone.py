@@ -56,6 +56,11 @@ def save_npz(path, state):
         ("resnet18", 3, 64, 4),
         ("resnet50", 0, 2048, 32),
         ("resnet50", 3, 256, 4),
+        ("resnet101", 1, 1024, 16),
+        ("convnext_tiny", 0, 768, 32),
+        ("convnext_tiny", 1, 384, 16),
+        ("vit_b_16", 0, 768, 16),
+        ("vit_b_16", 3, 768, 16),
     ],
 )
 def test_channels_and_stride_are_those_of_the_features(name, skip_layers, channels, stride):
@@ -64,7 +69,24 @@ def test_channels_and_stride_are_those_of_the_features(name, skip_layers, channe
         features = backbone(torch.zeros(2, 3, 33, 65))
     assert (backbone.channels, backbone.stride) == (channels, stride)
     assert features.shape == (2, backbone.channels, -(-33 // backbone.stride), -(-65 // backbone.stride))
-    assert (features >= 0).all()
+    assert (features >= 0).all() or not name.startswith("resnet")
+
+
+@pytest.mark.parametrize(("name", "size"), [("vit_b_16", 224), ("convnext_tiny", 96)])
+def test_other_trunks_compute_what_torchvision_computes(name, size):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = torchvision.models.get_model(name, weights=None).eval()
+    backbone = Backbone(name, 0).eval()
+    load_weights(backbone.trunk, network.state_dict(), name)
+    images = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        if name == "convnext_tiny":
+            expected = network.features(images)
+        else:
+            tokens = torch.cat([network.class_token, network._process_input(images)], dim=1)
+            expected = network.encoder(tokens)[:, 1:].mT.unflatten(2, (14, 14))
+        torch.testing.assert_close(backbone(images), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_parameters_carry_the_names_of_torchvision(network):

@@ -20,7 +20,9 @@ CPU = torch.device("cpu")
 
 
 def assemble(backbone: nn.Module, channels: int, dim: int, freeze_batchnorm: bool = True) -> LocalModel:
-    model = LocalModel(backbone, AverageSmoothing(3), Whitening(channels, dim), freeze_batchnorm=freeze_batchnorm)
+    model = LocalModel(
+        backbone, nn.Identity(), AverageSmoothing(3), Whitening(channels, dim), freeze_batchnorm=freeze_batchnorm
+    )
     return model.eval()
 
 
@@ -134,7 +136,7 @@ def test_scales_without_a_pixel_are_skipped(network, size):
 @pytest.mark.parametrize("smoothing", [AverageSmoothing(3), nn.Identity()])
 @pytest.mark.parametrize(("whiten", "dim"), [(True, 16), (False, 64)])
 def test_an_image_whose_scales_all_vanish_has_no_descriptors(network, smoothing, whiten, dim):
-    model = LocalModel(network.backbone, smoothing, network.whitening, freeze_batchnorm=True)
+    model = LocalModel(network.backbone, nn.Identity(), smoothing, network.whitening, freeze_batchnorm=True)
     for found in model.local_descriptors(draw(2, 3, 40), [0.25, 0.125], 10, whiten=whiten):
         assert found.descriptors.shape == (0, dim)
         assert (found.strength.shape, found.position.shape, found.scale.shape) == ((0,), (0, 2), (0,))
@@ -233,3 +235,38 @@ def test_training_descriptors_of_photos_against_the_reference(how_photos):
     vectors = extract_global(model, [Photo(path) for path in paths], int(numbers["image_size"]), CPU).numpy()
     expected = np.stack([numbers["training_descriptor_0"], numbers["training_descriptor_1"]])
     np.testing.assert_allclose(vectors, expected, atol=1e-4)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("graph", ["gcn", "attention"])
+@pytest.mark.parametrize("attention_from", ["before", "after"])
+def test_context_starts_as_how(kernel, graph, attention_from):
+    """Untrained, learnable smoothing and graph leave every descriptor as HOW makes it."""
+    shape = ["backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=16", f"smoothing.kernel={kernel}"]
+    context = ["smoothing.kind=learnable", f"graph.kind={graph}", f"graph.attention_from={attention_from}"]
+    how, model = (build_model(load_params(None, overrides)).eval() for overrides in (shape, shape + context))
+    model.load_state_dict({**model.state_dict(), **how.state_dict()})
+    [expected], [found] = (m.local_descriptors(draw(1, 40, 56), [1.0, 0.5], 100) for m in (how, model))
+    torch.testing.assert_close(found.descriptors, expected.descriptors, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.strength, expected.strength, rtol=1e-5, atol=1e-6)
+
+
+@torch.inference_mode()
+def test_attention_from_before_or_after_the_graph(network):
+    double = nn.Sequential(nn.Conv2d(64, 64, 1, bias=False))
+    double[0].weight.copy_(2 * torch.eye(64)[:, :, None, None])
+    for attention_from, factor in (("before", 1), ("after", 2)):
+        model = LocalModel(
+            network.backbone,
+            double,
+            AverageSmoothing(3),
+            network.whitening,
+            attention_from=attention_from,
+            freeze_batchnorm=True,
+        )
+        features = draw(1, 8, 8).repeat(1, 22, 1, 1)[:, :64]
+        context = model.context(features)
+        torch.testing.assert_close(context.attention, factor * l2_attention(features))
+        torch.testing.assert_close(context.refined, 2 * features)
+        torch.testing.assert_close(context.features, AverageSmoothing(3)(2 * features))

@@ -1,0 +1,156 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from lrcr.models.graph import GraphRefinement, build_graph, propagate
+from lrcr.params import GraphParams
+
+KINDS = [
+    {"kind": "gcn"},
+    {"kind": "gcn", "layers": 3, "neighbours": 5},
+    {"kind": "gcn", "output": "reweight"},
+    {"kind": "attention"},
+    {"kind": "attention", "layers": 2},
+]
+
+
+def draw(shape: tuple[int, ...], seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def build(channels: int = 12, seed: int = 0, **overrides: object) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_graph(GraphParams(**{"width": 8, **overrides}), channels)
+
+
+def disturb(module: nn.Module, seed: int = 0) -> nn.Module:
+    """Parameters as after some training."""
+    with torch.no_grad():
+        for i, parameter in enumerate(module.parameters()):
+            parameter.add_(0.3 * draw(tuple(parameter.shape), 100 * seed + i))
+    return module
+
+
+@pytest.mark.parametrize("settings", KINDS)
+def test_it_starts_as_the_identity(settings):
+    features = draw((2, 12, 5, 7)) + 3
+    torch.testing.assert_close(build(**settings)(features), features, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("settings", KINDS)
+def test_it_learns_from_the_start(settings):
+    """A few steps of descent lower a loss that only context can lower."""
+    module, features = build(**settings), draw((2, 12, 5, 7))
+    target = features * 1.5 if settings.get("output") == "reweight" else features + features.mean((2, 3), keepdim=True)
+    optimizer = torch.optim.Adam(module.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = (module(features) - target).square().mean()
+        loss.backward()
+        losses.append(loss.item())
+        optimizer.step()
+    assert losses[-1] < 0.5 * losses[0]
+    assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("settings", KINDS)
+def test_images_of_a_batch_do_not_meet(settings):
+    module, features = disturb(build(**settings)), draw((3, 12, 4, 6))
+    with torch.inference_mode():
+        together = module(features)
+        for i in range(3):
+            torch.testing.assert_close(module(features[i : i + 1])[0], together[i], rtol=1e-4, atol=1e-5)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("settings", KINDS)
+def test_the_order_of_the_nodes_is_of_no_account(settings):
+    module, features = disturb(build(**settings)), draw((1, 12, 4, 6))
+    order = torch.randperm(24, generator=torch.Generator().manual_seed(0))
+    shuffled = features.flatten(2)[:, :, order].view(1, 12, 4, 6)
+    expected = module(features).flatten(2)[:, :, order].view(1, 12, 4, 6)
+    torch.testing.assert_close(module(shuffled), expected, rtol=1e-4, atol=1e-5)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("settings", [s for s in KINDS if s.get("output") != "reweight"])
+def test_the_scale_of_the_features_is_of_no_account(settings):
+    module, features = disturb(build(**settings)), draw((1, 12, 4, 6))
+    torch.testing.assert_close(module(1000 * features), 1000 * module(features), rtol=1e-3, atol=1e-1)
+
+
+@torch.inference_mode()
+def test_a_gate_scales_each_feature_and_leaves_its_direction():
+    features = draw((1, 12, 4, 6))
+    gated = disturb(build(kind="gcn", output="reweight"))(features)
+    gates = (gated / features)[0]
+    torch.testing.assert_close(gates, gates[:1].expand_as(gates), rtol=1e-4, atol=1e-5)
+    assert 0 < gates.min() < gates.max() < 2
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    nodes=st.integers(1, 20),
+    temperature=st.sampled_from([0.05, 1.0]),
+    neighbours=st.sampled_from([None, 1, 3, 50]),
+)
+def test_propagation_against_the_definition(seed, nodes, temperature, neighbours):
+    edges = torch.nn.functional.normalize(draw((1, nodes, 4), seed), dim=-1)
+    values = draw((1, nodes, 4), seed + 1)
+    similarity = (edges[0] @ edges[0].T).double().numpy()
+    expected = np.empty((nodes, 4))
+    for node in range(nodes):
+        nearest = np.argsort(-similarity[node], kind="stable")[:neighbours]
+        weights = np.exp(similarity[node, nearest] / temperature)
+        expected[node] = weights / weights.sum() @ values[0].double().numpy()[nearest]
+    found = propagate(edges, values, temperature, neighbours)[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("neighbours", [None, 4])
+def test_the_neighbourhood_of_a_node_is_its_row_of_the_graph(neighbours):
+    module, features = disturb(build(kind="gcn", neighbours=neighbours)), draw((1, 12, 4, 6))
+    assert isinstance(module, GraphRefinement)
+    weights = module.neighbourhood(features, node=9)
+    assert weights.shape == (4, 6)
+    assert weights.sum() == pytest.approx(1, abs=1e-5)
+    assert weights.argmax() == 9  # nothing is more similar than the node itself
+    assert (weights > 0).sum() == (24 if neighbours is None else neighbours)
+
+
+_PEAK = """
+import resource, torch
+from lrcr.models.graph import build_graph
+from lrcr.params import GraphParams
+torch.set_num_threads(1)
+kinds = [dict(kind="gcn"), dict(kind="gcn", neighbours=16), dict(kind="attention")]
+modules = [build_graph(GraphParams(**kind), 64).eval() for kind in kinds]
+with torch.inference_mode():
+    for size in ((8, 8), (128, 96)):
+        for module in modules:
+            module(torch.rand(1, 64, *size))
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_memory_is_linear_in_the_number_of_nodes():
+    """At 128 × 96 nodes all edges together would take 576 MiB, a chunk of 1024 nodes takes 48."""
+    printed = subprocess.run([sys.executable, "-c", _PEAK], capture_output=True, text=True, check=True).stdout
+    before, after = map(int, printed.split())
+    assert (after - before) / 1024 < 300
+
+
+def test_params_name_the_graph():
+    features = draw((1, 12, 3, 3))
+    assert torch.equal(build(kind="none")(features), features)
+    assert not list(build(kind="none").parameters())
