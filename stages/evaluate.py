@@ -3,8 +3,9 @@
 import sys
 from pathlib import Path
 
-from lrcr.artifacts import read_json, staged_file, write_json
+from lrcr.artifacts import read_json, write_json
 from lrcr.cli.terminal import run_stage
+from lrcr.evaluation.per_query import write_per_query
 from lrcr.evaluation.run import evaluate_dataset
 from lrcr.params import Params
 
@@ -16,8 +17,7 @@ def main(params: Params) -> None:
     result.ranking.save(Path(f"data/rankings/{name}.parquet"))
     write_json(Path(f"metrics/{name}.json"), result.metrics)
     write_json(Path(f"metrics/cost/{name}.json"), {**read_json(Path(f"data/cost/{name}.json")), **result.cost})
-    with staged_file(Path(f"metrics/ap/{name}.csv")) as temporary:
-        result.evaluation.per_query().to_csv(temporary, index=False)
+    write_per_query(Path(f"metrics/ap/{name}.csv"), result.per_query)
 
 
 run_stage(main)

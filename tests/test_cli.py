@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from lrcr.datasets.dataset import Photo
+from lrcr.evaluation.per_query import open_per_query
 from lrcr.extraction import Extractor
 from lrcr.indexing import MODEL
 from lrcr.search import Searcher
@@ -118,13 +119,16 @@ def test_an_index_needs_nothing_else(index, photos, tmp_path):
         moved.rename(index)
 
 
-def test_evaluate_prints_and_gives_json(photos):
+def test_evaluate_prints_and_gives_json(photos, tmp_path):
     values = json.loads(lrcr("evaluate", photos, *SMALL, "--json"))
     assert values["map"]["medium"] > 60
     assert values["map"]["hard"] is None
     assert values["queries"] == 12
     assert values["descriptors_per_word"] > 1
-    assert "mAP" in lrcr("evaluate", photos, *SMALL)
+    assert "mAP" in lrcr("evaluate", photos, *SMALL, "--ap", tmp_path / "ap.csv")
+    table = open_per_query(tmp_path / "ap.csv")
+    assert table["medium"].mean() == pytest.approx(values["map"]["medium"])
+    assert table["landmark"].nunique() == 4
     packed = json.loads(lrcr("evaluate", photos, *SMALL, "--set", "index.packed=true", "--json"))
     assert packed["map"] == values["map"]
 
@@ -154,6 +158,7 @@ def test_inspect_describes_every_artifact(index):
         (["--set", "codebook.words=many"], "codebook.words: 'many' is refused"),
         (["--set", "train.epochs=3"], "does not train"),
         (["--set", "data.train=x"], "leave data out"),
+        (["--ap", "ap.txt"], "--ap ap.txt: the AP of each query goes into a .csv file"),
         (["--model", "none.pt"], "backbone is decided by --model none.pt"),
         (["--set", "backbone.weights=none.npz"], "none.npz: no such file"),
         (["--set", "whitening.file=none.npz"], "none.npz: no such file"),

@@ -10,6 +10,8 @@ from rich.table import Table
 
 from lrcr.cli.options import AsJson, FitFolder, ModelFile, Overrides, ParamsFile, params_without_training
 from lrcr.cli.terminal import track
+from lrcr.errors import ParamsError
+from lrcr.evaluation.per_query import write_per_query
 from lrcr.evaluation.protocol import SETUPS
 from lrcr.evaluation.run import evaluate_dataset, require_queries
 from lrcr.workflow import prepare
@@ -21,12 +23,19 @@ def evaluate(
     fit: FitFolder = None,
     params: ParamsFile = None,
     overrides: Overrides = None,
+    ap: Annotated[
+        Path | None, typer.Option("--ap", help="Write the AP of each query into this .csv, for `lrcr compare`.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure mAP on a folder of photos with ground truth: extract, codebook, index, evaluate."""
+    if ap is not None and (ap.suffix != ".csv" or ap.is_dir()):
+        raise ParamsError(f"--ap {ap}: the AP of each query goes into a .csv file; name it so")
     chosen = params_without_training(params, overrides, model)
     with prepare(chosen, photos, model=model, fit=fit, check=require_queries, track=track) as ready:
         result = evaluate_dataset(ready.params, ready.dataset, ready.descriptors, ready.index)
+        if ap is not None:
+            write_per_query(ap, result.per_query)
     cost = {**ready.cost, **result.cost}
     if as_json:
         typer.echo(json.dumps({**result.metrics, "cost": cost}, indent=2))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from lrcr.datasets.dataset import Dataset
 from lrcr.device import generator
 from lrcr.errors import ArtifactError
+from lrcr.evaluation.per_query import name_landmarks, number_landmarks
 
 _BLOCK = 2**22  # draws held in memory at a time
 
@@ -29,9 +30,7 @@ def query_landmarks(dataset: Dataset) -> npt.NDArray[np.int64]:
 
     A query outside the database, or whose image has no label, is a landmark of its own.
     """
-    labels = dataset.images["label"].reindex(dataset.queries["image"].to_numpy(float, na_value=-1))
-    codes, known = labels.factorize()
-    return np.where(codes < 0, len(known) + np.arange(len(codes)), codes).astype(np.int64)
+    return number_landmarks(name_landmarks(dataset))
 
 
 def compare(
@@ -42,6 +41,7 @@ def compare(
     seed: int,
     resamples: int = 10000,
     level: float = 0.95,
+    weights: npt.NDArray[np.float64] | None = None,
 ) -> Difference | None:
     """The mAP of a minus that of b, with a percentile bootstrap interval.
 
@@ -52,6 +52,7 @@ def compare(
         seed: of the draws; equal seeds give equal intervals.
         resamples: how many sets of landmarks are drawn.
         level: share of the resampled differences inside the interval.
+        weights: of the queries in every mean, of shape (Q,), positive; None weighs them alike.
 
     Returns:
         None where fewer than two landmarks are left: one landmark tells nothing about others.
@@ -64,25 +65,30 @@ def compare(
         raise ArtifactError(f"compare: {lengths}; compare evaluations of the same dataset")
     both = ~np.isnan(ap_a) & ~np.isnan(ap_b)
     difference = ap_a[both] - ap_b[both]
-    _, landmark = np.unique(landmarks[both], return_inverse=True)
-    counts = np.bincount(landmark)
-    if len(counts) < 2:
+    weight = np.ones(len(difference)) if weights is None else weights[both]
+    names, landmark = np.unique(landmarks[both], return_inverse=True)
+    if len(names) < 2:
         return None
-    sums = np.zeros(len(counts))
-    np.add.at(sums, landmark, difference)
-    means = _resampled_means(sums, counts, seed, resamples)
+    sums = np.bincount(landmark, weights=difference * weight).astype(np.float64)
+    totals = np.bincount(landmark, weights=weight).astype(np.float64)
+    means = _resampled_means(sums, totals, seed, resamples)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Difference(float(difference.mean()), float(low), float(high))
+    return Difference(float(np.average(difference, weights=weight)), float(low), float(high))
 
 
 def _resampled_means(
-    sums: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], seed: int, resamples: int
+    sums: npt.NDArray[np.float64], totals: npt.NDArray[np.float64], seed: int, resamples: int
 ) -> npt.NDArray[np.float64]:
-    """Mean over queries in each of `resamples` draws of as many landmarks as there are; both inputs (landmarks,)."""
+    """Weighted mean over queries in each of `resamples` draws of as many landmarks as there are.
+
+    Args:
+        sums: of the weighted differences of each landmark's queries, of shape (landmarks,).
+        totals: of their weights, of shape (landmarks,).
+    """
     rng = generator(seed, "compare")
     means = np.empty(resamples)
     step = max(1, _BLOCK // len(sums))
     for start in range(0, resamples, step):
         drawn = rng.integers(len(sums), size=(min(step, resamples - start), len(sums)))
-        means[start : start + step] = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+        means[start : start + step] = sums[drawn].sum(axis=1) / totals[drawn].sum(axis=1)
     return means

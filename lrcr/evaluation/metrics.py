@@ -43,10 +43,6 @@ class Evaluation:
         depths = {f"mp@{k}": values for k, values in self.mp.items()}
         return {"map": self.map, **depths, "queries": len(self.ap["medium"])}
 
-    def per_query(self) -> pd.DataFrame:
-        """AP of each query in percent: columns `query`, `easy`, `medium`, `hard`, of Q rows."""
-        return pd.DataFrame({"query": np.arange(len(self.ap["medium"])), **self.ap})
-
 
 def evaluate(ranking: Ranking, relevance: pd.DataFrame, queries: int) -> Evaluation:
     """Evaluate a ranking in the three setups.

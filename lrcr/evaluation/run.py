@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from lrcr.artifacts import require_input, require_params
 from lrcr.datasets.dataset import Dataset, open_dataset
 from lrcr.descriptors import open_descriptors
-from lrcr.errors import DatasetError
+from lrcr.errors import ArtifactError, DatasetError
 from lrcr.evaluation.metrics import Evaluation, evaluate
+from lrcr.evaluation.per_query import tabulate_queries
 from lrcr.params import Params
 from lrcr.ranking import Ranking
 from lrcr.search import Searcher
@@ -24,6 +27,7 @@ class Result:
     Args:
         ranking: of every query.
         evaluation: its AP and precision, query by query.
+        per_query: the AP beside the landmark of each query (`lrcr.evaluation.per_query`).
         metrics: reproducible bit for bit: `map`, `mp@k`, `queries`, and the statistics of the index: `words_per_image`,
             `bytes_per_image`, `descriptors_per_word` (in one image; burstiness), `imbalance` and `empty_words`.
         cost: what depends on the machine: `search_ms_per_query`.
@@ -31,6 +35,7 @@ class Result:
 
     ranking: Ranking
     evaluation: Evaluation
+    per_query: pd.DataFrame
     metrics: dict[str, Any]
     cost: dict[str, float]
 
@@ -68,4 +73,26 @@ def evaluate_dataset(params: Params, dataset_folder: Path, descriptors_folder: P
     evaluation = evaluate(ranking, dataset.relevance, len(dataset.queries))
     size = {key: index.facts[key] for key in _STATISTICS}
     cost = {"search_ms_per_query": 1000 * seconds / len(dataset.queries)}
-    return Result(ranking, evaluation, {**evaluation.as_metrics(), **size}, cost)
+    metrics = {**evaluation.as_metrics(), **size}
+    return Result(ranking, evaluation, tabulate_queries(evaluation, dataset), metrics, cost)
+
+
+def evaluate_ranking(file: Path, dataset_folder: Path) -> pd.DataFrame:
+    """The AP of each query of a stored ranking (`lrcr.evaluation.per_query`).
+
+    Raises:
+        ArtifactError: ranking or dataset is missing or damaged, or the ranking is of another dataset.
+        DatasetError: the dataset has no queries.
+    """
+    dataset = open_dataset(dataset_folder)
+    require_queries(dataset)
+    ranking = Ranking.load(file)
+    largest = int(ranking.image.max(initial=-1))
+    if largest >= len(dataset.images):
+        raise ArtifactError(
+            f"{file}: image {largest}, but {dataset_folder} has {len(dataset.images)}; name its dataset"
+        )
+    try:
+        return tabulate_queries(evaluate(ranking, dataset.relevance, len(dataset.queries)), dataset)
+    except ArtifactError as error:
+        raise ArtifactError(f"{file}: {error}") from None

@@ -87,6 +87,15 @@ def test_queries_that_lack_an_ap_are_left_out_of_both():
     assert compare(a, b, landmark, seed=0) == expected
 
 
+def test_weights_weigh_every_mean():
+    a, b, landmark = simulate(np.random.default_rng(0))
+    assert compare(a, b, landmark, seed=0, weights=np.ones(len(a))) == compare(a, b, landmark, seed=0)
+    times = np.random.default_rng(1).integers(1, 4, len(a))
+    weighted = compare(a, b, landmark, seed=0, weights=times.astype(float))
+    repeated = compare(*(np.repeat(values, times) for values in (a, b, landmark)), seed=0)
+    assert [weighted.mean, weighted.low, weighted.high] == pytest.approx([repeated.mean, repeated.low, repeated.high])
+
+
 def test_one_landmark_gives_no_interval():
     assert compare(np.array([3.0, 4, np.nan]), np.zeros(3), np.array([1, 1, 2]), seed=0) is None
     assert compare(np.empty(0), np.empty(0), np.empty(0, np.int64), seed=0) is None

@@ -181,12 +181,6 @@ def test_a_dataset_without_queries():
     assert metrics["map"] == {"easy": None, "medium": None, "hard": None}
 
 
-def test_table_of_each_query():
-    table = evaluate_lists([[1, 2], [2, 1]], [{1: "easy"}, {1: "hard"}]).per_query()
-    expected = pd.DataFrame({"query": [0, 1], "easy": [100, np.nan], "medium": [100.0, 25], "hard": [np.nan, 25]})
-    pd.testing.assert_frame_equal(table, expected)
-
-
 @pytest.mark.parametrize("name", ["roxford5k", "rparis6k"])
 def test_reference_numbers_at_the_true_sizes(fixtures, test_data, name):
     with (test_data / "ground_truth" / f"gnd_{name}.pkl").open("rb") as file:
