@@ -2,7 +2,7 @@
 
 import typer
 
-from lrcr.cli import bench, evaluation, inspection, searching, training
+from lrcr.cli import bench, comparison, evaluation, inspection, searching, training
 from lrcr.cli.terminal import one_line_errors
 
 app = typer.Typer(
@@ -15,6 +15,7 @@ app.command()(training.train)
 app.command()(searching.index)
 app.command()(searching.search)
 app.command()(evaluation.evaluate)
+app.command()(comparison.compare)
 app.command()(inspection.inspect)
 app.command()(inspection.verify)
 app.command()(bench.bench)
