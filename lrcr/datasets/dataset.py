@@ -2,7 +2,9 @@
 
 `data/<name>/` holds Parquet tables beside `dataset.json`; the images themselves stay where they are (`root`).
 
-- `images`: `image` (id = row number), `path` (below `root`), `width`, `height` (pixels as stored), `label` (nullable)
+- `images`: `image` (id = row number), `path` (below `root`), `width`, `height` (pixels as stored), `label` (nullable),
+  `mask` (nullable; path below `root` of an image of the same size, white where the landmark is seen, read by the same
+  rules; a table may lack the column; whoever writes one lets `contents` cover the masks)
 - `queries`: `query` (id = row number), `path`, `x0 y0 x1 y1` (nullable box, pixels as stored), `image` (nullable id)
 - `relevance`: `query`, `image`, `grade` (easy, hard or junk)
 - `pairs`: `query`, `positive` (image ids; for training)
@@ -22,7 +24,13 @@ from lrcr.errors import ArtifactError, DatasetError
 GRADES = ("easy", "hard", "junk")
 DESCRIPTION = "dataset.json"
 _DTYPES: dict[str, dict[str, str]] = {
-    "images": {"image": "int64", "path": "string", "width": "int64", "height": "int64", "label": "string"},
+    "images": {
+        "image": "int64",
+        "path": "string",
+        "width": "int64",
+        "height": "int64",
+        **dict.fromkeys(("label", "mask"), "string"),
+    },
     "queries": {
         "query": "int64",
         "path": "string",
@@ -124,7 +132,7 @@ def write_dataset(
     Args:
         params: what the dataset was made from, as plain values.
         root: where the images lie; inside `folder` it is stored relative to it, elsewhere absolute.
-        contents: a hash over the contents of all images.
+        contents: a hash over the contents of all images, and of all masks.
         licence: a note on the rights in the images.
         tables: `images` and, where there are any, `queries`, `relevance`, `pairs`.
         facts: anything else worth keeping (refused files, rates).
@@ -165,11 +173,11 @@ def open_dataset(folder: Path) -> Dataset:
 def _read_table(path: Path, expected: str | None) -> pd.DataFrame:
     if not path.exists() or hash_file(path) != expected:
         raise ArtifactError(f"{path}: missing or altered since it was made; make the dataset again")
-    return pd.read_parquet(path).astype(_DTYPES[path.stem])
+    return _typed(pd.read_parquet(path), path.stem)
 
 
 def hash_contents(hashes: dict[str, str]) -> str:
-    """One hash over the images of a dataset from path → hash of each."""
+    """One hash over the images (and masks) of a dataset from path → hash of each."""
     digest = hashlib.sha256()
     for path in sorted(hashes):
         digest.update(f"{path}\0{hashes[path]}\n".encode())
@@ -195,4 +203,6 @@ def leave_one_out(images: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _typed(frame: pd.DataFrame, table: str) -> pd.DataFrame:
+    if table == "images" and "mask" not in frame:
+        frame = frame.assign(mask=None)
     return frame[list(_DTYPES[table])].astype(_DTYPES[table]).reset_index(drop=True)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from lrcr.artifacts import write_json
+from lrcr.artifacts import Manifest, hash_file, write_json
 from lrcr.datasets.dataset import (
     DESCRIPTION,
     Photo,
@@ -32,6 +32,7 @@ def tables() -> dict[str, pd.DataFrame]:
                 "width": [4, 5, 6],
                 "height": [7, 8, 9],
                 "label": ["x", None, "x"],
+                "mask": [None, None, "masks/c.png"],
             }
         ),
         "queries": pd.DataFrame(
@@ -104,6 +105,17 @@ def test_tables_that_are_not_given_are_empty(tmp_path):
     for table in ("queries", "relevance", "pairs"):
         assert_frame_equal(getattr(dataset, table), empty_table(table))
     assert dataset.query_photos() == []
+
+
+def test_a_table_without_masks_has_none(tmp_path):
+    images = tables()["images"].drop(columns="mask")
+    folder = write(tmp_path / "data", tables={"images": images})
+    assert open_dataset(folder).images["mask"].isna().all()
+    images.to_parquet(folder / "images.parquet")
+    stored = json.loads((folder / DESCRIPTION).read_text())
+    inputs = {**stored["inputs"], "images": hash_file(folder / "images.parquet")}
+    write_json(folder / DESCRIPTION, Manifest("dataset", stored["params"], inputs, stored["facts"]).as_dict())
+    assert open_dataset(folder).images["mask"].isna().all()
 
 
 def test_dataset_without_images_opens(tmp_path):

@@ -1,6 +1,7 @@
 """The embedded dataset: geometry against slow oracles, the grade rule by hand, and the contract of its tables."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -249,13 +250,22 @@ def test_images_table_tells_what_lies_on_disk(small):
 
 
 def test_masks_fit_their_images_and_distractors_have_none(small):
-    masks = {str(path.relative_to(small.root / "masks")) for path in (small.root / "masks").rglob("*.png")}
-    labelled = small.images[small.images["label"].notna()]
-    assert masks == {path.removeprefix("images/").replace(".jpg", ".png") for path in labelled["path"]}
-    for row in labelled.itertuples():
-        with Image.open(small.root / row.path.replace("images/", "masks/").replace(".jpg", ".png")) as mask:
+    masks = {str(path.relative_to(small.root)) for path in small.root.rglob("*.png")}
+    assert set(small.images["mask"].dropna()) == masks
+    assert small.images["mask"].isna().equals(small.images["label"].isna())
+    for row in small.images.dropna(subset="mask").itertuples():
+        assert Path(row.mask).stem == Path(row.path).stem
+        with Image.open(small.root / row.mask) as mask:
             assert mask.mode == "1"
             assert mask.size == (row.width, row.height)
+
+
+def test_the_fingerprint_covers_the_masks(tmp_path, monkeypatch):
+    first = render(tmp_path / "first", landmarks=1, images=2)
+    monkeypatch.setattr("lrcr.datasets.synthetic.render._mask", lambda frame, size: Image.new("1", size, 1))
+    other = render(tmp_path / "other", landmarks=1, images=2)
+    assert first.images.equals(other.images)
+    assert first.fingerprint != other.fingerprint
 
 
 def test_boxes_are_drawn_around_the_masks(small):

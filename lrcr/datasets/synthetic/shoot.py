@@ -40,9 +40,11 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Photo:
-    """One stored image: path below the dataset, size in pixels, SHA-256, and for landmarks the visible box and share.
+    """One stored image: its path below the dataset, its size in pixels, and for landmarks the visible box and share.
 
     Args:
+        mask: path of the landmark's visible pixels below the dataset; None for a distractor.
+        digests: SHA-256 of the image and of its mask, by path.
         box: x0, y0, x1, y1 of the landmark's visible pixels; None where it shows nothing.
         shown: share of the landmark's surface points that it shows.
         clarity: how much detail weather and camera leave.
@@ -51,7 +53,8 @@ class Photo:
     path: str
     width: int
     height: int
-    digest: str
+    mask: str | None
+    digests: dict[str, str]
     box: tuple[float, float, float, float] | None
     shown: float
     clarity: float
@@ -87,19 +90,19 @@ def _grade_all(sights: list[Sight]) -> npt.NDArray[np.str_]:
 
 
 def _store(view: View, folder: Path, name: str, masked: bool) -> Photo:
-    path = folder / "images" / f"{name}.jpg"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    view.image.save(path, "JPEG", quality=view.quality)
-    if masked:
-        mask = folder / "masks" / f"{name}.png"
-        mask.parent.mkdir(parents=True, exist_ok=True)
-        view.mask.save(mask)
+    path, mask = f"images/{name}.jpg", f"masks/{name}.png" if masked else None
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    view.image.save(folder / path, "JPEG", quality=view.quality)
+    if mask is not None:
+        (folder / mask).parent.mkdir(parents=True, exist_ok=True)
+        view.mask.save(folder / mask)
     box = view.mask.getbbox()
     return Photo(
-        path=f"images/{name}.jpg",
+        path=path,
         width=view.image.width,
         height=view.image.height,
-        digest=hash_file(path),
+        mask=mask,
+        digests={file: hash_file(folder / file) for file in (path, mask) if file is not None},
         box=None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
         shown=float(view.sight.visible.mean()),
         clarity=view.sight.clarity,

@@ -52,7 +52,7 @@ def make_synthetic(
         params={**params.model_dump(), "seed": seed, "version": RENDERER_VERSION},
         root=folder,
         orient=False,
-        contents=hash_contents({photo.path: photo.digest for photo in photos}),
+        contents=hash_contents({path: digest for photo in photos for path, digest in photo.digests.items()}),
         licence=LICENCE,
         tables=tables,
     )
@@ -81,8 +81,8 @@ def _shoot_all(assignments: list[Assignment], workers: int | None) -> Iterator[R
 
 
 def _images_table(reels: list[Reel]) -> pd.DataFrame:
-    rows = [(photo.path, photo.width, photo.height, reel.label) for reel in reels for photo in reel.photos]
-    table = pd.DataFrame(rows, columns=["path", "width", "height", "label"])
+    rows = [(photo.path, photo.width, photo.height, reel.label, photo.mask) for reel in reels for photo in reel.photos]
+    table = pd.DataFrame(rows, columns=["path", "width", "height", "label", "mask"])
     return table.rename_axis("image").reset_index()
 
 
