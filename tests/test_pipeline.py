@@ -115,8 +115,10 @@ def test_the_pipeline_run_twice_gives_the_same_bits(project, tmp_path):
 def test_metrics_cost_and_plots_have_their_layout(project):
     found = json.loads((project / "metrics/synthetic.json").read_text())
     statistics = {"words_per_image", "bytes_per_image", "descriptors_per_word", "imbalance", "empty_words"}
-    assert set(found) == {"map", "mp@1", "mp@5", "mp@10", "queries", *statistics}
+    assert set(found) == {"map", "mp@1", "mp@5", "mp@10", "queries", "localisation", *statistics}
     assert set(found["map"]) == {"easy", "medium", "hard"}
+    assert set(found["localisation"]) == {"descriptors", "attention", "area", "images"}
+    assert 0 < found["localisation"]["images"] <= 32
     cost = json.loads((project / "metrics/cost/synthetic.json").read_text())
     assert set(cost) == {"extract_images_per_second", "search_ms_per_query"}
     for name in ("loss", "rate", "negative_distance", "validation_map"):

@@ -43,6 +43,14 @@ def evaluate(
         Console().print(_table(result.metrics))
         facts = {"queries": result.metrics["queries"], "words an image": result.metrics["words_per_image"], **cost}
         Console().print("  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in facts.items()))
+        if "localisation" in result.metrics:
+            Console().print(_describe(result.metrics["localisation"]))
+
+
+def _describe(localisation: dict[str, float]) -> str:
+    descriptors, attention, area = (f"{localisation[name]:.1f} %" for name in ("descriptors", "attention", "area"))
+    shares = f"{descriptors} of descriptors and {attention} of attention on the landmark, which covers {area}"
+    return f"{shares} ({localisation['images']} images)"
 
 
 def _table(metrics: dict[str, Any]) -> Table:

@@ -1,7 +1,7 @@
 """One dataset's evaluation: rank the database for every query and measure the ranking."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from lrcr.artifacts import require_input, require_params
 from lrcr.datasets.dataset import Dataset, open_dataset
 from lrcr.descriptors import open_descriptors
 from lrcr.errors import ArtifactError, DatasetError
+from lrcr.evaluation.localisation import measure_localisation
 from lrcr.evaluation.metrics import Evaluation, evaluate
 from lrcr.evaluation.per_query import tabulate_queries
 from lrcr.params import Params
@@ -29,7 +30,8 @@ class Result:
         evaluation: its AP and precision, query by query.
         per_query: the AP beside the landmark of each query (`lrcr.evaluation.per_query`).
         metrics: reproducible bit for bit: `map`, `mp@k`, `queries`, and the statistics of the index: `words_per_image`,
-            `bytes_per_image`, `descriptors_per_word` (in one image; burstiness), `imbalance` and `empty_words`.
+            `bytes_per_image`, `descriptors_per_word` (in one image; burstiness), `imbalance` and `empty_words`;
+            and `localisation` where masks or boxes tell the place of landmarks.
         cost: what depends on the machine: `search_ms_per_query`.
     """
 
@@ -59,21 +61,24 @@ def evaluate_dataset(params: Params, dataset_folder: Path, descriptors_folder: P
     """
     dataset = open_dataset(dataset_folder)
     require_queries(dataset)
-    store = open_descriptors(descriptors_folder / "queries")
+    asked, database = (open_descriptors(descriptors_folder / part) for part in ("queries", "database"))
     searcher = Searcher(index_folder, params.search)
     index = searcher.index.manifest
     require_params(index, params.sections("index"), index_folder)
     require_input(index, "dataset", dataset.fingerprint, index_folder)
-    require_input(store.manifest, "dataset", dataset.fingerprint, descriptors_folder)
-    require_input(store.manifest, "model", index.inputs["model"], descriptors_folder)
-    queries = searcher.aggregate(store.read())
+    for store in (asked, database):
+        require_input(store.manifest, "dataset", dataset.fingerprint, store.folder)
+        require_input(store.manifest, "model", index.inputs["model"], store.folder)
+    queries = searcher.aggregate(asked.read())
     start = time.perf_counter()
     ranking = searcher.rank(queries, params.search.top)
     seconds = time.perf_counter() - start
     evaluation = evaluate(ranking, dataset.relevance, len(dataset.queries))
     size = {key: index.facts[key] for key in _STATISTICS}
     cost = {"search_ms_per_query": 1000 * seconds / len(dataset.queries)}
-    metrics = {**evaluation.as_metrics(), **size}
+    localisation = measure_localisation(dataset, database)
+    place = {} if localisation is None else {"localisation": asdict(localisation)}
+    metrics = {**evaluation.as_metrics(), **size, **place}
     return Result(ranking, evaluation, tabulate_queries(evaluation, dataset), metrics, cost)
 
 

@@ -1,0 +1,101 @@
+"""Whether a model looks at the landmark: how much of what it selects lies inside, against the area that it covers.
+
+The landmark of a database image is its mask, where the dataset keeps one, else the boxes of the queries that are this
+image. Descriptors placed blindly would have the share `area` of them inside, so what exceeds it is focus.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from lrcr.datasets.dataset import Dataset, Photo
+from lrcr.descriptors import Descriptors, DescriptorStore
+from lrcr.errors import DatasetError
+from lrcr.images import load_image
+
+Region = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Localisation:
+    """Shares inside the landmark in percent, 0–100, as means over images.
+
+    Args:
+        descriptors: of the selected descriptors, those of all scales together.
+        attention: of their attention, the sum of `strength`.
+        area: of the image's pixels; what blind descriptors would reach.
+        images: how many show a landmark whose place is known, and have descriptors.
+    """
+
+    descriptors: float
+    attention: float
+    area: float
+    images: int
+
+
+def measure_localisation(dataset: Dataset, database: DescriptorStore) -> Localisation | None:
+    """Measure the descriptors of a dataset's database, one image in memory at a time.
+
+    Returns:
+        None where no image has a mask or a box.
+
+    Raises:
+        ArtifactError: the descriptors are damaged or fewer than the dataset's images.
+        DatasetError: a mask does not have the size of its image.
+        ImageError: a mask, or an image with a box, cannot be decoded.
+    """
+    boxes = _boxes(dataset)
+    shares = []
+    for image, mask in enumerate(dataset.images["mask"].fillna("")):
+        if mask:
+            region = _read_mask(dataset, image, dataset.root / mask)
+        elif image in boxes:
+            region = _draw_boxes(boxes[image])
+        else:
+            continue
+        local = database.image(image)
+        if region.any() and local.strength.sum() > 0:
+            shares.append(_shares_inside(local, region))
+    if not shares:
+        return None
+    descriptors, attention, area = (100 * float(np.mean(share)) for share in zip(*shares, strict=True))
+    return Localisation(descriptors, attention, area, len(shares))
+
+
+def _shares_inside(local: Descriptors, region: Region) -> tuple[float, float, float]:
+    """Shares of descriptors, of attention and of area, 0–1, of one image with a region of shape (H, W)."""
+    size = np.array(region.shape[::-1])
+    x, y = np.minimum(local.xy.astype(np.int64), size - 1).T
+    inside, strength = region[y, x], local.strength.astype(np.float64)
+    return float(inside.mean()), float(strength[inside].sum() / strength.sum()), float(region.mean())
+
+
+def _read_mask(dataset: Dataset, image: int, path: Path) -> Region:
+    mask = load_image(path, orient=dataset.orient).pixels
+    width, height = (int(dataset.images[side][image]) for side in ("width", "height"))
+    if sorted(mask.size) != sorted((width, height)):
+        found = f"{mask.width} × {mask.height} pixels"
+        raise DatasetError(f"{path}: {found}, but its image has {width} × {height}; make the dataset again")
+    return np.asarray(mask.convert("L")) > 127
+
+
+def _boxes(dataset: Dataset) -> dict[int, list[Photo]]:
+    """Image id → the queries with a box that are this image."""
+    boxes: dict[int, list[Photo]] = {}
+    for image, photo in zip(dataset.queries["image"].fillna(-1), dataset.query_photos(), strict=True):
+        if image >= 0 and photo.box is not None:
+            boxes.setdefault(int(image), []).append(photo)
+    return boxes
+
+
+def _draw_boxes(photos: Sequence[Photo]) -> Region:
+    """The union of boxes on one image, turned as the image is by its EXIF orientation."""
+    crops = [load_image(photo.path, orient=photo.orient, box=photo.box) for photo in photos]
+    region = np.zeros(crops[0].full_size[::-1], np.bool_)
+    for crop in crops:
+        (x, y), (width, height) = crop.origin, crop.pixels.size
+        region[y : y + height, x : x + width] = True
+    return region
