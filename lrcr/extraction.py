@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from lrcr.artifacts import Manifest, fingerprint, require_params, staged_folder, state_folder, write_manifest
 from lrcr.datasets.dataset import Dataset, Photo, open_dataset
@@ -250,22 +249,3 @@ def _move(store: DescriptorStore, folder: Path) -> None:
     for file in sorted(store.folder.iterdir()):
         shutil.move(file, folder / file.name)
     store.folder.rmdir()
-
-
-@torch.inference_mode()
-def extract_global(
-    model: LocalModel, photos: Sequence[Photo], image_size: int, device: torch.device, tick: Tick = no_tick
-) -> Tensor:
-    """The training descriptor of each photo, at scale 1: unit vectors of shape (photos, D).
-
-    Args:
-        model: in evaluation mode, on `device`.
-        image_size: longest side in pixels.
-        tick: called once a photo, to show progress.
-    """
-    vectors = torch.zeros(len(photos), len(model.whitening.bias), device=device)
-    for batch in load_batches(photos, image_size, _BATCH):
-        vectors[torch.tensor(batch.positions, device=device)] = model(batch.images.to(device))
-        for _ in batch.positions:
-            tick()
-    return vectors

@@ -244,6 +244,12 @@ class Params(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _context_to_merge(self) -> "Params":
+        if self.train.merge and (self.smoothing.kind != "learnable" or self.graph.kind == "none"):
+            raise ValueError("train.merge: needs smoothing.kind learnable and graph.kind gcn or attention; set both")
+        return self
+
     def sections(self, *names: str) -> dict[str, Any]:
         """The named sections as plain values, for manifests and fingerprints."""
         dumped = self.model_dump(mode="json")

@@ -12,7 +12,7 @@ from lrcr.artifacts import Manifest
 from lrcr.datasets.dataset import Photo, open_dataset
 from lrcr.descriptors import Descriptors, open_descriptors
 from lrcr.errors import ArtifactError, DatasetError, ImageError
-from lrcr.extraction import extract_dataset, extract_fit, extract_global, extract_photos, sample_photos
+from lrcr.extraction import extract_dataset, extract_fit, extract_photos, sample_photos
 from lrcr.loading import load_batches
 from lrcr.models.local import LocalModel
 from lrcr.models.smoothing import AverageSmoothing
@@ -329,14 +329,3 @@ def test_locations_of_every_scale_lie_on_their_grid(tmp_path, lamp, scale):
     expected = {(float(a), float(b)) for a, b in zip(x.ravel(), y.ravel(), strict=True)}
     assert {(round(float(a), 3), round(float(b), 3)) for a, b in found.xy} == expected
     assert set(found.scale.tolist()) == {scale}
-
-
-def test_global_descriptors_stand_in_the_order_of_the_photos(dataset, model):
-    photos = open_dataset(dataset).photos()
-    ticks: list[None] = []
-    vectors = extract_global(model, photos, 32, CPU, lambda: ticks.append(None))
-    assert len(ticks) == 7 and vectors.shape == (7, 8)
-    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(7))
-    for photo, vector in zip(photos, vectors, strict=True):
-        torch.testing.assert_close(extract_global(model, [photo], 32, CPU)[0], vector, rtol=1e-4, atol=1e-5)
-    assert extract_global(model, [], 32, CPU).shape == (0, 8)

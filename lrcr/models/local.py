@@ -48,6 +48,11 @@ class Context:
     refined: Tensor
     features: Tensor
 
+    def of_image(self, row: int) -> "Context":
+        """The context of one image of the batch, with B = 1."""
+        one = slice(row, row + 1)
+        return Context(self.attention[one], self.refined[one], self.features[one])
+
 
 class LocalModel(nn.Module):
     """Features → graph → smoothing → whitening; attention = L2 norm of the un-smoothed feature.
@@ -108,6 +113,13 @@ class LocalModel(nn.Module):
         """The training descriptor: unit vectors of shape (B, D)."""
         whitened = self.whitening(context.features.movedim(1, -1)).movedim(-1, 1)
         return attention_pool(whitened, context.attention)
+
+    def strongest_of(self, context: Context, count: int) -> Tensor:
+        """The descriptors of the `count` strongest locations of one image at one scale: of shape (≤ count, D)."""
+        attention = context.attention[0].flatten()
+        rows = attention.topk(min(count, len(attention))).indices
+        descriptors: Tensor = self.whitening(context.features[0].flatten(1)[:, rows].T)
+        return descriptors
 
     def local_descriptors(
         self, images: Tensor, scales: Sequence[float], count: int, *, whiten: bool = True

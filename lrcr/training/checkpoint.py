@@ -24,6 +24,12 @@ class Progress:
     best: dict[str, Tensor] | None = None
     best_score: float = float("-inf")
 
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """Weights of the best epoch, once one was validated (the last of a phase always is)."""
+        assert self.best is not None, "no epoch was validated"
+        return self.best
+
 
 def save_checkpoint(path: Path, progress: Progress, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Store progress, weights and the optimiser's state, atomically."""

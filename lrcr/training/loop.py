@@ -1,29 +1,29 @@
 """The training of a local model: whitening, then epochs of mined tuples, the best by validation mAP kept."""
 
+import logging
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lrcr.artifacts import Manifest, state_folder
 from lrcr.datasets.dataset import Dataset, open_dataset
-from lrcr.device import generator, make_deterministic, resolve_device
-from lrcr.errors import LrcrError
-from lrcr.extraction import extract_global
-from lrcr.loading import load_batches
-from lrcr.losses.contrastive import contrastive_loss
+from lrcr.device import make_deterministic, resolve_device
 from lrcr.models.local import LocalModel
 from lrcr.models.zoo import MODEL_SECTIONS, build_model, save_model, weight_files
 from lrcr.params import Params
-from lrcr.progress import Track, silent, ticking
-from lrcr.training.checkpoint import resume, save_checkpoint
-from lrcr.training.tuples import Ids, TrainingSet, mine_negatives, training_set
+from lrcr.progress import Track, silent
+from lrcr.training.checkpoint import Progress, resume, save_checkpoint
+from lrcr.training.maps import Maps, StoredMaps, TrunkMaps
+from lrcr.training.trainer import PARTS, Trainer
+from lrcr.training.tuples import TrainingSet, training_set
 from lrcr.training.validation import Validator, hold_out
 from lrcr.training.whitening import learn_whitening
+
+_LOG = logging.getLogger(__name__)
 
 Log = Callable[[dict[str, float]], None]
 """Receives the values of an epoch: epoch (from 1), loss, rate, negative_distance and validation_map."""
@@ -57,18 +57,19 @@ def train(
     validation = None if val_folder is None else open_dataset(val_folder)
     manifest = _manifest(params, dataset, validation)
     model = build_model(params).to(device)
-    photos, trainer, validator = dataset.photos(), None, None
+    images, run = training_set(dataset), None
     if params.train.epochs:
-        clusters = None
         if validation is None:
             clusters, validation = hold_out(dataset, params.seed)
-        images = training_set(dataset, clusters)
-        trainer, photos = Trainer(params, model, images, device, track), images.photos
-        validator = Validator(params, photos, validation, device)
+            images = training_set(dataset, clusters)
+        state = state_folder(manifest.fingerprint)
+        maps = _maps(params, model, state, device)
+        validator = Validator(params, model, maps, images.photos, validation, device)
+        run = _Run(params, model, images, maps, validator, state, log)
     if params.whitening.file is None:
-        learn_whitening(model, photos, params, device, track)
-    if trainer is not None and validator is not None:
-        _train_epochs(trainer, validator, manifest.fingerprint, log)
+        learn_whitening(model, images.photos, params, device, track)
+    if run is not None:
+        run.train(device, track)
     save_model(model_file, model, manifest)
     shutil.rmtree(state_folder(manifest.fingerprint))
 
@@ -80,141 +81,76 @@ def _manifest(params: Params, dataset: Dataset, validation: Dataset | None) -> M
     return Manifest("model", params.sections(*MODEL_SECTIONS), inputs)
 
 
-def _train_epochs(trainer: "Trainer", validator: Validator, identity: str, log: Log) -> None:
-    """Run the epochs that are still to do and leave the best one's weights in the model."""
-    settings, model = trainer.params.train, trainer.model
-    checkpoint = state_folder(identity) / "checkpoint.pt"
-    progress = resume(checkpoint, model, trainer.optimizer, trainer.device)
-    for values in progress.history:
-        log(values)
-    for epoch in range(len(progress.history) + 1, settings.epochs + 1):
-        values = trainer.run_epoch(epoch)
-        if epoch % settings.validation.every == 0 or epoch == settings.epochs:
-            values["validation_map"] = validator.score(model)
-            if values["validation_map"] > progress.best_score:
-                progress.best_score = values["validation_map"]
-                progress.best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        progress.history.append(values)
-        save_checkpoint(checkpoint, progress, model, trainer.optimizer)
-        log(values)
-    assert progress.best is not None, "the last epoch is always validated"
-    model.load_state_dict(progress.best)
+def _maps(params: Params, model: LocalModel, state: Path, device: torch.device) -> Maps:
+    trunk = TrunkMaps(model.backbone, params.train.image_size, device)
+    return StoredMaps(trunk, state / "maps") if params.train.freeze == "backbone" else trunk
 
 
-class Trainer:
-    """Runs epochs of contrastive training.
+_ALONE = ("smoothing", "graph")
+
+
+@dataclass
+class _Run:
+    """The phases of one training.
 
     Args:
-        params: the `train` section and the seed.
-        model: on `device`.
-        images: what to draw tuples from.
+        state: the folder in which every phase keeps its checkpoint.
     """
 
-    def __init__(
-        self, params: Params, model: LocalModel, images: TrainingSet, device: torch.device, track: Track = silent
-    ) -> None:
-        self.params = params
-        self.model = model
-        self.images = images
-        self.device = device
-        self.track = track
-        # A trunk that starts from nothing soon outgrows a whitening of its random features.
-        self.refits = params.backbone.weights == "none" and params.whitening.file is None
-        settings = params.train
-        rates = settings.rates
-        for parameter in model.whitening.parameters():
-            parameter.requires_grad_(rates.whitening > 0)
-        groups = [
-            {"params": [*model.backbone.parameters(), *model.smoothing.parameters()], "lr": rates.backbone},
-            {"params": [*model.whitening.parameters()], "lr": rates.whitening},
-        ]
-        self.optimizer = torch.optim.Adam(groups, weight_decay=settings.weight_decay)
+    params: Params
+    model: LocalModel
+    images: TrainingSet
+    maps: Maps
+    validator: Validator
+    state: Path
+    log: Log
 
-    def run_epoch(self, epoch: int) -> dict[str, float]:
-        """Mine this epoch's tuples, take one step a batch of them, and return what is worth logging.
+    def train(self, device: torch.device, track: Track) -> None:
+        """Run all phases and leave the weights of the best epoch in the model.
 
-        A trunk that started from nothing has its whitening learned again at the end.
+        Merging trains smoothing and graph each alone from the start, then both together from the best of each.
         """
-        settings = self.params.train
-        decay = settings.decay ** (epoch - 1)
-        for group, rate in zip(self.optimizer.param_groups, settings.rates.model_dump().values(), strict=True):
-            group["lr"] = rate * decay
-        tuples, distance = self.draw_tuples(epoch)
-        self.model.train()
-        starts = range(0, len(tuples), settings.batch)
-        losses = [
-            self._step(tuples[first : first + settings.batch])
-            for first in self.track(starts, f"epoch {epoch} of {settings.epochs}", len(starts))
-        ]
-        if self.refits:
-            learn_whitening(self.model, self.images.photos, self.params, self.device, self.track)
-        loss = sum(losses) / len(tuples)
-        return {
-            "epoch": epoch,
-            "loss": loss,
-            "rate": settings.rates.backbone * decay,
-            "negative_distance": distance,
-        }
+        if not self.params.train.merge:
+            self.model.load_state_dict(self._phase("all", PARTS, 0, device, track).weights)
+            return
+        start = _copy(self.model)
+        epochs, alone = 0, {}
+        for part in _ALONE:
+            self.model.load_state_dict(start)
+            others = set(PARTS) - set(_ALONE)
+            alone[part] = self._phase(part, (part, *others), epochs, device, track)
+            epochs += self.params.train.epochs
+        better = max(alone.values(), key=lambda progress: progress.best_score)
+        merged = dict(better.weights)
+        for part, progress in alone.items():
+            own = (name for name in merged if name.startswith(f"{part}."))
+            merged.update({name: progress.weights[name] for name in own})
+        self.model.load_state_dict(merged)
+        together = self._phase("together", PARTS, epochs, device, track)
+        best = max(together, better, key=lambda progress: progress.best_score)
+        self.model.load_state_dict(best.weights)
 
-    def draw_tuples(self, epoch: int) -> tuple[Ids, float]:
-        """An epoch's tuples, and the mean distance of its queries to their negatives.
+    def _phase(self, name: str, parts: tuple[str, ...], done: int, device: torch.device, track: Track) -> Progress:
+        """Run the epochs of one phase that are still to do; `done` epochs were those of earlier phases."""
+        trainer = Trainer(self.params, self.model, self.images, self.maps, device, track, parts=parts)
+        settings, checkpoint = self.params.train, self.state / f"{name}.pt"
+        if not any(parameter.requires_grad for parameter in self.model.parameters()):
+            _LOG.warning("training: nothing to train (train.freeze, train.rates); the model stays off the shelf")
+            return Progress(best=_copy(self.model))
+        progress = resume(checkpoint, self.model, trainer.optimizer, device)
+        for values in progress.history:
+            self.log(values)
+        for epoch in range(done + len(progress.history) + 1, done + settings.epochs + 1):
+            values = trainer.run_epoch(epoch, first=done + 1)
+            if (epoch - done) % settings.validation.every == 0 or epoch == done + settings.epochs:
+                values["validation_map"] = self.validator.score()
+                if values["validation_map"] > progress.best_score:
+                    progress.best_score, progress.best = values["validation_map"], _copy(self.model)
+            progress.history.append(values)
+            save_checkpoint(checkpoint, progress, self.model, trainer.optimizer)
+            self.log(values)
+        return progress
 
-        Returns:
-            Image ids of shape (T, 2 + N): query, positive, negatives.
-        """
-        settings = self.params.train
-        rng = generator(self.params.seed, "tuples", epoch)
-        pairs = self.images.draw_pairs(settings.queries, rng)
-        pool = np.sort(rng.permutation(len(self.images.photos))[: settings.pool])
-        vectors = self._describe(np.concatenate([pairs[:, 0], pool]), epoch)
-        queries, candidates = vectors[: len(pairs)], vectors[len(pairs) :]
-        similarity = queries @ candidates.T
-        negatives = mine_negatives(
-            similarity.cpu().numpy(), pairs[:, 0], pool, self.images.clusters, settings.negatives
-        )
-        chosen = torch.from_numpy(np.searchsorted(pool, negatives)).to(self.device)
-        distance = (2 - 2 * similarity.gather(1, chosen)).clamp_min(0).sqrt().mean()
-        return np.concatenate([pairs, negatives], axis=1), float(distance)
 
-    def _describe(self, ids: Ids, epoch: int) -> Tensor:
-        self.model.eval()
-        unique, inverse = np.unique(ids, return_inverse=True)
-        photos = [self.images.photos[i] for i in unique]
-        with ticking(self.track, f"mine negatives of epoch {epoch}", len(photos)) as tick:
-            vectors = extract_global(self.model, photos, self.params.train.image_size, self.device, tick)
-        return vectors[torch.from_numpy(inverse).to(self.device)]
-
-    def _step(self, tuples: Ids) -> float:
-        """One step of the optimiser over a batch of tuples; returns the summed loss.
-
-        With frozen BatchNorm tuples are independent and pass one at a time, which bounds the memory; BatchNorm that
-        is trained needs all images of the batch for its statistics.
-        """
-        self.optimizer.zero_grad()
-        parts = np.split(tuples, len(tuples)) if self.model.freeze_batchnorm else [tuples]
-        total = 0.0
-        for part in parts:
-            vectors = self._forward(part.ravel()).view(*part.shape, -1)
-            loss = contrastive_loss(vectors[:, 0], vectors[:, 1], vectors[:, 2:], self.params.train.margin)
-            torch.autograd.backward(loss)
-            total += loss.item()
-        if not np.isfinite(total):
-            raise LrcrError(f"training: the loss is {total} at images {tuples[:, 0].tolist()}; lower train.rates")
-        self.optimizer.step()
-        return total
-
-    def _forward(self, ids: Ids) -> Tensor:
-        """Descriptors of images, with gradient: of shape (n, D).
-
-        BatchNorm that is trained needs statistics of all images at once, so there they are brought to one square
-        shape; the changed aspect is no more than what a change of viewpoint does.
-        """
-        size = self.params.train.image_size
-        photos = [self.images.photos[i] for i in ids]
-        batches = list(load_batches(photos, size, len(photos)))
-        positions = torch.tensor([position for batch in batches for position in batch.positions])
-        images = [batch.images.to(self.device) for batch in batches]
-        if not self.model.freeze_batchnorm:
-            images = [torch.cat([F.interpolate(part, (size, size), mode="bilinear") for part in images])]
-        vectors = torch.cat([self.model(part) for part in images])
-        return vectors[positions.argsort().to(self.device)]
+def _copy(model: LocalModel) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -14,11 +14,12 @@ from lrcr.descriptors import Descriptors
 from lrcr.device import generator
 from lrcr.errors import DatasetError
 from lrcr.evaluation.metrics import evaluate
-from lrcr.extraction import extract_global, extract_photos, sample_photos
+from lrcr.extraction import extract_photos, sample_photos
 from lrcr.indexing import aggregate_images
 from lrcr.models.local import LocalModel
 from lrcr.params import Params
 from lrcr.ranking import Ranking
+from lrcr.training.maps import Maps, describe_globally
 from lrcr.training.tuples import Ids, cluster_ids
 
 HELD_OUT = 0.2
@@ -54,57 +55,67 @@ class Validator:
 
     Args:
         params: `train.validation` says how.
+        model: on `device`.
+        maps: where the trunk's maps of the global descriptor come from.
         training: photos on which ASMK's codebook is learned.
         validation: needs queries with at least one positive.
-        device: of the model.
 
     Raises:
         DatasetError: the validation set has no queries.
     """
 
-    def __init__(self, params: Params, training: Sequence[Photo], validation: Dataset, device: torch.device) -> None:
+    def __init__(
+        self,
+        params: Params,
+        model: LocalModel,
+        maps: Maps,
+        training: Sequence[Photo],
+        validation: Dataset,
+        device: torch.device,
+    ) -> None:
         if validation.queries.empty:
             raise DatasetError(
                 f"{validation.name}: has no queries; give it labels or a ground truth, or unset data.val"
             )
         self.params = params
+        self.model = model
+        self.maps = maps
         self.training = training
         self.validation = validation
         self.device = device
 
-    def score(self, model: LocalModel) -> float:
+    def score(self) -> float:
         """MAP (medium) in percent.
 
         Raises:
             DatasetError: no query has a positive.
         """
-        model.eval()
+        self.model.eval()
         by_asmk = self.params.train.validation.by == "asmk"
-        ranking = self._rank_by_asmk(model) if by_asmk else self._rank_globally(model)
+        ranking = self._rank_by_asmk() if by_asmk else self._rank_globally()
         score = evaluate(ranking, self.validation.relevance, len(self.validation.queries)).map["medium"]
         if score is None:
             raise DatasetError(f"{self.validation.name}: no query has a positive; grade some images easy or hard")
         return score
 
-    def _rank_globally(self, model: LocalModel) -> Ranking:
-        size = self.params.train.image_size
-        database = extract_global(model, self.validation.photos(), size, self.device)
-        queries = extract_global(model, self.validation.query_photos(), size, self.device)
+    def _rank_globally(self) -> Ranking:
+        database = describe_globally(self.model, self.maps, self.validation.photos())
+        queries = describe_globally(self.model, self.maps, self.validation.query_photos())
         similarity = (queries @ database.T).cpu().numpy()
         images = np.argsort(-similarity, axis=1, kind="stable")
         return Ranking.from_queries(list(images), list(np.take_along_axis(similarity, images, axis=1)))
 
-    def _rank_by_asmk(self, model: LocalModel) -> Ranking:
+    def _rank_by_asmk(self) -> Ranking:
         params = self.params
         seen = sample_photos(self.training, params.codebook.images, params.seed)
-        fit = self._extract(model, seen, params.codebook.scales, params.codebook.descriptors)
+        fit = self._extract(seen, params.codebook.scales, params.codebook.descriptors)
         iterations, seed = params.codebook.iterations, params.codebook.seed
         words = params.train.validation.words
         codebook = learn_codebook(fit.descriptors, words, iterations=iterations, seed=seed)
         settings, binary = params.search, params.index.binary
         database, queries = (
             aggregate_images(
-                self._extract(model, photos, params.extract.scales, params.extract.descriptors),
+                self._extract(photos, params.extract.scales, params.extract.descriptors),
                 codebook,
                 assignment,
                 binary=binary,
@@ -122,6 +133,8 @@ class Validator:
             )
         return Ranking(np.repeat(np.arange(queries.count), np.diff(offsets)), images, scores)
 
-    def _extract(self, model: LocalModel, photos: list[Photo], scales: list[float], strongest: int) -> Descriptors:
+    def _extract(self, photos: list[Photo], scales: list[float], strongest: int) -> Descriptors:
         size = self.params.extract.image_size
-        return extract_photos(model, photos, image_size=size, scales=scales, strongest=strongest, device=self.device)
+        return extract_photos(
+            self.model, photos, image_size=size, scales=scales, strongest=strongest, device=self.device
+        )

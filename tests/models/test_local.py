@@ -7,7 +7,7 @@ from PIL import Image
 from torch import nn
 
 from lrcr.datasets.dataset import Photo
-from lrcr.extraction import extract_global, extract_photos
+from lrcr.extraction import extract_photos
 from lrcr.models.attention import l2_attention
 from lrcr.models.backbone import Backbone
 from lrcr.models.local import LocalDescriptors, LocalModel
@@ -15,6 +15,7 @@ from lrcr.models.smoothing import AverageSmoothing
 from lrcr.models.whitening import Whitening
 from lrcr.models.zoo import build_model
 from lrcr.params import load_params
+from lrcr.training.maps import TrunkMaps, describe_globally
 
 CPU = torch.device("cpu")
 
@@ -232,7 +233,8 @@ def test_a_query_crop_against_the_reference(how_photos):
 
 def test_training_descriptors_of_photos_against_the_reference(how_photos):
     numbers, model, paths = how_photos
-    vectors = extract_global(model, [Photo(path) for path in paths], int(numbers["image_size"]), CPU).numpy()
+    maps = TrunkMaps(model.backbone, int(numbers["image_size"]), CPU)
+    vectors = describe_globally(model, maps, [Photo(path) for path in paths]).numpy()
     expected = np.stack([numbers["training_descriptor_0"], numbers["training_descriptor_1"]])
     np.testing.assert_allclose(vectors, expected, atol=1e-4)
 

@@ -12,8 +12,10 @@ from lrcr.loading import load_batches
 from lrcr.losses.contrastive import contrastive_loss
 from lrcr.models.zoo import MODEL_SECTIONS, build_model, open_model
 from lrcr.params import Params, load_params
-from lrcr.training import loop
-from lrcr.training.loop import Trainer, train
+from lrcr.training import trainer as trainer_module
+from lrcr.training.loop import train
+from lrcr.training.maps import TrunkMaps
+from lrcr.training.trainer import Trainer
 from lrcr.training.tuples import training_set
 from lrcr.training.validation import Validator
 
@@ -119,7 +121,9 @@ def test_a_killed_training_continues_to_the_same_weights(tmp_path, trained, land
     assert not (tmp_path / "model.pt").exists()
     epochs: list[int] = []
     run_epoch = Trainer.run_epoch
-    monkeypatch.setattr(Trainer, "run_epoch", lambda self, epoch: epochs.append(epoch) or run_epoch(self, epoch))
+    monkeypatch.setattr(
+        Trainer, "run_epoch", lambda self, epoch, **kw: epochs.append(epoch) or run_epoch(self, epoch, **kw)
+    )
     assert run(small(), landmarks, tmp_path / "model.pt") == trained[1]
     assert epochs == [2]
     assert same(weights(tmp_path / "model.pt"), weights(trained[0]))
@@ -204,8 +208,8 @@ def test_the_best_epoch_is_kept(tmp_path, monkeypatch, landmarks, pretrained):
     seen: list[dict[str, Tensor]] = []
     scores = iter([10.0, 30.0, 30.0, 20.0])
 
-    def score(self, model):
-        seen.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+    def score(self):
+        seen.append({name: tensor.clone() for name, tensor in self.model.state_dict().items()})
         return next(scores)
 
     monkeypatch.setattr(Validator, "score", score)
@@ -252,7 +256,7 @@ def test_too_few_photos_for_the_whitening_are_refused(tmp_path, landmarks):
 
 
 def test_divergence_is_told(tmp_path, monkeypatch, landmarks):
-    monkeypatch.setattr(loop, "contrastive_loss", lambda queries, *_: queries.sum() * float("nan"))
+    monkeypatch.setattr(trainer_module, "contrastive_loss", lambda queries, *_: queries.sum() * float("nan"))
     with pytest.raises(LrcrError, match=r"training: the loss is nan at images \[.*\]; lower train\.rates"):
         run(small(), landmarks, tmp_path / "model.pt")
     assert not (tmp_path / "model.pt").exists()
@@ -260,8 +264,13 @@ def test_divergence_is_told(tmp_path, monkeypatch, landmarks):
 
 @pytest.fixture
 def trainer(landmarks, pretrained) -> Trainer:
-    params = small(f"backbone.weights={pretrained}", "train.queries=100", "train.pool=9")
-    return Trainer(params, build_model(params), training_set(open_dataset(landmarks)), CPU)
+    return make_trainer(small(f"backbone.weights={pretrained}", "train.queries=100", "train.pool=9"), landmarks)
+
+
+def make_trainer(params: Params, folder: Path) -> Trainer:
+    model = build_model(params)
+    maps = TrunkMaps(model.backbone, params.train.image_size, CPU)
+    return Trainer(params, model, training_set(open_dataset(folder)), maps, CPU)
 
 
 def test_tuples_are_query_positive_and_negatives_of_the_pool(trainer):
@@ -300,6 +309,10 @@ def test_a_step_of_tuples_one_by_one_is_that_of_all_at_once(trainer):
         torch.testing.assert_close(gradient, parameter.grad, rtol=1e-3, atol=1e-5)
 
 
+def vectors_of(trainer: Trainer, ids: np.ndarray) -> Tensor:
+    return torch.cat([trainer.model.pool(context) for context in trainer._contexts(ids)])
+
+
 @pytest.fixture
 def shapes(tmp_path, draw_dataset) -> Path:
     """Photos of three shapes, interleaved."""
@@ -308,27 +321,28 @@ def shapes(tmp_path, draw_dataset) -> Path:
 
 
 def test_descriptors_of_photos_of_many_shapes_keep_their_order(shapes, pretrained):
-    params = small(f"backbone.weights={pretrained}")
-    trainer = Trainer(params, build_model(params).eval(), training_set(open_dataset(shapes)), CPU)
+    trainer = make_trainer(small(f"backbone.weights={pretrained}"), shapes)
+    trainer.model.eval()
     ids = np.array([7, 0, 4, 2, 7, 1])
-    together = trainer._forward(ids)
+    together = vectors_of(trainer, ids)
     for row, image in enumerate(ids):
-        torch.testing.assert_close(together[row], trainer._forward(np.array([image]))[0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(together[row], vectors_of(trainer, np.array([image]))[0], rtol=1e-4, atol=1e-5)
     assert together.requires_grad
 
 
 def test_batchnorm_that_is_trained_sees_all_photos_at_once(shapes):
-    trainer = Trainer(small(), build_model(small()).train(), training_set(open_dataset(shapes)), CPU)
+    trainer = make_trainer(small(), shapes)
+    trainer.model.train()
     seen: list[torch.Size] = []
     trainer.model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
     ids = np.array([7, 0, 4, 2, 7, 1])
-    vectors = trainer._forward(ids)
+    vectors = vectors_of(trainer, ids)
     assert seen == [(6, 3, 32, 32)]
     torch.testing.assert_close(vectors[0], vectors[4])  # the same photo
     trainer.model.eval()
     for row, image in enumerate(ids):
         torch.testing.assert_close(
-            trainer._forward(ids)[row], trainer._forward(np.array([image]))[0], rtol=1e-4, atol=1e-5
+            vectors_of(trainer, ids)[row], vectors_of(trainer, np.array([image]))[0], rtol=1e-4, atol=1e-5
         )
 
 

@@ -7,6 +7,7 @@ from lrcr.errors import DatasetError
 from lrcr.models.local import LocalModel
 from lrcr.models.zoo import build_model
 from lrcr.params import load_params
+from lrcr.training.maps import TrunkMaps
 from lrcr.training.tuples import cluster_ids, training_set
 from lrcr.training.validation import Validator, hold_out
 from lrcr.training.whitening import learn_whitening
@@ -77,8 +78,9 @@ def test_fewer_than_two_landmarks_are_refused(tmp_path, draw_dataset, labels):
         hold_out(dataset, 0)
 
 
-def validator(dataset, by) -> Validator:
-    return Validator(load_params(overrides=[*SMALL, f"train.validation.by={by}"]), dataset.photos(), dataset, CPU)
+def score(dataset, model, by) -> float:
+    params = load_params(overrides=[*SMALL, f"train.validation.by={by}"])
+    return Validator(params, model, TrunkMaps(model.backbone, 48, CPU), dataset.photos(), dataset, CPU).score()
 
 
 @pytest.fixture
@@ -92,25 +94,25 @@ def model(dataset) -> LocalModel:
 @pytest.mark.parametrize("by", ["global", "asmk"])
 def test_photos_that_look_alike_score_far_above_chance(dataset, model, by):
     model.train()
-    score = validator(dataset, by).score(model)
+    found = score(dataset, model, by)
     assert not model.training
-    assert isinstance(score, float) and 50 < score <= 100
-    assert validator(dataset, by).score(model) == score
+    assert isinstance(found, float) and 50 < found <= 100
+    assert score(dataset, model, by) == found
 
 
 @pytest.mark.parametrize("by", ["global", "asmk"])
 def test_a_model_that_sees_nothing_scores_less(dataset, model, by):
-    seeing = validator(dataset, by).score(model)
+    seeing = score(dataset, model, by)
     with torch.no_grad():
         for parameter in model.backbone.parameters():
             parameter.zero_()
-    assert validator(dataset, by).score(model) < seeing - 20
+    assert score(dataset, model, by) < seeing - 20
 
 
 def test_a_validation_set_without_queries_is_refused(tmp_path, draw_dataset):
     dataset = draw(tmp_path, draw_dataset, [None, None])
     with pytest.raises(DatasetError) as error:
-        validator(dataset, "global")
+        score(dataset, build_model(load_params(overrides=SMALL)), "global")
     assert str(error.value) == "drawn: has no queries; give it labels or a ground truth, or unset data.val"
 
 
@@ -119,4 +121,4 @@ def test_queries_without_positives_are_refused(tmp_path, draw_dataset, dataset):
     labels = [f"landmark {i % 5}" for i in range(15)] + [None]
     blank = draw(tmp_path, draw_dataset, labels, relevance=without)
     with pytest.raises(DatasetError, match="drawn: no query has a positive; grade some images easy or hard"):
-        validator(blank, "global").score(build_model(load_params(overrides=SMALL)))
+        score(blank, build_model(load_params(overrides=SMALL)), "global")

@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from lrcr.datasets.dataset import open_dataset
+from lrcr.models.zoo import build_model
+from lrcr.params import load_params
+from lrcr.training.maps import StoredMaps, TrunkMaps, describe_globally
+
+CPU = torch.device("cpu")
+SMALL = ("backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=8")
+
+
+@pytest.fixture
+def model():
+    return build_model(load_params(overrides=SMALL)).eval()
+
+
+@pytest.fixture
+def photos(tmp_path, draw_dataset):
+    sizes = [(48, 36), (36, 48), (32, 32)] * 3
+    return open_dataset(draw_dataset(tmp_path / "data", sizes, ["a", "b", "c"] * 3)).photos()
+
+
+@pytest.fixture
+def stored(model, tmp_path) -> StoredMaps:
+    return StoredMaps(TrunkMaps(model.backbone, 32, CPU), tmp_path / "maps")
+
+
+@torch.no_grad()
+def test_each_photo_has_its_map_whatever_its_shape(model, stored, photos):
+    asked = [photos[i] for i in (7, 0, 4, 2, 7, 1, 3)]
+    for maps in (TrunkMaps(model.backbone, 32, CPU), stored):
+        found = {}
+        for positions, features in maps.batches(asked, 2):
+            assert len(positions) <= 2
+            found |= dict(zip(positions, features, strict=True))
+        assert sorted(found) == list(range(7))
+        for position, photo in enumerate(asked):
+            [([_], expected)] = TrunkMaps(model.backbone, 32, CPU).batches([photo])
+            torch.testing.assert_close(found[position], expected[0], rtol=2e-3, atol=1e-3)
+
+
+def test_a_stored_map_is_computed_once(model, stored, photos):
+    seen: list[int] = []
+    model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    first = sorted(position for positions, _ in stored.batches(photos) for position in positions)
+    assert first == list(range(9)) and sum(seen) == 9
+    list(stored.batches(photos[:4] * 2))
+    again = StoredMaps(TrunkMaps(model.backbone, 32, CPU), stored.folder)
+    assert len([*again.batches(photos)]) and sum(seen) == 9
+
+
+def test_a_map_half_written_is_computed_again(stored, photos, tmp_path):
+    list(stored.batches(photos[:1]))
+    [file] = stored.folder.iterdir()
+    file.rename(Path(file.parent, f".{file.name}.tmp"))
+    assert [positions for positions, _ in stored.batches(photos[:1])] == [[0]]
+
+
+def test_global_descriptors_stand_in_the_order_of_the_photos(model, photos):
+    maps = TrunkMaps(model.backbone, 32, CPU)
+    ticks: list[None] = []
+    vectors = describe_globally(model, maps, photos, lambda: ticks.append(None))
+    assert len(ticks) == 9 and vectors.shape == (9, 8)
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(9))
+    for photo, vector in zip(photos, vectors, strict=True):
+        torch.testing.assert_close(describe_globally(model, maps, [photo])[0], vector, rtol=1e-4, atol=1e-5)
+    assert describe_globally(model, maps, []).shape == (0, 8)
