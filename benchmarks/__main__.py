@@ -9,6 +9,7 @@ from lrcr.errors import LrcrError
 BENCHMARKS = {
     "training": "what training is worth on the embedded default (15 minutes)",
     "photos": "mAP on real photos beside the reference implementation (20 minutes)",
+    "extraction": "extraction of real photos against the plain loop; what LRCR costs",
     "quantising": "approximate against exact assignment on real photos (10 minutes)",
     "searching": "ASMK search against the asmk package, 5,000 images",
     "reading": "ASMK search at 100,000 images beside merely reading the lists",

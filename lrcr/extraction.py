@@ -16,6 +16,7 @@ from lrcr.descriptors import Descriptors, DescriptorStore, join, open_descriptor
 from lrcr.device import generator, resolve_device
 from lrcr.errors import DatasetError
 from lrcr.loading import Batch, load_batches
+from lrcr.models.inference import ready_for_inference
 from lrcr.models.local import LocalDescriptors, LocalModel
 from lrcr.models.zoo import MODEL_SECTIONS, open_model
 from lrcr.params import Params
@@ -52,7 +53,8 @@ def extract_photos(
     """
     found: dict[int, Descriptors] = {}
     for batch in load_batches(photos, image_size, _BATCH):
-        described = model.local_descriptors(batch.images.to(device), scales, strongest, whiten=whiten)
+        images = batch.images.to(device, memory_format=torch.channels_last)
+        described = model.local_descriptors(images, scales, strongest, whiten=whiten)
         for i, local in enumerate(described):
             found[batch.positions[i]] = _to_original_pixels(local, batch, i, precision)
             tick()
@@ -87,7 +89,7 @@ class Extractor:
         self.device = resolve_device(params.device)
         model, self.model_manifest = open_model(model_file)
         require_params(self.model_manifest, params.sections(*MODEL_SECTIONS), model_file)
-        self.model = model.to(self.device)
+        self.model = ready_for_inference(model, self.device)
 
     def describe(self, photos: Sequence[Photo], tick: Tick = no_tick) -> Descriptors:
         """Describe photos as a database is described."""

@@ -143,6 +143,10 @@ def test_the_last_override_wins():
             "smoothing: {kernel: 4}",
             ["smoothing.kernel: 4 is refused: must be odd (a kernel has a centre): 1, 3, 5 or 7"],
         ),
+        (
+            "train: {merge: true}",
+            ["train.merge: needs smoothing.kind learnable and graph.kind gcn or attention; set both"],
+        ),
         ("model: 3", ["model: 3 is refused: a section of keys stands here: name"]),
         ("model:", ["model: None is refused: a section of keys stands here: name"]),
         ("extract: {scales: [1, -1]}", ["extract.scales.1: -1 is refused: input should be greater than 0"]),

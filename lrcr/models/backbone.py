@@ -53,13 +53,17 @@ class Backbone(nn.Module):
             self.channels, self.stride = network.fc.in_features // 2**skip_layers, 32 // 2**skip_layers
 
     def forward(self, images: Tensor) -> Tensor:
-        """Compute the feature map; trunks that cut images into patches get them stretched to whole ones."""
+        """Compute the feature map, in mixed precision where a GPU only has to infer.
+
+        Trunks that cut images into patches get them stretched to whole ones.
+        """
         if self.patchwise:
             size = [-(-side // self.stride) * self.stride for side in images.shape[2:]]
             if size != list(images.shape[2:]):
                 images = F.interpolate(images, size, mode="bilinear")
-        features: Tensor = self.trunk(images)
-        return features
+        with torch.autocast("cuda", enabled=images.is_cuda and not self.training):
+            features: Tensor = self.trunk(images)
+        return features.float()
 
 
 class _PatchTokens(nn.Module):

@@ -56,7 +56,7 @@ def train(
     dataset = open_dataset(train_folder)
     validation = None if val_folder is None else open_dataset(val_folder)
     manifest = _manifest(params, dataset, validation)
-    model = build_model(params).to(device)
+    model = build_model(params).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     images, run = training_set(dataset), None
     if params.train.epochs:
         if validation is None:

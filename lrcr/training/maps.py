@@ -46,7 +46,7 @@ class TrunkMaps:
     def batches(self, photos: Sequence[Photo], size: int = _BATCH) -> Batches:
         """See `Maps`."""
         for batch in load_batches(photos, self.image_size, size):
-            yield batch.positions, self.backbone(batch.images.to(self.device))
+            yield batch.positions, self.backbone(batch.images.to(self.device, memory_format=torch.channels_last))
 
 
 class StoredMaps:

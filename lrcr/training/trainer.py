@@ -191,4 +191,6 @@ class Trainer:
         size = self.params.train.image_size
         batches = list(load_batches(photos, size, len(photos)))
         images = [F.interpolate(batch.images.to(self.device), (size, size), mode="bilinear") for batch in batches]
-        return [position for batch in batches for position in batch.positions], self.model.backbone(torch.cat(images))
+        return [position for batch in batches for position in batch.positions], self.model.backbone(
+            torch.cat(images).contiguous(memory_format=torch.channels_last)
+        )

@@ -352,3 +352,107 @@ def test_photos_of_many_shapes_can_be_trained_on(tmp_path, shapes, pretrained, f
     params = small("train.epochs=1", "train.negatives=1", f"backbone.weights={weights_from}")
     [values] = run(params, shapes, tmp_path / "model.pt")
     assert np.isfinite(values["loss"])
+
+
+CONTEXT = ("smoothing.kind=learnable", "graph.kind=gcn", "graph.width=8", "train.rates.context=1e-2")
+
+
+def context(pretrained: Path, *overrides: str) -> Params:
+    return small(f"backbone.weights={pretrained}", *CONTEXT, "train.warmup=1", *overrides)
+
+
+def parts(names: set[str]) -> set[str]:
+    return {name.split(".")[0] for name in names}
+
+
+def test_a_frozen_trunk_stays_and_its_context_learns(tmp_path, landmarks, pretrained, state):
+    frozen = context(pretrained, "train.freeze=backbone")
+    run(
+        frozen.model_copy(update={"train": frozen.train.model_copy(update={"epochs": 0})}), landmarks, tmp_path / "a.pt"
+    )
+    run(frozen, landmarks, tmp_path / "b.pt", val=landmarks)
+    assert parts(moved(weights(tmp_path / "a.pt"), weights(tmp_path / "b.pt"))) == {"smoothing", "graph"}
+    assert not list(state.iterdir()), "the stored maps are removed"
+
+
+def test_a_frozen_trunk_trains_as_one_at_rate_zero(tmp_path, landmarks, pretrained):
+    """Stored maps are float16: the same to that precision."""
+    frozen = run(context(pretrained, "train.freeze=backbone"), landmarks, tmp_path / "a.pt")
+    still = run(context(pretrained, "train.rates.backbone=0"), landmarks, tmp_path / "b.pt")
+    for found, expected in zip(frozen, still, strict=True):
+        assert found["loss"] == pytest.approx(expected["loss"], rel=1e-2)
+
+
+def test_with_nothing_to_train_the_model_is_off_the_shelf(tmp_path, landmarks, pretrained, caplog):
+    logged = run(small(f"backbone.weights={pretrained}", "train.freeze=backbone"), landmarks, tmp_path / "model.pt")
+    assert logged == [] and "nothing to train" in caplog.text
+    assert (tmp_path / "model.pt").exists()
+
+
+def test_the_rate_of_the_context_rises_and_that_of_the_trunk_does_not(landmarks, pretrained):
+    trainer = make_trainer(context(pretrained, "train.warmup=3", "train.decay=0.5"), landmarks)
+    seen = []
+    for epochs, steps in ((0, 0), (0, 1), (0, 3), (0, 9), (1, 10)):
+        trainer._set_rates(epochs, steps)
+        backbone, smoothing, graph, whitening = (group["lr"] for group in trainer.optimizer.param_groups)
+        assert smoothing == graph and whitening == 0
+        seen.append((backbone / 1e-3, smoothing / 1e-2))
+    assert seen == [(1, 0.25), (1, 0.5), (1, 1), (1, 1), (0.5, 0.5)]
+
+
+def test_a_penalty_keeps_the_bandwidth_small(landmarks, pretrained):
+    mean = {}
+    for penalty in (0.0, 10.0):
+        trainer = make_trainer(context(pretrained, f"smoothing.penalty={penalty}", "train.queries=15"), landmarks)
+        with torch.no_grad():
+            trainer.model.smoothing.bandwidth.bias.fill_(1.0)
+        trainer.run_epoch(1)
+        trainer.run_epoch(2)
+        [image] = trainer._contexts(np.array([0]))
+        mean[penalty] = float(trainer.model.smoothing.filter(image.refined).bandwidth.mean())
+    assert mean[10.0] < mean[0.0] - 0.05
+
+
+def test_the_loss_on_matches_counts(landmarks, pretrained):
+    tuples = np.array([[0, 5, 1, 2]])
+    found = {}
+    for weight in (0.0, 1.0, 2.0):
+        trainer = make_trainer(context(pretrained, f"train.matches.weight={weight}"), landmarks)
+        found[weight] = float(trainer._loss(tuples, trainer._contexts(tuples.ravel())))
+    assert found[2.0] - found[0.0] == pytest.approx(2 * (found[1.0] - found[0.0]), rel=1e-3) and found[1.0] > found[0.0]
+
+
+MERGE = ("train.merge=true", "train.freeze=backbone", "train.epochs=1")
+
+
+def test_merging_trains_each_alone_and_then_both(tmp_path, monkeypatch, landmarks, pretrained):
+    seen, epochs = [], Trainer.run_epoch
+
+    def run_epoch(self, epoch, first):
+        before = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        values = epochs(self, epoch, first)
+        after = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        seen.append((epoch, first, before, after))
+        return values
+
+    monkeypatch.setattr(Trainer, "run_epoch", run_epoch)
+    logged = run(context(pretrained, *MERGE), landmarks, tmp_path / "model.pt")
+    assert [(epoch, first) for epoch, first, *_ in seen] == [(1, 1), (2, 2), (3, 3)]
+    assert [values["epoch"] for values in logged] == [1, 2, 3]
+    changed = [parts(moved(before, after)) for _, _, before, after in seen]
+    assert changed == [{"smoothing"}, {"graph"}, {"smoothing", "graph"}]
+    (_, _, start, smoothed), (_, _, again, refined), (_, _, merged, _) = seen
+    assert same(start, again)
+    for name, tensor in merged.items():
+        alone = smoothed if name.startswith("smoothing.") else refined
+        assert torch.equal(tensor, alone[name]), name
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_killed_merge_continues_to_the_same_weights(tmp_path, landmarks, pretrained, epoch):
+    params = context(pretrained, *MERGE)
+    whole = run(params, landmarks, tmp_path / "whole.pt")
+    with pytest.raises(Killed):
+        train(params, landmarks, None, tmp_path / "killed.pt", log=kill_after(epoch))
+    assert run(params, landmarks, tmp_path / "killed.pt") == whole
+    assert same(weights(tmp_path / "killed.pt"), weights(tmp_path / "whole.pt"))

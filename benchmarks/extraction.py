@@ -1,0 +1,96 @@
+"""Extraction of real photos against the plain loop: one image at a time through the network as it was trained.
+
+Needs `LRCR_TEST_DATA`: a folder with `photos/`, `weights/` and `parity/`.
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.bars import Value
+from benchmarks.photos import recipe, test_data
+from benchmarks.timing import ratio, seconds
+from lrcr.artifacts import Manifest
+from lrcr.datasets.dataset import Photo, open_dataset
+from lrcr.datasets.make import make_dataset
+from lrcr.device import resolve_device
+from lrcr.extraction import Extractor
+from lrcr.images import load_image, prepare
+from lrcr.models.local import LocalDescriptors, LocalModel
+from lrcr.models.zoo import MODEL_SECTIONS, build_model, save_model
+from lrcr.params import FolderParams, Params
+
+_PHOTOS, _ROUNDS = 24, 5
+_LRCR = ("smoothing.kind=learnable", "graph.kind=gcn")
+
+
+def run() -> Iterator[Value]:
+    """HOW against the plain loop, then LRCR against HOW."""
+    data = test_data()
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        make_dataset("photos", FolderParams(kind="folder", path=str(data / "photos")), work / "data", seed=0)
+        every = open_dataset(work / "data").photos()
+        photos = every[:: len(every) // _PHOTOS][:_PHOTOS]
+        whitening = f"whitening.file={data / 'parity/how_photos.npz'}"
+        how, plain = _extractor(recipe(data, whitening), work / "how.pt")
+        lrcr, _ = _extractor(recipe(data, whitening, *_LRCR), work / "lrcr.pt")
+    device = resolve_device("auto")
+    bar = 5.0 if device.type == "cuda" else 1.4
+    plain.to(device)
+    taken = ratio(
+        lambda: _plainly(plain, how.params, photos, device),
+        lambda: how.describe(photos),
+        rounds=_ROUNDS,
+        fast_repeats=1,
+    )
+    yield Value(f"images/s over those of the plain loop, {device.type}", taken, at_least=bar)
+    yield Value("images/s", _PHOTOS / seconds(lambda: how.describe(photos), 3))
+    yield Value(
+        "least cosine with the plain loop's descriptors", _agreement(plain, how, photos, device), at_least=0.9999
+    )
+    cost = ratio(lambda: lrcr.describe(photos), lambda: how.describe(photos), rounds=_ROUNDS, fast_repeats=1)
+    yield Value("time of LRCR (learnable smoothing, one graph layer) over HOW's", cost, at_most=1.15)
+
+
+def _extractor(params: Params, model_file: Path) -> tuple[Extractor, LocalModel]:
+    """An extractor, and its model as it was trained."""
+    model = build_model(params).eval()
+    save_model(model_file, model, Manifest("model", params.sections(*MODEL_SECTIONS), {}))
+    return Extractor(params, model_file), model
+
+
+@torch.inference_mode()
+def _plainly(
+    model: LocalModel, params: Params, photos: Sequence[Photo], device: torch.device
+) -> list[LocalDescriptors]:
+    extract, found = params.extract, []
+    for photo in photos:
+        image = prepare(load_image(photo.path, orient=photo.orient), extract.image_size)[None].to(device)
+        found += model.local_descriptors(image, extract.scales, extract.descriptors)
+    return found
+
+
+def _agreement(model: LocalModel, extractor: Extractor, photos: Sequence[Photo], device: torch.device) -> float:
+    """The least cosine over descriptors of the same location and scale; each must be found by both but for ties."""
+    least = 1.0
+    for photo, expected in zip(photos, _plainly(model, extractor.params, photos, device), strict=True):
+        found = extractor.describe([photo])
+        size = np.array(load_image(photo.path, orient=photo.orient).pixels.size)
+        own = {_place(xy, scale): row for row, (xy, scale) in enumerate(zip(found.xy, found.scale, strict=True))}
+        places = zip((expected.position.cpu().numpy() * size), expected.scale.cpu().numpy(), strict=True)
+        pairs = [(own.get(_place(xy, scale)), row) for row, (xy, scale) in enumerate(places)]
+        both = np.array([(a, b) for a, b in pairs if a is not None])
+        if len(both) < 0.99 * len(pairs):
+            return 0.0
+        a, b = found.descriptors[both[:, 0]], expected.descriptors.cpu().numpy()[both[:, 1]]
+        cosine = (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+        least = min(least, float(cosine.min()))
+    return least
+
+
+def _place(xy: np.ndarray, scale: float) -> tuple[float, float, float]:
+    return round(float(xy[0]), 1), round(float(xy[1]), 1), round(float(scale), 3)
