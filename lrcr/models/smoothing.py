@@ -90,13 +90,32 @@ def smooth(features: Tensor, filter_: Filter, kernel: int) -> Tensor:
     """Apply a filter to features of shape (B, C, H, W), one offset of the window at a time."""
     wide = features.float()
     total, weight = filter_.confidence * wide, filter_.confidence
-    neighbours = _neighbours(wide, kernel)
-    inside = _neighbours(wide.new_ones(1, 1, *wide.shape[2:]), kernel)
-    for neighbour, exists, squared in zip(neighbours, inside, _squared_distances(filter_, kernel), strict=True):
-        own = exists * torch.exp(-filter_.bandwidth * squared)
+    for neighbour, own in zip(_neighbours(wide, kernel), _neighbour_weights(filter_, kernel), strict=True):
         total, weight = torch.addcmul(total, own, neighbour), weight + own
     smoothed = torch.where(weight < _NO_WEIGHT, wide, total / weight.clamp_min(_NO_WEIGHT))
     return smoothed.to(features.dtype)
+
+
+def weights_at(filter_: Filter, kernel: int, y: int, x: int) -> Tensor:
+    """The weights with which location (y, x) averages its window, as `smooth` does: to be looked at.
+
+    Args:
+        filter_: of one image.
+        kernel: k, odd.
+
+    Returns:
+        Of shape (k, k), summing to one; NaN outside the map.
+    """
+    around = [weight[0, 0, y, x] for weight in _neighbour_weights(filter_, kernel)]
+    middle = len(around) // 2
+    window = torch.stack([*around[:middle], filter_.confidence[0, 0, y, x], *around[middle:]])
+    if window.sum() < _NO_WEIGHT:
+        window = torch.zeros_like(window).index_fill_(0, window.new_tensor([middle], dtype=torch.int64), 1.0)
+    window = (window / window.sum()).view(kernel, kernel)
+    rows, columns = (torch.arange(kernel, device=window.device) + (centre - kernel // 2) for centre in (y, x))
+    height, width = filter_.bandwidth.shape[2:]
+    inside = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))
+    return window.masked_fill(~inside, torch.nan)
 
 
 def normalise(features: Tensor) -> Tensor:
@@ -134,6 +153,13 @@ def _neighbours(features: Tensor, kernel: int) -> Iterator[Tensor]:
     padded = F.pad(features, (reach, reach, reach, reach))
     for y, x in _offsets(kernel):
         yield padded[:, :, reach + y : reach + y + height, reach + x : reach + x + width]
+
+
+def _neighbour_weights(filter_: Filter, kernel: int) -> Iterator[Tensor]:
+    """For each offset the weight of p's neighbour, not normalised, of shape (B, 1, H, W); zero outside the map."""
+    inside = _neighbours(filter_.bandwidth.new_ones(1, 1, *filter_.bandwidth.shape[2:]), kernel)
+    for exists, squared in zip(inside, _squared_distances(filter_, kernel), strict=True):
+        yield exists * torch.exp(-filter_.bandwidth * squared)
 
 
 def _squared_distances(filter_: Filter, kernel: int) -> Iterator[Tensor | float]:
