@@ -7,24 +7,22 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import numpy.typing as npt
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
-from matplotlib.figure import Figure
 
-from lrcr.artifacts import staged_file
 from lrcr.asmk.explain import Match
 from lrcr.errors import ParamsError
 from lrcr.images import load_image
+from lrcr.report.picture import blank_figure, picture_format, save_figure
 
-_FORMATS = {".png": "png", ".jpg": "jpg", ".jpeg": "jpg"}
-_WIDTH, _ROW, _DPI = 11.0, 4.0, 100  # inches and pixels an inch
+_SUBJECT = "matches"
+_WIDTH, _ROW = 11.0, 4.0  # inches
 _MOST_LINES = 60
 _COLOURS = matplotlib.colormaps["plasma"]
 
 
 @dataclass(frozen=True)
 class Place:
-    """A photo and where its descriptors lie, of shape (N, 2): x and y in pixels of the photo, oriented."""
+    """A photo and where its descriptors lie, of shape (N, 2): x and y in pixels of the photo as it is shown."""
 
     photo: Path
     xy: npt.NDArray[np.float32]
@@ -39,7 +37,7 @@ class Explained:
     matches: Sequence[Match]
 
 
-def draw_matches(path: Path, query: Place, results: Sequence[Explained]) -> None:
+def draw_matches(path: Path, query: Place, results: Sequence[Explained], *, orient: bool = True) -> None:
     """Draw a row for each result into one picture, atomically.
 
     A match is a line between the mean places of its descriptors, the brighter the more it contributed; of more than 60
@@ -48,22 +46,22 @@ def draw_matches(path: Path, query: Place, results: Sequence[Explained]) -> None
     Args:
         path: where the picture goes: .png, .jpg or .jpeg.
         results: best first; at least one.
+        orient: whether the EXIF orientation of the photos is applied, as in the dataset they come from.
 
     Raises:
         ParamsError: another suffix, or no result.
         ImageError: a photo cannot be read.
     """
-    if path.suffix.lower() not in _FORMATS:
-        raise ParamsError(f"{path}: a picture of matches is a .png, .jpg or .jpeg; name it so")
+    picture_format(path, _SUBJECT)
     if not results:
         raise ParamsError(f"{path}: no result to draw")
-    figure = Figure(figsize=(_WIDTH, _ROW * len(results)), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank_figure(_WIDTH, _ROW * len(results))
     axes = figure.subplots(len(results), squeeze=False)[:, 0]
     for axis, result in zip(axes, results, strict=True):
-        offset = _show_photos(axis, query.photo, result.place.photo)
+        offset = _show_photos(axis, query.photo, result.place.photo, orient)
         drawn = result.matches[:_MOST_LINES]
-        axis.set_title(f"{result.title}: {len(result.matches)} words in common", fontsize=11, loc="left")
+        title = f"{result.title}: {len(result.matches)} words in common"
+        axis.set_title(title, fontsize=11, loc="left", parse_math=False)
         if drawn:
             ends = [(query.xy[m.query].mean(axis=0), result.place.xy[m.image].mean(axis=0) + offset) for m in drawn]
             worth = np.array([match.contribution for match in drawn])
@@ -73,13 +71,12 @@ def draw_matches(path: Path, query: Place, results: Sequence[Explained]) -> None
             for points in zip(*ends, strict=True):
                 x, y = np.transpose(points)
                 axis.scatter(x, y, s=14, c=colours, edgecolors="white", linewidths=0.5, zorder=3)
-    with staged_file(path) as temporary:
-        figure.savefig(temporary, format=_FORMATS[path.suffix.lower()])
+    save_figure(path, figure, _SUBJECT)
 
 
-def _show_photos(axis: matplotlib.axes.Axes, query: Path, result: Path) -> npt.NDArray[np.float64]:
+def _show_photos(axis: matplotlib.axes.Axes, query: Path, result: Path, orient: bool) -> npt.NDArray[np.float64]:
     """Show both photos, each in its own pixels, side by side; returns where the second begins, as (x, y)."""
-    left, right = (load_image(path, orient=True).pixels for path in (query, result))
+    left, right = (load_image(path, orient=orient).pixels for path in (query, result))
     gap = 0.02 * left.width
     start = np.array([left.width + gap, 0.0])
     axis.imshow(left, extent=(0, left.width, left.height, 0))

@@ -13,10 +13,11 @@ from lrcr.artifacts import staged_file
 from lrcr.errors import ImageError, ParamsError
 from lrcr.images import Box, load_image
 from lrcr.progress import Track, silent
+from lrcr.report.picture import picture_format
 
 Grade = Literal["easy", "hard", "junk", "wrong"]
 
-_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+_SUBJECT = "rankings"
 _LARGEST_SIDE = 65_500  # JPEG stores no more
 _CELL = (204, 216)
 _FRAME, _GUTTER, _CAPTION = 4, 12, 56
@@ -78,8 +79,7 @@ def draw_rankings(
     Raises:
         ParamsError: another suffix, no rows, or more rows than a picture can hold.
     """
-    if path.suffix.lower() not in _FORMATS:
-        raise ParamsError(f"{path}: a picture of rankings is a .png, .jpg or .jpeg; name it so")
+    picture = picture_format(path, _SUBJECT)
     if not rows:
         raise ParamsError(f"{path}: no query to draw; name at least one")
     most = max(len(results) for _, results in rows)
@@ -97,7 +97,7 @@ def draw_rankings(
             _draw_result(sheet, _Cell(x, top + _CELL[1] * (place // columns)), place + 1, result, orient)
         top += height
     with staged_file(path) as temporary:
-        sheet.save(temporary, format=_FORMATS[path.suffix.lower()], quality=90)
+        sheet.save(temporary, format=picture, quality=90)
 
 
 @dataclass(frozen=True)

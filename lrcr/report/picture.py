@@ -1,0 +1,46 @@
+"""Files of pictures: the formats there are, and the way of a figure into one."""
+
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from lrcr.artifacts import staged_file
+from lrcr.errors import ParamsError
+
+_FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}
+_DPI = 100  # pixels an inch
+_PAD = 0.07  # inches around everything
+
+
+def picture_format(path: Path, subject: str) -> str:
+    """The format that a picture's name asks for: png or jpeg.
+
+    Args:
+        subject: what the picture shows, for the error message.
+
+    Raises:
+        ParamsError: another suffix.
+    """
+    if path.suffix.lower() not in _FORMATS:
+        raise ParamsError(f"{path}: a picture of {subject} is a .png, .jpg or .jpeg; name it so")
+    return _FORMATS[path.suffix.lower()]
+
+
+def blank_figure(width: float, height: float) -> Figure:
+    """An empty figure of a size in inches, 100 pixels each, that needs no display."""
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout=ConstrainedLayoutEngine(w_pad=_PAD, h_pad=_PAD))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(path: Path, figure: Figure, subject: str) -> None:
+    """Write a figure into a picture, atomically.
+
+    Raises:
+        ParamsError: another suffix than a picture's.
+    """
+    picture = picture_format(path, subject)
+    with staged_file(path) as temporary:
+        figure.savefig(temporary, format=picture)
