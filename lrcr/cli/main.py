@@ -2,7 +2,7 @@
 
 import typer
 
-from lrcr.cli import bench, comparison, evaluation, inspection, searching, training
+from lrcr.cli import bench, comparison, evaluation, inspection, pictures, searching, training
 from lrcr.cli.terminal import one_line_errors
 
 app = typer.Typer(
@@ -16,6 +16,7 @@ app.command()(searching.index)
 app.command()(searching.search)
 app.command()(evaluation.evaluate)
 app.command()(comparison.compare)
+app.command()(pictures.maps)
 app.command()(inspection.inspect)
 app.command()(inspection.verify)
 app.command()(bench.bench)
