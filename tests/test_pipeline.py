@@ -85,7 +85,8 @@ def commit(folder: Path) -> None:
 
 def metrics(folder: Path) -> dict[str, bytes]:
     """Every file that must be equal bit for bit."""
-    files = [*folder.glob("metrics/*.json"), *folder.glob("metrics/ap/*.csv"), *folder.glob("data/rankings/*.parquet")]
+    patterns = ("metrics/*.json", "metrics/ap/*.csv", "metrics/report/*.json", "data/rankings/*.parquet")
+    files = [*(file for pattern in patterns for file in folder.glob(pattern)), *folder.glob("data/report/*/*.png")]
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
 
 
@@ -123,7 +124,11 @@ def test_metrics_cost_and_plots_have_their_layout(project):
     assert set(cost) == {"extract_images_per_second", "search_ms_per_query"}
     for name in ("loss", "rate", "negative_distance", "validation_map"):
         assert (project / f"metrics/training/plots/metrics/{name}.tsv").is_file()
-    assert "mAP" in run(project, "dvc plots show && cat dvc_plots/index.html")
+    report = json.loads((project / "metrics/report/synthetic.json").read_text())
+    assert set(report["bandwidth_gradient_correlation"]) == {"mean", "standard_error", "images"}
+    shown = run(project, "dvc plots show && cat dvc_plots/index.html")
+    assert "mAP" in shown
+    assert "data/report/synthetic/rankings.png" in shown
 
 
 @pytest.mark.slow
@@ -149,9 +154,9 @@ def test_wrong_params_touch_nothing(project):
 
 
 @pytest.mark.slow
-def test_a_search_param_reruns_only_the_evaluation(project):
+def test_a_search_param_reruns_only_the_evaluation_and_the_report(project):
     output = run(project, "dvc exp run -S search.tau=0.25")
-    assert [name for name in ran(output) if name != "check"] == ["evaluate@synthetic"]
+    assert [name for name in ran(output) if name != "check"] == ["evaluate@synthetic", "report@synthetic"]
     run(project, "git checkout -q . && dvc checkout -q")
 
 

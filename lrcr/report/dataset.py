@@ -1,0 +1,133 @@
+"""The report on one dataset: maps of some photos, graded rankings, matches, and whether bandwidth is large at edges."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lrcr.artifacts import require_input, staged_folder
+from lrcr.datasets.dataset import Dataset, open_dataset
+from lrcr.descriptors import DescriptorStore, open_descriptors
+from lrcr.device import generator
+from lrcr.evaluation.run import evaluate_ranking, require_queries
+from lrcr.extraction import Extractor
+from lrcr.indexing import MODEL
+from lrcr.params import Params
+from lrcr.progress import Track, silent
+from lrcr.ranking import Ranking
+from lrcr.report.edges import correlate_with_edges, summarise
+from lrcr.report.grading import grade_images, make_row
+from lrcr.report.insight import has_bandwidth_map, look
+from lrcr.report.maps import draw_maps
+from lrcr.report.matches import Explained, Place, draw_matches
+from lrcr.report.rankings import draw_rankings
+from lrcr.search import Searcher
+
+_IMAGES, _MAPS = 50, 4  # images the correlation is measured on, and how many of them are drawn
+_QUERIES, _MATCHES, _TOP = 6, 4, 10  # queries on the sheet, how many of them are explained, results of each
+
+
+def report_dataset(
+    params: Params,
+    dataset_folder: Path,
+    descriptors_folder: Path,
+    index_folder: Path,
+    ranking_file: Path,
+    folder: Path,
+    track: Track = silent,
+) -> dict[str, Any]:
+    """Draw what the pipeline did with a dataset into `folder`, which is replaced as a whole.
+
+    `maps-<image>.png` of photos drawn by the seed; `rankings.png` of the queries with the highest and the lowest AP
+    (medium) and of some drawn by the seed; `matches-<query>.png` of some of these with their best correct result.
+
+    Returns:
+        The metrics: `bandwidth_gradient_correlation` (`lrcr.report.edges`) over at most 50 photos drawn by the seed:
+        `mean`, `standard_error` and number of `images`, 0 where the model has no such map.
+
+    Raises:
+        ArtifactError: an input is damaged, or was made from another input than the others.
+        DatasetError: the dataset has no queries.
+        ImageError: a photo cannot be decoded.
+    """
+    inputs = _open(params, dataset_folder, descriptors_folder, index_folder, ranking_file)
+    queries = _choose_queries(inputs.ap, params.seed)
+    with staged_folder(folder) as temporary:
+        correlations = _map_photos(params, inputs.dataset, index_folder / MODEL, temporary, track)
+        rows = [make_row(inputs.dataset, inputs.ranking, query, _TOP, _say_ap(inputs.ap[query])) for query in queries]
+        draw_rankings(temporary / "rankings.png", rows, orient=inputs.dataset.orient, track=track)
+        for query in track(queries[:_MATCHES], "drawing matches", _MATCHES):
+            _explain(inputs, query, temporary / f"matches-{query:04}.png")
+    return {"bandwidth_gradient_correlation": asdict(summarise(correlations))}
+
+
+@dataclass(frozen=True, eq=False)
+class _Inputs:
+    """What the pipeline knows about a dataset; `ap` (medium) of each query, of shape (Q,), NaN without a positive."""
+
+    dataset: Dataset
+    ranking: Ranking
+    ap: npt.NDArray[np.float64]
+    searcher: Searcher
+    database: DescriptorStore
+    queries: DescriptorStore
+
+
+def _open(params: Params, dataset_folder: Path, descriptors_folder: Path, index_folder: Path, ranking: Path) -> _Inputs:
+    dataset = open_dataset(dataset_folder)
+    require_queries(dataset)
+    searcher = Searcher(index_folder, params.search)
+    made_from = searcher.index.manifest.inputs
+    stores = [open_descriptors(descriptors_folder / part) for part in ("database", "queries")]
+    require_input(searcher.index.manifest, "dataset", dataset.fingerprint, index_folder)
+    for store in stores:
+        for name in ("dataset", "model"):
+            require_input(store.manifest, name, made_from[name], descriptors_folder)
+    ap = evaluate_ranking(ranking, dataset_folder)["medium"].to_numpy(np.float64)
+    return _Inputs(dataset, Ranking.load(ranking), ap, searcher, *stores)
+
+
+def _choose_queries(ap: npt.NDArray[np.float64], seed: int) -> list[int]:
+    """The queries with the highest and the lowest AP, then others drawn by the seed."""
+    known = np.flatnonzero(~np.isnan(ap))
+    extremes = [int(known[ap[known].argmax()]), int(known[ap[known].argmin()])] if len(known) else []
+    drawn = generator(seed, "report queries").permutation(len(ap)).tolist()
+    return list(dict.fromkeys([*extremes, *drawn]))[:_QUERIES]
+
+
+def _map_photos(params: Params, dataset: Dataset, model_file: Path, folder: Path, track: Track) -> list[float]:
+    """Look at photos drawn by the seed and draw the first of them; returns the correlations that are defined."""
+    extractor = Extractor(params, model_file)
+    photos, names = dataset.photos(), dataset.images["path"]
+    number = _IMAGES if has_bandwidth_map(extractor.model) else _MAPS
+    drawn = generator(params.seed, "report images").permutation(len(photos))[:number].tolist()
+    correlations = []
+    for place, image in enumerate(track(drawn, "drawing maps", len(drawn))):
+        insight = look(extractor.model, photos[image], params.extract.image_size)
+        if place < _MAPS:
+            draw_maps(folder / f"maps-{image:04}.png", names[image], insight)
+        correlations.append(correlate_with_edges(insight))
+    return [correlation for correlation in correlations if correlation is not None]
+
+
+def _explain(inputs: _Inputs, query: int, path: Path) -> None:
+    """Draw what a query shares with the first correct result, if any was returned."""
+    grades = grade_images(inputs.dataset, query)
+    images, scores = inputs.ranking.of_query(query)
+    correct = [place for place, image in enumerate(images) if grades.get(int(image)) in ("easy", "hard")]
+    if not correct:
+        return
+    place, image = correct[0], int(images[correct[0]])
+    asked, found = inputs.queries.image(query), inputs.database.image(image)
+    title = f"rank {place + 1}, {grades[image]}, {scores[place]:.4f}"
+    shown = Place(inputs.dataset.photos()[image].path, found.xy)
+    explained = Explained(shown, title, inputs.searcher.explain(asked, found))
+    draw_matches(
+        path, Place(inputs.dataset.query_photos()[query].path, asked.xy), [explained], orient=inputs.dataset.orient
+    )
+
+
+def _say_ap(ap: float) -> str:
+    return "" if np.isnan(ap) else f"AP {ap:.1f}: "
