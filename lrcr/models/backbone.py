@@ -17,6 +17,7 @@ from lrcr.errors import WeightsError
 from lrcr.params import BackboneParams
 
 _HEAD = ("avgpool", "fc")
+_TRUNK = "backbone.trunk."  # before the names of a trunk in a model file of lrcr
 
 
 class Backbone(nn.Module):
@@ -162,4 +163,5 @@ def _read(path: Path) -> dict[str, Tensor]:
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise WeightsError(f"{where}: holds no dictionary of tensors; save a network's state_dict")
-    return state
+    trunk = {name.removeprefix(_TRUNK): tensor for name, tensor in state.items() if name.startswith(_TRUNK)}
+    return trunk or state

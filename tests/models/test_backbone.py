@@ -96,11 +96,18 @@ def test_parameters_carry_the_names_of_torchvision(network):
         assert set(Backbone("resnet18", skip_layers).trunk.state_dict()) == expected
 
 
-@pytest.mark.parametrize("kind", ["npz", "pth", "wrapped"])
+@pytest.mark.parametrize("kind", ["npz", "pth", "wrapped", "model"])
 def test_weights_from_a_file_give_the_features_of_torchvision(tmp_path, network, state, kind):
     path = {
         "npz": lambda: save_npz(tmp_path / "a.npz", state),
         "pth": lambda: save_pth(tmp_path / "a.pth", state),
+        "model": lambda: save_pth(
+            tmp_path / "a.pt",
+            {
+                "manifest": {},
+                "state_dict": {f"backbone.trunk.{k}": v for k, v in state.items()} | {"whitening.bias": torch.zeros(3)},
+            },
+        ),
         "wrapped": lambda: save_pth(tmp_path / "a.pth", {"state_dict": state, "epoch": 3}),
     }[kind]()
     images = torch.rand(1, 3, 40, 56, generator=torch.Generator().manual_seed(1))
