@@ -1,19 +1,26 @@
-"""`lrcr maps`."""
+"""`lrcr maps` and `lrcr rankings`."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from lrcr.cli.terminal import stderr, track
-from lrcr.datasets.dataset import Photo
+from lrcr.datasets.dataset import Photo, open_dataset
 from lrcr.errors import ParamsError
+from lrcr.evaluation.run import evaluate_ranking
 from lrcr.models.zoo import open_model
 from lrcr.params import ExtractParams
+from lrcr.ranking import Ranking
+from lrcr.report.grading import choose_contrasts, choose_extremes, make_row
 from lrcr.report.insight import look
 from lrcr.report.maps import draw_maps
 from lrcr.report.picture import picture_format
+from lrcr.report.rankings import draw_rankings
+
+_QUERIES = 6  # drawn unless others are asked for
 
 
 def maps(
@@ -43,6 +50,42 @@ def maps(
         other = None if compared_with is None else look(compared_with, photo, image_size)
         draw_maps(picture, path.name, look(seen_by, photo, image_size, spots), other)
     stderr.print(f"{output}: {len(pictures)} pictures" if len(pictures) > 1 else f"{pictures[0]}: drawn")
+
+
+def rankings(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Queries and ground truth: data/NAME.")],
+    files: Annotated[list[Path], typer.Argument(metavar="RANKING", help="Rankings of them, .parquet.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The picture, a .png or .jpg.")],
+    query: Annotated[
+        list[int] | None,
+        typer.Option("--query", min=0, help="Its number; repeatable. Without: those whose AP differs most."),
+    ] = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many results of each.")] = 10,
+) -> None:
+    """Draw ranked lists of one or several methods below each other, each result framed by its grade."""
+    opened = open_dataset(dataset)
+    aps = [evaluate_ranking(file, dataset)["medium"].to_numpy(np.float64) for file in files]
+    for number in query or ():
+        if number >= len(opened.queries):
+            raise ParamsError(
+                f"--query {number}: {dataset} has the queries 0…{len(opened.queries) - 1}; choose of them"
+            )
+    extremes = choose_extremes(aps[0], _QUERIES, 0) if len(files) == 1 else choose_contrasts(aps[0], aps[-1], _QUERIES)
+    methods = _tell_apart(files) if len(files) > 1 else ["query"]
+    loaded = [Ranking.load(file) for file in files]
+    rows = [
+        make_row(opened, ranking, number, top, float(ap[number]), method)
+        for number in query or extremes
+        for ranking, ap, method in zip(loaded, aps, methods, strict=True)
+    ]
+    draw_rankings(output, rows, orient=opened.orient, track=track)
+    stderr.print(f"{output}: {len(rows)} rankings")
+
+
+def _tell_apart(files: Sequence[Path]) -> list[str]:
+    """The files' names where they differ, else their paths."""
+    names = [file.stem for file in files]
+    return names if len(set(names)) == len(names) else [str(file) for file in files]
 
 
 def _name_pictures(photos: Sequence[Path], output: Path) -> list[Path]:

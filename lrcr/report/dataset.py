@@ -18,7 +18,7 @@ from lrcr.params import Params
 from lrcr.progress import Track, silent
 from lrcr.ranking import Ranking
 from lrcr.report.edges import correlate_with_edges, summarise
-from lrcr.report.grading import grade_images, make_row
+from lrcr.report.grading import choose_extremes, grade_images, make_row
 from lrcr.report.insight import has_bandwidth_map, look
 from lrcr.report.maps import draw_maps
 from lrcr.report.matches import Explained, Place, draw_matches
@@ -53,10 +53,10 @@ def report_dataset(
         ImageError: a photo cannot be decoded.
     """
     inputs = _open(params, dataset_folder, descriptors_folder, index_folder, ranking_file)
-    queries = _choose_queries(inputs.ap, params.seed)
+    queries = choose_extremes(inputs.ap, _QUERIES, params.seed)
     with staged_folder(folder) as temporary:
         correlations = _map_photos(params, inputs.dataset, index_folder / MODEL, temporary, track)
-        rows = [make_row(inputs.dataset, inputs.ranking, query, _TOP, _say_ap(inputs.ap[query])) for query in queries]
+        rows = [make_row(inputs.dataset, inputs.ranking, query, _TOP, float(inputs.ap[query])) for query in queries]
         draw_rankings(temporary / "rankings.png", rows, orient=inputs.dataset.orient, track=track)
         for query in track(queries[:_MATCHES], "drawing matches", _MATCHES):
             _explain(inputs, query, temporary / f"matches-{query:04}.png")
@@ -89,14 +89,6 @@ def _open(params: Params, dataset_folder: Path, descriptors_folder: Path, index_
     return _Inputs(dataset, Ranking.load(ranking), ap, searcher, *stores)
 
 
-def _choose_queries(ap: npt.NDArray[np.float64], seed: int) -> list[int]:
-    """The queries with the highest and the lowest AP, then others drawn by the seed."""
-    known = np.flatnonzero(~np.isnan(ap))
-    extremes = [int(known[ap[known].argmax()]), int(known[ap[known].argmin()])] if len(known) else []
-    drawn = generator(seed, "report queries").permutation(len(ap)).tolist()
-    return list(dict.fromkeys([*extremes, *drawn]))[:_QUERIES]
-
-
 def _map_photos(params: Params, dataset: Dataset, model_file: Path, folder: Path, track: Track) -> list[float]:
     """Look at photos drawn by the seed and draw the first of them; returns the correlations that are defined."""
     extractor = Extractor(params, model_file)
@@ -127,7 +119,3 @@ def _explain(inputs: _Inputs, query: int, path: Path) -> None:
     draw_matches(
         path, Place(inputs.dataset.query_photos()[query].path, asked.xy), [explained], orient=inputs.dataset.orient
     )
-
-
-def _say_ap(ap: float) -> str:
-    return "" if np.isnan(ap) else f"AP {ap:.1f}: "

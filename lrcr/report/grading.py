@@ -1,6 +1,10 @@
-"""Rankings of a dataset's queries as rows of a picture, each result with its grade."""
+"""Rankings of a dataset's queries as rows of a picture, each result with its grade; and which queries to show."""
+
+import numpy as np
+import numpy.typing as npt
 
 from lrcr.datasets.dataset import Dataset
+from lrcr.device import generator
 from lrcr.ranking import Ranking
 from lrcr.report.rankings import Grade, QueryTile, ResultTile
 
@@ -11,14 +15,37 @@ def grade_images(dataset: Dataset, query: int) -> dict[int, Grade]:
     return dict(zip(own["image"].tolist(), own["grade"].tolist(), strict=True))
 
 
+def choose_extremes(ap: npt.NDArray[np.float64], count: int, seed: int) -> list[int]:
+    """The queries with the highest and the lowest AP, then others drawn by the seed.
+
+    Args:
+        ap: of each query, of shape (Q,); NaN without a positive.
+    """
+    known = np.flatnonzero(~np.isnan(ap))
+    extremes = [int(known[ap[known].argmax()]), int(known[ap[known].argmin()])] if len(known) else []
+    drawn = generator(seed, "report queries").permutation(len(ap)).tolist()
+    return list(dict.fromkeys([*extremes, *drawn]))[:count]
+
+
+def choose_contrasts(ap_a: npt.NDArray[np.float64], ap_b: npt.NDArray[np.float64], count: int) -> list[int]:
+    """The queries whose AP differs most between two rankings, by query.
+
+    Args:
+        ap_a, ap_b: of each query, of shape (Q,); those with NaN come last.
+    """
+    difference = np.nan_to_num(np.abs(ap_a - ap_b), nan=-1.0)
+    return sorted(np.argsort(-difference, kind="stable")[:count].tolist())
+
+
 def make_row(
-    dataset: Dataset, ranking: Ranking, query: int, top: int, note: str = ""
+    dataset: Dataset, ranking: Ranking, query: int, top: int, ap: float, method: str = "query"
 ) -> tuple[QueryTile, list[ResultTile]]:
     """One query and its first results, for `lrcr.report.rankings.draw_rankings`.
 
     Args:
         top: how many results.
-        note: stands before the query's name.
+        ap: of the query, in percent; NaN without a positive.
+        method: what made the ranking.
     """
     photo, path = dataset.query_photos()[query], dataset.queries["path"][query]
     grades, names = grade_images(dataset, query), dataset.images["path"]
@@ -26,4 +53,5 @@ def make_row(
         ResultTile(dataset.root / names[image], names[image], float(score), grades.get(int(image), "wrong"))
         for image, score in zip(*(values[:top] for values in ranking.of_query(query)), strict=True)
     ]
-    return QueryTile(photo.path, f"{note}{path}", photo.box), results
+    note = "" if np.isnan(ap) else f"AP {ap:.1f}"
+    return QueryTile(photo.path, path, photo.box, method, note), results

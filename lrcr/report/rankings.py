@@ -35,11 +35,15 @@ class QueryTile:
         image: the whole photo, as a file or decoded.
         name: written below it, shortened in the middle where it is too long.
         box: x0, y0, x1, y1 of what is asked, in pixels of the image as stored (of a decoded one: of its pixels).
+        method: what made the ranking; written in place of the word "query".
+        note: a few characters, written beside that.
     """
 
     image: Path | Image.Image
     name: str
     box: Box | None = None
+    method: str = "query"
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,8 @@ class _Cell:
 def _draw_query(sheet: Image.Image, cell: _Cell, query: QueryTile, orient: bool) -> None:
     photo = _fit(query.image, cell.room, orient, query.box)
     _draw_photo(sheet, cell, photo, _QUERY_COLOUR)
-    _draw_caption(sheet, cell, ("query", "", ""), query.name, _QUERY_COLOUR)
+    method = _shorten(query.method, cell.room[0] // 2)
+    _draw_caption(sheet, cell, (method, "", query.note), query.name, _QUERY_COLOUR)
 
 
 def _draw_result(sheet: Image.Image, cell: _Cell, rank: int, result: ResultTile, orient: bool) -> None:

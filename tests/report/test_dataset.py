@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 
 from lrcr.artifacts import Manifest
-from lrcr.datasets.dataset import open_dataset
 from lrcr.errors import ArtifactError, DatasetError
 from lrcr.evaluation.run import evaluate_dataset
 from lrcr.extraction import extract_dataset, extract_fit
@@ -16,9 +15,7 @@ from lrcr.indexing import index_dataset, make_codebook
 from lrcr.models.zoo import MODEL_SECTIONS, build_model, save_model
 from lrcr.params import load_params
 from lrcr.ranking import Ranking
-from lrcr.report import dataset as module
 from lrcr.report.dataset import report_dataset
-from lrcr.report.grading import grade_images, make_row
 
 PARAMS = load_params(
     overrides=[
@@ -77,33 +74,6 @@ def test_two_reports_are_equal(project, landmarks, tmp_path):
     assert metrics[0] == metrics[1]
     files = [{file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("a", "b")]
     assert files[0] == files[1]
-
-
-def test_best_and_worst_queries_come_first():
-    ap = np.array([np.nan, 20.0, 90.0, 3.0, 3.0, 50.0, 7.0, 8.0])
-    chosen = module._choose_queries(ap, seed=0)
-    assert chosen[:2] == [2, 3]
-    assert len(set(chosen)) == 6
-    assert chosen == module._choose_queries(ap, seed=0) != module._choose_queries(ap, seed=1)
-    assert module._choose_queries(np.array([np.nan]), seed=0) == [0]
-    assert sorted(module._choose_queries(np.array([5.0, 5.0]), seed=0)) == [0, 1]
-
-
-def test_results_carry_their_grades(landmarks):
-    dataset = open_dataset(landmarks)
-    own = dataset.relevance[dataset.relevance["query"] == 3]
-    assert grade_images(dataset, 3) == dict(zip(own["image"], own["grade"], strict=True))
-    junk = int(dataset.queries["image"][3])
-    easy = int(own.loc[own["grade"] == "easy", "image"].iloc[0])
-    ranking = Ranking(
-        query=np.full(3, 3), image=np.array([junk, 15, easy]), score=np.array([0.9, 0.5, 0.25], np.float32)
-    )
-    query, results = make_row(dataset, ranking, 3, 2, "AP 1.0: ")
-    assert query.name == f"AP 1.0: {dataset.queries['path'][3]}"
-    assert [(tile.grade, tile.score) for tile in results] == [("junk", pytest.approx(0.9)), ("wrong", 0.5)]
-    _, results = make_row(dataset, ranking, 3, 9)
-    assert [tile.grade for tile in results] == ["junk", "wrong", "easy"]
-    assert make_row(dataset, ranking, 0, 9)[1] == []
 
 
 def test_a_query_without_a_correct_result_has_no_matches(project, landmarks, tmp_path):

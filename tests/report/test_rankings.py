@@ -51,6 +51,15 @@ def test_each_grade_has_its_frame_and_its_word(tmp_path, grade, colour):
     assert (word_area != plain[216 - 56 + 16 + 8 :, -80:]).any()
 
 
+def test_the_method_and_a_note_stand_below_the_query(tmp_path):
+    plain, named, noted = (
+        draw(tmp_path, [(QueryTile(PHOTO, "query.jpg", method=method, note=note), [])])
+        for method, note in (("query", ""), ("a baseline of a very long name", ""), ("query", "AP 12.3"))
+    )
+    assert np.nonzero((plain != named).any(axis=2))[1].max() < 16 + 204 / 2 + 30
+    assert np.nonzero((plain != noted).any(axis=2))[1].min() > 16 + 204 / 2
+
+
 def test_grades_and_ranks_stand_in_order(tmp_path):
     grades = ("easy", "wrong", "hard")
     sheet = draw(tmp_path, [(QUERY, [ResultTile(PHOTO, "a", 0.5, grade) for grade in grades])])
