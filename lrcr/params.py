@@ -133,12 +133,24 @@ class ValidationParams(Section):
     words: Count = 4096
 
 
-class MatchLossParams(Section):
-    """The loss on local matches beside that on the global descriptor: its weight (0: none), descriptors and margin."""
+class LossParams(Section):
+    """Weights of the losses: on the global descriptor, on local matches, on ASMK's score; and what the latter two see.
 
-    weight: NotNegative = 0.0
-    descriptors: Count = 200
-    margin: Positive = 0.8
+    `descriptors` of each image are compared; ASMK's words are learned from the pool at the start of every epoch.
+    """
+
+    contrastive: NotNegative = 1.0
+    matches: NotNegative = 0.0
+    asmk: NotNegative = 0.0
+    descriptors: Count = 400
+    words: Count = 1024
+    temperature: Positive = 0.02
+
+    @model_validator(mode="after")
+    def _one_at_least(self) -> "LossParams":
+        if not (self.contrastive or self.matches or self.asmk):
+            raise ValueError("all weights are 0; give contrastive, matches or asmk one")
+        return self
 
 
 class TrainParams(Section):
@@ -159,7 +171,7 @@ class TrainParams(Section):
     warmup: Natural = 100
     freeze: Literal["none", "backbone"] = "none"
     merge: bool = False
-    matches: MatchLossParams = MatchLossParams()
+    losses: LossParams = LossParams()
     weight_decay: NotNegative = 1e-4
     decay: Annotated[float, Field(gt=0, le=1)] = 0.99
     validation: ValidationParams = ValidationParams()

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from lrcr.models.zoo import MODEL_SECTIONS
+
 ROOT = Path(__file__).parents[1]
 ORDER = [
     ["errors", "artifacts", "progress", "device", "jit", "params"],
@@ -108,3 +110,8 @@ def test_each_stage_lists_what_it_imports(name):
     assert not uncovered, f"dvc.yaml: {name}: add {sorted(uncovered)} to deps"
     assert not idle, f"dvc.yaml: {name}: {sorted(idle)} are not imported"
     assert script in stage["deps"] or name == "check"
+
+
+def test_what_decides_a_model_reruns_its_training():
+    sections = {param for param in stages()["train"]["params"] if not param.startswith("data.")}
+    assert sections == set(MODEL_SECTIONS)

@@ -129,7 +129,7 @@ class LocalModel(nn.Module):
         A scale at which no pixel would be left is skipped; where none remains an image has no descriptors.
         """
         kept = [scale for scale in scales if min(images.shape[2:]) * scale >= 1]
-        maps = [self.backbone(_resize(images, scale)) for scale in kept]
+        maps = [self.backbone(resize(images, scale)) for scale in kept]
         if not maps:
             maps, kept = [images.new_zeros(len(images), self.backbone.channels, 0, 0)], [1.0]
         return self.strongest(maps, kept, count, whiten=whiten)
@@ -168,7 +168,8 @@ class LocalModel(nn.Module):
         return result
 
 
-def _resize(images: Tensor, scale: float) -> Tensor:
+def resize(images: Tensor, scale: float) -> Tensor:
+    """Scale images of shape (B, 3, H, W), bilinearly as HOW does; 1 leaves them as they are."""
     if scale == 1:
         return images
     return F.interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False, recompute_scale_factor=True)

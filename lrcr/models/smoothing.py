@@ -77,21 +77,22 @@ class LearnableSmoothing(nn.Module):
     def filter(self, features: Tensor) -> Filter:
         """The filter of each location of features of shape (B, C, H, W)."""
         seen = normalise(features.float())
+        unit = seen / features.shape[1] ** 0.5  # a step of the optimiser moves a head's answer by about ten times its rate at most
         ones = seen.new_ones(len(seen), 1, *seen.shape[2:])
-        raw = ones * self.shared if self.shared is not None else self.bandwidth(seen)
+        raw = ones * self.shared if self.shared is not None else self.bandwidth(unit)
         return Filter(
             bandwidth=_clamp(raw, 0.0, _NARROWEST),
-            confidence=ones if self.confidence is None else _clamp(1 + self.confidence(seen), 0.0, 1.0),
+            confidence=ones if self.confidence is None else _clamp(1 + self.confidence(unit), 0.0, 1.0),
             embedding=None if self.embedding is None else self.embedding(seen),
         )
 
 
 def smooth(features: Tensor, filter_: Filter, kernel: int) -> Tensor:
     """Apply a filter to features of shape (B, C, H, W), one offset of the window at a time."""
-    wide = features.float()
+    wide = features.float().contiguous(memory_format=torch.channels_last)  # a weight meets its C channels side by side
     total, weight = filter_.confidence * wide, filter_.confidence
     for neighbour, own in zip(_neighbours(wide, kernel), _neighbour_weights(filter_, kernel), strict=True):
-        total, weight = torch.addcmul(total, own, neighbour), weight + own
+        total, weight = total.add_(own * neighbour), weight + own
     smoothed = torch.where(weight < _NO_WEIGHT, wide, total / weight.clamp_min(_NO_WEIGHT))
     return smoothed.to(features.dtype)
 

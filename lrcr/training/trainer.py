@@ -7,10 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lrcr.asmk import learn_codebook
 from lrcr.datasets.dataset import Photo
-from lrcr.device import generator
+from lrcr.device import derive_seed, generator
 from lrcr.errors import LrcrError
 from lrcr.loading import load_batches
+from lrcr.losses.asmk import asmk_loss
 from lrcr.losses.contrastive import contrastive_loss
 from lrcr.losses.matches import match_loss
 from lrcr.models.local import Context, LocalModel
@@ -20,6 +22,8 @@ from lrcr.progress import Track, silent, ticking
 from lrcr.training.maps import Maps, describe_globally
 from lrcr.training.tuples import Ids, TrainingSet, mine_negatives
 from lrcr.training.whitening import learn_whitening
+
+_ITERATIONS = 10  # of k-means: these words serve one epoch
 
 PARTS = ("backbone", "smoothing", "graph", "whitening")
 """The parts of a local model that may be trained."""
@@ -56,6 +60,7 @@ class Trainer:
         # A trunk that starts from nothing soon outgrows a whitening of its random features.
         self.refits = params.backbone.weights == "none" and params.whitening.file is None
         self.frozen = params.train.freeze == "backbone"
+        self.words: Tensor | None = None
         self.rates = self._rates(parts)
         for part in PARTS:
             getattr(model, part).requires_grad_(self.rates[part] > 0)
@@ -107,7 +112,7 @@ class Trainer:
             group["lr"] = self.rates[part] * settings.decay**epochs * warm
 
     def draw_tuples(self, epoch: int) -> tuple[Ids, float]:
-        """An epoch's tuples, and the mean distance of its queries to their negatives.
+        """An epoch's tuples, and the mean distance of its queries to their negatives; learns its words if need be.
 
         Returns:
             Image ids of shape (T, 2 + N): query, positive, negatives.
@@ -122,6 +127,8 @@ class Trainer:
         negatives = mine_negatives(
             similarity.cpu().numpy(), pairs[:, 0], pool, self.images.clusters, settings.negatives
         )
+        if settings.losses.asmk:
+            self.words = self._learn_words(pool, epoch)
         chosen = torch.from_numpy(np.searchsorted(pool, negatives)).to(self.device)
         distance = (2 - 2 * similarity.gather(1, chosen)).clamp_min(0).sqrt().mean()
         return np.concatenate([pairs, negatives], axis=1), float(distance)
@@ -155,18 +162,43 @@ class Trainer:
     def _loss(self, tuples: Ids, contexts: Sequence[Context]) -> Tensor:
         """The loss over tuples of shape (T, 2 + N), given the context of each of their images, in order."""
         settings = self.params.train
+        losses = settings.losses
         vectors = torch.cat([self.model.pool(context) for context in contexts]).view(*tuples.shape, -1)
-        loss = contrastive_loss(vectors[:, 0], vectors[:, 1], vectors[:, 2:], settings.margin)
-        if settings.matches.weight:
-            local = [self.model.strongest_of(context, settings.matches.descriptors) for context in contexts]
+        loss = losses.contrastive * contrastive_loss(vectors[:, 0], vectors[:, 1], vectors[:, 2:], settings.margin)
+        if losses.matches or losses.asmk:
+            local = [self.model.strongest_of(context, losses.descriptors) for context in contexts]
             for start in range(0, len(local), tuples.shape[1]):
-                query, positive, *negatives = local[start : start + tuples.shape[1]]
-                loss = loss + settings.matches.weight * match_loss(query, positive, negatives, settings.matches.margin)
+                loss = loss + self._local_loss(*local[start : start + tuples.shape[1]])
         smoothing, penalty = self.model.smoothing, self.params.smoothing.penalty
         if penalty and isinstance(smoothing, LearnableSmoothing):
             bandwidths = [smoothing.filter(context.refined).bandwidth.mean() for context in contexts]
             loss = loss + penalty * torch.stack(bandwidths).sum()
         return loss
+
+    def _local_loss(self, query: Tensor, positive: Tensor, *negatives: Tensor) -> Tensor:
+        """The losses that compare local descriptors, of one tuple."""
+        settings = self.params.train
+        losses, loss = settings.losses, query.new_zeros(())
+        if losses.matches:
+            loss = loss + losses.matches * match_loss(query, positive, negatives, settings.margin)
+        if losses.asmk:
+            assert self.words is not None, "learned at the start of the epoch"
+            loss = loss + losses.asmk * asmk_loss(query, positive, negatives, self.words, losses.temperature)
+        return loss
+
+    @torch.no_grad()
+    def _learn_words(self, pool: Ids, epoch: int) -> Tensor:
+        """Centroids of visual words, learned from the strongest descriptors of the pool."""
+        losses, seed = self.params.train.losses, derive_seed(self.params.seed, "words", epoch) % 2**31
+        photos, found = [self.images.photos[i] for i in pool], []
+        for _, features in self.maps.batches(photos):
+            context = self.model.context(features)
+            rows = range(len(features))
+            found += [self.model.strongest_of(context.of_image(row), losses.descriptors).cpu().numpy() for row in rows]
+        descriptors = np.concatenate(found)
+        kept = generator(self.params.seed, "word sample", epoch).permutation(len(descriptors))[: 64 * losses.words]
+        codebook = learn_codebook(descriptors[np.sort(kept)], losses.words, iterations=_ITERATIONS, seed=seed)
+        return torch.from_numpy(codebook.centroids).to(self.device)
 
     def _contexts(self, ids: Ids) -> list[Context]:
         """The context of each image, with gradient.

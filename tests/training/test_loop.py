@@ -413,13 +413,25 @@ def test_a_penalty_keeps_the_bandwidth_small(landmarks, pretrained):
     assert mean[10.0] < mean[0.0] - 0.05
 
 
-def test_the_loss_on_matches_counts(landmarks, pretrained):
-    tuples = np.array([[0, 5, 1, 2]])
-    found = {}
-    for weight in (0.0, 1.0, 2.0):
-        trainer = make_trainer(context(pretrained, f"train.matches.weight={weight}"), landmarks)
-        found[weight] = float(trainer._loss(tuples, trainer._contexts(tuples.ravel())))
-    assert found[2.0] - found[0.0] == pytest.approx(2 * (found[1.0] - found[0.0]), rel=1e-3) and found[1.0] > found[0.0]
+@pytest.mark.parametrize("name", ["contrastive", "matches", "asmk"])
+def test_each_loss_counts_by_its_weight(landmarks, pretrained, name):
+    tuples, found = np.array([[0, 5, 1, 2]]), []
+    for weight in (1.0, 2.0, 3.0):
+        both = ("train.losses.contrastive=1", f"train.losses.{name}={weight}", "train.losses.words=4")
+        trainer = make_trainer(context(pretrained, *both), landmarks)
+        trainer.draw_tuples(1)
+        found.append(float(trainer._loss(tuples, trainer._contexts(tuples.ravel()))))
+    assert found[0] < found[1]
+    assert found[2] - found[1] == pytest.approx(found[1] - found[0], rel=1e-3)
+
+
+def test_a_killed_training_by_asmk_continues_to_the_same_weights(tmp_path, landmarks, pretrained):
+    params = context(pretrained, "train.losses.asmk=1", "train.losses.contrastive=0", "train.losses.words=4")
+    whole = run(params, landmarks, tmp_path / "whole.pt")
+    with pytest.raises(Killed):
+        train(params, landmarks, None, tmp_path / "killed.pt", log=kill_after(1))
+    assert run(params, landmarks, tmp_path / "killed.pt") == whole
+    assert same(weights(tmp_path / "killed.pt"), weights(tmp_path / "whole.pt"))
 
 
 MERGE = ("train.merge=true", "train.freeze=backbone", "train.epochs=1")
