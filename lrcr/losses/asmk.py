@@ -13,7 +13,12 @@ from torch import Tensor
 
 
 def asmk_loss(
-    query: Tensor, positive: Tensor, negatives: Sequence[Tensor], centroids: Tensor, temperature: float, alpha: float = 3.0
+    query: Tensor,
+    positive: Tensor,
+    negatives: Sequence[Tensor],
+    centroids: Tensor,
+    temperature: float,
+    alpha: float = 3.0,
 ) -> Tensor:
     """Cross-entropy of the softmax over the scores of positive and negatives, the positive being the right one.
 

@@ -77,7 +77,8 @@ class LearnableSmoothing(nn.Module):
     def filter(self, features: Tensor) -> Filter:
         """The filter of each location of features of shape (B, C, H, W)."""
         seen = normalise(features.float())
-        unit = seen / features.shape[1] ** 0.5  # a step of the optimiser moves a head's answer by about ten times its rate at most
+        # Of length one, or a step of the optimiser would move a head's answer by some hundred times its rate.
+        unit = seen / features.shape[1] ** 0.5
         ones = seen.new_ones(len(seen), 1, *seen.shape[2:])
         raw = ones * self.shared if self.shared is not None else self.bandwidth(unit)
         return Filter(
