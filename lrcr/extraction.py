@@ -35,7 +35,6 @@ def extract_photos(
     scales: Sequence[float],
     strongest: int,
     device: torch.device,
-    whiten: bool = True,
     precision: str = "float32",
     tick: Tick = no_tick,
 ) -> Descriptors:
@@ -44,7 +43,6 @@ def extract_photos(
     Args:
         model: in evaluation mode, on `device`.
         image_size: longest side in pixels; nothing is enlarged.
-        whiten: False leaves smoothed features, for learning the whitening.
         precision: float32 or float16, of the descriptors.
         tick: called once a photo, to show progress.
 
@@ -54,7 +52,7 @@ def extract_photos(
     found: dict[int, Descriptors] = {}
     for batch in load_batches(photos, image_size, _BATCH):
         images = batch.images.to(device, memory_format=torch.channels_last)
-        described = model.local_descriptors(images, scales, strongest, whiten=whiten)
+        described = model.local_descriptors(images, scales, strongest)
         for i, local in enumerate(described):
             found[batch.positions[i]] = _to_original_pixels(local, batch, i, precision)
             tick()

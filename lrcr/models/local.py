@@ -121,9 +121,7 @@ class LocalModel(nn.Module):
         descriptors: Tensor = self.whitening(context.features[0].flatten(1)[:, rows].T)
         return descriptors
 
-    def local_descriptors(
-        self, images: Tensor, scales: Sequence[float], count: int, *, whiten: bool = True
-    ) -> list[LocalDescriptors]:
+    def local_descriptors(self, images: Tensor, scales: Sequence[float], count: int) -> list[LocalDescriptors]:
         """The `count` strongest descriptors across all scales, of each of B images of shape (B, 3, H, W).
 
         A scale at which no pixel would be left is skipped; where none remains an image has no descriptors.
@@ -132,7 +130,7 @@ class LocalModel(nn.Module):
         maps = [self.backbone(resize(images, scale)) for scale in kept]
         if not maps:
             maps, kept = [images.new_zeros(len(images), self.backbone.channels, 0, 0)], [1.0]
-        return self.strongest(maps, kept, count, whiten=whiten)
+        return self.strongest(maps, kept, count)
 
     def strongest(
         self, maps: Sequence[Tensor], scales: Sequence[float], count: int, *, whiten: bool = True

@@ -58,20 +58,20 @@ def train(
     manifest = _manifest(params, dataset, validation)
     model = build_model(params).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     images, run = training_set(dataset), None
+    state = state_folder(manifest.fingerprint)
+    maps = _maps(params, model, state, device)
     if params.train.epochs:
         if validation is None:
             clusters, validation = hold_out(dataset, params.seed)
             images = training_set(dataset, clusters)
-        state = state_folder(manifest.fingerprint)
-        maps = _maps(params, model, state, device)
         validator = Validator(params, model, maps, images.photos, validation, device)
         run = _Run(params, model, images, maps, validator, state, log)
     if params.whitening.file is None:
-        learn_whitening(model, images.photos, params, device, track)
+        learn_whitening(model, maps, images.photos, params, track)
     if run is not None:
         run.train(device, track)
     save_model(model_file, model, manifest)
-    shutil.rmtree(state_folder(manifest.fingerprint))
+    shutil.rmtree(state)
 
 
 def _manifest(params: Params, dataset: Dataset, validation: Dataset | None) -> Manifest:

@@ -96,7 +96,7 @@ class Trainer:
             self._set_rates(epoch - first, step + (epoch - first) * len(starts))
             losses.append(self._step(tuples[start : start + settings.batch]))
         if self.refits:
-            learn_whitening(self.model, self.images.photos, self.params, self.device, self.track)
+            learn_whitening(self.model, self.maps, self.images.photos, self.params, self.track)
         return {
             "epoch": epoch,
             "loss": sum(losses) / len(tuples),

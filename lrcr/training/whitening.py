@@ -5,24 +5,24 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from lrcr.datasets.dataset import Photo
-from lrcr.extraction import extract_photos, sample_photos
+from lrcr.extraction import sample_photos
 from lrcr.models.local import LocalModel
 from lrcr.models.whitening import Array, fit_whitening
 from lrcr.params import Params
-from lrcr.progress import Track, silent
-
-_CHUNK = 64
+from lrcr.progress import Track, silent, ticking
+from lrcr.training.maps import Maps
 
 
 def learn_whitening(
-    model: LocalModel, photos: Sequence[Photo], params: Params, device: torch.device, track: Track = silent
+    model: LocalModel, maps: Maps, photos: Sequence[Photo], params: Params, track: Track = silent
 ) -> None:
     """Learn the whitening from the smoothed features of the strongest locations of a sample of photos, at scale 1.
 
     Args:
-        model: on `device`; left in evaluation mode.
+        model: left in evaluation mode.
+        maps: of the model's trunk.
         photos: of which `whitening.images` are drawn by the seed.
-        params: `whitening` (images, descriptors, dim, shrinkage), `train.image_size` and `seed` count.
+        params: `whitening` (images, descriptors, dim, shrinkage) and `seed` count.
 
     Raises:
         WeightsError: the photos give fewer features than dimensions.
@@ -30,17 +30,13 @@ def learn_whitening(
     model.eval()
     sample = sample_photos(photos, params.whitening.images, params.seed)
 
+    @torch.no_grad()
     def features() -> Iterator[Array]:
-        for first in track(range(0, len(sample), _CHUNK), "learn whitening", None):
-            found = extract_photos(
-                model,
-                sample[first : first + _CHUNK],
-                image_size=params.train.image_size,
-                scales=[1.0],
-                strongest=params.whitening.descriptors,
-                device=device,
-                whiten=False,
-            )
-            yield found.descriptors.astype("float32", copy=False)
+        with ticking(track, "learn whitening", len(sample)) as tick:
+            for positions, batch in maps.batches(sample):
+                for local in model.strongest([batch], [1.0], params.whitening.descriptors, whiten=False):
+                    yield local.descriptors.cpu().numpy()
+                for _ in positions:
+                    tick()
 
     model.whitening.assign(*fit_whitening(features(), params.whitening.dim, params.whitening.shrinkage))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lrcr.datasets.dataset import open_dataset
 from lrcr.errors import DatasetError, LrcrError, WeightsError
-from lrcr.extraction import extract_photos, sample_photos
+from lrcr.extraction import sample_photos
 from lrcr.loading import load_batches
 from lrcr.losses.contrastive import contrastive_loss
 from lrcr.models.zoo import MODEL_SECTIONS, build_model, open_model
@@ -155,11 +155,12 @@ def test_without_epochs_the_model_is_off_the_shelf(tmp_path, landmarks, pretrain
     assert not list(state.iterdir())
 
 
+@torch.inference_mode()
 def smoothed_features(model, folder, params) -> np.ndarray:
     photos = sample_photos(open_dataset(folder).photos(), params.whitening.images, params.seed)
-    return extract_photos(
-        model, photos, image_size=32, scales=[1.0], strongest=60, device=CPU, whiten=False
-    ).descriptors.astype(float)
+    batches = TrunkMaps(model.backbone, 32, CPU).batches(photos)
+    found = [local for _, maps in batches for local in model.strongest([maps], [1.0], 60, whiten=False)]
+    return np.concatenate([local.descriptors.numpy() for local in found]).astype(float)
 
 
 @pytest.mark.parametrize("epochs", [0, 2])

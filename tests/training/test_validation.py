@@ -87,7 +87,7 @@ def score(dataset, model, by) -> float:
 def model(dataset) -> LocalModel:
     params = load_params(overrides=SMALL)
     model = build_model(params)
-    learn_whitening(model, dataset.photos(), params, CPU)
+    learn_whitening(model, TrunkMaps(model.backbone, 48, CPU), dataset.photos(), params)
     return model
 
 
