@@ -9,8 +9,9 @@ from lrcr.errors import LrcrError
 BENCHMARKS = {
     "training": "what training is worth on the embedded default (15 minutes)",
     "photos": "mAP on real photos beside the reference implementation (20 minutes)",
-    "context_photos": "learnable smoothing and graph on real photos: tables and curves (hours)",
-    "context_embedded": "the same on the embedded default, 5 seeds (hours)",
+    "context_photos": "learnable smoothing and graph learned on real photos: table and curve (an hour)",
+    "context_rendered": "the same learned on rendered landmarks, evaluated on real photos (an hour)",
+    "context_embedded": "the same on the embedded default, 5 seeds (two hours)",
     "extraction": "extraction of real photos against the plain loop; what LRCR costs",
     "quantising": "approximate against exact assignment on real photos (10 minutes)",
     "searching": "ASMK search against the asmk package, 5,000 images",

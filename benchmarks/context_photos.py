@@ -1,84 +1,52 @@
-"""Context on real photos: one frozen trunk with ImageNet weights, and what is learned on its maps.
+"""Context on real photos: one frozen trunk with ImageNet weights, and what is learned on its maps from labelled photos.
 
-Learned on the rendered landmarks and evaluated on all photos; and learned on one half of the labelled photos and
-evaluated on the other, each half once. Needs `LRCR_TEST_DATA`: a folder with `photos/` and `weights/`.
+Learned on one half of the photos and evaluated on the other, each half once; no landmark is in both. Needs
+`LRCR_TEST_DATA`: a folder with `photos/` and `weights/`.
 """
 
 import csv
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
 from benchmarks.bars import Value
 from benchmarks.photos import test_data
-from benchmarks.rows import CURVE, ROWS, Arena, Scored, changed, choose_kernel, tell, train_row
+from benchmarks.rows import Arena, Match, compare_rows
 from lrcr.cli.terminal import track
 from lrcr.datasets.make import make_dataset
 from lrcr.models.zoo import build_model
 from lrcr.params import FolderParams, Params, load_params
 
-_SEEDS = (0,)
-
 
 def run() -> Iterator[Value]:
-    """Both tables."""
+    """The table and its curve."""
     data = test_data()
-    weights = f"backbone.weights={data / 'weights/resnet18-imagenet-to-layer3.npz'}"
-    params = load_params(Path("recipes/context.yaml"), [weights, "smoothing.kind=average", "graph.kind=none"])
+    params = frozen_trunk(data)
     trunk = build_model(params).eval()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        embedded = load_params(Path("params.yaml")).datasets
-        for name in ("synthetic-train", "synthetic-val"):
-            make_dataset(name, embedded[name], work / name, seed=0, track=track)
-        _make(data / "photos", work / "photos")
-        evaluated = Arena(params, trunk, work / "photos")
-        rendered = Match(work / "synthetic-train", Arena(params, trunk, work / "synthetic-val"), evaluated)
-        yield from _table("rendered landmarks", params, [rendered], work)
         for half in (0, 1):
             _write_half(data / "photos", work / f"folder-{half}", half)
-            _make(work / f"folder-{half}", work / f"half-{half}")
+            make_folder(work / f"folder-{half}", work / f"half-{half}")
         halves = [Arena(params, trunk, work / f"half-{half}") for half in (0, 1)]
         matches = [Match(work / f"half-{1 - half}", halves[1 - half], halves[half]) for half in (0, 1)]
-        yield from _table("other photos", params, matches, work)
+        yield from compare_rows("learned on other photos", params, matches, SEEDS, work)
 
 
-@dataclass(frozen=True)
-class Match:
-    """Where a row learns, where the kernel of the average is chosen, and where the row is evaluated."""
-
-    train_on: Path
-    validation: Arena
-    evaluated: Arena
+SEEDS = (0,)
 
 
-def _table(source: str, params: Params, matches: Sequence[Match], work: Path) -> Iterator[Value]:
-    """Every row in each match, the matches' queries taken together."""
-    kernels = [choose_kernel(params, match.train_on, match.validation, work / "row") for match in matches]
-    for kernel in kernels:
-        yield Value(f"learned on {source}, kernel of the average, chosen on validation", kernel)
-    rows: dict[str, list[dict[int, Scored]]] = {row: [] for row in ROWS}
-    for seed in _SEEDS:
-        for row, changes in ROWS.items():
-            parts = []
-            for match, kernel in zip(matches, kernels, strict=True):
-                own = changed(params, {"smoothing": {"kernel": kernel}}, *changes).model_copy(update={"seed": seed})
-                model = train_row(own, match.train_on, work / "row")
-                parts.append(match.evaluated.score(model, CURVE, seed))
-            rows[row].append({count: _together([part[count] for part in parts]) for count in CURVE})
-    yield from tell(f"learned on {source}", rows)
+def frozen_trunk(data: Path) -> Params:
+    """The recipe of the context with the trunk's weights, and as yet without context."""
+    weights = f"backbone.weights={data / 'weights/resnet18-imagenet-to-layer3.npz'}"
+    return load_params(Path("recipes/context.yaml"), [weights, "smoothing.kind=average", "graph.kind=none"])
 
 
-def _together(parts: Sequence[Scored]) -> Scored:
-    table = pd.concat([part.table for part in parts], ignore_index=True)
-    return Scored(table.assign(query=range(len(table))), sum(part.words for part in parts) / len(parts))
-
-
-def _make(photos: Path, folder: Path) -> None:
+def make_folder(photos: Path, folder: Path) -> None:
+    """Make the dataset of a folder of photos."""
     make_dataset(folder.name, FolderParams(kind="folder", path=str(photos)), folder, seed=0, track=track)
 
 

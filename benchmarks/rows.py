@@ -137,6 +137,39 @@ def choose_kernel(params: Params, train_on: Path, validation: Arena, work: Path)
     return max(scores, key=lambda kernel: scores[kernel])
 
 
+@dataclass(frozen=True)
+class Match:
+    """Where a row learns, where the kernel of the average is chosen, and where the row is evaluated."""
+
+    train_on: Path
+    validation: Arena
+    evaluated: Arena
+
+
+def compare_rows(
+    name: str, params: Params, matches: Sequence[Match], seeds: Sequence[int], work: Path
+) -> Iterator[Value]:
+    """Every row in each match under each seed, the matches' queries taken together."""
+    kernels = [choose_kernel(params, match.train_on, match.validation, work / "row") for match in matches]
+    for kernel in kernels:
+        yield Value(f"{name}, kernel of the average, chosen on validation", kernel)
+    rows: dict[str, list[dict[int, Scored]]] = {row: [] for row in ROWS}
+    for seed in seeds:
+        for row, changes in ROWS.items():
+            parts = []
+            for match, kernel in zip(matches, kernels, strict=True):
+                own = changed(params, {"smoothing": {"kernel": kernel}}, *changes).model_copy(update={"seed": seed})
+                model = train_row(own, match.train_on, work / "row")
+                parts.append(match.evaluated.score(model, CURVE, seed))
+            rows[row].append({count: _together([part[count] for part in parts]) for count in CURVE})
+    yield from tell(name, rows)
+
+
+def _together(parts: Sequence[Scored]) -> Scored:
+    table = pd.concat([part.table for part in parts], ignore_index=True)
+    return Scored(table.assign(query=range(len(table))), sum(part.words for part in parts) / len(parts))
+
+
 def tell(name: str, rows: dict[str, list[dict[int, Scored]]]) -> Iterator[Value]:
     """The table's values: mAP ± over seeds, words, and the difference to the better baseline with its interval."""
     best = max(BASELINES, key=lambda row: _mean_map(rows[row], COUNT, "medium"))
@@ -147,7 +180,8 @@ def tell(name: str, rows: dict[str, list[dict[int, Scored]]]) -> Iterator[Value]
             comparison = compare_seeds(*sides, setup)
             assert comparison.a is not None and comparison.difference is not None, "these datasets have many landmarks"
             yield Value(f"{name}, {row}: mAP ({setup})", comparison.a.mean)
-            yield Value(f"{name}, {row}: its deviation over seeds ({setup})", comparison.a.deviation or 0.0)
+            if comparison.a.deviation is not None:
+                yield Value(f"{name}, {row}: its deviation over seeds ({setup})", comparison.a.deviation)
             if row in BASELINES:
                 continue
             difference = comparison.difference

@@ -1,0 +1,33 @@
+"""Context on real photos, learned on the rendered landmarks of the embedded dataset: what carries over.
+
+One frozen trunk with ImageNet weights. Needs `LRCR_TEST_DATA`: a folder with `photos/` and `weights/`.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.bars import Value
+from benchmarks.context_photos import SEEDS, frozen_trunk, make_folder
+from benchmarks.photos import test_data
+from benchmarks.rows import Arena, Match, compare_rows
+from lrcr.cli.terminal import track
+from lrcr.datasets.make import make_dataset
+from lrcr.models.zoo import build_model
+from lrcr.params import load_params
+
+
+def run() -> Iterator[Value]:
+    """The table and its curve."""
+    data = test_data()
+    params = frozen_trunk(data)
+    trunk = build_model(params).eval()
+    embedded = load_params(Path("params.yaml")).datasets
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        for name in ("synthetic-train", "synthetic-val"):
+            make_dataset(name, embedded[name], work / name, seed=0, track=track)
+        make_folder(data / "photos", work / "photos")
+        validation, evaluated = (Arena(params, trunk, work / name) for name in ("synthetic-val", "photos"))
+        match = Match(work / "synthetic-train", validation, evaluated)
+        yield from compare_rows("learned on rendered landmarks", params, [match], SEEDS, work)
