@@ -22,6 +22,6 @@ clean:  ## remove artifacts, not the environment
 .venv/installed: pyproject.toml requirements.lock
 	test -x .venv/bin/python || python3 -m venv .venv
 	.venv/bin/python -m pip install --quiet --upgrade uv
-	$(UV) pip sync --quiet --python .venv/bin/python requirements.lock
+	$(UV) pip sync --quiet --compile-bytecode --python .venv/bin/python requirements.lock
 	$(UV) pip install --quiet --python .venv/bin/python --no-deps --editable .
 	touch $@
