@@ -93,4 +93,5 @@ def _agreement(model: LocalModel, extractor: Extractor, photos: Sequence[Photo],
 
 
 def _place(xy: np.ndarray, scale: float) -> tuple[float, float, float]:
-    return round(float(xy[0]), 1), round(float(xy[1]), 1), round(float(scale), 3)
+    x, y = (round(float(value) + 0.0037, 2) for value in xy)  # off the ties of rounding, where whole grids lie
+    return x, y, round(float(scale), 3)
