@@ -90,6 +90,8 @@ class Trainer:
         settings = self.params.train
         tuples, distance = self.draw_tuples(epoch)
         self.model.train()
+        if self.frozen:
+            self.model.backbone.eval()  # its BatchNorm as well: a stored map must not depend on when it is computed
         starts = range(0, len(tuples), settings.batch)
         losses = []
         for step, start in enumerate(self.track(starts, f"epoch {epoch}", len(starts))):

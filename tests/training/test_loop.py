@@ -14,7 +14,7 @@ from lrcr.models.zoo import MODEL_SECTIONS, build_model, open_model
 from lrcr.params import Params, load_params
 from lrcr.training import trainer as trainer_module
 from lrcr.training.loop import train
-from lrcr.training.maps import TrunkMaps
+from lrcr.training.maps import StoredMaps, TrunkMaps
 from lrcr.training.trainer import Trainer
 from lrcr.training.tuples import training_set
 from lrcr.training.validation import Validator
@@ -469,3 +469,12 @@ def test_a_killed_merge_continues_to_the_same_weights(tmp_path, landmarks, pretr
         train(params, landmarks, None, tmp_path / "killed.pt", log=kill_after(epoch))
     assert run(params, landmarks, tmp_path / "killed.pt") == whole
     assert same(weights(tmp_path / "killed.pt"), weights(tmp_path / "whole.pt"))
+
+
+def test_a_frozen_trunk_from_nothing_keeps_its_statistics(landmarks, tmp_path):
+    params = small(*CONTEXT, "train.freeze=backbone", "train.warmup=1", "train.pool=9")
+    model = build_model(params)
+    before = {name: tensor.clone() for name, tensor in model.backbone.state_dict().items()}
+    maps = StoredMaps(TrunkMaps(model.backbone, 32, CPU), tmp_path / "maps")
+    Trainer(params, model, training_set(open_dataset(landmarks)), maps, CPU).run_epoch(1)
+    assert not moved(before, model.backbone.state_dict())
