@@ -106,6 +106,14 @@ class GraphParams(Section):
     temperature: Positive = 0.1
     neighbours: Count | None = None
 
+    @model_validator(mode="after")
+    def _fits_attention(self) -> "GraphParams":
+        if self.kind == "attention" and (self.output != "refine" or self.neighbours is not None):
+            raise ValueError("kind attention joins all locations and refines; leave output and neighbours out")
+        if self.kind == "attention" and self.width % 4:
+            raise ValueError("kind attention has 4 heads; let width be a multiple of 4")
+        return self
+
 
 class WhiteningParams(Section):
     """PCA whitening with shrinkage, or the whitening stored in `file` (`whiten_weight`, `whiten_bias`)."""

@@ -144,6 +144,31 @@ def test_the_last_override_wins():
             ["smoothing.kernel: 4 is refused: must be odd (a kernel has a centre): 1, 3, 5 or 7"],
         ),
         (
+            "graph: {kind: attention, neighbours: 5}",
+            [
+                "graph: {'kind': 'attention', 'neighbours': 5} is refused: "
+                "kind attention joins all locations and refines; leave output and neighbours out"
+            ],
+        ),
+        (
+            "graph: {kind: attention, output: reweight}",
+            [
+                "graph: {'kind': 'attention', 'output': 'reweight'} is refused: "
+                "kind attention joins all locations and refines; leave output and neighbours out"
+            ],
+        ),
+        (
+            "graph: {kind: attention, width: 6}",
+            [
+                "graph: {'kind': 'attention', 'width': 6} is refused: "
+                "kind attention has 4 heads; let width be a multiple of 4"
+            ],
+        ),
+        (
+            "train: {losses: {contrastive: 0}}",
+            ["train.losses: {'contrastive': 0} is refused: all weights are 0; give contrastive, matches or asmk one"],
+        ),
+        (
             "train: {merge: true}",
             ["train.merge: needs smoothing.kind learnable and graph.kind gcn or attention; set both"],
         ),
