@@ -93,5 +93,5 @@ def _agreement(model: LocalModel, extractor: Extractor, photos: Sequence[Photo],
 
 
 def _place(xy: np.ndarray, scale: float) -> tuple[float, float, float]:
-    x, y = (round(float(value) + 0.0037, 2) for value in xy)  # off the ties of rounding, where whole grids lie
+    x, y = (round(float(value) + 0.0137, 1) for value in xy)  # off the ties of rounding, where whole grids lie
     return x, y, round(float(scale), 3)
