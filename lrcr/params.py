@@ -78,13 +78,17 @@ class BackboneParams(Section):
 
 
 class SmoothingParams(Section):
-    """Smoothing of the feature map; `distance`, `learn`, `embedding` and `penalty` are those of the learnable one."""
+    """Smoothing of the feature map; from `distance` on, what concerns the learnable one.
+
+    `attention: share` multiplies attention by the share of itself that the filter leaves each location.
+    """
 
     kind: Literal["average", "learnable", "none"] = "average"
     kernel: Count = 3
     distance: Literal["spatial", "feature"] = "feature"
     learn: Literal["shared", "bandwidth", "both"] = "both"
     embedding: Count = 16
+    attention: Literal["norm", "share"] = "share"
     penalty: NotNegative = 0.0
 
     @field_validator("kernel")
@@ -96,10 +100,13 @@ class SmoothingParams(Section):
 
 
 class GraphParams(Section):
-    """Refinement of the feature map by the similarity graph of its locations; `neighbours: null` joins all of them."""
+    """Context from the similarity graph of a map's locations; `neighbours: null` joins all of them.
+
+    `output: reweight` gates the attention of each location, `refine` adds to its feature.
+    """
 
     kind: Literal["none", "gcn", "attention"] = "none"
-    output: Literal["refine", "reweight"] = "refine"
+    output: Literal["reweight", "refine"] = "reweight"
     attention_from: Literal["before", "after"] = "before"
     layers: Count = 1
     width: Count = 64
@@ -107,9 +114,15 @@ class GraphParams(Section):
     neighbours: Count | None = None
 
     @model_validator(mode="after")
+    def _something_to_attend_after(self) -> "GraphParams":
+        if self.output == "reweight" and self.attention_from == "after":
+            raise ValueError("attention_from after needs output refine; reweight leaves the features as they are")
+        return self
+
+    @model_validator(mode="after")
     def _fits_attention(self) -> "GraphParams":
-        if self.kind == "attention" and (self.output != "refine" or self.neighbours is not None):
-            raise ValueError("kind attention joins all locations and refines; leave output and neighbours out")
+        if self.kind == "attention" and self.neighbours is not None:
+            raise ValueError("kind attention joins all locations; leave neighbours out")
         if self.kind == "attention" and self.width % 4:
             raise ValueError("kind attention has 4 heads; let width be a multiple of 4")
         return self
@@ -162,7 +175,7 @@ class LossParams(Section):
 
 
 class TrainParams(Section):
-    """Contrastive training over tuples (query, positive, negatives).
+    """Contrastive training over tuples (query, positive, negatives), each image seen at `scales`.
 
     `freeze: backbone` computes the trunk's maps once; `merge` trains smoothing and graph first alone, then together;
     `warmup` counts steps in which the rate of the context rises to its full height.
@@ -174,6 +187,7 @@ class TrainParams(Section):
     negatives: Count = 5
     batch: Count = 5
     image_size: Count = 1024
+    scales: Annotated[list[Positive], Field(min_length=1)] = [1.0]
     margin: Positive = 0.8
     rates: RateParams = RateParams()
     warmup: Natural = 100

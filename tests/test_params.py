@@ -147,14 +147,14 @@ def test_the_last_override_wins():
             "graph: {kind: attention, neighbours: 5}",
             [
                 "graph: {'kind': 'attention', 'neighbours': 5} is refused: "
-                "kind attention joins all locations and refines; leave output and neighbours out"
+                "kind attention joins all locations; leave neighbours out"
             ],
         ),
         (
-            "graph: {kind: attention, output: reweight}",
+            "graph: {attention_from: after}",
             [
-                "graph: {'kind': 'attention', 'output': 'reweight'} is refused: "
-                "kind attention joins all locations and refines; leave output and neighbours out"
+                "graph: {'attention_from': 'after'} is refused: "
+                "attention_from after needs output refine; reweight leaves the features as they are"
             ],
         ),
         (

@@ -2,20 +2,41 @@
 
 The score is ASMK's without binarisation (Tolias, Avrithis, Jégou, ICCV 2013), which has a gradient: assignment to words
 has none, residuals have one. Unlike a loss on single matches it knows what ASMK rewards: many distinct words, of which
-a burst of similar descriptors is but one.
+a burst of similar descriptors is but one. Each descriptor has a presence, the chance that its image selects it; so the
+gradient also reaches what decides the selection, attention.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lrcr.models.local import Candidates
+
+_MOST = 1 - 1e-6  # presence, that the logarithm of its complement be finite
+
+
+@dataclass(frozen=True)
+class SoftWords:
+    """An image as ASMK sees it.
+
+    Args:
+        words: ascending, of shape (w,).
+        residuals: of each word: unit vectors of shape (w, D).
+        presence: of shape (w,): how surely the image has each word.
+    """
+
+    words: Tensor
+    residuals: Tensor
+    presence: Tensor
+
 
 def asmk_loss(
-    query: Tensor,
-    positive: Tensor,
-    negatives: Sequence[Tensor],
+    query: Candidates,
+    positive: Candidates,
+    negatives: Sequence[Candidates],
     centroids: Tensor,
     temperature: float,
     alpha: float = 3.0,
@@ -23,7 +44,7 @@ def asmk_loss(
     """Cross-entropy of the softmax over the scores of positive and negatives, the positive being the right one.
 
     Args:
-        query, positive, negatives: local descriptors of one image each, of shape (n, D) with an n of their own.
+        query, positive, negatives: one image each.
         centroids: of the visual words, of shape (W, D).
         temperature: by which scores are divided.
         alpha: ASMK's selectivity.
@@ -36,23 +57,27 @@ def asmk_loss(
     return F.cross_entropy(scores[None] / temperature, scores.new_zeros(1, dtype=torch.int64))
 
 
-def aggregate(descriptors: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
-    """An image's words, ascending and of shape (w,), and their residuals: unit vectors of shape (w, D).
+def aggregate(image: Candidates, centroids: Tensor) -> SoftWords:
+    """Assign each descriptor to its nearest word; sum a word's residuals, each times its presence.
 
-    Each descriptor goes to its nearest word; the residuals of a word are summed.
+    The image has a word unless it selects none of its descriptors: presence = 1 − Π (1 − presence of each).
     """
+    descriptors, presence = image.descriptors, image.presence
     with torch.no_grad():
         nearest = torch.addmm(-0.5 * centroids.square().sum(dim=1), descriptors, centroids.T).argmax(dim=1)
         words, place = torch.unique(nearest, return_inverse=True)
     sums = descriptors.new_zeros(len(words), descriptors.shape[1])
-    return words, F.normalize(sums.index_add(0, place, descriptors - centroids[nearest]), dim=1)
+    sums = sums.index_add(0, place, presence[:, None] * (descriptors - centroids[nearest]))
+    absent = presence.new_zeros(len(words)).index_add(0, place, torch.log1p(-presence.clamp_max(_MOST)))
+    return SoftWords(words, F.normalize(sums, dim=1), -torch.expm1(absent))
 
 
-def score(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], alpha: float) -> Tensor:
-    """Σ max(0, u)^α over common words, u the residuals' cosine, over √(words of a · words of b)."""
-    (words_a, residuals_a), (words_b, residuals_b) = a, b
-    place = torch.searchsorted(words_b, words_a).clamp_max(len(words_b) - 1)
-    common = words_b[place] == words_a
-    cosine = (residuals_a[common] * residuals_b[place[common]]).sum(dim=1)
-    total: Tensor = cosine.clamp_min(0).pow(alpha).sum() / (len(words_a) * len(words_b)) ** 0.5
+def score(a: SoftWords, b: SoftWords, alpha: float) -> Tensor:
+    """Σ p_a p_b max(0, u)^α over common words over √(Σ p_a · Σ p_b): u the residuals' cosine, p presences."""
+    place = torch.searchsorted(b.words, a.words).clamp_max(len(b.words) - 1)
+    common = b.words[place] == a.words
+    there = place[common]
+    cosine = (a.residuals[common] * b.residuals[there]).sum(dim=1)
+    weight = a.presence[common] * b.presence[there]
+    total: Tensor = (weight * cosine.clamp_min(0).pow(alpha)).sum() / (a.presence.sum() * b.presence.sum()).sqrt()
     return total

@@ -1,5 +1,7 @@
 """Refinement of a feature map by the similarity graph of its locations: context from all over the image."""
 
+from abc import ABC, abstractmethod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,13 +13,27 @@ _CHUNK = 1024  # nodes whose edges to all others are held at a time
 _HEADS = 4
 
 
-class GraphRefinement(nn.Module):
+class Refinement(nn.Module, ABC):
+    """What the locations of a map tell each other, as features or as gates; either starts as the identity."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Refine features of shape (B, C, H, W) by adding to them, in units of their root mean square."""
+        return features + _root_mean_square(features) * self.change(features)
+
+    def gate(self, features: Tensor) -> Tensor:
+        """A factor for the attention of each location: features of shape (B, C, H, W) → (B, H, W), in (0, 2)."""
+        return 2 * torch.sigmoid(self.change(features)[:, 0])
+
+    @abstractmethod
+    def change(self, features: Tensor) -> Tensor:
+        """Zero at first: of shape (B, C, H, W) to refine, of shape (B, 1, H, W) to gate."""
+
+
+class GraphRefinement(Refinement):
     """A graph convolution network (Kipf and Welling, ICLR 2017) over all locations of one map.
 
     Edges are softmax(cos(e_p, e_q) / temperature) between learned projections e. In each layer the nodes' states become
-    h + ReLU(A V norm(h)). A projection of the last states, zero at first, gives what is added to the features, in
-    units of their root mean square (`refine`), or what they are multiplied with (`reweight`: a gate in (0, 2) for each
-    node). So it starts as the identity.
+    h + ReLU(A V norm(h)). A projection of the last states, zero at first, is the change.
 
     Args:
         channels: C, of the features.
@@ -25,7 +41,7 @@ class GraphRefinement(nn.Module):
         layers: how many times the states are propagated.
         temperature: of the softmax; the smaller, the fewer neighbours count.
         neighbours: how many nearest neighbours each node has; None joins all nodes.
-        output: `refine` or `reweight`.
+        output: `refine` (what is added to the features) or `reweight` (a gate for each node).
     """
 
     def __init__(
@@ -34,24 +50,20 @@ class GraphRefinement(nn.Module):
         super().__init__()
         self.temperature = temperature
         self.neighbours = neighbours
-        self.gates = output == "reweight"
         self.edges = nn.Linear(channels, width, bias=False)
         self.states = nn.Linear(channels, width)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(layers))
         self.values = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
-        self.output = start_at_zero(nn.Linear(width, 1 if self.gates else channels))
+        self.output = start_at_zero(nn.Linear(width, 1 if output == "reweight" else channels))
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Refine features of shape (B, C, H, W); the shape stays."""
+    def change(self, features: Tensor) -> Tensor:
+        """See `Refinement`."""
         nodes = _as_nodes(normalise(features))
         edges = F.normalize(self.edges(nodes), dim=-1)
         states = self.states(nodes)
         for norm, value in zip(self.norms, self.values, strict=True):
             states = states + F.relu(propagate(edges, value(norm(states)), self.temperature, self.neighbours))
-        change = _as_map(self.output(states), features)
-        if self.gates:
-            return features * (2 * torch.sigmoid(change))
-        return features + _root_mean_square(features) * change
+        return _as_map(self.output(states), features)
 
     def neighbourhood(self, features: Tensor, node: int) -> Tensor:
         """The weights of one node's edges: features of shape (1, C, H, W) → of shape (H, W), summing to one."""
@@ -60,28 +72,30 @@ class GraphRefinement(nn.Module):
         return weights.view(features.shape[2:])
 
 
-class SelfAttention(nn.Module):
-    """A general self-attention block (Vaswani et al., NeurIPS 2017), to compare the graph with.
+class SelfAttention(Refinement):
+    """General self-attention blocks (Vaswani et al., NeurIPS 2017), to compare the graph with: pre-norm.
 
-    Pre-norm, both residual branches zero at first; in units of the features' root mean square.
+    To refine, the change is the sum of the residual branches, each zero at first; to gate, it is a projection of the
+    last states, zero at first.
 
     Args:
         channels: C, of the features.
         width: of queries, keys and values, all heads together.
         layers: how many blocks.
+        output: `refine` or `reweight`.
     """
 
-    def __init__(self, channels: int, width: int, layers: int) -> None:
+    def __init__(self, channels: int, width: int, layers: int, output: str) -> None:
         super().__init__()
         self.attend = nn.ModuleList(nn.Linear(channels, 3 * width) for _ in range(layers))
         self.project = nn.ModuleList(start_at_zero(nn.Linear(width, channels)) for _ in range(layers))
         self.expand = nn.ModuleList(nn.Linear(channels, 2 * channels) for _ in range(layers))
         self.contract = nn.ModuleList(start_at_zero(nn.Linear(2 * channels, channels)) for _ in range(layers))
+        self.output = start_at_zero(nn.Linear(channels, 1)) if output == "reweight" else None
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Refine features of shape (B, C, H, W); the shape stays."""
-        scale = _root_mean_square(features)
-        nodes = _as_nodes(features / scale)
+    def change(self, features: Tensor) -> Tensor:
+        """See `Refinement`."""
+        first = nodes = _as_nodes(features / _root_mean_square(features))
         for attend, project, expand, contract in zip(
             self.attend, self.project, self.expand, self.contract, strict=True
         ):
@@ -89,7 +103,8 @@ class SelfAttention(nn.Module):
             attended = F.scaled_dot_product_attention(*parts.unbind())
             nodes = nodes + project(attended.transpose(1, 2).flatten(2))
             nodes = nodes + contract(F.gelu(expand(_normalise_nodes(nodes))))
-        return scale * _as_map(nodes, features)
+        change = nodes - first if self.output is None else self.output(_normalise_nodes(nodes))
+        return _as_map(change, features)
 
 
 def propagate(edges: Tensor, values: Tensor, temperature: float, neighbours: int | None = None) -> Tensor:
@@ -120,7 +135,9 @@ def build_graph(params: GraphParams, channels: int) -> nn.Module:
         return GraphRefinement(
             channels, params.width, params.layers, params.temperature, params.neighbours, params.output
         )
-    return SelfAttention(channels, params.width, params.layers) if params.kind == "attention" else nn.Identity()
+    if params.kind == "attention":
+        return SelfAttention(channels, params.width, params.layers, params.output)
+    return nn.Identity()
 
 
 def _edge_weights(some: Tensor, edges: Tensor, temperature: float, neighbours: int | None) -> Tensor:

@@ -16,6 +16,10 @@ from lrcr.models.backbone import Backbone
 from lrcr.models.pooling import attention_pool
 from lrcr.models.whitening import Whitening
 
+# For a loss selection is soft: a location's chance is the sigmoid of log(its attention / that of the last one selected)
+# over _SOFTNESS; so many times the number selected are looked at.
+_CANDIDATES, _SOFTNESS = 1.6, 0.1
+
 
 @dataclass(frozen=True)
 class LocalDescriptors:
@@ -32,6 +36,19 @@ class LocalDescriptors:
     strength: Tensor
     position: Tensor
     scale: Tensor
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Local descriptors of one image that may be selected, for a loss.
+
+    Args:
+        descriptors: of shape (n, D), the strongest first, at least one row.
+        presence: of shape (n,), in (0, 1]: how surely each is selected.
+    """
+
+    descriptors: Tensor
+    presence: Tensor
 
 
 @dataclass(frozen=True)
@@ -54,15 +71,21 @@ class Context:
         return Context(self.attention[one], self.refined[one], self.features[one])
 
 
+Pyramid = Sequence[Context]
+"""The contexts of the same images at each scale."""
+
+
 class LocalModel(nn.Module):
-    """Features → graph → smoothing → whitening; attention = L2 norm of the un-smoothed feature.
+    """Features → graph → smoothing → whitening; attention = L2 norm of the un-smoothed feature × what gates it.
 
     Args:
         backbone: the trunk.
-        graph: map of shape (B, C, H, W) → the same shape.
+        graph: map of shape (B, C, H, W) → the same shape, or its `gate`.
         smoothing: map of shape (B, C, H, W) → the same shape.
         whitening: C → D dimensions.
-        attention_from: whether attention is that of the features `before` or `after` the graph.
+        graph_gates: whether the graph gates attention instead of refining the features.
+        attention_from: whether attention is that of the features `before` or `after` they are refined.
+        share_attends: whether attention is multiplied by the share that smoothing leaves each location of itself.
         freeze_batchnorm: whether BatchNorm keeps its statistics in training, as HOW does with pretrained weights.
     """
 
@@ -73,7 +96,9 @@ class LocalModel(nn.Module):
         smoothing: nn.Module,
         whitening: Whitening,
         *,
+        graph_gates: bool = False,
         attention_from: str = "before",
+        share_attends: bool = False,
         freeze_batchnorm: bool,
     ) -> None:
         super().__init__()
@@ -81,7 +106,9 @@ class LocalModel(nn.Module):
         self.graph = graph
         self.smoothing = smoothing
         self.whitening = whitening
+        self.graph_gates = graph_gates
         self.attention_from = attention_from
+        self.share_attends = share_attends
         self.freeze_batchnorm = freeze_batchnorm
 
     def train(self, mode: bool = True) -> Self:
@@ -99,34 +126,41 @@ class LocalModel(nn.Module):
 
     def describe_map(self, features: Tensor) -> Tensor:
         """The training descriptor of the trunk's features of shape (B, C, H, W): unit vectors of shape (B, D)."""
-        return self.pool(self.context(features))
+        return self.pool([self.context(features)])
 
     def context(self, features: Tensor) -> Context:
         """Refine and smooth the trunk's features of shape (B, C, H, W)."""
         if not features.numel():
             return Context(l2_attention(features), features, features)
-        refined = self.graph(features)
+        refined = features if self.graph_gates else self.graph(features)
         attention = l2_attention(refined if self.attention_from == "after" else features)
+        if self.graph_gates:
+            attention = attention * self.graph.gate(features)
+        if self.share_attends:
+            attention = attention * self.smoothing.own_share(refined)
         return Context(attention, refined, self.smoothing(refined))
 
-    def pool(self, context: Context) -> Tensor:
-        """The training descriptor: unit vectors of shape (B, D)."""
-        whitened = self.whitening(context.features.movedim(1, -1)).movedim(-1, 1)
-        return attention_pool(whitened, context.attention)
+    def pool(self, pyramid: Pyramid) -> Tensor:
+        """The training descriptor over the locations of all scales: unit vectors of shape (B, D)."""
+        whitened = [self.whitening(context.features.flatten(2).mT).mT for context in pyramid]
+        attention = [context.attention.flatten(1) for context in pyramid]
+        return attention_pool(torch.cat(whitened, dim=2)[..., None], torch.cat(attention, dim=1)[..., None])
 
-    def strongest_of(self, context: Context, count: int) -> Tensor:
-        """The descriptors of the `count` strongest locations of one image at one scale: of shape (≤ count, D)."""
-        attention = context.attention[0].flatten()
-        rows = attention.topk(min(count, len(attention))).indices
-        descriptors: Tensor = self.whitening(context.features[0].flatten(1)[:, rows].T)
-        return descriptors
+    def candidates(self, pyramid: Pyramid, count: int) -> Candidates:
+        """What may be selected of one image where its `count` strongest locations are, for a loss; B = 1."""
+        attention = torch.cat([context.attention.flatten() for context in pyramid])
+        features = torch.cat([context.features[0].flatten(1) for context in pyramid], dim=1)
+        strength, rows = attention.topk(min(round(_CANDIDATES * count), len(attention)))
+        strength = strength.clamp_min(1e-12).log()
+        threshold = strength[min(count, len(strength)) - 1].detach()
+        return Candidates(self.whitening(features[:, rows].T), torch.sigmoid((strength - threshold) / _SOFTNESS))
 
     def local_descriptors(self, images: Tensor, scales: Sequence[float], count: int) -> list[LocalDescriptors]:
         """The `count` strongest descriptors across all scales, of each of B images of shape (B, 3, H, W).
 
         A scale at which no pixel would be left is skipped; where none remains an image has no descriptors.
         """
-        kept = [scale for scale in scales if min(images.shape[2:]) * scale >= 1]
+        kept = fitting(images, scales)
         maps = [self.backbone(resize(images, scale)) for scale in kept]
         if not maps:
             maps, kept = [images.new_zeros(len(images), self.backbone.channels, 0, 0)], [1.0]
@@ -164,6 +198,11 @@ class LocalModel(nn.Module):
                 )
             )
         return result
+
+
+def fitting(images: Tensor, scales: Sequence[float]) -> list[float]:
+    """The scales at which images of shape (B, 3, H, W) keep a pixel."""
+    return [scale for scale in scales if min(images.shape[2:]) * scale >= 1]
 
 
 def resize(images: Tensor, scale: float) -> Tensor:

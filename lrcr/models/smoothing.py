@@ -14,6 +14,7 @@ from lrcr.params import SmoothingParams
 Layer = TypeVar("Layer", bound=nn.Module)
 
 _NO_WEIGHT = 1e-6  # below this sum of weights a location keeps its own feature
+_LENGTH = 4.0  # of what the heads read
 _NARROWEST = 1e6  # bandwidth; finite, so that no product with a distance of zero is NaN
 
 
@@ -74,16 +75,29 @@ class LearnableSmoothing(nn.Module):
         """Smooth features of shape (B, C, H, W); the shape stays."""
         return smooth(features, self.filter(features), self.kernel)
 
+    def own_share(self, features: Tensor) -> Tensor:
+        """How much of itself each location keeps: w_pp / Σ_q w_pq, in units of what an average would leave it.
+
+        It is 1 at the start; a location that is much like its surroundings, or not confident, keeps less.
+
+        Args:
+            features: of shape (B, C, H, W).
+
+        Returns:
+            Of shape (B, H, W).
+        """
+        return own_share(self.filter(features), self.kernel)
+
     def filter(self, features: Tensor) -> Filter:
         """The filter of each location of features of shape (B, C, H, W)."""
         seen = normalise(features.float())
-        # Of length one, or a step of the optimiser would move a head's answer by some hundred times its rate.
-        unit = seen / features.shape[1] ** 0.5
+        # Of one length whatever the channels: a step of the optimiser moves a head's answer by some ten times its rate.
+        read = seen * (_LENGTH / features.shape[1] ** 0.5)
         ones = seen.new_ones(len(seen), 1, *seen.shape[2:])
-        raw = ones * self.shared if self.shared is not None else self.bandwidth(unit)
+        raw = ones * self.shared if self.shared is not None else self.bandwidth(read)
         return Filter(
             bandwidth=_clamp(raw, 0.0, _NARROWEST),
-            confidence=ones if self.confidence is None else _clamp(1 + self.confidence(unit), 0.0, 1.0),
+            confidence=ones if self.confidence is None else _clamp(1 + self.confidence(read), 0.0, 1.0),
             embedding=None if self.embedding is None else self.embedding(seen),
         )
 
@@ -96,6 +110,14 @@ def smooth(features: Tensor, filter_: Filter, kernel: int) -> Tensor:
         total, weight = total.add_(own * neighbour), weight + own
     smoothed = torch.where(weight < _NO_WEIGHT, wide, total / weight.clamp_min(_NO_WEIGHT))
     return smoothed.to(features.dtype)
+
+
+def own_share(filter_: Filter, kernel: int) -> Tensor:
+    """The weight that each location has in its own average, times the locations in its window: of shape (B, H, W)."""
+    window = 1 + sum(_neighbours(torch.ones_like(filter_.bandwidth[:1]), kernel))
+    weight = filter_.confidence + sum(_neighbour_weights(filter_, kernel))
+    share = torch.where(weight < _NO_WEIGHT, 1.0, filter_.confidence / weight.clamp_min(_NO_WEIGHT))
+    return (window * share)[:, 0]
 
 
 def weights_at(filter_: Filter, kernel: int, y: int, x: int) -> Tensor:

@@ -49,7 +49,9 @@ def _assemble(params: Params, backbone: Backbone) -> LocalModel:
         build_graph(params.graph, backbone.channels),
         build_smoothing(params.smoothing, backbone.channels),
         Whitening(backbone.channels, dim),
+        graph_gates=params.graph.kind != "none" and params.graph.output == "reweight",
         attention_from=params.graph.attention_from,
+        share_attends=params.smoothing.kind == "learnable" and params.smoothing.attention == "share",
         freeze_batchnorm=params.backbone.weights != "none",
     )
 

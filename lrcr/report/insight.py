@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from lrcr.datasets.dataset import Photo
 from lrcr.errors import ParamsError
 from lrcr.images import LoadedImage, load_image, prepare, resize
 from lrcr.models.attention import l2_attention
-from lrcr.models.graph import GraphRefinement
+from lrcr.models.graph import GraphRefinement, Refinement
 from lrcr.models.local import LocalModel
 from lrcr.models.smoothing import Filter, LearnableSmoothing, weights_at
 
@@ -44,8 +44,10 @@ class Insight:
     Args:
         photo: as the model sees it.
         plain: attention of the trunk's own features, as in HOW.
-        attention: the model's own; another one only where it is taken after a graph.
+        attention: the model's own; another one only where graph or smoothing have a say in it.
         change: by how much the graph changes a feature, as a fraction of the feature's length.
+        gate: what the graph multiplies attention with.
+        share: what smoothing multiplies attention with, the share that each location keeps of itself.
         bandwidth: a of each location's filter.
         confidence: c of each location's filter.
         spots: the locations that are looked at closely.
@@ -55,6 +57,8 @@ class Insight:
     plain: Values
     attention: Values
     change: Values | None
+    gate: Values | None
+    share: Values | None
     bandwidth: Values | None
     confidence: Values | None
     spots: tuple[Spot, ...]
@@ -89,12 +93,14 @@ def look(model: LocalModel, photo: Photo, image_size: int, at: Sequence[tuple[fl
     else:
         locations = _choose(model, context.attention[0], filter_)
     joined = locations if at else locations[:1]
-    changed = not isinstance(model.graph, nn.Identity)
+    graph = model.graph if isinstance(model.graph, Refinement) else None
     return Insight(
         photo=resize(loaded, image_size),
         plain=_as_values(l2_attention(features)[0]),
         attention=_as_values(context.attention[0]),
-        change=_as_values(_relative_change(features, context.refined)) if changed else None,
+        change=_as_values(_relative_change(features, context.refined)) if graph and not model.graph_gates else None,
+        gate=_as_values(graph.gate(features)[0]) if graph and model.graph_gates else None,
+        share=_as_values(smoothing.own_share(context.refined)[0]) if smoothing and model.share_attends else None,
         bandwidth=_as_values(filter_.bandwidth[0, 0]) if filter_ and has_bandwidth_map(model) else None,
         confidence=_as_values(filter_.confidence[0, 0]) if filter_ and smoothing and smoothing.confidence else None,
         spots=tuple(_look_closely(model, features, filter_, place, place in joined) for place in locations),

@@ -100,7 +100,7 @@ def _attention(insight: Insight, baseline: Insight | None) -> list[_Panel]:
     own = _as_strength(insight.attention)
     other = _as_strength(insight.plain if baseline is None else baseline.attention)
     before, after = ("before", "after") if baseline is None else ("baseline", "model")
-    of_what = "{} the graph" if baseline is None else "of the {}"
+    of_what = "{} context" if baseline is None else "of the {}"
     bounds = (min(float(own.min()), float(other.min())), 1.0)
     comparable = own.shape == other.shape
     if comparable and np.abs(own - other).max() < _SAME:
@@ -117,6 +117,8 @@ def _attention(insight: Insight, baseline: Insight | None) -> list[_Panel]:
 def _context(insight: Insight) -> list[_Panel]:
     named = {
         "relative change by the graph": insight.change,
+        "gate of the graph": insight.gate,
+        "share kept by smoothing (× average)": insight.share,
         "self-confidence c": insight.confidence,
         "bandwidth a (larger is narrower)": insight.bandwidth,
     }

@@ -13,20 +13,22 @@ from lrcr.datasets.dataset import Photo
 from lrcr.extraction import Tick
 from lrcr.loading import load_batches
 from lrcr.models.backbone import Backbone
-from lrcr.models.local import LocalModel
+from lrcr.models.local import LocalModel, fitting, resize
 from lrcr.progress import no_tick
 
 _BATCH = 8
 
-Batches = Iterator[tuple[list[int], Tensor]]
-"""Positions of photos in the sequence asked for, and their maps of shape (len(positions), C, H, W)."""
+Batches = Iterator[tuple[list[int], list[Tensor]]]
+"""Positions of photos in the sequence asked for, and their maps: at each scale of shape (positions, C, H, W)."""
+
+SCALE_ONE = (1.0,)
 
 
 class Maps(Protocol):
     """The trunk's maps of photos, those of equal shape together."""
 
-    def batches(self, photos: Sequence[Photo], size: int = _BATCH) -> Batches:
-        """At most `size` photos at a time, in any order."""
+    def batches(self, photos: Sequence[Photo], size: int = _BATCH, scales: Sequence[float] = SCALE_ONE) -> Batches:
+        """At most `size` photos at a time, in any order; a scale that leaves a photo no pixel leaves it no map."""
         ...
 
 
@@ -43,14 +45,15 @@ class TrunkMaps:
         self.image_size = image_size
         self.device = device
 
-    def batches(self, photos: Sequence[Photo], size: int = _BATCH) -> Batches:
+    def batches(self, photos: Sequence[Photo], size: int = _BATCH, scales: Sequence[float] = SCALE_ONE) -> Batches:
         """See `Maps`."""
         for batch in load_batches(photos, self.image_size, size):
-            yield batch.positions, self.backbone(batch.images.to(self.device, memory_format=torch.channels_last))
+            images = batch.images.to(self.device, memory_format=torch.channels_last)
+            yield batch.positions, [self.backbone(resize(images, scale)) for scale in fitting(images, scales)]
 
 
 class StoredMaps:
-    """Maps of a frozen trunk, each computed once and kept in a file as float16.
+    """Maps of a frozen trunk, each photo's computed once and kept in a file as float16.
 
     Args:
         trunk: computes those that are not there yet.
@@ -61,31 +64,35 @@ class StoredMaps:
         self.trunk = trunk
         self.folder = folder
 
-    def batches(self, photos: Sequence[Photo], size: int = _BATCH) -> Batches:
+    def batches(self, photos: Sequence[Photo], size: int = _BATCH, scales: Sequence[float] = SCALE_ONE) -> Batches:
         """See `Maps`."""
-        self._store([photo for photo in dict.fromkeys(photos) if not self._file(photo).exists()])
-        pending: dict[tuple[int, ...], list[tuple[int, Tensor]]] = {}
+        self._store([photo for photo in dict.fromkeys(photos) if not self._file(photo, scales).exists()], scales)
+        pending: dict[tuple[torch.Size, ...], list[tuple[int, list[Tensor]]]] = {}
         for position, photo in enumerate(photos):
-            features = torch.from_numpy(np.load(self._file(photo)))
-            group = pending.setdefault(tuple(features.shape), [])
-            group.append((position, features))
-            if len(group) == size:
-                yield self._stack(pending.pop(tuple(features.shape)))
+            with np.load(self._file(photo, scales)) as file:
+                maps = [torch.from_numpy(file[name]) for name in file.files]
+            shapes = tuple(features.shape for features in maps)
+            pending.setdefault(shapes, []).append((position, maps))
+            if len(pending[shapes]) == size:
+                yield self._stack(pending.pop(shapes))
         yield from map(self._stack, pending.values())
 
     @torch.no_grad()
-    def _store(self, photos: Sequence[Photo]) -> None:
-        for positions, maps in self.trunk.batches(photos):
-            for position, features in zip(positions, maps, strict=True):
-                with staged_file(self._file(photos[position])) as temporary, temporary.open("wb") as file:
-                    np.save(file, features.half().cpu().numpy())
+    def _store(self, photos: Sequence[Photo], scales: Sequence[float]) -> None:
+        for positions, batch in self.trunk.batches(photos, scales=scales):
+            for row, position in enumerate(positions):
+                maps = [features[row].half().cpu().numpy() for features in batch]
+                with staged_file(self._file(photos[position], scales)) as temporary, temporary.open("wb") as file:
+                    np.savez(file, *maps)
 
-    def _stack(self, group: list[tuple[int, Tensor]]) -> tuple[list[int], Tensor]:
-        maps = torch.stack([features for _, features in group])
-        return [position for position, _ in group], maps.to(self.trunk.device).float()
+    def _stack(self, group: list[tuple[int, list[Tensor]]]) -> tuple[list[int], list[Tensor]]:
+        of_scales = zip(*(maps for _, maps in group), strict=True)
+        return [position for position, _ in group], [
+            torch.stack(maps).to(self.trunk.device).float() for maps in of_scales
+        ]
 
-    def _file(self, photo: Photo) -> Path:
-        return self.folder / f"{fingerprint(str(photo.path), photo.box, photo.orient)}.npy"
+    def _file(self, photo: Photo, scales: Sequence[float]) -> Path:
+        return self.folder / f"{fingerprint(str(photo.path), photo.box, photo.orient, list(scales))}.npz"
 
 
 @torch.no_grad()
@@ -97,7 +104,7 @@ def describe_globally(model: LocalModel, maps: Maps, photos: Sequence[Photo], ti
         tick: called once a photo, to show progress.
     """
     vectors = model.whitening.bias.new_zeros(len(photos), len(model.whitening.bias))
-    for positions, features in maps.batches(photos):
+    for positions, [features] in maps.batches(photos):
         vectors[torch.tensor(positions, device=vectors.device)] = model.describe_map(features)
         for _ in positions:
             tick()

@@ -15,7 +15,7 @@ from lrcr.loading import load_batches
 from lrcr.losses.asmk import asmk_loss
 from lrcr.losses.contrastive import contrastive_loss
 from lrcr.losses.matches import match_loss
-from lrcr.models.local import Context, LocalModel
+from lrcr.models.local import Candidates, LocalModel, Pyramid, fitting, resize
 from lrcr.models.smoothing import LearnableSmoothing
 from lrcr.params import Params
 from lrcr.progress import Track, silent, ticking
@@ -161,28 +161,32 @@ class Trainer:
         self.optimizer.step()
         return total
 
-    def _loss(self, tuples: Ids, contexts: Sequence[Context]) -> Tensor:
-        """The loss over tuples of shape (T, 2 + N), given the context of each of their images, in order."""
+    def _loss(self, tuples: Ids, pyramids: Sequence[Pyramid]) -> Tensor:
+        """The loss over tuples of shape (T, 2 + N), given the pyramid of each of their images, in order."""
         settings = self.params.train
         losses = settings.losses
-        vectors = torch.cat([self.model.pool(context) for context in contexts]).view(*tuples.shape, -1)
-        loss = losses.contrastive * contrastive_loss(vectors[:, 0], vectors[:, 1], vectors[:, 2:], settings.margin)
+        loss = torch.zeros((), device=self.device)
+        if losses.contrastive:
+            vectors = torch.cat([self.model.pool(pyramid) for pyramid in pyramids]).view(*tuples.shape, -1)
+            query, positive, negatives = vectors[:, 0], vectors[:, 1], vectors[:, 2:]
+            loss = losses.contrastive * contrastive_loss(query, positive, negatives, settings.margin)
         if losses.matches or losses.asmk:
-            local = [self.model.strongest_of(context, losses.descriptors) for context in contexts]
+            local = [self.model.candidates(pyramid, losses.descriptors) for pyramid in pyramids]
             for start in range(0, len(local), tuples.shape[1]):
                 loss = loss + self._local_loss(*local[start : start + tuples.shape[1]])
         smoothing, penalty = self.model.smoothing, self.params.smoothing.penalty
         if penalty and isinstance(smoothing, LearnableSmoothing):
-            bandwidths = [smoothing.filter(context.refined).bandwidth.mean() for context in contexts]
-            loss = loss + penalty * torch.stack(bandwidths).sum()
+            bandwidths = [smoothing.filter(c.refined).bandwidth.mean() for pyramid in pyramids for c in pyramid]
+            loss = loss + penalty * torch.stack(bandwidths).sum() / len(settings.scales)
         return loss
 
-    def _local_loss(self, query: Tensor, positive: Tensor, *negatives: Tensor) -> Tensor:
+    def _local_loss(self, query: Candidates, positive: Candidates, *negatives: Candidates) -> Tensor:
         """The losses that compare local descriptors, of one tuple."""
         settings = self.params.train
-        losses, loss = settings.losses, query.new_zeros(())
+        losses, loss = settings.losses, query.presence.new_zeros(())
         if losses.matches:
-            loss = loss + losses.matches * match_loss(query, positive, negatives, settings.margin)
+            own, same, *others = (i.descriptors[: losses.descriptors] for i in (query, positive, *negatives))
+            loss = loss + losses.matches * match_loss(own, same, others, settings.margin)
         if losses.asmk:
             assert self.words is not None, "learned at the start of the epoch"
             loss = loss + losses.asmk * asmk_loss(query, positive, negatives, self.words, losses.temperature)
@@ -193,38 +197,37 @@ class Trainer:
         """Centroids of visual words, learned from the strongest descriptors of the pool."""
         losses, seed = self.params.train.losses, derive_seed(self.params.seed, "words", epoch) % 2**31
         photos, found = [self.images.photos[i] for i in pool], []
-        for _, features in self.maps.batches(photos):
-            context = self.model.context(features)
-            rows = range(len(features))
-            found += [self.model.strongest_of(context.of_image(row), losses.descriptors).cpu().numpy() for row in rows]
+        for _, maps in self.maps.batches(photos, scales=self.params.train.scales):
+            for local in self.model.strongest(maps, self.params.train.scales[: len(maps)], losses.descriptors):
+                found.append(local.descriptors.cpu().numpy())
         descriptors = np.concatenate(found)
         kept = generator(self.params.seed, "word sample", epoch).permutation(len(descriptors))[: 64 * losses.words]
         codebook = learn_codebook(descriptors[np.sort(kept)], losses.words, iterations=_ITERATIONS, seed=seed)
         return torch.from_numpy(codebook.centroids).to(self.device)
 
-    def _contexts(self, ids: Ids) -> list[Context]:
-        """The context of each image, with gradient.
+    def _contexts(self, ids: Ids) -> list[Pyramid]:
+        """The context of each image at each scale, with gradient.
 
         BatchNorm that is trained needs statistics of all images at once, so there they are brought to one square
         shape; the changed aspect is no more than what a change of viewpoint does.
         """
         photos = [self.images.photos[i] for i in ids]
         if self.frozen or self.model.freeze_batchnorm:
-            batches = self.maps.batches(photos, len(photos))
+            batches = self.maps.batches(photos, len(photos), self.params.train.scales)
         else:
             batches = iter([self._square_maps(photos)])
         found = {
-            position: context.of_image(row)
-            for positions, features in batches
-            for context in [self.model.context(features)]
+            position: [context.of_image(row) for context in contexts]
+            for positions, maps in batches
+            for contexts in [[self.model.context(features) for features in maps]]
             for row, position in enumerate(positions)
         }
         return [found[position] for position in range(len(photos))]
 
-    def _square_maps(self, photos: Sequence[Photo]) -> tuple[list[int], Tensor]:
+    def _square_maps(self, photos: Sequence[Photo]) -> tuple[list[int], list[Tensor]]:
         size = self.params.train.image_size
         batches = list(load_batches(photos, size, len(photos)))
         images = [F.interpolate(batch.images.to(self.device), (size, size), mode="bilinear") for batch in batches]
-        return [position for batch in batches for position in batch.positions], self.model.backbone(
-            torch.cat(images).contiguous(memory_format=torch.channels_last)
-        )
+        square = torch.cat(images).contiguous(memory_format=torch.channels_last)
+        maps = [self.model.backbone(resize(square, scale)) for scale in fitting(square, self.params.train.scales)]
+        return [position for batch in batches for position in batch.positions], maps

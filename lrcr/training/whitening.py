@@ -10,7 +10,7 @@ from lrcr.models.local import LocalModel
 from lrcr.models.whitening import Array, fit_whitening
 from lrcr.params import Params
 from lrcr.progress import Track, silent, ticking
-from lrcr.training.maps import Maps
+from lrcr.training.maps import SCALE_ONE, Maps
 
 
 def learn_whitening(
@@ -34,7 +34,7 @@ def learn_whitening(
     def features() -> Iterator[Array]:
         with ticking(track, "learn whitening", len(sample)) as tick:
             for positions, batch in maps.batches(sample):
-                for local in model.strongest([batch], [1.0], params.whitening.descriptors, whiten=False):
+                for local in model.strongest(batch, SCALE_ONE, params.whitening.descriptors, whiten=False):
                     yield local.descriptors.cpu().numpy()
                 for _ in positions:
                     tick()

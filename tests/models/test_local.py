@@ -10,7 +10,7 @@ from lrcr.datasets.dataset import Photo
 from lrcr.extraction import extract_photos
 from lrcr.models.attention import l2_attention
 from lrcr.models.backbone import Backbone
-from lrcr.models.local import LocalDescriptors, LocalModel
+from lrcr.models.local import LocalDescriptors, LocalModel, resize
 from lrcr.models.smoothing import AverageSmoothing
 from lrcr.models.whitening import Whitening
 from lrcr.models.zoo import build_model
@@ -241,11 +241,11 @@ def test_training_descriptors_of_photos_against_the_reference(how_photos):
 @torch.inference_mode()
 @pytest.mark.parametrize("kernel", [3, 5])
 @pytest.mark.parametrize("graph", ["gcn", "attention"])
-@pytest.mark.parametrize("attention_from", ["before", "after"])
-def test_context_starts_as_how(kernel, graph, attention_from):
+@pytest.mark.parametrize("says", [("output=reweight",), ("output=refine",), ("output=refine", "attention_from=after")])
+def test_context_starts_as_how(kernel, graph, says):
     """Untrained, learnable smoothing and graph leave every descriptor as HOW makes it."""
     shape = ["backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=16", f"smoothing.kernel={kernel}"]
-    context = ["smoothing.kind=learnable", f"graph.kind={graph}", f"graph.attention_from={attention_from}"]
+    context = ["smoothing.kind=learnable", f"graph.kind={graph}", *(f"graph.{setting}" for setting in says)]
     how, model = (build_model(load_params(None, overrides)).eval() for overrides in (shape, shape + context))
     model.load_state_dict({**model.state_dict(), **how.state_dict()})
     [expected], [found] = (m.local_descriptors(draw(1, 40, 56), [1.0, 0.5], 100) for m in (how, model))
@@ -271,3 +271,38 @@ def test_attention_from_before_or_after_the_graph(network):
         torch.testing.assert_close(context.attention, factor * l2_attention(features))
         torch.testing.assert_close(context.refined, 2 * features)
         torch.testing.assert_close(context.features, AverageSmoothing(3)(2 * features))
+
+
+@torch.inference_mode()
+def test_gate_and_share_multiply_attention_and_leave_the_features():
+    shape = ["backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=16"]
+    model = build_model(load_params(None, [*shape, "smoothing.kind=learnable", "graph.kind=gcn"])).eval()
+    for i, parameter in enumerate([*model.graph.parameters(), *model.smoothing.parameters()]):
+        parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(i)))
+    features = model.backbone(draw(1, 40, 56))
+    gate, share = model.graph.gate(features), model.smoothing.own_share(features)
+    assert gate.std() > 0.01 and share.std() > 0.01
+    context = model.context(features)
+    torch.testing.assert_close(context.attention, l2_attention(features) * gate * share)
+    torch.testing.assert_close(context.refined, features)
+    torch.testing.assert_close(context.features, model.smoothing(features))
+
+
+def test_candidates_are_the_strongest_of_all_scales_and_half_sure_at_the_last_selected(network):
+    pyramid = [network.context(network.backbone(resize(draw(1, 40, 56), scale))) for scale in (1.0, 0.5)]
+    found = network.candidates(pyramid, 40)
+    maps = [network.backbone(resize(draw(1, 40, 56), scale)) for scale in (1.0, 0.5)]
+    [expected] = network.strongest(maps, [1.0, 0.5], 64)
+    torch.testing.assert_close(found.descriptors, expected.descriptors, rtol=1e-4, atol=1e-5)
+    assert len(found.presence) == 64 and found.presence[39].item() == pytest.approx(0.5, abs=1e-4)
+    assert (found.presence.diff() <= 1e-6).all() and found.presence[0] > 0.5 > found.presence[-1]
+    assert len(network.candidates(pyramid, 10**6).presence) == 10 * 14 + 5 * 7
+
+
+def test_the_selection_has_a_gradient():
+    shape = ["backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=16", "train.freeze=backbone"]
+    model = build_model(load_params(None, [*shape, "smoothing.kind=learnable", "graph.kind=gcn"]))
+    presence = model.candidates([model.context(model.backbone(draw(1, 40, 56)).detach())], 40).presence
+    (presence[::2].sum() - presence[1::2].sum()).backward()
+    for parameter in (model.graph.output.weight, model.smoothing.bandwidth.weight, model.smoothing.confidence.weight):
+        assert parameter.grad.abs().max() > 0

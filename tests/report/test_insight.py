@@ -38,7 +38,7 @@ def photo(tmp_path_factory):
 
 
 def test_maps_are_those_of_the_model(photo):
-    model = build(SMOOTHING, GRAPH, "graph.attention_from=after")
+    model = build(SMOOTHING, GRAPH, "graph.output=refine", "graph.attention_from=after")
     insight = look(model, photo, 96)
     with torch.inference_mode():
         features = model.backbone(prepare(load_image(photo.path, orient=False), 96)[None])
@@ -56,6 +56,12 @@ def test_maps_are_those_of_the_model(photo):
     assert insight.attention.shape == (16, 24)
 
 
+def test_gate_and_share_multiply_the_attention(photo):
+    insight = look(build(SMOOTHING, GRAPH), photo, 96)
+    assert insight.change is None and insight.gate.std() > 0.01 and insight.share.std() > 0.01
+    np.testing.assert_allclose(insight.attention, insight.plain * insight.gate * insight.share, rtol=1e-4)
+
+
 def test_the_photo_is_what_the_model_sees(photo):
     insight = look(build(), photo, 48)
     assert insight.photo.size == (48, 32)
@@ -66,17 +72,19 @@ def test_the_photo_is_what_the_model_sees(photo):
 def test_what_a_model_does_not_have_is_none(photo):
     plain = look(build(), photo, 96)
     np.testing.assert_array_equal(plain.plain, plain.attention)
-    assert (plain.change, plain.bandwidth, plain.confidence, plain.spots) == (None, None, None, ())
-    shared = look(build(SMOOTHING, "smoothing.learn=shared"), photo, 96)
+    assert (plain.change, plain.gate, plain.share, plain.bandwidth, plain.confidence) == (None,) * 5
+    assert plain.spots == ()
+    shared = look(build(SMOOTHING, "smoothing.learn=shared", "smoothing.attention=norm"), photo, 96)
+    assert shared.share is None
     assert (shared.bandwidth, shared.confidence) == (None, None)
     assert all(spot.weights.shape == (3, 3) and spot.edges is None for spot in shared.spots)
     unsure = look(build(SMOOTHING, "smoothing.learn=bandwidth"), photo, 96)
     assert unsure.bandwidth is not None and unsure.confidence is None
-    graph = look(build(GRAPH), photo, 96)
-    assert graph.change is not None and graph.bandwidth is None
+    graph = look(build(GRAPH, "graph.output=refine"), photo, 96)
+    assert graph.change is not None and graph.gate is None and graph.bandwidth is None
     assert [(spot.weights, spot.edges.shape) for spot in graph.spots] == [(None, (16, 24))]
     attention = look(build("graph.kind=attention"), photo, 96)
-    assert attention.change is not None and attention.spots == ()
+    assert attention.gate is not None and attention.change is None and attention.spots == ()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ def ramp(height, width):
 
 
 def insight(shape=(6, 8), spots=(), **maps):
-    values = {"plain": ramp(*shape), "attention": ramp(*shape), "change": None, "bandwidth": None, "confidence": None}
+    values = {"plain": ramp(*shape), "attention": ramp(*shape)}
+    values |= dict.fromkeys(("change", "gate", "share", "bandwidth", "confidence"))
     return Insight(Image.new("RGB", (80, 60), "white"), **{**values, **maps}, spots=tuple(spots))
 
 
@@ -44,8 +45,8 @@ def test_panels_that_a_model_does_not_have_are_left_out():
         spots=[spot((0, 0)), spot((2, 2), edges=False)],
     )
     assert titles(full) == [
-        "attention before the graph",
-        "attention after the graph",
+        "attention before context",
+        "attention after context",
         "attention: after − before",
         "relative change by the graph",
         "self-confidence c",
@@ -107,9 +108,7 @@ def test_panels_leave_few_empty_places(panels, columns):
 @pytest.mark.parametrize("value", [0.0, 1.0, 1e-9, 1e6])
 def test_constant_maps_of_photos_of_any_shape(tmp_path, size, value):
     constant = np.full((2, 3), value, np.float32)
-    looked = Insight(
-        Image.new("RGB", size), constant, constant, constant, constant, constant, (spot((1, 2), shape=(2, 3)),)
-    )
+    looked = Insight(Image.new("RGB", size), *[constant] * 7, spots=(spot((1, 2), shape=(2, 3)),))
     assert draw(tmp_path / "maps.png", looked).std() > 0
 
 

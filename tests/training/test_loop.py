@@ -159,7 +159,7 @@ def test_without_epochs_the_model_is_off_the_shelf(tmp_path, landmarks, pretrain
 def smoothed_features(model, folder, params) -> np.ndarray:
     photos = sample_photos(open_dataset(folder).photos(), params.whitening.images, params.seed)
     batches = TrunkMaps(model.backbone, 32, CPU).batches(photos)
-    found = [local for _, maps in batches for local in model.strongest([maps], [1.0], 60, whiten=False)]
+    found = [local for _, maps in batches for local in model.strongest(maps, [1.0], 60, whiten=False)]
     return np.concatenate([local.descriptors.numpy() for local in found]).astype(float)
 
 
@@ -409,7 +409,7 @@ def test_a_penalty_keeps_the_bandwidth_small(landmarks, pretrained):
             trainer.model.smoothing.bandwidth.bias.fill_(1.0)
         trainer.run_epoch(1)
         trainer.run_epoch(2)
-        [image] = trainer._contexts(np.array([0]))
+        [[image]] = trainer._contexts(np.array([0]))
         mean[penalty] = float(trainer.model.smoothing.filter(image.refined).bandwidth.mean())
     assert mean[10.0] < mean[0.0] - 0.05
 
@@ -418,12 +418,22 @@ def test_a_penalty_keeps_the_bandwidth_small(landmarks, pretrained):
 def test_each_loss_counts_by_its_weight(landmarks, pretrained, name):
     tuples, found = np.array([[0, 5, 1, 2]]), []
     for weight in (1.0, 2.0, 3.0):
-        both = ("train.losses.contrastive=1", f"train.losses.{name}={weight}", "train.losses.words=4")
+        weights = ("train.losses.contrastive=1", f"train.losses.{name}={weight}")
+        both = (*weights, "train.losses.words=4", "train.losses.temperature=1")
         trainer = make_trainer(context(pretrained, *both), landmarks)
         trainer.draw_tuples(1)
         found.append(float(trainer._loss(tuples, trainer._contexts(tuples.ravel()))))
     assert found[0] < found[1]
     assert found[2] - found[1] == pytest.approx(found[1] - found[0], rel=1e-3)
+
+
+def test_each_image_is_seen_at_every_scale(landmarks, pretrained):
+    seen = {}
+    for scales in ("[1.0]", "[1.0, 0.5]"):
+        trainer = make_trainer(context(pretrained, f"train.scales={scales}"), landmarks)
+        [pyramid] = trainer._contexts(np.array([0]))
+        seen[scales] = [tuple(image.features.shape[2:]) for image in pyramid]
+    assert seen == {"[1.0]": [(6, 8)], "[1.0, 0.5]": [(6, 8), (3, 4)]}
 
 
 def test_a_killed_training_by_asmk_continues_to_the_same_weights(tmp_path, landmarks, pretrained):

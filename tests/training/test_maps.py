@@ -4,11 +4,14 @@ import pytest
 import torch
 
 from lrcr.datasets.dataset import open_dataset
+from lrcr.loading import load_batches
+from lrcr.models.local import resize
 from lrcr.models.zoo import build_model
 from lrcr.params import load_params
 from lrcr.training.maps import StoredMaps, TrunkMaps, describe_globally
 
 CPU = torch.device("cpu")
+SCALES = (1.0, 0.5, 0.01)  # the last leaves no pixel
 SMALL = ("backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=8")
 
 
@@ -33,13 +36,14 @@ def test_each_photo_has_its_map_whatever_its_shape(model, stored, photos):
     asked = [photos[i] for i in (7, 0, 4, 2, 7, 1, 3)]
     for maps in (TrunkMaps(model.backbone, 32, CPU), stored):
         found = {}
-        for positions, features in maps.batches(asked, 2):
+        for positions, features in maps.batches(asked, 2, SCALES):
             assert len(positions) <= 2
-            found |= dict(zip(positions, features, strict=True))
+            found |= dict(zip(positions, zip(*features, strict=True), strict=True))
         assert sorted(found) == list(range(7))
         for position, photo in enumerate(asked):
-            [([_], expected)] = TrunkMaps(model.backbone, 32, CPU).batches([photo])
-            torch.testing.assert_close(found[position], expected[0], rtol=2e-3, atol=1e-3)
+            [image] = [batch.images for batch in load_batches([photo], 32, 1)]
+            expected = [model.backbone(resize(image, scale))[0] for scale in SCALES[:2]]
+            torch.testing.assert_close(list(found[position]), expected, rtol=2e-3, atol=1e-3)
 
 
 def test_a_stored_map_is_computed_once(model, stored, photos):
