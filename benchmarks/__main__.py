@@ -1,5 +1,6 @@
 """List the benchmarks, or run those named; exit code 1 when a bar is not reached."""
 
+import logging
 import sys
 from importlib import import_module
 
@@ -39,4 +40,5 @@ def main(names: list[str]) -> int:
     return 0 if all(reached) else 1
 
 
+logging.basicConfig(format="%(message)s", level=logging.INFO)
 sys.exit(main(sys.argv[1:]))

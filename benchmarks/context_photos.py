@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.arena import Arena
 from benchmarks.bars import Value
 from benchmarks.photos import test_data
-from benchmarks.rows import Arena, Match, compare_rows
+from benchmarks.rows import Match, compare_rows
+from benchmarks.tables import tell
 from lrcr.cli.terminal import track
 from lrcr.datasets.make import make_dataset
 from lrcr.models.zoo import build_model
@@ -33,16 +35,17 @@ def run() -> Iterator[Value]:
             make_folder(work / f"folder-{half}", work / f"half-{half}")
         halves = [Arena(params, trunk, work / f"half-{half}") for half in (0, 1)]
         matches = [Match(work / f"half-{1 - half}", halves[1 - half], halves[half]) for half in (0, 1)]
-        yield from compare_rows("learned on other photos", params, matches, SEEDS, work)
+        yield from tell("context_photos", [compare_rows(params, matches, seed) for seed in SEEDS])
 
 
-SEEDS = (0,)
+SEEDS = (0, 1)
+_PLAIN = ("smoothing.kind=average", "graph.kind=none", "train.merge=false")
 
 
 def frozen_trunk(data: Path) -> Params:
     """The recipe of the context with the trunk's weights, and as yet without context."""
     weights = f"backbone.weights={data / 'weights/resnet18-imagenet-to-layer3.npz'}"
-    return load_params(Path("recipes/context.yaml"), [weights, "smoothing.kind=average", "graph.kind=none"])
+    return load_params(Path("recipes/context.yaml"), [weights, *_PLAIN])
 
 
 def make_folder(photos: Path, folder: Path) -> None:

@@ -7,10 +7,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.arena import Arena
 from benchmarks.bars import Value
 from benchmarks.context_photos import SEEDS, frozen_trunk, make_folder
 from benchmarks.photos import test_data
-from benchmarks.rows import Arena, Match, compare_rows
+from benchmarks.rows import Match, compare_rows
+from benchmarks.tables import tell
 from lrcr.cli.terminal import track
 from lrcr.datasets.make import make_dataset
 from lrcr.models.zoo import build_model
@@ -30,4 +32,4 @@ def run() -> Iterator[Value]:
         make_folder(data / "photos", work / "photos")
         validation, evaluated = (Arena(params, trunk, work / name) for name in ("synthetic-val", "photos"))
         match = Match(work / "synthetic-train", validation, evaluated)
-        yield from compare_rows("learned on rendered landmarks", params, [match], SEEDS, work)
+        yield from tell("context_rendered", [compare_rows(params, [match], seed) for seed in SEEDS])

@@ -1,0 +1,131 @@
+"""Photos with ground truth on which models of one frozen trunk are compared: its maps are computed once."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lrcr.asmk import Layout, build_index, learn_codebook, open_index
+from lrcr.cli.terminal import track
+from lrcr.datasets.dataset import Photo, open_dataset
+from lrcr.descriptors import Descriptors, join
+from lrcr.evaluation.metrics import evaluate
+from lrcr.evaluation.per_query import tabulate_queries
+from lrcr.extraction import sample_photos
+from lrcr.indexing import aggregate_images
+from lrcr.loading import load_batches
+from lrcr.models.local import LocalModel, fitting, resize
+from lrcr.params import Params
+from lrcr.progress import ticking
+from lrcr.ranking import Ranking
+
+
+class Setting(NamedTuple):
+    """How a model is evaluated: with how many of an image's strongest descriptors, and above which similarity."""
+
+    descriptors: int
+    tau: float = 0.0
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One model's evaluation in one setting: AP of each query (`lrcr.evaluation.per_query`), and words an image."""
+
+    table: pd.DataFrame
+    words: float
+
+
+class Arena:
+    """Photos on which models of one trunk are compared.
+
+    Args:
+        params: `extract`, `codebook`, `index` and `search` count.
+        trunk: any model with the trunk.
+        evaluated: folder of the dataset that is searched.
+        fit: folder of the dataset the codebook is learned on; None takes the same.
+    """
+
+    def __init__(self, params: Params, trunk: LocalModel, evaluated: Path, fit: Path | None = None) -> None:
+        self.params = params
+        self.dataset = open_dataset(evaluated)
+        learned_on = open_dataset(fit or evaluated)
+        self.identity = [self.dataset.fingerprint, learned_on.fingerprint]
+        seen = sample_photos(learned_on.photos(), params.codebook.images, params.seed)
+        boxed = self.dataset.queries["x0"].notna() | self.dataset.queries["image"].isna()
+        own = [photo for photo, alone in zip(self.dataset.query_photos(), boxed, strict=True) if alone]
+        self.rows = self.dataset.queries["image"].to_numpy(float, na_value=-1).copy()
+        self.rows[boxed.to_numpy()] = len(self.dataset.images) + np.arange(len(own))
+        size, scales = params.extract.image_size, params.extract.scales
+        self.maps = _compute_maps(trunk, self.dataset.photos() + own, size, scales)
+        self.fit_maps = _compute_maps(trunk, seen, size, params.codebook.scales)
+
+    def score(self, model: LocalModel, settings: Sequence[Setting], seed: int) -> dict[Setting, Scored]:
+        """Evaluate a model, ready for inference, in several settings with the codebook of one seed."""
+        learned = self.params.codebook
+        fit = join([_describe(model, maps, learned.scales, learned.descriptors) for maps in self.fit_maps])
+        sample = np.random.default_rng(seed).permutation(len(fit.descriptors))[: learned.per_word * learned.words]
+        codebook = learn_codebook(
+            fit.descriptors[np.sort(sample)], learned.words, iterations=learned.iterations, seed=seed
+        )
+        most = max(setting.descriptors for setting in settings)
+        every = [_describe(model, maps, self.params.extract.scales, most) for maps in self.maps]
+        index, search, scored = self.params.index, self.params.search, {}
+        for count in {setting.descriptors for setting in settings}:
+            images = join([_strongest(image, count) for image in every])
+            database = images.take(range(len(self.dataset.images)))
+            queries = images.take([int(row) for row in self.rows])
+            with tempfile.TemporaryDirectory() as folder:
+                aggregated = aggregate_images(database, codebook, index.assignment, binary=index.binary)
+                layout = Layout(len(codebook.centroids), codebook.centroids.shape[1], index.binary)
+                build_index(Path(folder), [aggregated], layout, params={}, inputs={})
+                opened = open_index(Path(folder))
+                asked = aggregate_images(queries, codebook, search.assignment, binary=index.binary)
+                for setting in (setting for setting in settings if setting.descriptors == count):
+                    found, scores, offsets = opened.search(asked, alpha=search.alpha, tau=setting.tau, idf=search.idf)
+                    ranking = Ranking(np.repeat(np.arange(len(self.rows)), np.diff(offsets)), found, scores)
+                    evaluation = evaluate(ranking, self.dataset.relevance, len(self.dataset.queries))
+                    words = float(opened.manifest.facts["words_per_image"])
+                    scored[setting] = Scored(tabulate_queries(evaluation, self.dataset), words)
+        return scored
+
+
+@torch.inference_mode()
+def _compute_maps(
+    model: LocalModel, photos: Sequence[Photo], image_size: int, scales: Sequence[float]
+) -> list[list[torch.Tensor]]:
+    """The trunk's map of each photo at each scale at which a pixel is left, float16 of shape (1, C, H, W)."""
+    found: dict[int, list[torch.Tensor]] = {}
+    with ticking(track, "compute maps", len(photos)) as tick:
+        for batch in load_batches(photos, image_size, 8):
+            images = batch.images.contiguous(memory_format=torch.channels_last)
+            maps = [model.backbone(resize(images, scale)).half() for scale in fitting(images, scales)]
+            for row, position in enumerate(batch.positions):
+                found[position] = [m[row : row + 1].clone() for m in maps]
+                tick()
+    return [found[position] for position in range(len(photos))]
+
+
+@torch.inference_mode()
+def _describe(model: LocalModel, maps: Sequence[torch.Tensor], scales: Sequence[float], count: int) -> Descriptors:
+    wide = [m.float().contiguous(memory_format=torch.channels_last) for m in maps]
+    [local] = model.strongest(wide, list(scales)[: len(maps)], count)
+    return Descriptors(
+        local.descriptors.numpy(),
+        local.strength.numpy(),
+        local.position.numpy(),
+        local.scale.numpy(),
+        np.array([0, len(local.strength)], np.int64),
+    )
+
+
+def _strongest(image: Descriptors, count: int) -> Descriptors:
+    kept = slice(0, count)
+    rows = len(image.strength[kept])
+    return Descriptors(
+        image.descriptors[kept], image.strength[kept], image.xy[kept], image.scale[kept], np.array([0, rows], np.int64)
+    )

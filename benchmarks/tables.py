@@ -1,0 +1,94 @@
+"""What a comparison of rows tells: a table, a curve of mAP against words an image, and values beside their bars."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.bars import RESULTS, Value
+from benchmarks.rows import BASELINES, COUNT, CURVE, SETTINGS, Runs
+from lrcr.artifacts import staged_file
+from lrcr.evaluation.compare import Difference
+from lrcr.evaluation.seeds import Side, Spread, compare_seeds
+from lrcr.report.picture import blank_figure, save_figure
+
+_EQUAL = 150  # words an image, at which methods are compared at equal memory
+_SETUPS = ("medium", "hard")
+_TAU = SETTINGS[-1]
+
+
+def tell(name: str, seeds: Sequence[dict[str, Runs]]) -> Iterator[Value]:
+    """Write `results/<name>.md` and `.png`; yield each learned row's difference to the better baseline.
+
+    Args:
+        seeds: of each seed, what every row has scored.
+    """
+    every = {row: [seed[row] for seed in seeds] for row in seeds[0]}
+    best = max(BASELINES, key=lambda row: _mean(every[row], "medium"))
+    for row in every:
+        if row not in BASELINES:
+            for setup in _SETUPS:
+                difference = _compare(every[row], every[best], setup)[1]
+                yield Value(f"{row}: difference to {best} ({setup})", difference.mean, at_least=0)
+                yield Value(f"{row}: lower end of its 95 % interval ({setup})", difference.low)
+    with staged_file(RESULTS / f"{name}.md") as temporary:
+        temporary.write_text(_table(every, best), encoding="utf-8")
+    _draw_curve(RESULTS / f"{name}.png", every)
+
+
+def _table(every: dict[str, list[Runs]], best: str) -> str:
+    """A table in Markdown: each row's mAP ± deviation over seeds, its words, its difference to the better baseline."""
+    lines = [
+        f"| | medium | hard | words | difference to {best}, medium | hard | medium at {_EQUAL} words "
+        f"| medium with τ = {_TAU.tau:g} |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row, runs in every.items():
+        medium, hard = (_compare(runs, every[best], setup) for setup in _SETUPS)
+        differences = ["", ""] if row == best else [_interval(difference) for _, difference in (medium, hard)]
+        words = float(np.mean([run[COUNT].words for run in runs]))
+        tau = float(np.mean([np.nanmean(run[_TAU].table["medium"]) for run in runs]))
+        cells = [row, _spread(medium[0]), _spread(hard[0]), f"{words:.0f}", *differences]
+        lines.append(f"| {' | '.join([*cells, f'{_at_equal_words(runs):.1f}', f'{tau:.1f}'])} |")
+    return "\n".join([*lines, ""])
+
+
+def _compare(runs: Sequence[Runs], others: Sequence[Runs], setup: str) -> tuple[Spread, Difference]:
+    sides = ([Side("", run[COUNT].table) for run in side] for side in (runs, others))
+    comparison = compare_seeds(*sides, setup)
+    assert comparison.a is not None and comparison.difference is not None, "these datasets have many landmarks"
+    return comparison.a, comparison.difference
+
+
+def _spread(spread: Spread) -> str:
+    return f"{spread.mean:.1f}" if spread.deviation is None else f"{spread.mean:.1f} ± {spread.deviation:.1f}"
+
+
+def _interval(difference: Difference) -> str:
+    return f"{difference.mean:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]"
+
+
+def _mean(runs: Sequence[Runs], setup: str) -> float:
+    return float(np.mean([np.nanmean(run[COUNT].table[setup]) for run in runs]))
+
+
+def _curve(runs: Sequence[Runs]) -> tuple[list[float], list[float]]:
+    """Words an image and mAP (medium), a point for each number of descriptors."""
+    words = [float(np.mean([run[setting].words for run in runs])) for setting in CURVE]
+    return words, [float(np.mean([np.nanmean(run[at].table["medium"]) for run in runs])) for at in CURVE]
+
+
+def _at_equal_words(runs: Sequence[Runs]) -> float:
+    """The mAP (medium) at equal memory, interpolated on the curve."""
+    return float(np.interp(_EQUAL, *_curve(runs)))
+
+
+def _draw_curve(path: Path, every: dict[str, list[Runs]]) -> None:
+    figure = blank_figure(7, 4.5)
+    axis = figure.add_subplot()
+    for row, runs in every.items():
+        axis.plot(*_curve(runs), marker="o", label=row, linestyle="--" if row in BASELINES else "-")
+    axis.set(xlabel="words an image", ylabel="mAP (medium)", title="mAP against memory")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    save_figure(path, figure, "a curve")
