@@ -1,4 +1,4 @@
-"""Whitening: a linear map to fewer, decorrelated dimensions of unit variance, learned by PCA with shrinkage."""
+"""Whitening: a linear map to fewer, decorrelated dimensions of unit variance, learned by PCA or from matching pairs."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from lrcr.errors import WeightsError
 
 Array = npt.NDArray[np.float32]
+
+_LEAST_SHARE = 0.1  # of an axis in what matching vectors differ, compared with the mean over axes
 
 
 class Whitening(nn.Module):
@@ -71,6 +73,46 @@ def fit_whitening(batches: Iterable[Array], dim: int, shrinkage: float = 1.0) ->
     variances, axes = np.linalg.eigh(products / count - np.outer(mean, mean))
     variances, axes = variances[::-1][:dim], axes[:, ::-1][:, :dim]
     weight = axes.T / np.clip(variances, 1e-14, None)[:, None] ** (shrinkage / 2)
+    return weight.astype(np.float32), (-weight @ mean).astype(np.float32)
+
+
+def fit_discriminative_whitening(vectors: Array, pairs: npt.NDArray[np.int64], dim: int) -> tuple[Array, Array]:
+    """Learned discriminative whitening: axes along which matching vectors differ least, compared with all vectors.
+
+    The differences of matching pairs become white, and the axes are those along which all vectors then vary most
+    (Mikolajczyk and Matas, ICCV 2007; Radenović, Tolias, Chum, TPAMI 2019). Where pairs are few their differences
+    seem to vanish along some axes, by chance or because there are fewer pairs than dimensions, and nothing would be
+    heard but these. So the share of the variance along an axis that is due to differences counts as a tenth of the
+    mean share at least; with no pair to tell axes apart this would be PCA whitening.
+
+    Args:
+        vectors: of shape (N, D).
+        pairs: rows of matching vectors, of shape (P, 2).
+        dim: how many components to keep.
+
+    Returns:
+        Weight of shape (dim, D) and bias of shape (dim,), the component of largest variance first.
+
+    Raises:
+        WeightsError: a vector is not finite, they vary along fewer than `dim` axes, or no pair differs.
+    """
+    if not np.isfinite(vectors).all():
+        raise WeightsError("whitening: a vector is not finite; the weights are damaged or training diverged")
+    wide = vectors.astype(np.float64)
+    mean = wide.mean(axis=0)
+    variances, axes = np.linalg.eigh((wide - mean).T @ (wide - mean) / len(wide))
+    varied = variances > 1e-10 * variances[-1]
+    if varied.sum() < dim:
+        raise WeightsError(
+            f"whitening.dim: {dim}, but the vectors vary along {varied.sum()} axes; add images or lower it"
+        )
+    pca = axes[:, varied].T / np.sqrt(variances[varied])[:, None]
+    differences = (wide[pairs[:, 0]] - wide[pairs[:, 1]]) @ pca.T
+    if not differences.any():
+        raise WeightsError(f"whitening: none of {len(pairs)} matching pairs differs; label more photos")
+    shares, axes = np.linalg.eigh(differences.T @ differences / len(pairs))
+    shares = np.maximum(shares, _LEAST_SHARE * shares.mean())[:dim]
+    weight = (axes[:, :dim] / np.sqrt(shares)).T @ pca
     return weight.astype(np.float32), (-weight @ mean).astype(np.float32)
 
 
