@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -35,6 +35,7 @@ def quantised_by_definition(similarity: np.ndarray, relevant: np.ndarray, bins: 
     return total / relevant.sum()
 
 
+@settings(deadline=None)
 @given(st.integers(1, 4), st.integers(1, 12), st.integers(2, 30), st.integers(0, 100))
 def test_loss_against_the_definition(queries, images, bins, seed):
     similarity, relevant = draw(queries, images, seed)
@@ -57,6 +58,7 @@ def test_of_similarities_at_different_centres_it_is_average_precision(bins):
     assert listwise_loss(similarity, relevant, bins).item() == pytest.approx(exact_loss(similarity, relevant), abs=1e-9)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_with_many_bins_it_nears_average_precision_from_above(seed):
     similarity, relevant = draw(3, 12, seed)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrcr.losses.local_triplet import local_triplet_loss, match
@@ -48,6 +48,7 @@ def test_loss_and_gradient_against_the_reference(fixtures):
     np.testing.assert_allclose(descriptors.grad, gradient, rtol=0, atol=1e-5)
 
 
+@settings(deadline=None)
 @given(st.integers(3, 6), st.integers(1, 9), st.floats(0.05, 1.5), st.floats(0.5, 1), st.integers(0, 1000))
 def test_loss_against_the_definition(images, locations, margin, ratio, seed):
     descriptors, attention = draw_tuple(images, locations, seed)

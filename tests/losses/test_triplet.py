@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrcr.losses.triplet import triplet_loss
@@ -20,6 +20,7 @@ def by_definition(queries, positives, negatives, margin) -> float:
     return total
 
 
+@settings(deadline=None)
 @given(st.integers(0, 4), st.integers(0, 3), st.floats(0.1, 3), st.integers(0, 100))
 def test_loss_against_the_definition(tuples, count, margin, seed):
     queries, positives, negatives = draw(tuples, 3, seed=seed), draw(tuples, 3, seed=seed + 1), draw(tuples, count, 3)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrcr.models.pooling import GeM, attention_pool, gem, mac, rmac, rmac_regions, spoc
@@ -40,6 +40,7 @@ def rmac_by_definition(features: np.ndarray, levels: int, overlap: float) -> np.
     return total
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 4), st.sampled_from([0.2, 0.4, 0.6]))
 def test_rmac_against_the_definition(height, width, levels, overlap):
     features = draw(1, 4, height, width)
@@ -47,6 +48,7 @@ def test_rmac_against_the_definition(height, width, levels, overlap):
     np.testing.assert_allclose(rmac(features, levels, overlap)[0], expected, rtol=1e-9)
 
 
+@settings(deadline=None)
 @given(st.integers(3, 40), st.integers(3, 40))
 def test_regions_reach_all_four_edges(height, width):
     for row, column in [(0, 0), (0, width - 1), (height - 1, 0), (height - 1, width - 1)]:
@@ -64,6 +66,7 @@ def test_regions_are_unit_vectors_of_which_the_first_is_the_whole_map():
     torch.testing.assert_close(regions.sum(dim=1), rmac(features))
 
 
+@settings(deadline=None)
 @given(st.floats(1, 5), st.floats(1.01, 3))
 def test_gem_lies_between_mean_and_maximum_and_rises_with_p(p, factor):
     features = draw(2, 3, 5, 4)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lrcr.datasets.dataset import Photo
@@ -37,6 +37,7 @@ def by_definition(vectors: np.ndarray, classes: np.ndarray, weights: np.ndarray,
     return rows
 
 
+@settings(deadline=None)
 @given(st.integers(1, 20), st.integers(2, 8), st.integers(1, 4), st.sampled_from([2, 1024]), st.integers(0, 100))
 def test_confused_classes_against_the_definition(images, classes, count, chunk, seed):
     vectors, of_image, weights = draw(images, classes, seed)
@@ -63,6 +64,7 @@ def photos_of(clusters: list[int]) -> TrainingSet:
     return TrainingSet([Photo(path=None) for _ in clusters], np.array(clusters), np.empty((0, 2), np.int64))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=10, max_size=40), st.integers(1, 50), st.integers(0, 100))
 def test_tuples_have_an_anchor_a_positive_and_negatives_of_the_confused_classes(clusters, count, seed):
     images = photos_of(clusters)
