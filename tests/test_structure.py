@@ -11,7 +11,7 @@ from lrcr.models.zoo import MODEL_SECTIONS
 
 ROOT = Path(__file__).parents[1]
 ORDER = [
-    ["errors", "artifacts", "progress", "device", "jit", "params"],
+    ["errors", "artifacts", "progress", "arrays", "device", "jit", "params"],
     ["datasets", "images"],
     ["models", "losses"],
     ["descriptors", "loading", "extraction"],
