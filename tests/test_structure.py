@@ -15,7 +15,7 @@ ORDER = [
     ["datasets", "images"],
     ["models", "losses"],
     ["descriptors", "loading", "extraction"],
-    ["asmk", "indexing", "ranking", "search"],
+    ["asmk", "flat", "engines", "indexing", "ranking", "search"],
     ["evaluation"],
     ["training"],
     ["report"],
