@@ -19,7 +19,8 @@ from lrcr.datasets.make import make_dataset
 from lrcr.device import resolve_device
 from lrcr.extraction import Extractor
 from lrcr.images import load_image, prepare
-from lrcr.models.local import LocalDescriptors, LocalModel
+from lrcr.models.descriptors import ImageDescriptors
+from lrcr.models.local import LocalModel
 from lrcr.models.zoo import MODEL_SECTIONS, build_model, save_model
 from lrcr.params import FolderParams, Params
 
@@ -66,11 +67,11 @@ def _extractor(params: Params, model_file: Path) -> tuple[Extractor, LocalModel]
 @torch.inference_mode()
 def _plainly(
     model: LocalModel, params: Params, photos: Sequence[Photo], device: torch.device
-) -> list[LocalDescriptors]:
+) -> list[ImageDescriptors]:
     extract, found = params.extract, []
     for photo in photos:
         image = prepare(load_image(photo.path, orient=photo.orient), extract.image_size)[None].to(device)
-        found += model.local_descriptors(image, extract.scales, extract.descriptors)
+        found += model.describe(image, extract.scales, extract.descriptors)
     return found
 
 

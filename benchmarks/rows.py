@@ -23,8 +23,9 @@ from lrcr.evaluation.seeds import Side, compare_seeds
 from lrcr.extraction import sample_photos
 from lrcr.indexing import aggregate_images
 from lrcr.loading import load_batches
+from lrcr.models.descriptors import resize
 from lrcr.models.inference import ready_for_inference
-from lrcr.models.local import LocalModel, resize
+from lrcr.models.local import LocalModel
 from lrcr.models.zoo import open_model
 from lrcr.params import Params, check_params
 from lrcr.progress import ticking

@@ -16,8 +16,9 @@ from lrcr.descriptors import Descriptors, DescriptorStore, join, open_descriptor
 from lrcr.device import generator, resolve_device
 from lrcr.errors import DatasetError
 from lrcr.loading import Batch, load_batches
+from lrcr.models.descriptors import ImageDescriptors
 from lrcr.models.inference import ready_for_inference
-from lrcr.models.local import LocalDescriptors, LocalModel
+from lrcr.models.local import LocalModel
 from lrcr.models.zoo import MODEL_SECTIONS, open_model
 from lrcr.params import Params
 from lrcr.progress import Track, no_tick, silent, ticking
@@ -52,14 +53,14 @@ def extract_photos(
     found: dict[int, Descriptors] = {}
     for batch in load_batches(photos, image_size, _BATCH):
         images = batch.images.to(device, memory_format=torch.channels_last)
-        described = model.local_descriptors(images, scales, strongest)
+        described = model.describe(images, scales, strongest)
         for i, local in enumerate(described):
             found[batch.positions[i]] = _to_original_pixels(local, batch, i, precision)
             tick()
     return join([found[position] for position in range(len(photos))])
 
 
-def _to_original_pixels(local: LocalDescriptors, batch: Batch, i: int, precision: str) -> Descriptors:
+def _to_original_pixels(local: ImageDescriptors, batch: Batch, i: int, precision: str) -> Descriptors:
     xy = local.position.cpu().numpy() * np.array(batch.sizes[i], np.float32)
     xy += np.array(batch.origins[i], np.float32)
     return Descriptors(

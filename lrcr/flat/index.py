@@ -3,7 +3,7 @@
 `vectors-0000/vectors.npy` (images, D), float32 or float16, mapped into memory, under one atomically replaced manifest.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

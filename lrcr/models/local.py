@@ -8,30 +8,13 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lrcr.models.attention import l2_attention
 from lrcr.models.backbone import Backbone
+from lrcr.models.descriptors import ImageDescriptors, resize, scales_that_fit
 from lrcr.models.pooling import attention_pool
 from lrcr.models.whitening import Whitening
-
-
-@dataclass(frozen=True)
-class LocalDescriptors:
-    """The strongest descriptors of one image, strongest first.
-
-    Args:
-        descriptors: of shape (N, D), not normalised.
-        strength: of shape (N,): attention over the image's maximum across scales.
-        position: of shape (N, 2): x and y of the location's centre, as a fraction of the image's width and height.
-        scale: of shape (N,).
-    """
-
-    descriptors: Tensor
-    strength: Tensor
-    position: Tensor
-    scale: Tensor
 
 
 @dataclass(frozen=True)
@@ -121,12 +104,12 @@ class LocalModel(nn.Module):
         descriptors: Tensor = self.whitening(context.features[0].flatten(1)[:, rows].T)
         return descriptors
 
-    def local_descriptors(self, images: Tensor, scales: Sequence[float], count: int) -> list[LocalDescriptors]:
+    def describe(self, images: Tensor, scales: Sequence[float], count: int) -> list[ImageDescriptors]:
         """The `count` strongest descriptors across all scales, of each of B images of shape (B, 3, H, W).
 
         A scale at which no pixel would be left is skipped; where none remains an image has no descriptors.
         """
-        kept = [scale for scale in scales if min(images.shape[2:]) * scale >= 1]
+        kept = scales_that_fit(images, scales)
         maps = [self.backbone(resize(images, scale)) for scale in kept]
         if not maps:
             maps, kept = [images.new_zeros(len(images), self.backbone.channels, 0, 0)], [1.0]
@@ -134,7 +117,7 @@ class LocalModel(nn.Module):
 
     def strongest(
         self, maps: Sequence[Tensor], scales: Sequence[float], count: int, *, whiten: bool = True
-    ) -> list[LocalDescriptors]:
+    ) -> list[ImageDescriptors]:
         """Refine and smooth each scale's map, keep the `count` strongest locations of each image and whiten those.
 
         Whitening after the selection costs least and changes nothing: it commutes with averages.
@@ -156,7 +139,7 @@ class LocalModel(nn.Module):
             strength, order = strength[:count], order[:count]
             descriptors = smoothed[image, :, order].T
             result.append(
-                LocalDescriptors(
+                ImageDescriptors(
                     descriptors=self.whitening(descriptors) if whiten else descriptors,
                     strength=strength / strength[:1].clamp_min(1e-12),
                     position=positions[order],
@@ -164,13 +147,6 @@ class LocalModel(nn.Module):
                 )
             )
         return result
-
-
-def resize(images: Tensor, scale: float) -> Tensor:
-    """Scale images of shape (B, 3, H, W), bilinearly as HOW does; 1 leaves them as they are."""
-    if scale == 1:
-        return images
-    return F.interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False, recompute_scale_factor=True)
 
 
 def _positions(features: Tensor) -> Tensor:
