@@ -71,7 +71,7 @@ def _plainly(
     extract, found = params.extract, []
     for photo in photos:
         image = prepare(load_image(photo.path, orient=photo.orient), extract.image_size)[None].to(device)
-        found += model.describe(image, extract.scales, extract.descriptors)
+        found += model.describe(image, params.scales, extract.descriptors)
     return found
 
 

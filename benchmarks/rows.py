@@ -75,19 +75,19 @@ class Arena:
         self.params = params
         self.dataset = open_dataset(evaluated)
         extract, codebook = params.extract, params.codebook
-        self.scales = list(extract.scales)
+        self.scales = list(params.scales)
         seen = sample_photos(open_dataset(fit or evaluated).photos(), codebook.images, params.seed)
         boxed = self.dataset.queries["x0"].notna() | self.dataset.queries["image"].isna()
         own = [photo for photo, alone in zip(self.dataset.query_photos(), boxed, strict=True) if alone]
         self.rows = self.dataset.queries["image"].to_numpy(float, na_value=-1).copy()
         self.rows[boxed.to_numpy()] = len(self.dataset.images) + np.arange(len(own))
         self.maps = _compute_maps(trunk, self.dataset.photos() + own, extract.image_size, self.scales)
-        self.fit_maps = _compute_maps(trunk, seen, extract.image_size, codebook.scales)
+        self.fit_maps = _compute_maps(trunk, seen, extract.image_size, params.fit_scales)
 
     def score(self, model: LocalModel, counts: Sequence[int], seed: int) -> dict[int, Scored]:
         """Evaluate a model at several numbers of descriptors, with the codebook of one seed."""
         settings = self.params.codebook
-        fit = join([_describe(model, maps, settings.scales, settings.descriptors) for maps in self.fit_maps])
+        fit = join([_describe(model, maps, self.params.fit_scales, settings.descriptors) for maps in self.fit_maps])
         rng = np.random.default_rng(seed)
         sample = np.sort(rng.permutation(len(fit.descriptors))[: settings.per_word * settings.words])
         codebook = learn_codebook(fit.descriptors[sample], settings.words, iterations=settings.iterations, seed=seed)

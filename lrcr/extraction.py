@@ -16,9 +16,8 @@ from lrcr.descriptors import Descriptors, DescriptorStore, join, open_descriptor
 from lrcr.device import generator, resolve_device
 from lrcr.errors import DatasetError
 from lrcr.loading import Batch, load_batches
-from lrcr.models.descriptors import ImageDescriptors
+from lrcr.models.descriptors import Describer, ImageDescriptors
 from lrcr.models.inference import ready_for_inference
-from lrcr.models.local import LocalModel
 from lrcr.models.zoo import MODEL_SECTIONS, open_model
 from lrcr.params import Params
 from lrcr.progress import Track, no_tick, silent, ticking
@@ -29,7 +28,7 @@ _BATCH = 8
 
 @torch.inference_mode()
 def extract_photos(
-    model: LocalModel,
+    model: Describer,
     photos: Sequence[Photo],
     *,
     image_size: int,
@@ -97,7 +96,7 @@ class Extractor:
             self.model,
             photos,
             image_size=extract.image_size,
-            scales=extract.scales,
+            scales=self.params.scales,
             strongest=extract.descriptors,
             device=self.device,
             precision=extract.precision,
@@ -111,7 +110,7 @@ class Extractor:
             self.model,
             photos,
             image_size=self.params.extract.image_size,
-            scales=codebook.scales,
+            scales=self.params.fit_scales,
             strongest=codebook.descriptors,
             device=self.device,
             tick=tick,

@@ -4,6 +4,7 @@ MAC, SPoC, GeM, R-MAC and AP-GeM differ in pooling and loss; SOLAR adds second-o
 blocks; CFCD (Zhu et al., ICCV 2023) is GeM with a fixed power, a layer to 512 dimensions and BatchNorm.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Self
 
@@ -14,6 +15,9 @@ from torch import Tensor, nn
 from lrcr.models.backbone import Backbone
 from lrcr.models.descriptors import ImageDescriptors, resize, scales_that_fit
 from lrcr.models.pooling import mac, rmac_regions, spoc
+from lrcr.models.second_order import SecondOrderAttention
+
+_ATTENTION = "attention"  # begins the names of SOLAR's blocks among those of the trunk
 
 
 class MAC(nn.Module):
@@ -120,3 +124,19 @@ def _place(rows: Tensor, scale: Sequence[float]) -> ImageDescriptors:
     """Rows of shape (N, D) of one image, each with strength 1 in the image's centre."""
     count = len(rows)
     return ImageDescriptors(rows, rows.new_ones(count), rows.new_full((count, 2), 0.5), rows.new_tensor(scale))
+
+
+def add_second_order_attention(backbone: Backbone) -> None:
+    """Let second-order attention follow each of the last two blocks of a ResNet that are there, as in SOLAR."""
+    children = list(backbone.trunk.named_children())
+    last = [name for name, _ in children if name.startswith("layer")][-2:]
+    following = {last[-1]: SecondOrderAttention(backbone.channels, backbone.channels // 2)}
+    if len(last) == 2:
+        channels = backbone.channels // 2
+        following[last[0]] = SecondOrderAttention(channels, channels // 4)
+    trunk: OrderedDict[str, nn.Module] = OrderedDict()
+    for name, child in children:
+        trunk[name] = child
+        if name in following:
+            trunk[f"{_ATTENTION}_{name}"] = following[name]
+    backbone.trunk = nn.Sequential(trunk)

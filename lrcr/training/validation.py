@@ -108,14 +108,14 @@ class Validator:
     def _rank_by_asmk(self) -> Ranking:
         params = self.params
         seen = sample_photos(self.training, params.codebook.images, params.seed)
-        fit = self._extract(seen, params.codebook.scales, params.codebook.descriptors)
+        fit = self._extract(seen, params.fit_scales, params.codebook.descriptors)
         iterations, seed = params.codebook.iterations, params.codebook.seed
         words = params.train.validation.words
         codebook = learn_codebook(fit.descriptors, words, iterations=iterations, seed=seed)
         settings, binary = params.search, params.index.binary
         database, queries = (
             aggregate_images(
-                self._extract(photos, params.extract.scales, params.extract.descriptors),
+                self._extract(photos, params.scales, params.extract.descriptors),
                 codebook,
                 assignment,
                 binary=binary,
