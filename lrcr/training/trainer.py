@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lrcr.asmk import learn_codebook
-from lrcr.datasets.dataset import Photo
+from lrcr.datasets.dataset import Ids, Photo
 from lrcr.device import derive_seed, generator
 from lrcr.errors import LrcrError
 from lrcr.loading import load_batches
@@ -20,7 +20,7 @@ from lrcr.models.smoothing import LearnableSmoothing
 from lrcr.params import Params
 from lrcr.progress import Track, silent, ticking
 from lrcr.training.maps import Maps, describe_globally
-from lrcr.training.tuples import Ids, TrainingSet, mine_negatives
+from lrcr.training.tuples import TrainingSet, mine_negatives
 from lrcr.training.whitening import learn_whitening
 
 _ITERATIONS = 10  # of k-means: these words serve one epoch

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from lrcr.asmk import Layout, build_index, learn_codebook, open_index
-from lrcr.datasets.dataset import Dataset, Photo, empty_table, leave_one_out
+from lrcr.datasets.dataset import Dataset, Ids, Photo, cluster_ids, empty_table, leave_one_out
 from lrcr.descriptors import Descriptors
 from lrcr.device import generator
 from lrcr.errors import DatasetError
@@ -20,7 +20,6 @@ from lrcr.models.local import LocalModel
 from lrcr.params import Params
 from lrcr.ranking import Ranking
 from lrcr.training.maps import Maps, describe_globally
-from lrcr.training.tuples import Ids, cluster_ids
 
 HELD_OUT = 0.2
 
