@@ -14,6 +14,7 @@ import torch
 
 from benchmarks.bars import Value
 from lrcr.asmk import Layout, build_index, learn_codebook, open_index
+from lrcr.asmk.engine import aggregate_images
 from lrcr.cli.terminal import track
 from lrcr.datasets.dataset import Photo, open_dataset
 from lrcr.descriptors import Descriptors, join
@@ -21,7 +22,6 @@ from lrcr.evaluation.metrics import evaluate
 from lrcr.evaluation.per_query import tabulate_queries
 from lrcr.evaluation.seeds import Side, compare_seeds
 from lrcr.extraction import sample_photos
-from lrcr.indexing import aggregate_images
 from lrcr.loading import load_batches
 from lrcr.models.descriptors import resize
 from lrcr.models.inference import ready_for_inference

@@ -333,10 +333,17 @@ class Params(Section):
         """Scales of the descriptors that the codebook is learned from."""
         return self.codebook.scales or ([1.0] if self.model.is_local else self.scales)
 
+    @property
+    def vector_whitening(self) -> Literal["none", "pca", "discriminative"]:
+        """How global vectors are whitened: as said, or none behind a projection and PCA elsewhere."""
+        projected = self.model.name == "cfcd" or self.pooling.projection is not None
+        return self.codebook.whitening or ("none" if projected else "pca")
+
     def sections(self, *names: str) -> dict[str, Any]:
-        """The named sections as plain values, scales resolved, for manifests and fingerprints."""
+        """The named sections as plain values, for manifests and fingerprints; what the model decides is resolved."""
         dumped = self.model_dump(mode="json")
-        dumped["extract"]["scales"], dumped["codebook"]["scales"] = self.scales, self.fit_scales
+        dumped["extract"]["scales"] = self.scales
+        dumped["codebook"].update(scales=self.fit_scales, whitening=self.vector_whitening)
         return {name: dumped[name] for name in names}
 
     def fit_section(self) -> dict[str, Any]:

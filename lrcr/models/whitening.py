@@ -117,26 +117,39 @@ def fit_discriminative_whitening(vectors: Array, pairs: npt.NDArray[np.int64], d
 
 
 def read_whitening(path: Path, channels: int, dim: int) -> tuple[Array, Array]:
-    """Read `whiten_weight` (d, C) and `whiten_bias` (d,) from an .npz file.
+    """Read the whitening of a network: see `read_whitening_file`.
 
     Raises:
-        WeightsError: the file is missing, is no .npz, lacks an array, or does not fit the network.
+        WeightsError: as there, or it does not fit the network.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            weight, bias = file["whiten_weight"].astype(np.float32), file["whiten_bias"].astype(np.float32)
-    except FileNotFoundError:
-        raise WeightsError(f"whitening.file: {path}: no such file; name an .npz file") from None
-    except KeyError as error:
-        raise WeightsError(f"whitening.file: {path}: {error.args[0]}; store whiten_weight and whiten_bias") from None
-    except Exception as error:  # numpy and zipfile raise all kinds of errors on damaged files
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"whitening.file: {path}: not an .npz file of arrays ({reason}); name another") from None
+    weight, bias = read_whitening_file(path, "whitening.file")
     if weight.shape != (dim, channels) or bias.shape != (dim,):
         raise WeightsError(
             f"whitening.file: {path}: weight {weight.shape} and bias {bias.shape} do not fit {channels} channels "
             f"and whitening.dim {dim}; set backbone or whitening.dim to match"
         )
+    return weight, bias
+
+
+def read_whitening_file(path: Path, key: str) -> tuple[Array, Array]:
+    """Read `whiten_weight` (d, C) and `whiten_bias` (d,) from an .npz file.
+
+    Args:
+        key: of the params, that named the file.
+
+    Raises:
+        WeightsError: the file is missing, is no .npz, lacks an array, or the two are no finite arrays.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            weight, bias = file["whiten_weight"].astype(np.float32), file["whiten_bias"].astype(np.float32)
+    except FileNotFoundError:
+        raise WeightsError(f"{key}: {path}: no such file; name an .npz file") from None
+    except KeyError as error:
+        raise WeightsError(f"{key}: {path}: {error.args[0]}; store whiten_weight and whiten_bias") from None
+    except Exception as error:  # numpy and zipfile raise all kinds of errors on damaged files
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{key}: {path}: not an .npz file of arrays ({reason}); name another") from None
     if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-        raise WeightsError(f"whitening.file: {path}: holds values that are not finite; the file is damaged")
+        raise WeightsError(f"{key}: {path}: holds values that are not finite; the file is damaged")
     return weight, bias

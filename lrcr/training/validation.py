@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from lrcr.asmk import Layout, build_index, learn_codebook, open_index
+from lrcr.asmk.engine import aggregate_images
 from lrcr.datasets.dataset import Dataset, Ids, Photo, cluster_ids, empty_table, leave_one_out
 from lrcr.descriptors import Descriptors
 from lrcr.device import generator
 from lrcr.errors import DatasetError
 from lrcr.evaluation.metrics import evaluate
 from lrcr.extraction import extract_photos, sample_photos
-from lrcr.indexing import aggregate_images
 from lrcr.models.local import LocalModel
 from lrcr.params import Params
 from lrcr.ranking import Ranking

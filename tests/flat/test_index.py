@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrcr.artifacts import read_json, write_json
@@ -32,6 +32,7 @@ def oracle(queries, vectors, top):
     return ids, np.take_along_axis(scores, ids, axis=1)
 
 
+@settings(deadline=None)  # every example writes files
 @given(
     st.integers(0, 1000),
     st.integers(1, 40),
