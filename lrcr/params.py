@@ -182,8 +182,42 @@ class LossParams(Section):
         return self
 
 
+class SolarParams(Section):
+    """SOLAR's loss over tuples: margin of the triplets, in squared distance, and weight of second-order similarity."""
+
+    margin: Positive = 1.25
+    second_order: NotNegative = 10.0
+
+
+class ApgemParams(Section):
+    """AP-GeM's training: images a step, how many of them pass at a time (memory), bins of quantised AP."""
+
+    batch: Annotated[int, Field(ge=2)] = 4096
+    chunk: Annotated[int, Field(ge=2)] = 8
+    bins: Annotated[int, Field(ge=2)] = 25
+
+
+class CfcdParams(Section):
+    """CFCD's training from labels: `train.epochs` of classification, then `fine_epochs` with hard local negatives.
+
+    `rate` of SGD, that falls by half a cosine in each phase and rises over `warmup` epochs in the first; images a step;
+    MadaCos with its alpha, or a head of fixed scale and margin; weight of the local triplets in the second phase (1.0
+    in effect in the authors' code, which does not apply the weight of its configuration).
+    """
+
+    rate: Positive = 0.005
+    batch: Annotated[int, Field(ge=2)] = 128
+    warmup: Natural = 5
+    fine_epochs: Natural = 50
+    head: Literal["madacos", "fixed"] = "madacos"
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    scale: Positive = 32.0
+    margin: NotNegative = 0.15
+    local: NotNegative = 0.05
+
+
 class TrainParams(Section):
-    """Contrastive training over tuples (query, positive, negatives).
+    """Training over tuples (query, positive, negatives), and what single global models have of their own.
 
     `freeze: backbone` computes the trunk's maps once; `merge` trains smoothing and graph first alone, then together;
     `warmup` counts steps in which the rate of the context rises to its full height.
@@ -204,6 +238,9 @@ class TrainParams(Section):
     weight_decay: NotNegative = 1e-4
     decay: Annotated[float, Field(gt=0, le=1)] = 0.99
     validation: ValidationParams = ValidationParams()
+    solar: SolarParams = SolarParams()
+    apgem: ApgemParams = ApgemParams()
+    cfcd: CfcdParams = CfcdParams()
 
 
 _LOCAL_SCALES = [2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25]
@@ -308,6 +345,8 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _context_to_merge(self) -> "Params":
+        if self.train.merge and not self.model.is_local:
+            raise ValueError(f"train.merge: {self.model.name} has no smoothing and graph to merge; set it to false")
         if self.train.merge and (self.smoothing.kind != "learnable" or self.graph.kind == "none"):
             raise ValueError("train.merge: needs smoothing.kind learnable and graph.kind gcn or attention; set both")
         return self
@@ -319,6 +358,8 @@ class Params(Section):
             raise ValueError(f"pooling.projection: {name} has none; leave it out or set model.name gem")
         if name == "solar" and not self.backbone.name.startswith("resnet"):
             raise ValueError(f"model.name: solar attends between the blocks of a ResNet, not of {self.backbone.name}")
+        if name == "solar" and self.train.freeze == "backbone":
+            raise ValueError("train.freeze: backbone would freeze what surrounds solar's attention; set it to none")
         if not self.model.is_local and self.train.validation.by == "asmk":
             raise ValueError(f"train.validation.by: {name} has no local descriptors for asmk; set it to global")
         return self

@@ -25,7 +25,7 @@ NAMES = ["mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd"]
 
 def small(name: str, *overrides: str) -> Params:
     settings = ("backbone.weights=none", "backbone.skip_layers=3", "extract.image_size=48", "extract.scales=[1.0, 0.7]")
-    return load_params(overrides=[*settings, f"model.name={name}", "codebook.dim=6", *overrides])
+    return load_params(overrides=[*settings, f"model.name={name}", "codebook.dim=3", *overrides])
 
 
 def make(folder, params, landmarks):
@@ -55,7 +55,7 @@ def test_every_model_goes_from_photos_to_map(tmp_path, landmarks, name):
     make(tmp_path, params, landmarks)
     result = evaluate_dataset(params, landmarks, tmp_path / "descriptors", tmp_path / "index")
     assert result.metrics["map"]["medium"] > 30
-    dimensions = 512 if name == "cfcd" else 6
+    dimensions = 512 if name == "cfcd" else 3
     assert result.metrics["dimensions"] == dimensions
     assert result.metrics["bytes_per_image"] == 4 * dimensions + 128 / 16
     assert set(result.metrics) == {"map", "mp@1", "mp@5", "mp@10", "queries", "dimensions", "bytes_per_image"}
@@ -84,7 +84,7 @@ def test_a_search_finds_each_photo_itself_first(gem, landmarks):
     ranking = searcher.search(open_descriptors(gem / "descriptors" / "database").read(), top=1)
     np.testing.assert_array_equal(ranking.image, np.arange(16))
     np.testing.assert_allclose(ranking.score, 1, atol=1e-5)
-    assert searcher.summary == "16 images, 6 dimensions and 32 bytes an image"
+    assert searcher.summary == "16 images, 3 dimensions and 20 bytes an image"
     searcher.verify()
 
 
@@ -129,7 +129,7 @@ def test_discriminative_whitening_takes_the_labels_of_the_fit_set(tmp_path, gem)
     ("override", "said"),
     [
         ("model.name=mac", "model.name = gem, but the params now say mac"),
-        ("codebook.dim=5", "codebook.dim = 6, but the params now say 5"),
+        ("codebook.dim=2", "codebook.dim = 3, but the params now say 2"),
         ("extract.scales=[1]", "extract.scales ="),
     ],
 )
@@ -149,7 +149,7 @@ def test_places_cannot_be_explained(gem):
 
 def test_the_index_carries_its_whitening(gem):
     whitening, _ = open_whitening(gem / "index" / CODEBOOK)
-    assert whitening.weight.shape == (6, 64)
+    assert whitening.weight.shape == (3, 64)
 
 
 def test_speed_is_measured(gem):

@@ -15,7 +15,7 @@ from lrcr.errors import ArtifactError
 from lrcr.flat.vectors import RowWhitening, to_vectors
 from lrcr.models.whitening import fit_discriminative_whitening, fit_whitening
 
-VECTORS_PER_DIMENSION = 2  # fewer leave whitened vectors that differ by noise alone
+VECTORS_PER_DIMENSION = 5  # with fewer, noise of the weakest components is blown up to the strongest ones' size
 _NAMES = ("weight", "bias")
 _LOG = logging.getLogger(__name__)
 

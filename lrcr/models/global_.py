@@ -79,6 +79,16 @@ class GlobalModel(nn.Module):
         self.dim = dim
         self.freeze_batchnorm = freeze_batchnorm
 
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """The parts that may be trained, each with a rate of its own; attention is that between the trunk's blocks."""
+        trunk = list(self.backbone.trunk.named_parameters())
+        return {
+            "backbone": [parameter for name, parameter in trunk if not name.startswith(_ATTENTION)],
+            "attention": [parameter for name, parameter in trunk if name.startswith(_ATTENTION)],
+            "pooling": list(self.pooling.parameters()),
+            "projection": list(self.projection.parameters()),
+        }
+
     def train(self, mode: bool = True) -> Self:
         """Switch to training; frozen BatchNorm of the trunk stays in evaluation."""
         super().train(mode)
@@ -95,6 +105,10 @@ class GlobalModel(nn.Module):
     def describe_map(self, features: Tensor) -> Tensor:
         """The vector of each image, from the trunk's features of shape (B, C, H, W): unit vectors of shape (B, D)."""
         return F.normalize(self.projection(self.pooling(features)), dim=1)
+
+    def to_whiten(self, features: Tensor, count: int) -> list[Tensor]:
+        """What a whitening projection is learned from: the pooled unit vector of each image, of shape (1, C)."""
+        return list(torch.split(F.normalize(self.pooling(features), dim=1), 1))
 
     def describe(self, images: Tensor, scales: Sequence[float], count: int) -> list[ImageDescriptors]:
         """The one vector of each of B images of shape (B, 3, H, W): the mean of its unit vectors at all scales.

@@ -67,6 +67,16 @@ class LocalModel(nn.Module):
         self.attention_from = attention_from
         self.freeze_batchnorm = freeze_batchnorm
 
+    @property
+    def dim(self) -> int:
+        """D."""
+        return len(self.whitening.bias)
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """The parts that may be trained, each with a rate of its own."""
+        names = ("backbone", "smoothing", "graph", "whitening")
+        return {name: list(self.get_submodule(name).parameters()) for name in names}
+
     def train(self, mode: bool = True) -> Self:
         """Switch to training; frozen BatchNorm stays in evaluation."""
         super().train(mode)
@@ -103,6 +113,10 @@ class LocalModel(nn.Module):
         rows = attention.topk(min(count, len(attention))).indices
         descriptors: Tensor = self.whitening(context.features[0].flatten(1)[:, rows].T)
         return descriptors
+
+    def to_whiten(self, features: Tensor, count: int) -> list[Tensor]:
+        """What the whitening is learned from: of each image the features of the strongest locations, (≤ count, C)."""
+        return [local.descriptors for local in self.strongest([features], [1.0], count, whiten=False)]
 
     def describe(self, images: Tensor, scales: Sequence[float], count: int) -> list[ImageDescriptors]:
         """The `count` strongest descriptors across all scales, of each of B images of shape (B, 3, H, W).

@@ -70,6 +70,8 @@ def _assemble_local(params: Params, backbone: Backbone) -> LocalModel:
 def _assemble_global(params: Params, backbone: Backbone) -> GlobalModel:
     name, channels = params.model.name, backbone.channels
     dim = params.pooling.projection or (_CFCD_DIM if name == "cfcd" else channels)
+    if dim > channels and name != "cfcd":
+        raise WeightsError(f"pooling.projection: {dim} is more than the {channels} channels of the map; lower it")
     if name == "solar":
         add_second_order_attention(backbone)
     return GlobalModel(
@@ -77,7 +79,7 @@ def _assemble_global(params: Params, backbone: Backbone) -> GlobalModel:
         _build_pooling(params),
         _build_projection(params, channels, dim),
         dim,
-        freeze_batchnorm=params.backbone.weights != "none",
+        freeze_batchnorm=params.backbone.weights != "none" and name != "cfcd",  # CFCD's large batches train it
     )
 
 

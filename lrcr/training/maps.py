@@ -13,7 +13,7 @@ from lrcr.datasets.dataset import Photo
 from lrcr.extraction import Tick
 from lrcr.loading import load_batches
 from lrcr.models.backbone import Backbone
-from lrcr.models.local import LocalModel
+from lrcr.models.zoo import Model
 from lrcr.progress import no_tick
 
 _BATCH = 8
@@ -89,14 +89,14 @@ class StoredMaps:
 
 
 @torch.no_grad()
-def describe_globally(model: LocalModel, maps: Maps, photos: Sequence[Photo], tick: Tick = no_tick) -> Tensor:
+def describe_globally(model: Model, maps: Maps, photos: Sequence[Photo], tick: Tick = no_tick) -> Tensor:
     """The training descriptor of each photo: unit vectors of shape (photos, D).
 
     Args:
         model: in evaluation mode.
         tick: called once a photo, to show progress.
     """
-    vectors = model.whitening.bias.new_zeros(len(photos), len(model.whitening.bias))
+    vectors = torch.zeros(len(photos), model.dim, device=next(model.parameters()).device)
     for positions, features in maps.batches(photos):
         vectors[torch.tensor(positions, device=vectors.device)] = model.describe_map(features)
         for _ in positions:

@@ -16,7 +16,7 @@ from lrcr.device import generator
 from lrcr.errors import DatasetError
 from lrcr.evaluation.metrics import evaluate
 from lrcr.extraction import extract_photos, sample_photos
-from lrcr.models.local import LocalModel
+from lrcr.models.zoo import Model
 from lrcr.params import Params
 from lrcr.ranking import Ranking
 from lrcr.training.maps import Maps, describe_globally
@@ -66,7 +66,7 @@ class Validator:
     def __init__(
         self,
         params: Params,
-        model: LocalModel,
+        model: Model,
         maps: Maps,
         training: Sequence[Photo],
         validation: Dataset,

@@ -47,9 +47,9 @@ def test_discriminative_is_that_of_all_pairs_of_each_cluster(tmp_path):
 
 
 def test_few_rows_give_few_dimensions_and_a_warning(tmp_path, caplog):
-    found = learn_row_whitening(store_of(tmp_path / "fit", draw(images=6), range(6)), "pca", None)
+    found = learn_row_whitening(store_of(tmp_path / "fit", draw(images=16), range(16)), "pca", None)
     assert len(found.bias) == 3
-    assert "whitening to 8 dimensions asked for, 3 learned: each takes 2 vectors and there are 6" in caplog.text
+    assert "whitening to 8 dimensions asked for, 3 learned: each takes 5 vectors and there are 16" in caplog.text
 
 
 @pytest.mark.parametrize(
