@@ -66,20 +66,19 @@ class Engine:
     """The steps between extraction and ranking.
 
     Args:
-        learn: what lies between descriptors and index, from the fit set's descriptors into a staged folder.
-        read: the same from a user's file.
+        learn: what lies between descriptors and index into a staged folder: from the fit set's descriptors, or without
+            them as the params say.
         build: the index of a database into a staged folder.
         open: an index for search.
     """
 
-    learn: Callable[[Params, DescriptorStore, Path, Manifest, Track], None]
-    read: Callable[[Params, Path, Path, Manifest], None]
+    learn: Callable[[Params, DescriptorStore | None, Path, Manifest, Track], None]
     build: Callable[[Params, DescriptorStore, Path, Path, dict[str, str], Sequence[str], Track], None]
     open: Callable[[Path, Path, Params, SearchParams], Search]
 
 
-_ASMK = Engine(asmk.learn, asmk.read, asmk.build, asmk.open_search)
-_FLAT = Engine(flat.learn, flat.read, flat.build, flat.open_search)
+_ASMK = Engine(asmk.learn, asmk.build, asmk.open_search)
+_FLAT = Engine(flat.learn, flat.build, flat.open_search)
 
 
 def engine_of(params: Params) -> Engine:

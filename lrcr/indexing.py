@@ -1,6 +1,7 @@
 """Descriptors → codebook → index: what stands between extraction and search."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from lrcr.artifacts import Manifest, hash_file, open_manifest, require_input, require_params, staged_folder, write_json
@@ -17,25 +18,23 @@ MODEL, CODEBOOK, IMAGES, PARAMS = "model.pt", "codebook", "images.parquet", "par
 
 
 def make_codebook(params: Params, fit_folder: Path, folder: Path, track: Track = silent) -> None:
-    """Learn the codebook from the fit set's descriptors; with `codebook.file` take what is stored there.
+    """Learn the codebook from the fit set's descriptors, where there is anything to learn, or take `codebook.file`.
 
     Raises:
         ArtifactError: the descriptors were made under other params, or the file holds no codebook.
     """
-    engine, section = engine_of(params), params.sections("codebook")
-    if params.codebook.file is not None:
-        file = Path(params.codebook.file)
-        if not file.is_file():
-            raise ArtifactError(f"codebook.file: {file}: no such file; name an .npz file")
-        manifest = Manifest("codebook", section, {"file": hash_file(file)})
-        with staged_folder(folder) as temporary:
-            engine.read(params, file, temporary, manifest)
-        return
-    store = open_descriptors(fit_folder)
-    require_params(store.manifest, params.fit_section(), fit_folder)
-    inputs = {"model": store.manifest.inputs["model"], "descriptors": store.manifest.fingerprint}
+    settings, manifest = params.codebook, Manifest("codebook", params.sections("codebook"), {})
+    if settings.file is not None:
+        if not Path(settings.file).is_file():
+            raise ArtifactError(f"codebook.file: {settings.file}: no such file; name an .npz file")
+        manifest = replace(manifest, inputs={"file": hash_file(Path(settings.file))})
+    store = open_descriptors(fit_folder) if params.learns_codebook else None
+    if store is not None:
+        require_params(store.manifest, params.fit_section(), fit_folder)
+        inputs = {"model": store.manifest.inputs["model"], "descriptors": store.manifest.fingerprint}
+        manifest = replace(manifest, inputs=inputs)
     with staged_folder(folder) as temporary:
-        engine.learn(params, store, temporary, Manifest("codebook", section, inputs), track)
+        engine_of(params).learn(params, store, temporary, manifest, track)
 
 
 def index_dataset(
@@ -61,7 +60,7 @@ def index_dataset(
     require_params(codebook, params.sections("codebook"), codebook_folder)
     require_input(store.manifest, "model", model.fingerprint, descriptors_folder)
     require_input(store.manifest, "dataset", dataset.fingerprint, descriptors_folder)
-    if params.codebook.file is None:
+    if params.learns_codebook:
         require_input(codebook, "model", model.fingerprint, codebook_folder)
     inputs = {
         "model": model.fingerprint,

@@ -380,6 +380,11 @@ class Params(Section):
         projected = self.model.name == "cfcd" or self.pooling.projection is not None
         return self.codebook.whitening or ("none" if projected else "pca")
 
+    @property
+    def learns_codebook(self) -> bool:
+        """Whether anything is learned from the fit set between extraction and index."""
+        return self.codebook.file is None and (self.model.is_local or self.vector_whitening != "none")
+
     def sections(self, *names: str) -> dict[str, Any]:
         """The named sections as plain values, for manifests and fingerprints; what the model decides is resolved."""
         dumped = self.model_dump(mode="json")

@@ -23,31 +23,28 @@ from lrcr.ranking import Ranking
 _RECALL_SAMPLE = 2000  # descriptors
 
 
-def learn(params: Params, store: DescriptorStore, folder: Path, manifest: Manifest, track: Track) -> None:
-    """Learn visual words into an existing (staged) folder.
+def learn(params: Params, store: DescriptorStore | None, folder: Path, manifest: Manifest, track: Track) -> None:
+    """Learn visual words into an existing (staged) folder, or without a store take those of `codebook.file`.
 
     Of more than `codebook.per_word` descriptors a word a sample is drawn.
-    """
-    settings = params.codebook
-    seed, most = settings.seed, settings.per_word * settings.words
-    codebook = learn_codebook(
-        store.sample(most, generator(seed, "codebook sample")),
-        settings.words,
-        iterations=settings.iterations,
-        seed=seed,
-        gpu=resolve_device(params.device).type == "cuda",
-        track=track,
-    )
-    save_codebook(folder, codebook, manifest)
-
-
-def read(params: Params, file: Path, folder: Path, manifest: Manifest) -> None:
-    """Take the visual words of a user's file into an existing (staged) folder.
 
     Raises:
         ArtifactError: the file holds no centroids.
     """
-    save_codebook(folder, read_centroids(file), manifest)
+    settings = params.codebook
+    if store is None:
+        codebook = read_centroids(Path(settings.file or ""))
+    else:
+        seed, most = settings.seed, settings.per_word * settings.words
+        codebook = learn_codebook(
+            store.sample(most, generator(seed, "codebook sample")),
+            settings.words,
+            iterations=settings.iterations,
+            seed=seed,
+            gpu=resolve_device(params.device).type == "cuda",
+            track=track,
+        )
+    save_codebook(folder, codebook, manifest)
 
 
 def build(

@@ -21,24 +21,21 @@ from lrcr.ranking import Ranking
 _ROUNDS = 7
 
 
-def learn(params: Params, store: DescriptorStore, folder: Path, manifest: Manifest, track: Track) -> None:
-    """Learn the whitening into an existing (staged) folder.
+def learn(params: Params, store: DescriptorStore | None, folder: Path, manifest: Manifest, track: Track) -> None:
+    """Learn the whitening into an existing (staged) folder, or without a store take that of `codebook.file`, or none.
 
     Raises:
         ArtifactError: the fit set is too small, or lacks labels.
-    """
-    kind = params.vector_whitening
-    whitening = None if kind == "none" else learn_row_whitening(store, kind, params.codebook.dim)
-    save_whitening(folder, whitening, manifest)
-
-
-def read(params: Params, file: Path, folder: Path, manifest: Manifest) -> None:
-    """Take the whitening of a user's file into an existing (staged) folder.
-
-    Raises:
         WeightsError: the file holds no whitening.
     """
-    save_whitening(folder, RowWhitening(*read_whitening_file(file, "codebook.file")), manifest)
+    settings = params.codebook
+    if store is not None:
+        whitening = learn_row_whitening(store, params.vector_whitening, settings.dim)
+    elif settings.file is not None:
+        whitening = RowWhitening(*read_whitening_file(Path(settings.file), "codebook.file"))
+    else:
+        whitening = None
+    save_whitening(folder, whitening, manifest)
 
 
 def build(
