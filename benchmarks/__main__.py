@@ -10,10 +10,11 @@ from lrcr.errors import LrcrError
 BENCHMARKS = {
     "training": "what training is worth on the embedded default (15 minutes)",
     "photos": "mAP on real photos beside the reference implementation (20 minutes)",
+    "global_photos": "global vectors off the shelf next to HOW with ASMK, real photos (30 minutes)",
     "context_photos": "learnable smoothing and graph learned on real photos: table and curve (an hour)",
     "context_rendered": "the same learned on rendered landmarks, evaluated on real photos (an hour)",
     "context_embedded": "the same on the embedded default, 5 seeds (two hours)",
-    "extraction": "extraction of real photos against the plain loop; what LRCR costs",
+    "extraction": "extraction of real photos against the plain loop, of both families; what LRCR costs",
     "quantising": "approximate against exact assignment on real photos (10 minutes)",
     "searching": "ASMK search against the asmk package, 5,000 images",
     "reading": "ASMK search at 100,000 images beside merely reading the lists",

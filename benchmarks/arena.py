@@ -11,15 +11,16 @@ import pandas as pd
 import torch
 
 from lrcr.asmk import Layout, build_index, learn_codebook, open_index
+from lrcr.asmk.engine import aggregate_images
 from lrcr.cli.terminal import track
 from lrcr.datasets.dataset import Photo, open_dataset
 from lrcr.descriptors import Descriptors, join
 from lrcr.evaluation.metrics import evaluate
 from lrcr.evaluation.per_query import tabulate_queries
 from lrcr.extraction import sample_photos
-from lrcr.indexing import aggregate_images
 from lrcr.loading import load_batches
-from lrcr.models.local import LocalModel, fitting, resize
+from lrcr.models.descriptors import resize, scales_that_fit
+from lrcr.models.local import LocalModel
 from lrcr.params import Params
 from lrcr.progress import ticking
 from lrcr.ranking import Ranking
@@ -60,20 +61,20 @@ class Arena:
         own = [photo for photo, alone in zip(self.dataset.query_photos(), boxed, strict=True) if alone]
         self.rows = self.dataset.queries["image"].to_numpy(float, na_value=-1).copy()
         self.rows[boxed.to_numpy()] = len(self.dataset.images) + np.arange(len(own))
-        size, scales = params.extract.image_size, params.extract.scales
+        size, scales = params.extract.image_size, params.scales
         self.maps = _compute_maps(trunk, self.dataset.photos() + own, size, scales)
-        self.fit_maps = _compute_maps(trunk, seen, size, params.codebook.scales)
+        self.fit_maps = _compute_maps(trunk, seen, size, params.fit_scales)
 
     def score(self, model: LocalModel, settings: Sequence[Setting], seed: int) -> dict[Setting, Scored]:
         """Evaluate a model, ready for inference, in several settings with the codebook of one seed."""
         learned = self.params.codebook
-        fit = join([_describe(model, maps, learned.scales, learned.descriptors) for maps in self.fit_maps])
+        fit = join([_describe(model, maps, self.params.fit_scales, learned.descriptors) for maps in self.fit_maps])
         sample = np.random.default_rng(seed).permutation(len(fit.descriptors))[: learned.per_word * learned.words]
         codebook = learn_codebook(
             fit.descriptors[np.sort(sample)], learned.words, iterations=learned.iterations, seed=seed
         )
         most = max(setting.descriptors for setting in settings)
-        every = [_describe(model, maps, self.params.extract.scales, most) for maps in self.maps]
+        every = [_describe(model, maps, self.params.scales, most) for maps in self.maps]
         index, search, scored = self.params.index, self.params.search, {}
         for count in {setting.descriptors for setting in settings}:
             images = join([_strongest(image, count) for image in every])
@@ -103,7 +104,7 @@ def _compute_maps(
     with ticking(track, "compute maps", len(photos)) as tick:
         for batch in load_batches(photos, image_size, 8):
             images = batch.images.contiguous(memory_format=torch.channels_last)
-            maps = [model.backbone(resize(images, scale)).half() for scale in fitting(images, scales)]
+            maps = [model.backbone(resize(images, scale)).half() for scale in scales_that_fit(images, scales)]
             for row, position in enumerate(batch.positions):
                 found[position] = [m[row : row + 1].clone() for m in maps]
                 tick()

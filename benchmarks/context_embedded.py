@@ -1,6 +1,5 @@
 """Context on the embedded default: a trunk trained from nothing for each seed, and what is learned on its maps."""
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,23 +25,21 @@ def run() -> Iterator[Value]:
 
 def _compare(seed: int) -> dict[str, Runs]:
     params = load_params(Path("params.yaml"), [f"seed={seed}"])
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        for name in (_TRAIN, _VAL, _EVAL):
-            make_dataset(name, params.datasets[name], work / name, seed=seed, track=track)
-        trunk_file = state_folder(f"benchmarks/embedded-{seed}") / "trunk.pt"
-        if not trunk_file.exists():
-            train(params, work / _TRAIN, work / _VAL, trunk_file, track=track)
-        own = _context(params, trunk_file)
-        trunk, _ = open_model(trunk_file)
-        evaluated, validation = (Arena(own, trunk, work / name, work / _TRAIN) for name in (_EVAL, _VAL))
-        return compare_rows(own, [Match(work / _TRAIN, validation, evaluated)], seed)
+    work = state_folder(f"benchmarks/embedded-{seed}")
+    for name in (_TRAIN, _VAL, _EVAL):
+        make_dataset(name, params.datasets[name], work / name, seed=seed, track=track)
+    if not (work / "trunk.pt").exists():
+        train(params, work / _TRAIN, work / _VAL, work / "trunk.pt", track=track)
+    own = _context(params, work / "trunk.pt")
+    trunk, _ = open_model(work / "trunk.pt")
+    evaluated, validation = (Arena(own, trunk, work / name, work / _TRAIN) for name in (_EVAL, _VAL))
+    return compare_rows(own, [Match(work / _TRAIN, validation, evaluated)], seed)
 
 
 def _context(params: Params, trunk_file: Path) -> Params:
     """The recipe of the context on that trunk, at the sizes of the embedded photos."""
     recipe = load_params(Path("recipes/context.yaml")).train.model_dump(mode="json")
-    sizes = {"image_size": params.extract.image_size, "scales": params.extract.scales}
+    sizes = {"image_size": params.extract.image_size, "scales": params.scales}
     losses = {**recipe["losses"], "descriptors": params.extract.descriptors}
     trunk = {"backbone": {"weights": str(trunk_file)}}
     return changed(params, trunk, {"train": {**recipe, **sizes, "losses": losses, "merge": False}})

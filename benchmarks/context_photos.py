@@ -6,7 +6,7 @@ Learned on one half of the photos and evaluated on the other, each half once; no
 
 import csv
 import json
-import tempfile
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from benchmarks.bars import Value
 from benchmarks.photos import test_data
 from benchmarks.rows import Match, compare_rows
 from benchmarks.tables import tell
+from lrcr.artifacts import state_folder
 from lrcr.cli.terminal import track
 from lrcr.datasets.make import make_dataset
 from lrcr.models.zoo import build_model
@@ -28,14 +29,14 @@ def run() -> Iterator[Value]:
     data = test_data()
     params = frozen_trunk(data)
     trunk = build_model(params).eval()
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        for half in (0, 1):
-            _write_half(data / "photos", work / f"folder-{half}", half)
-            make_folder(work / f"folder-{half}", work / f"half-{half}")
-        halves = [Arena(params, trunk, work / f"half-{half}") for half in (0, 1)]
-        matches = [Match(work / f"half-{1 - half}", halves[1 - half], halves[half]) for half in (0, 1)]
-        yield from tell("context_photos", [compare_rows(params, matches, seed) for seed in SEEDS])
+    work = state_folder("benchmarks/photos")
+    for half in (0, 1):
+        shutil.rmtree(work / f"folder-{half}", ignore_errors=True)
+        _write_half(data / "photos", work / f"folder-{half}", half)
+        make_folder(work / f"folder-{half}", work / f"half-{half}")
+    halves = [Arena(params, trunk, work / f"half-{half}") for half in (0, 1)]
+    matches = [Match(work / f"half-{1 - half}", halves[1 - half], halves[half]) for half in (0, 1)]
+    yield from tell("context_photos", [compare_rows(params, matches, seed) for seed in SEEDS])
 
 
 SEEDS = (0, 1)

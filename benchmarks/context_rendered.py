@@ -3,7 +3,6 @@
 One frozen trunk with ImageNet weights. Needs `LRCR_TEST_DATA`: a folder with `photos/` and `weights/`.
 """
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from benchmarks.context_photos import SEEDS, frozen_trunk, make_folder
 from benchmarks.photos import test_data
 from benchmarks.rows import Match, compare_rows
 from benchmarks.tables import tell
+from lrcr.artifacts import state_folder
 from lrcr.cli.terminal import track
 from lrcr.datasets.make import make_dataset
 from lrcr.models.zoo import build_model
@@ -25,11 +25,10 @@ def run() -> Iterator[Value]:
     params = frozen_trunk(data)
     trunk = build_model(params).eval()
     embedded = load_params(Path("params.yaml")).datasets
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        for name in ("synthetic-train", "synthetic-val"):
-            make_dataset(name, embedded[name], work / name, seed=0, track=track)
-        make_folder(data / "photos", work / "photos")
-        validation, evaluated = (Arena(params, trunk, work / name) for name in ("synthetic-val", "photos"))
-        match = Match(work / "synthetic-train", validation, evaluated)
-        yield from tell("context_rendered", [compare_rows(params, [match], seed) for seed in SEEDS])
+    work = state_folder("benchmarks/rendered")
+    for name in ("synthetic-train", "synthetic-val"):
+        make_dataset(name, embedded[name], work / name, seed=0, track=track)
+    make_folder(data / "photos", work / "photos")
+    validation, evaluated = (Arena(params, trunk, work / name) for name in ("synthetic-val", "photos"))
+    match = Match(work / "synthetic-train", validation, evaluated)
+    yield from tell("context_rendered", [compare_rows(params, [match], seed) for seed in SEEDS])

@@ -19,8 +19,8 @@ from lrcr.datasets.make import make_dataset
 from lrcr.device import resolve_device
 from lrcr.extraction import Extractor
 from lrcr.images import load_image, prepare
-from lrcr.models.local import LocalDescriptors, LocalModel
-from lrcr.models.zoo import MODEL_SECTIONS, build_model, save_model
+from lrcr.models.descriptors import ImageDescriptors
+from lrcr.models.zoo import MODEL_SECTIONS, Model, build_model, save_model
 from lrcr.params import FolderParams, Params
 
 _PHOTOS, _ROUNDS = 24, 5
@@ -28,7 +28,7 @@ _LRCR = ("smoothing.kind=learnable", "graph.kind=gcn")
 
 
 def run() -> Iterator[Value]:
-    """HOW against the plain loop, then LRCR against HOW."""
+    """HOW and a global model against the plain loop, then LRCR against HOW."""
     data = test_data()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -38,25 +38,32 @@ def run() -> Iterator[Value]:
         whitening = f"whitening.file={data / 'parity/how_photos.npz'}"
         how, plain = _extractor(recipe(data, whitening), work / "how.pt")
         lrcr, _ = _extractor(recipe(data, whitening, *_LRCR), work / "lrcr.pt")
+        gem, plain_gem = _extractor(recipe(data, "model.name=gem"), work / "gem.pt")
     device = resolve_device("auto")
-    bar = 5.0 if device.type == "cuda" else 1.4
-    plain.to(device)
-    taken = ratio(
-        lambda: _plainly(plain, how.params, photos, device),
-        lambda: how.describe(photos),
-        rounds=_ROUNDS,
-        fast_repeats=1,
-    )
-    yield Value(f"images/s over those of the plain loop, {device.type}", taken, at_least=bar)
-    yield Value("images/s", _PHOTOS / seconds(lambda: how.describe(photos), 3))
-    yield Value(
-        "least cosine with the plain loop's descriptors", _agreement(plain, how, photos, device), at_least=0.9999
-    )
+    yield from _compare("HOW", plain, how, photos, device, bar=5.0 if device.type == "cuda" else 1.4)
+    yield from _compare("GeM", plain_gem, gem, photos, device, bar=1.3)
     cost = ratio(lambda: lrcr.describe(photos), lambda: how.describe(photos), rounds=_ROUNDS, fast_repeats=1)
     yield Value("time of LRCR (learnable smoothing, one graph layer) over HOW's", cost, at_most=1.15)
 
 
-def _extractor(params: Params, model_file: Path) -> tuple[Extractor, LocalModel]:
+def _compare(
+    name: str, plain: Model, extractor: Extractor, photos: Sequence[Photo], device: torch.device, *, bar: float
+) -> Iterator[Value]:
+    """One model's extraction against the plain loop: speed, and whether the descriptors are the same."""
+    plain.to(device)
+    taken = ratio(
+        lambda: _plainly(plain, extractor.params, photos, device),
+        lambda: extractor.describe(photos),
+        rounds=_ROUNDS,
+        fast_repeats=1,
+    )
+    yield Value(f"{name}: images/s over those of the plain loop, {device.type}", taken, at_least=bar)
+    yield Value(f"{name}: images/s", _PHOTOS / seconds(lambda: extractor.describe(photos), 3))
+    agreement = _agreement(plain, extractor, photos, device)
+    yield Value(f"{name}: least cosine with the plain loop's descriptors", agreement, at_least=0.9999)
+
+
+def _extractor(params: Params, model_file: Path) -> tuple[Extractor, Model]:
     """An extractor, and its model as it was trained."""
     model = build_model(params).eval()
     save_model(model_file, model, Manifest("model", params.sections(*MODEL_SECTIONS), {}))
@@ -64,17 +71,15 @@ def _extractor(params: Params, model_file: Path) -> tuple[Extractor, LocalModel]
 
 
 @torch.inference_mode()
-def _plainly(
-    model: LocalModel, params: Params, photos: Sequence[Photo], device: torch.device
-) -> list[LocalDescriptors]:
+def _plainly(model: Model, params: Params, photos: Sequence[Photo], device: torch.device) -> list[ImageDescriptors]:
     extract, found = params.extract, []
     for photo in photos:
         image = prepare(load_image(photo.path, orient=photo.orient), extract.image_size)[None].to(device)
-        found += model.local_descriptors(image, extract.scales, extract.descriptors)
+        found += model.describe(image, params.scales, extract.descriptors)
     return found
 
 
-def _agreement(model: LocalModel, extractor: Extractor, photos: Sequence[Photo], device: torch.device) -> float:
+def _agreement(model: Model, extractor: Extractor, photos: Sequence[Photo], device: torch.device) -> float:
     """The least cosine over descriptors of the same location and scale; each must be found by both but for ties."""
     least = 1.0
     for photo, expected in zip(photos, _plainly(model, extractor.params, photos, device), strict=True):

@@ -110,7 +110,9 @@ def score_row(params: Params, train_on: Path, arena: Arena, settings: Sequence[S
     folder = state_folder(f"benchmarks/{identity}")
     files = {setting: folder / f"{setting.descriptors}-{setting.tau:g}-{seed}.parquet" for setting in settings}
     if not all(file.exists() for file in files.values()):
-        scored = arena.score(_train(params, train_on, folder / "model.pt"), settings, seed)
+        trunk = fingerprint(params.sections("backbone"), params.train.image_size, open_dataset(train_on).fingerprint)
+        maps = state_folder(f"benchmarks/{trunk}")
+        scored = arena.score(_train(params, train_on, folder / "model.pt", maps), settings, seed)
         for setting, run in scored.items():
             with staged_file(files[setting]) as temporary:
                 run.table.assign(words=run.words).to_parquet(temporary, index=False)
@@ -118,9 +120,9 @@ def score_row(params: Params, train_on: Path, arena: Arena, settings: Sequence[S
     return {setting: Scored(table.drop(columns="words"), float(table["words"][0])) for setting, table in tables.items()}
 
 
-def _train(params: Params, train_on: Path, model_file: Path) -> LocalModel:
+def _train(params: Params, train_on: Path, model_file: Path, maps: Path) -> LocalModel:
     if not model_file.exists():
-        train(params, train_on, None, model_file, track=track)
+        train(params, train_on, None, model_file, track=track, maps_folder=maps)
     model, _ = open_model(model_file)
     return ready_for_inference(model, torch.device("cpu"))
 

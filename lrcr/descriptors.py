@@ -57,6 +57,22 @@ class Descriptors:
         return Descriptors(self.descriptors[rows], self.strength[rows], self.xy[rows], self.scale[rows], offsets)
 
 
+def require_finite(images: Descriptors, names: Sequence[str] | None = None) -> None:
+    """Refuse descriptors that hold NaN or infinity.
+
+    Args:
+        names: of the images, for the error message; without them it tells their numbers.
+
+    Raises:
+        ArtifactError: a descriptor is not finite (its image is named).
+    """
+    wrong = np.flatnonzero(~np.isfinite(images.descriptors).all(axis=1))
+    if len(wrong):
+        image = int(np.searchsorted(images.offsets, wrong[0], side="right")) - 1
+        name = names[image] if names is not None else f"image {image}"
+        raise ArtifactError(f"{name}: a descriptor holds NaN or infinity; extract it again with weights that are sound")
+
+
 def join(parts: Sequence[Descriptors]) -> Descriptors:
     """All images of several parts (at least one), in order."""
     bases = np.cumsum([0, *(len(part.descriptors) for part in parts)])

@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -11,13 +12,13 @@ import pandas as pd
 import torch
 
 from lrcr.artifacts import Manifest, fingerprint, require_params, staged_folder, state_folder, write_manifest
-from lrcr.datasets.dataset import Dataset, Photo, open_dataset
+from lrcr.datasets.dataset import Dataset, Photo, cluster_ids, open_dataset
 from lrcr.descriptors import Descriptors, DescriptorStore, join, open_descriptors, read_shard, write_shard
 from lrcr.device import generator, resolve_device
 from lrcr.errors import DatasetError
 from lrcr.loading import Batch, load_batches
+from lrcr.models.descriptors import Describer, ImageDescriptors
 from lrcr.models.inference import ready_for_inference
-from lrcr.models.local import LocalDescriptors, LocalModel
 from lrcr.models.zoo import MODEL_SECTIONS, open_model
 from lrcr.params import Params
 from lrcr.progress import Track, no_tick, silent, ticking
@@ -28,7 +29,7 @@ _BATCH = 8
 
 @torch.inference_mode()
 def extract_photos(
-    model: LocalModel,
+    model: Describer,
     photos: Sequence[Photo],
     *,
     image_size: int,
@@ -52,14 +53,14 @@ def extract_photos(
     found: dict[int, Descriptors] = {}
     for batch in load_batches(photos, image_size, _BATCH):
         images = batch.images.to(device, memory_format=torch.channels_last)
-        described = model.local_descriptors(images, scales, strongest)
+        described = model.describe(images, scales, strongest)
         for i, local in enumerate(described):
             found[batch.positions[i]] = _to_original_pixels(local, batch, i, precision)
             tick()
     return join([found[position] for position in range(len(photos))])
 
 
-def _to_original_pixels(local: LocalDescriptors, batch: Batch, i: int, precision: str) -> Descriptors:
+def _to_original_pixels(local: ImageDescriptors, batch: Batch, i: int, precision: str) -> Descriptors:
     xy = local.position.cpu().numpy() * np.array(batch.sizes[i], np.float32)
     xy += np.array(batch.origins[i], np.float32)
     return Descriptors(
@@ -96,7 +97,7 @@ class Extractor:
             self.model,
             photos,
             image_size=extract.image_size,
-            scales=extract.scales,
+            scales=self.params.scales,
             strongest=extract.descriptors,
             device=self.device,
             precision=extract.precision,
@@ -110,7 +111,7 @@ class Extractor:
             self.model,
             photos,
             image_size=self.params.extract.image_size,
-            scales=codebook.scales,
+            scales=self.params.fit_scales,
             strongest=codebook.descriptors,
             device=self.device,
             tick=tick,
@@ -165,6 +166,8 @@ def extract_dataset(
 def extract_fit(params: Params, model_file: Path, dataset_folder: Path, folder: Path, track: Track = silent) -> None:
     """Extract `codebook.images` images of a dataset, drawn by the seed, for learning the codebook.
 
+    The facts of its manifest tell the cluster of each image (`cluster_ids`).
+
     Raises:
         ArtifactError: model or dataset is missing or damaged.
         DatasetError: the dataset has no images.
@@ -172,9 +175,11 @@ def extract_fit(params: Params, model_file: Path, dataset_folder: Path, folder: 
     """
     dataset = _open_filled(dataset_folder)
     extractor = Extractor(params, model_file)
-    photos = sample_photos(dataset.photos(), params.codebook.images, params.seed)
+    every = dataset.photos()
+    drawn = _sample(len(every), params.codebook.images, params.seed)
+    photos = [every[image] for image in drawn]
     store = _describe_shards(
-        extractor.manifest(dataset, "fit"),
+        replace(extractor.manifest(dataset, "fit"), facts={"clusters": cluster_ids(dataset)[drawn].tolist()}),
         _spans(len(photos), params.extract.shard),
         lambda span, tick: extractor.describe_fit(photos[span], tick),
         track,
@@ -185,10 +190,13 @@ def extract_fit(params: Params, model_file: Path, dataset_folder: Path, folder: 
 
 def sample_photos(photos: Sequence[Photo], number: int, seed: int) -> list[Photo]:
     """`number` of the photos drawn by the seed, in their order; all where there are no more."""
-    if number >= len(photos):
-        return list(photos)
-    drawn = generator(seed, "sample").choice(len(photos), number, replace=False)
-    return [photos[i] for i in sorted(drawn)]
+    return [photos[image] for image in _sample(len(photos), number, seed)]
+
+
+def _sample(total: int, number: int, seed: int) -> list[int]:
+    if number >= total:
+        return list(range(total))
+    return sorted(generator(seed, "sample").choice(total, number, replace=False).tolist())
 
 
 def _open_filled(folder: Path) -> Dataset:
@@ -238,8 +246,8 @@ def _describe_shards(
             else:
                 write_shard(state / name, describe(span, tick))
             rows += len(read_shard(state / name).descriptors)
-    facts = {"images": images, "descriptors": rows, "shards": names, "shard": shard}
-    write_manifest(state, Manifest(manifest.kind, manifest.params, manifest.inputs, facts))
+    facts = {**manifest.facts, "images": images, "descriptors": rows, "shards": names, "shard": shard}
+    write_manifest(state, replace(manifest, facts=facts))
     return open_descriptors(state)
 
 

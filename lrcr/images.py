@@ -124,7 +124,12 @@ def prepare(loaded: LoadedImage, image_size: int) -> torch.Tensor:
     As in HOW (Tolias et al. 2020), the longest side of the whole image becomes `image_size`, a crop keeps that scale,
     and nothing is enlarged.
     """
-    values = torch.from_numpy(np.array(resize(loaded, image_size))).permute(2, 0, 1).contiguous()
+    return normalise(resize(loaded, image_size))
+
+
+def normalise(pixels: Image.Image) -> torch.Tensor:
+    """8-bit RGB normalised with ImageNet's mean and deviation: float32 of shape (3, H, W)."""
+    values = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).contiguous()
     mean, deviation = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
     return values.to(torch.float32).div_(255).sub_(mean).div_(deviation)
 

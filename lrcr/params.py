@@ -1,4 +1,8 @@
-"""The typed, validated parameters. The defaults are HOW's published recipe (ResNet-18, Tolias et al., ECCV 2020)."""
+"""The typed, validated parameters.
+
+The defaults are HOW's published recipe (ResNet-18, Tolias et al., ECCV 2020), and what only a global model heeds has
+that model's published value.
+"""
 
 import difflib
 from collections.abc import Sequence
@@ -64,9 +68,14 @@ class DataParams(Section):
 
 
 class ModelParams(Section):
-    """Which family of models."""
+    """Which model: `local` describes an image by many local descriptors, all others by one global vector."""
 
-    name: Literal["local"] = "local"
+    name: Literal["local", "mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd"] = "local"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether images are described by local descriptors."""
+        return self.name == "local"
 
 
 class BackboneParams(Section):
@@ -128,8 +137,20 @@ class GraphParams(Section):
         return self
 
 
+class PoolingParams(Section):
+    """From the map to the vector of a global model: GeM's power (learned but for CFCD), R-MAC's regions, and a layer.
+
+    `projection`: dimensions of a layer behind GeM; null takes CFCD's 512 and leaves it out of gem, solar and apgem.
+    """
+
+    p: Positive = 3.0
+    levels: Count = 3
+    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.4
+    projection: Count | None = None
+
+
 class WhiteningParams(Section):
-    """PCA whitening with shrinkage, or the whitening stored in `file` (`whiten_weight`, `whiten_bias`)."""
+    """PCA whitening with shrinkage within local models, or that stored in `file` (`whiten_weight`, `whiten_bias`)."""
 
     dim: Count = 128
     images: Count = 5000
@@ -174,11 +195,45 @@ class LossParams(Section):
         return self
 
 
+class SolarParams(Section):
+    """SOLAR's loss over tuples: margin of the triplets, in squared distance, and weight of second-order similarity."""
+
+    margin: Positive = 1.25
+    second_order: NotNegative = 10.0
+
+
+class ApgemParams(Section):
+    """AP-GeM's training: images a step, how many of them pass at a time (memory), bins of quantised AP."""
+
+    batch: Annotated[int, Field(ge=2)] = 4096
+    chunk: Annotated[int, Field(ge=2)] = 8
+    bins: Annotated[int, Field(ge=2)] = 25
+
+
+class CfcdParams(Section):
+    """CFCD's training from labels: `train.epochs` of classification, then `fine_epochs` with hard local negatives.
+
+    `rate` of SGD, that falls by half a cosine in each phase and rises over `warmup` epochs in the first; images a step;
+    MadaCos with its alpha, or a head of fixed scale and margin; weight of the local triplets in the second phase (1.0
+    in effect in the authors' code, which does not apply the weight of its configuration).
+    """
+
+    rate: Positive = 0.005
+    batch: Annotated[int, Field(ge=2)] = 128
+    warmup: Natural = 5
+    fine_epochs: Natural = 50
+    head: Literal["madacos", "fixed"] = "madacos"
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    scale: Positive = 32.0
+    margin: NotNegative = 0.15
+    local: NotNegative = 0.05
+
+
 class TrainParams(Section):
-    """Contrastive training over tuples (query, positive, negatives), each image seen at `scales`.
+    """Training over tuples (query, positive, negatives), and what single global models have of their own.
 
     `freeze: backbone` computes the trunk's maps once; `merge` trains smoothing and graph first alone, then together;
-    `warmup` counts steps in which the rate of the context rises to its full height.
+    `warmup` counts steps in which the rate of the context rises to its full height. Tuples see images at `scales`.
     """
 
     epochs: Natural = 20
@@ -197,39 +252,62 @@ class TrainParams(Section):
     weight_decay: NotNegative = 1e-4
     decay: Annotated[float, Field(gt=0, le=1)] = 0.99
     validation: ValidationParams = ValidationParams()
+    solar: SolarParams = SolarParams()
+    apgem: ApgemParams = ApgemParams()
+    cfcd: CfcdParams = CfcdParams()
+
+
+_LOCAL_SCALES = [2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25]
+_GLOBAL_SCALES = [0.3535, 0.5, 0.7071, 1.0, 1.4142]
+Scales = Annotated[list[Positive], Field(min_length=1)]
 
 
 class ExtractParams(Section):
-    """Multi-scale extraction of local descriptors."""
+    """Multi-scale extraction; `scales: null` takes HOW's for local models and CFCD's for global ones.
+
+    `descriptors` are the strongest local ones that are kept.
+    """
 
     image_size: Count = 1024
-    scales: Annotated[list[Positive], Field(min_length=1)] = [2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25]
+    scales: Scales | None = None
     descriptors: Count = 1000
     precision: Literal["float32", "float16"] = "float32"
     shard: Count = 500
 
 
 class CodebookParams(Section):
-    """k-means on the fit set, or the centroids stored in `file` (`centroids`)."""
+    """What is learned from the fit set between extraction and index, or read from `file`.
+
+    Of local models visual words: k-means, or the file's `centroids`. Of global ones the whitening of their vectors to
+    `dim` dimensions (null: as many as they have, at most): PCA, or discriminative where the fit set has labels, or the
+    file's `whiten_weight` and `whiten_bias`; `whitening: null` takes none behind a projection and PCA elsewhere.
+    `scales: null` takes 1 for local models and those of extraction for global ones.
+    """
 
     words: Count = 65536
     per_word: Annotated[int, Field(ge=39)] = 256
     images: Count = 20000
-    scales: Annotated[list[Positive], Field(min_length=1)] = [1.0]
+    scales: Scales | None = None
     descriptors: Count = 1000
     iterations: Count = 25
     seed: Natural = 0
+    whitening: Literal["none", "pca", "discriminative"] | None = None
+    dim: Count | None = None
     file: str | None = None
 
 
 class IndexParams(Section):
-    """Aggregation of the database: words per descriptor, sign bits or float16 residuals; how the postings are kept."""
+    """How the database is kept: of global models the vectors, in `precision`; of local ones what ASMK aggregates.
+
+    Of the latter: words per descriptor, sign bits or float16 residuals; how the postings are kept.
+    """
 
     assignment: Count = 1
     binary: bool = True
     quantisation: Literal["exact", "approximate"] = "exact"
     packed: bool = False
     memory: Positive = 2.0
+    precision: Literal["float32", "float16"] = "float32"
 
 
 class SearchParams(Section):
@@ -253,6 +331,7 @@ class Params(Section):
     backbone: BackboneParams = BackboneParams()
     smoothing: SmoothingParams = SmoothingParams()
     graph: GraphParams = GraphParams()
+    pooling: PoolingParams = PoolingParams()
     whitening: WhiteningParams = WhiteningParams()
     train: TrainParams = TrainParams()
     extract: ExtractParams = ExtractParams()
@@ -280,19 +359,58 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _context_to_merge(self) -> "Params":
+        if self.train.merge and not self.model.is_local:
+            raise ValueError(f"train.merge: {self.model.name} has no smoothing and graph to merge; set it to false")
         if self.train.merge and (self.smoothing.kind != "learnable" or self.graph.kind == "none"):
             raise ValueError("train.merge: needs smoothing.kind learnable and graph.kind gcn or attention; set both")
         return self
 
+    @model_validator(mode="after")
+    def _settings_of_the_model(self) -> "Params":
+        name, projection = self.model.name, self.pooling.projection
+        if projection is not None and name not in ("gem", "solar", "apgem", "cfcd"):
+            raise ValueError(f"pooling.projection: {name} has none; leave it out or set model.name gem")
+        if name == "solar" and not self.backbone.name.startswith("resnet"):
+            raise ValueError(f"model.name: solar attends between the blocks of a ResNet, not of {self.backbone.name}")
+        if name == "solar" and self.train.freeze == "backbone":
+            raise ValueError("train.freeze: backbone would freeze what surrounds solar's attention; set it to none")
+        if not self.model.is_local and self.train.validation.by == "asmk":
+            raise ValueError(f"train.validation.by: {name} has no local descriptors for asmk; set it to global")
+        return self
+
+    @property
+    def scales(self) -> list[float]:
+        """Scales of extraction: those given, or the published ones of the model's family."""
+        return self.extract.scales or (_LOCAL_SCALES if self.model.is_local else _GLOBAL_SCALES)
+
+    @property
+    def fit_scales(self) -> list[float]:
+        """Scales of the descriptors that the codebook is learned from."""
+        return self.codebook.scales or ([1.0] if self.model.is_local else self.scales)
+
+    @property
+    def vector_whitening(self) -> Literal["none", "pca", "discriminative"]:
+        """How global vectors are whitened: as said, or none behind a projection and PCA elsewhere."""
+        projected = self.model.name == "cfcd" or self.pooling.projection is not None
+        return self.codebook.whitening or ("none" if projected else "pca")
+
+    @property
+    def learns_codebook(self) -> bool:
+        """Whether anything is learned from the fit set between extraction and index."""
+        return self.codebook.file is None and (self.model.is_local or self.vector_whitening != "none")
+
     def sections(self, *names: str) -> dict[str, Any]:
-        """The named sections as plain values, for manifests and fingerprints."""
+        """The named sections as plain values, for manifests and fingerprints; what the model decides is resolved."""
         dumped = self.model_dump(mode="json")
+        dumped["extract"]["scales"] = self.scales
+        dumped["codebook"].update(scales=self.fit_scales, whitening=self.vector_whitening)
         return {name: dumped[name] for name in names}
 
     def fit_section(self) -> dict[str, Any]:
         """What decides the descriptors that the codebook is learned from, as plain values."""
-        codebook = self.codebook.model_dump(mode="json", include={"images", "scales", "descriptors"})
-        return {"fit": {"image_size": self.extract.image_size, "seed": self.seed, **codebook}}
+        codebook = self.sections("codebook")["codebook"]
+        decisive = {name: codebook[name] for name in ("images", "scales", "descriptors")}
+        return {"fit": {"image_size": self.extract.image_size, "seed": self.seed, **decisive}}
 
 
 def load_params(path: Path | None = None, overrides: Sequence[str] = ()) -> Params:

@@ -1,30 +1,31 @@
 """The Searcher: an open index and everything that is needed to ask it."""
 
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from lrcr.artifacts import read_json
-from lrcr.asmk import Aggregated, Index, Match, Side, explain, open_codebook, open_index
+from lrcr.asmk import Match
+from lrcr.asmk.engine import AsmkSearch
 from lrcr.descriptors import Descriptors
+from lrcr.engines import AnyIndex, engine_of
 from lrcr.errors import ArtifactError
-from lrcr.indexing import CODEBOOK, IMAGES, PARAMS, aggregate_images
+from lrcr.indexing import CODEBOOK, IMAGES, PARAMS
 from lrcr.params import SearchParams, check_params
+from lrcr.progress import Track, silent
 from lrcr.ranking import Ranking
 
 
 class Searcher:
-    """Answers queries from the index in a folder that `lrcr.indexing.index_dataset` wrote.
+    """Answers queries from the index in a folder that `lrcr.indexing.index_dataset` wrote, of either family.
 
     Args:
         folder: of the index.
         search: how to search; None takes what the index was built with.
 
     Attributes:
-        index: the inverted file.
         params: under which the index was built.
 
     Raises:
@@ -33,11 +34,24 @@ class Searcher:
 
     def __init__(self, folder: Path, search: SearchParams | None = None) -> None:
         self.folder = folder
-        self.index: Index = open_index(folder)
         self.params = check_params(read_json(folder / PARAMS), str(folder / PARAMS))
-        codebook, _ = open_codebook(folder / CODEBOOK)
-        self.codebook = replace(codebook, approximate=self.params.index.quantisation == "approximate")
-        self.settings = search or self.params.search
+        settings = search or self.params.search
+        self._search = engine_of(self.params).open(folder, folder / CODEBOOK, self.params, settings)
+
+    @property
+    def index(self) -> AnyIndex:
+        """The inverted file, or the flat index."""
+        return self._search.index
+
+    @property
+    def summary(self) -> str:
+        """How many images there are and what each takes, in words."""
+        return f"{self.index.images} images, {self._search.summary}"
+
+    @property
+    def explains(self) -> bool:
+        """Whether a result can be explained by places, which local descriptors have."""
+        return isinstance(self._search, AsmkSearch)
 
     @cached_property
     def images(self) -> pd.DataFrame:
@@ -60,12 +74,19 @@ class Searcher:
         Raises:
             ArtifactError: the descriptors do not fit the index.
         """
-        return self.rank(self.aggregate(queries), top)
+        return self.rank(self.prepare(queries), top)
 
-    def aggregate(self, queries: Descriptors) -> Aggregated:
-        """Each query's visual words and residuals."""
-        binary = self.index.layout.binary
-        return aggregate_images(queries, self.codebook, self.settings.assignment, binary=binary)
+    def prepare(self, queries: Descriptors) -> Any:
+        """What `rank` takes: of each query visual words and residuals, or one vector.
+
+        Raises:
+            ArtifactError: the descriptors do not fit the index.
+        """
+        return self._search.prepare(queries)
+
+    def rank(self, queries: Any, top: int | None = None) -> Ranking:
+        """Rank the images of the index for prepared queries."""
+        return self._search.rank(queries, top)
 
     def explain(self, query: Descriptors, image: Descriptors) -> list[Match]:
         """What a query and an image of the index have in common, the largest contribution first.
@@ -76,24 +97,20 @@ class Searcher:
             query, image: one image each, described by the index's model.
 
         Raises:
-            ArtifactError: the descriptors do not fit the index.
+            ArtifactError: the descriptors do not fit the index, or it is one of global vectors.
         """
-        settings, index = self.settings, self.index
-        return explain(
-            Side(query.descriptors, settings.assignment),
-            Side(image.descriptors, self.params.index.assignment),
-            self.codebook,
-            index.idf if settings.idf else np.ones_like(index.idf),
-            alpha=settings.alpha,
-            tau=settings.tau,
-            binary=index.layout.binary,
-        )
+        if not isinstance(self._search, AsmkSearch):
+            raise ArtifactError(f"{self.folder}: holds global vectors, which have no places to explain")
+        return self._search.explain(query, image)
 
-    def rank(self, queries: Aggregated, top: int | None = None) -> Ranking:
-        """Rank the images of the index for aggregated queries."""
-        settings = self.settings
-        images, scores, offsets = self.index.search(
-            queries, alpha=settings.alpha, tau=settings.tau, idf=settings.idf, top=top
-        )
-        query = np.repeat(np.arange(queries.count), np.diff(offsets))
-        return Ranking(query=query, image=images, score=scores)
+    def measure(self, queries: int) -> dict[str, float]:
+        """The speed at which so many drawn queries are answered (`measure` of the index's engine)."""
+        return self._search.measure(queries)
+
+    def verify(self, track: Track = silent) -> None:
+        """Compare every file of the index with its hash.
+
+        Raises:
+            ArtifactError: naming a file that was altered.
+        """
+        self.index.verify(track)

@@ -106,7 +106,7 @@ def _make_index(params: Params, model: Path | None, fit: Path, work: Path, track
             (work / "model.tmp").replace(model_file)
     if not (work / "descriptors").exists():
         cost = extract_dataset(params, model_file, work / "dataset", work / "descriptors", track)
-    if params.codebook.file is None and not (work / "fit_descriptors").exists():
+    if params.learns_codebook and not (work / "fit_descriptors").exists():
         extract_fit(params, model_file, fit, work / "fit_descriptors", track)
     if not (work / "codebook").exists():
         make_codebook(params, work / "fit_descriptors", work / "codebook", track)

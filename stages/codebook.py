@@ -1,4 +1,4 @@
-"""Learn the codebook."""
+"""Learn the codebook: visual words, or the whitening of global vectors."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Extract the local descriptors of one dataset's database and queries."""
+"""Extract the descriptors of one dataset's database and queries."""
 
 import sys
 from pathlib import Path

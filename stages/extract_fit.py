@@ -1,4 +1,4 @@
-"""Extract the local descriptors that the codebook is learned from."""
+"""Extract the descriptors that the codebook is learned from."""
 
 from pathlib import Path
 

@@ -110,6 +110,44 @@ def test_verify_finds_a_flipped_bit(index, tmp_path):
     assert "codes.npy: missing or altered" in lrcr("verify", copy, code=2)
 
 
+GLOBAL = [
+    *SMALL[:4],
+    *("--set", "extract.image_size=96", "--set", "model.name=rmac", "--set", "codebook.dim=16"),
+]
+
+
+@pytest.fixture(scope="module")
+def global_index(photos, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("global") / "my.index"
+    lrcr("index", photos, "-o", folder, *GLOBAL)
+    return folder
+
+
+def test_an_index_of_global_vectors_answers_the_same_commands(photos, global_index):
+    query = photos / "images/2/1.png"
+    found = json.loads(lrcr("search", global_index, query, "--top", 3, "--json"))
+    assert found[0]["image"] == "2/1.png" and found[0]["score"] == pytest.approx(1, abs=1e-4)
+    assert {result["label"] for result in found} == {"landmark-2"}
+    assert "12 images, every file as it was written" in lrcr("verify", global_index)
+    assert "16 dimensions and 75 bytes an image" in lrcr("bench", global_index)
+
+
+def test_global_vectors_have_nothing_to_explain(photos, global_index, tmp_path):
+    error = lrcr("search", global_index, photos / "images/2/1.png", "--explain", tmp_path / "a.png", code=2)
+    [line] = [line for line in error.splitlines() if line.startswith("error:")]
+    assert "holds global vectors, which have no places; leave it out" in line
+    assert "has no attention to draw; name a local model" in lrcr(
+        "maps", photos / "images/2/1.png", "--model", global_index / MODEL, "-o", tmp_path / "a.png", code=2
+    )
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_evaluate_measures_global_vectors(photos):
+    values = json.loads(lrcr("evaluate", photos, *GLOBAL, "--json"))
+    assert values["map"]["medium"] > 60 and values["dimensions"] == 16
+    assert "words_per_image" not in values and "localisation" not in values
+
+
 def test_an_index_needs_nothing_else(index, photos, tmp_path):
     moved = tmp_path / "moved.index"
     index.rename(moved)

@@ -9,7 +9,7 @@ from torch import nn
 
 from lrcr import extraction, loading
 from lrcr.artifacts import Manifest
-from lrcr.datasets.dataset import Photo, open_dataset
+from lrcr.datasets.dataset import Photo, cluster_ids, open_dataset
 from lrcr.descriptors import Descriptors, open_descriptors
 from lrcr.errors import ArtifactError, DatasetError, ImageError
 from lrcr.extraction import extract_dataset, extract_fit, extract_photos, sample_photos
@@ -266,6 +266,23 @@ def test_the_fit_set_is_a_sample_at_its_own_scales(tmp_path, model_file, dataset
     assert track.steps == {"extract fit": 5}
     assert store.read().descriptors.dtype == np.float32
     assert store.manifest.params == {"part": "fit", **params.fit_section()}
+    opened = open_dataset(dataset)
+    drawn = [opened.photos().index(photo) for photo in photos]
+    assert store.manifest.facts["clusters"] == cluster_ids(opened)[drawn].tolist()
+
+
+def test_a_global_model_gives_one_row_an_image_in_its_centre(tmp_path, dataset):
+    params = small("model.name=gem", "extract.descriptors=1")
+    model = build_model(params).eval()
+    save_model(tmp_path / "model.pt", model, Manifest("model", params.sections(*MODEL_SECTIONS), {}))
+    extract_dataset(params, tmp_path / "model.pt", dataset, tmp_path / "out")
+    database, queries = (open_descriptors(tmp_path / "out" / part).read() for part in ("database", "queries"))
+    assert np.diff(database.offsets).tolist() == [1] * 7 and np.diff(queries.offsets).tolist() == [1] * 4
+    np.testing.assert_allclose(np.linalg.norm(database.descriptors, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(database.xy, np.array(SIZES) / 2)
+    np.testing.assert_allclose(queries.xy[1], [16.5, 22])
+    for image, photo in enumerate(open_dataset(dataset).photos()):
+        assert_close(database.take([image]), describe(model, photo))
 
 
 def test_samples_follow_the_seed_and_keep_the_order(dataset):

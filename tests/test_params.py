@@ -1,4 +1,5 @@
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -50,11 +51,11 @@ PUBLISHED = {
     "train.weight_decay": 1e-4,
     "train.decay": 0.99,
     "extract.image_size": 1024,
-    "extract.scales": [2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25],
+    "scales": [2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25],
     "extract.descriptors": 1000,
     "codebook.words": 65536,
     "codebook.images": 20000,
-    "codebook.scales": [1.0],
+    "fit_scales": [1.0],
     "codebook.descriptors": 1000,
     "index.assignment": 1,
     "index.binary": True,
@@ -312,6 +313,30 @@ def test_fit_section_follows_exactly_what_decides_the_fit_descriptors():
         "seed=1",
     ):
         assert load_params(overrides=[other]).fit_section() != fit
+
+
+def test_each_family_has_its_published_scales_unless_others_are_given():
+    params = load_params(overrides=["model.name=cfcd"])
+    assert params.scales == params.fit_scales == [0.3535, 0.5, 0.7071, 1.0, 1.4142]
+    assert params.sections("extract")["extract"]["scales"] == params.scales
+    assert params.fit_section()["fit"]["scales"] == params.scales
+    assert load_params(overrides=["model.name=cfcd", "extract.scales=[1]"]).fit_scales == [1.0]
+    given = load_params(overrides=["model.name=cfcd", "extract.scales=[1]", "codebook.scales=[2]"])
+    assert (given.scales, given.fit_scales) == ([1.0], [2.0])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["model.name=mac", "pooling.projection=8"], "pooling.projection: mac has none"),
+        (["pooling.projection=8"], "pooling.projection: local has none"),
+        (["model.name=solar", "backbone.name=vit_b_16"], "model.name: solar attends between the blocks of a ResNet"),
+        (["model.name=gem", "train.validation.by=asmk"], "train.validation.by: gem has no local descriptors for asmk"),
+    ],
+)
+def test_settings_that_a_model_cannot_heed_are_refused(overrides, said):
+    with pytest.raises(ParamsError, match=re.escape(said)):
+        load_params(overrides=overrides)
 
 
 def test_params_do_not_change_once_made():

@@ -11,11 +11,11 @@ from lrcr.models.zoo import MODEL_SECTIONS
 
 ROOT = Path(__file__).parents[1]
 ORDER = [
-    ["errors", "artifacts", "progress", "device", "jit", "params"],
+    ["errors", "artifacts", "progress", "arrays", "device", "jit", "params"],
     ["datasets", "images"],
     ["models", "losses"],
     ["descriptors", "loading", "extraction"],
-    ["asmk", "indexing", "ranking", "search"],
+    ["asmk", "flat", "engines", "indexing", "ranking", "search"],
     ["evaluation"],
     ["training"],
     ["report"],

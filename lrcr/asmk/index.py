@@ -15,10 +15,11 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from lrcr.artifacts import MANIFEST, Manifest, hash_file, open_manifest, write_manifest
+from lrcr.arrays import REBUILD, open_array, verify_arrays, write_arrays
+from lrcr.artifacts import MANIFEST, Manifest, open_manifest, write_manifest
 from lrcr.asmk.aggregation import Aggregated
 from lrcr.asmk.kernels import Queries, Similarity, add_weights, score_segment, similarities
-from lrcr.asmk.segments import REBUILD, Layout, Segment, open_array, open_segment, write_arrays, write_segments
+from lrcr.asmk.segments import Layout, Segment, open_segment, write_segments
 from lrcr.errors import ArtifactError
 from lrcr.progress import Track, silent
 
@@ -98,13 +99,7 @@ class Index:
             ArtifactError: naming a file that was altered.
         """
         facts = self.manifest.facts
-        entries = [*facts["segments"], facts["weights"]]
-        files = [
-            (self.folder / entry["folder"] / name, entry["files"][name]) for entry in entries for name in entry["files"]
-        ]
-        for path, stored in track(files, "verify", len(files)):
-            if not path.is_file() or hash_file(path) != stored["sha256"]:
-                raise ArtifactError(f"{path}: missing or altered since it was made; {REBUILD}")
+        verify_arrays(self.folder, [*facts["segments"], facts["weights"]], track)
 
     def _score(self, queries: Queries, similarity: Similarity, *, idf: bool) -> npt.NDArray[np.float32]:
         """Scores of shape (queries, images)."""

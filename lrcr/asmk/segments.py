@@ -14,14 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lrcr.artifacts import hash_file, staged_folder
+from lrcr.arrays import REBUILD, open_array, write_arrays
 from lrcr.asmk.aggregation import Aggregated, columns
 from lrcr.asmk.kernels import Lists
 from lrcr.asmk.packing import pack_ids
 from lrcr.errors import ArtifactError
 from lrcr.jit import serial
-
-REBUILD = "build the index again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,40 +225,3 @@ def _open_offsets(folder: Path, name: str, files: dict[str, Any], layout: Layout
     if offsets[0] != 0 or offsets[-1] != end or (np.diff(offsets) < 0).any():
         raise ArtifactError(f"{folder / name}.npy: does not rise from 0 to {end}; {REBUILD}")
     return offsets
-
-
-def write_arrays(folder: Path, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
-    """Write arrays as `<name>.npy` of a new folder; returns size and SHA-256 of each file."""
-    with staged_folder(folder) as staged:
-        for name, array in arrays.items():
-            np.save(staged / f"{name}.npy", array)
-        return {
-            path.name: {"bytes": path.stat().st_size, "sha256": hash_file(path)} for path in sorted(staged.iterdir())
-        }
-
-
-def open_array(
-    folder: Path, name: str, files: dict[str, Any], dtype: Any, shape: tuple[int, ...] | None
-) -> npt.NDArray[Any]:
-    """Map `<name>.npy` of a folder into memory, read-only; without a shape it has one dimension of any length > 0.
-
-    Raises:
-        ArtifactError: its size, type or shape is not what it was written with.
-    """
-    path = folder / f"{name}.npy"
-    size = path.stat().st_size if path.is_file() else None
-    if size != files[path.name]["bytes"]:
-        expected = files[path.name]["bytes"]
-        raise ArtifactError(
-            f"{path}: {'missing' if size is None else f'{size} bytes'}, not {expected} bytes; {REBUILD}"
-        )
-    try:
-        array = np.asarray(np.lib.format.open_memmap(path, mode="r"))
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: not a readable array ({error}); {REBUILD}") from None
-    if shape is None:
-        shape = (max(1, array.size),)
-    if array.dtype != dtype or array.shape != shape:
-        expected = f"{np.dtype(dtype)} of shape {shape}"
-        raise ArtifactError(f"{path}: {array.dtype} of shape {array.shape}, not {expected}; {REBUILD}")
-    return array

@@ -1,18 +1,14 @@
 """`lrcr bench`."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from lrcr.asmk.speed import draw_queries, measure
 from lrcr.cli.options import AsJson
-from lrcr.errors import ParamsError
 from lrcr.search import Searcher
 
 _MEANING = {
@@ -23,6 +19,7 @@ _MEANING = {
     "read_ns": "only reading, ns a posting",
     "postings": "postings visited by a query",
     "bytes_per_posting": "bytes a posting",
+    "bytes_per_image": "bytes an image",
 }
 
 
@@ -31,20 +28,13 @@ def bench(
     queries: Annotated[int, typer.Option("--queries", min=1, help="How many to draw.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how fast an index answers drawn queries, from their visual words to the ranking."""
+    """Measure how fast an index answers drawn queries, from their visual words or vector to the ranking."""
     searcher = Searcher(folder)
-    index, settings = searcher.index, searcher.settings
-    words = round(index.manifest.facts["words_per_image"] * settings.assignment)
-    if not words:
-        raise ParamsError(f"{folder}: its images have no descriptors; index other photos")
-    drawn = draw_queries(index, queries, words, np.random.default_rng(0))
-    speed = measure(
-        index, drawn, alpha=settings.alpha, tau=settings.tau, idf=settings.idf, top=settings.top or index.images
-    )
+    speed = searcher.measure(queries)
     if as_json:
-        typer.echo(json.dumps(asdict(speed), indent=2))
+        typer.echo(json.dumps(speed, indent=2))
         return
-    table = Table(f"{index.images} images, {queries} queries of {words} words", "")
-    for name, value in asdict(speed).items():
+    table = Table(f"{searcher.summary}; {queries} queries", "")
+    for name, value in speed.items():
         table.add_row(_MEANING[name], f"{value:.4g}")
     Console().print(table)

@@ -16,6 +16,8 @@ from lrcr.evaluation.protocol import SETUPS
 from lrcr.evaluation.run import evaluate_dataset, require_queries
 from lrcr.workflow import prepare
 
+_SIZES = ("words_per_image", "dimensions", "bytes_per_image")
+
 
 def evaluate(
     photos: Annotated[Path, typer.Argument(help="Photos with ground_truth.json or labels.csv.")],
@@ -41,7 +43,8 @@ def evaluate(
         typer.echo(json.dumps({**result.metrics, "cost": cost}, indent=2))
     else:
         Console().print(_table(result.metrics))
-        facts = {"queries": result.metrics["queries"], "words an image": result.metrics["words_per_image"], **cost}
+        sizes = {name: result.metrics[name] for name in _SIZES if name in result.metrics}
+        facts = {"queries": result.metrics["queries"], **sizes, **cost}
         Console().print("  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in facts.items()))
         if "localisation" in result.metrics:
             Console().print(_describe(result.metrics["localisation"]))

@@ -8,12 +8,12 @@ import typer
 from rich.console import Console
 
 from lrcr.artifacts import MANIFEST, read_json
-from lrcr.asmk import open_index
 from lrcr.cli.terminal import track
 from lrcr.datasets.dataset import DESCRIPTION, open_dataset
 from lrcr.descriptors import read_shard
 from lrcr.errors import ArtifactError
 from lrcr.models.zoo import open_model
+from lrcr.search import Searcher
 
 
 def inspect(file: Annotated[Path, typer.Argument(help="A dataset, model, store, codebook, index, ranking …")]) -> None:
@@ -23,9 +23,9 @@ def inspect(file: Annotated[Path, typer.Argument(help="A dataset, model, store, 
 
 def verify(folder: Annotated[Path, typer.Argument(metavar="INDEX", help="An index that `lrcr index` wrote.")]) -> None:
     """Compare every file of an index with what was written."""
-    index = open_index(folder)
-    index.verify(track)
-    typer.echo(f"{folder}: {index.images} images in {len(index.segments)} segments, every file as it was written")
+    searcher = Searcher(folder)
+    searcher.verify(track)
+    typer.echo(f"{folder}: {searcher.index.images} images, every file as it was written")
 
 
 def _describe(path: Path) -> Any:

@@ -11,7 +11,7 @@ from lrcr.cli.terminal import stderr, track
 from lrcr.datasets.dataset import Photo, open_dataset
 from lrcr.errors import ParamsError
 from lrcr.evaluation.run import evaluate_ranking
-from lrcr.models.zoo import open_model
+from lrcr.models.zoo import open_local_model
 from lrcr.params import ExtractParams
 from lrcr.ranking import Ranking
 from lrcr.report.grading import choose_contrasts, choose_extremes, make_row
@@ -43,8 +43,8 @@ def maps(
     """Draw what a model makes of photos: attention, and of its smoothing and graph what it has."""
     spots = [_read_spot(text) for text in at or ()]
     pictures = _name_pictures(photos, output)
-    seen_by = open_model(model)[0]
-    compared_with = None if baseline is None else open_model(baseline)[0]
+    seen_by = open_local_model(model)
+    compared_with = None if baseline is None else open_local_model(baseline)
     for path, picture in zip(track(photos, "drawing maps", len(photos)), pictures, strict=True):
         photo = Photo(path, orient=True)
         other = None if compared_with is None else look(compared_with, photo, image_size)

@@ -38,9 +38,7 @@ def index(
     chosen = params_without_training(params, overrides, model)
     with prepare(chosen, photos, model=model, fit=fit, track=track) as ready, staged_folder(output) as temporary:
         shutil.copytree(ready.index, temporary, dirs_exist_ok=True)
-    facts = Searcher(output).index.manifest.facts
-    words, size = facts["words_per_image"], facts["bytes_per_image"]
-    stderr.print(f"{output}: {facts['images']} images, {words:.0f} words and {size:.0f} bytes an image")
+    stderr.print(f"{output}: {Searcher(output).summary}")
 
 
 def search(
@@ -62,6 +60,8 @@ def search(
 ) -> None:
     """Find the photos of an index that show what the query photo shows."""
     searcher = Searcher(folder)
+    if explain is not None and not searcher.explains:
+        raise ParamsError(f"--explain {explain}: {folder} holds global vectors, which have no places; leave it out")
     photo = Photo(query, _read_box(box), orient=True)
     extractor = Extractor(searcher.params, folder / MODEL)
     described = extractor.describe([photo])

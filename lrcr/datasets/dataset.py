@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from lrcr.artifacts import Manifest, hash_file, read_json, write_json
 from lrcr.errors import ArtifactError, DatasetError
+
+Ids = npt.NDArray[np.int64]
 
 GRADES = ("easy", "hard", "junk")
 DESCRIPTION = "dataset.json"
@@ -200,6 +203,13 @@ def leave_one_out(images: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     pairs = pairs.sort_values(["query", "image"])
     relevance = pairs.assign(grade=np.where(pairs["image"] == pairs["image_query"], "junk", "easy"))
     return _typed(queries, "queries"), _typed(relevance, "relevance")
+
+
+def cluster_ids(dataset: Dataset) -> Ids:
+    """A number for each image's label, of shape (n,); an image without a label is a cluster of its own."""
+    codes, labels = pd.factorize(dataset.images["label"])
+    alone = codes < 0
+    return np.where(alone, len(labels) + np.cumsum(alone) - 1, codes).astype(np.int64)
 
 
 def _typed(frame: pd.DataFrame, table: str) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from lrcr.params import Params
 from lrcr.ranking import Ranking
 from lrcr.search import Searcher
 
-_STATISTICS = ("words_per_image", "bytes_per_image", "descriptors_per_word", "imbalance", "empty_words")
+_STATISTICS = ("dimensions", "words_per_image", "bytes_per_image", "descriptors_per_word", "imbalance", "empty_words")
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,10 @@ class Result:
         ranking: of every query.
         evaluation: its AP and precision, query by query.
         per_query: the AP beside the landmark of each query (`lrcr.evaluation.per_query`).
-        metrics: reproducible bit for bit: `map`, `mp@k`, `queries`, and the statistics of the index: `words_per_image`,
-            `bytes_per_image`, `descriptors_per_word` (in one image; burstiness), `imbalance` and `empty_words`;
-            and `localisation` where masks or boxes tell the place of landmarks.
+        metrics: reproducible bit for bit: `map`, `mp@k`, `queries`, and the statistics of the index: `bytes_per_image`;
+            of global vectors `dimensions`; of local descriptors `words_per_image`, `descriptors_per_word` (in one
+            image; burstiness), `imbalance` and `empty_words`, and `localisation` where masks or boxes tell the place of
+            landmarks.
         cost: what depends on the machine: `search_ms_per_query`.
     """
 
@@ -69,14 +70,14 @@ def evaluate_dataset(params: Params, dataset_folder: Path, descriptors_folder: P
     for store in (asked, database):
         require_input(store.manifest, "dataset", dataset.fingerprint, store.folder)
         require_input(store.manifest, "model", index.inputs["model"], store.folder)
-    queries = searcher.aggregate(asked.read())
+    queries = searcher.prepare(asked.read())
     start = time.perf_counter()
     ranking = searcher.rank(queries, params.search.top)
     seconds = time.perf_counter() - start
     evaluation = evaluate(ranking, dataset.relevance, len(dataset.queries))
-    size = {key: index.facts[key] for key in _STATISTICS}
+    size = {key: index.facts[key] for key in _STATISTICS if key in index.facts}
     cost = {"search_ms_per_query": 1000 * seconds / len(dataset.queries)}
-    localisation = measure_localisation(dataset, database)
+    localisation = measure_localisation(dataset, database) if searcher.explains else None
     place = {} if localisation is None else {"localisation": asdict(localisation)}
     metrics = {**evaluation.as_metrics(), **size, **place}
     return Result(ranking, evaluation, tabulate_queries(evaluation, dataset), metrics, cost)

@@ -1,15 +1,16 @@
 """A trained model made fast: the same function, computed in fewer steps."""
 
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from lrcr.models.local import LocalModel
+Network = TypeVar("Network", bound=nn.Module)
 
 
-def ready_for_inference(model: LocalModel, device: torch.device) -> LocalModel:
+def ready_for_inference(model: Network, device: torch.device) -> Network:
     """Fold BatchNorm into the convolutions before it, lay weights out channels last and move to the device; in place.
 
     The model can no longer be trained nor stored.

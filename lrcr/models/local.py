@@ -8,34 +8,19 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lrcr.models.attention import l2_attention
 from lrcr.models.backbone import Backbone
+from lrcr.models.descriptors import ImageDescriptors, resize, scales_that_fit
+from lrcr.models.graph import Refinement
 from lrcr.models.pooling import attention_pool
+from lrcr.models.smoothing import LearnableSmoothing
 from lrcr.models.whitening import Whitening
 
 # For a loss selection is soft: a location's chance is the sigmoid of log(its attention / that of the last one selected)
 # over _SOFTNESS; so many times the number selected are looked at.
 _CANDIDATES, _SOFTNESS = 1.6, 0.1
-
-
-@dataclass(frozen=True)
-class LocalDescriptors:
-    """The strongest descriptors of one image, strongest first.
-
-    Args:
-        descriptors: of shape (N, D), not normalised.
-        strength: of shape (N,): attention over the image's maximum across scales.
-        position: of shape (N, 2): x and y of the location's centre, as a fraction of the image's width and height.
-        scale: of shape (N,).
-    """
-
-    descriptors: Tensor
-    strength: Tensor
-    position: Tensor
-    scale: Tensor
 
 
 @dataclass(frozen=True)
@@ -111,6 +96,16 @@ class LocalModel(nn.Module):
         self.share_attends = share_attends
         self.freeze_batchnorm = freeze_batchnorm
 
+    @property
+    def dim(self) -> int:
+        """D."""
+        return len(self.whitening.bias)
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """The parts that may be trained, each with a rate of its own."""
+        names = ("backbone", "smoothing", "graph", "whitening")
+        return {name: list(self.get_submodule(name).parameters()) for name in names}
+
     def train(self, mode: bool = True) -> Self:
         """Switch to training; frozen BatchNorm stays in evaluation."""
         super().train(mode)
@@ -134,9 +129,9 @@ class LocalModel(nn.Module):
             return Context(l2_attention(features), features, features)
         refined = features if self.graph_gates else self.graph(features)
         attention = l2_attention(refined if self.attention_from == "after" else features)
-        if self.graph_gates:
+        if self.graph_gates and isinstance(self.graph, Refinement):
             attention = attention * self.graph.gate(features)
-        if self.share_attends:
+        if self.share_attends and isinstance(self.smoothing, LearnableSmoothing):
             attention = attention * self.smoothing.own_share(refined)
         return Context(attention, refined, self.smoothing(refined))
 
@@ -155,12 +150,16 @@ class LocalModel(nn.Module):
         threshold = strength[min(count, len(strength)) - 1].detach()
         return Candidates(self.whitening(features[:, rows].T), torch.sigmoid((strength - threshold) / _SOFTNESS))
 
-    def local_descriptors(self, images: Tensor, scales: Sequence[float], count: int) -> list[LocalDescriptors]:
+    def to_whiten(self, features: Tensor, count: int) -> list[Tensor]:
+        """What the whitening is learned from: of each image the features of the strongest locations, (≤ count, C)."""
+        return [local.descriptors for local in self.strongest([features], [1.0], count, whiten=False)]
+
+    def describe(self, images: Tensor, scales: Sequence[float], count: int) -> list[ImageDescriptors]:
         """The `count` strongest descriptors across all scales, of each of B images of shape (B, 3, H, W).
 
         A scale at which no pixel would be left is skipped; where none remains an image has no descriptors.
         """
-        kept = fitting(images, scales)
+        kept = scales_that_fit(images, scales)
         maps = [self.backbone(resize(images, scale)) for scale in kept]
         if not maps:
             maps, kept = [images.new_zeros(len(images), self.backbone.channels, 0, 0)], [1.0]
@@ -168,7 +167,7 @@ class LocalModel(nn.Module):
 
     def strongest(
         self, maps: Sequence[Tensor], scales: Sequence[float], count: int, *, whiten: bool = True
-    ) -> list[LocalDescriptors]:
+    ) -> list[ImageDescriptors]:
         """Refine and smooth each scale's map, keep the `count` strongest locations of each image and whiten those.
 
         Whitening after the selection costs least and changes nothing: it commutes with averages.
@@ -190,7 +189,7 @@ class LocalModel(nn.Module):
             strength, order = strength[:count], order[:count]
             descriptors = smoothed[image, :, order].T
             result.append(
-                LocalDescriptors(
+                ImageDescriptors(
                     descriptors=self.whitening(descriptors) if whiten else descriptors,
                     strength=strength / strength[:1].clamp_min(1e-12),
                     position=positions[order],
@@ -198,18 +197,6 @@ class LocalModel(nn.Module):
                 )
             )
         return result
-
-
-def fitting(images: Tensor, scales: Sequence[float]) -> list[float]:
-    """The scales at which images of shape (B, 3, H, W) keep a pixel."""
-    return [scale for scale in scales if min(images.shape[2:]) * scale >= 1]
-
-
-def resize(images: Tensor, scale: float) -> Tensor:
-    """Scale images of shape (B, 3, H, W), bilinearly as HOW does; 1 leaves them as they are."""
-    if scale == 1:
-        return images
-    return F.interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False, recompute_scale_factor=True)
 
 
 def _positions(features: Tensor) -> Tensor:

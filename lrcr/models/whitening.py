@@ -1,4 +1,4 @@
-"""Whitening: a linear map to fewer, decorrelated dimensions of unit variance, learned by PCA with shrinkage."""
+"""Whitening: a linear map to fewer, decorrelated dimensions of unit variance, learned by PCA or from matching pairs."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from lrcr.errors import WeightsError
 
 Array = npt.NDArray[np.float32]
+
+_LEAST_SHARE = 0.1  # of an axis in what matching vectors differ, compared with the mean over axes
 
 
 class Whitening(nn.Module):
@@ -74,27 +76,80 @@ def fit_whitening(batches: Iterable[Array], dim: int, shrinkage: float = 1.0) ->
     return weight.astype(np.float32), (-weight @ mean).astype(np.float32)
 
 
-def read_whitening(path: Path, channels: int, dim: int) -> tuple[Array, Array]:
-    """Read `whiten_weight` (d, C) and `whiten_bias` (d,) from an .npz file.
+def fit_discriminative_whitening(vectors: Array, pairs: npt.NDArray[np.int64], dim: int) -> tuple[Array, Array]:
+    """Learned discriminative whitening: axes along which matching vectors differ least, compared with all vectors.
+
+    The differences of matching pairs become white, and the axes are those along which all vectors then vary most
+    (Mikolajczyk and Matas, ICCV 2007; Radenović, Tolias, Chum, TPAMI 2019). Where pairs are few their differences
+    seem to vanish along some axes, by chance or because there are fewer pairs than dimensions, and nothing would be
+    heard but these. So the share of the variance along an axis that is due to differences counts as a tenth of the
+    mean share at least; with no pair to tell axes apart this would be PCA whitening.
+
+    Args:
+        vectors: of shape (N, D).
+        pairs: rows of matching vectors, of shape (P, 2).
+        dim: how many components to keep.
+
+    Returns:
+        Weight of shape (dim, D) and bias of shape (dim,), the component of largest variance first.
 
     Raises:
-        WeightsError: the file is missing, is no .npz, lacks an array, or does not fit the network.
+        WeightsError: a vector is not finite, they vary along fewer than `dim` axes, or no pair differs.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            weight, bias = file["whiten_weight"].astype(np.float32), file["whiten_bias"].astype(np.float32)
-    except FileNotFoundError:
-        raise WeightsError(f"whitening.file: {path}: no such file; name an .npz file") from None
-    except KeyError as error:
-        raise WeightsError(f"whitening.file: {path}: {error.args[0]}; store whiten_weight and whiten_bias") from None
-    except Exception as error:  # numpy and zipfile raise all kinds of errors on damaged files
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"whitening.file: {path}: not an .npz file of arrays ({reason}); name another") from None
+    if not np.isfinite(vectors).all():
+        raise WeightsError("whitening: a vector is not finite; the weights are damaged or training diverged")
+    wide = vectors.astype(np.float64)
+    mean = wide.mean(axis=0)
+    variances, axes = np.linalg.eigh((wide - mean).T @ (wide - mean) / len(wide))
+    varied = variances > 1e-10 * variances[-1]
+    if varied.sum() < dim:
+        raise WeightsError(
+            f"whitening.dim: {dim}, but the vectors vary along {varied.sum()} axes; add images or lower it"
+        )
+    pca = axes[:, varied].T / np.sqrt(variances[varied])[:, None]
+    differences = (wide[pairs[:, 0]] - wide[pairs[:, 1]]) @ pca.T
+    if not differences.any():
+        raise WeightsError(f"whitening: none of {len(pairs)} matching pairs differs; label more photos")
+    shares, axes = np.linalg.eigh(differences.T @ differences / len(pairs))
+    shares = np.maximum(shares, _LEAST_SHARE * shares.mean())[:dim]
+    weight = (axes[:, :dim] / np.sqrt(shares)).T @ pca
+    return weight.astype(np.float32), (-weight @ mean).astype(np.float32)
+
+
+def read_whitening(path: Path, channels: int, dim: int) -> tuple[Array, Array]:
+    """Read the whitening of a network: see `read_whitening_file`.
+
+    Raises:
+        WeightsError: as there, or it does not fit the network.
+    """
+    weight, bias = read_whitening_file(path, "whitening.file")
     if weight.shape != (dim, channels) or bias.shape != (dim,):
         raise WeightsError(
             f"whitening.file: {path}: weight {weight.shape} and bias {bias.shape} do not fit {channels} channels "
             f"and whitening.dim {dim}; set backbone or whitening.dim to match"
         )
+    return weight, bias
+
+
+def read_whitening_file(path: Path, key: str) -> tuple[Array, Array]:
+    """Read `whiten_weight` (d, C) and `whiten_bias` (d,) from an .npz file.
+
+    Args:
+        key: of the params, that named the file.
+
+    Raises:
+        WeightsError: the file is missing, is no .npz, lacks an array, or the two are no finite arrays.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            weight, bias = file["whiten_weight"].astype(np.float32), file["whiten_bias"].astype(np.float32)
+    except FileNotFoundError:
+        raise WeightsError(f"{key}: {path}: no such file; name an .npz file") from None
+    except KeyError as error:
+        raise WeightsError(f"{key}: {path}: {error.args[0]}; store whiten_weight and whiten_bias") from None
+    except Exception as error:  # numpy and zipfile raise all kinds of errors on damaged files
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{key}: {path}: not an .npz file of arrays ({reason}); name another") from None
     if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-        raise WeightsError(f"whitening.file: {path}: holds values that are not finite; the file is damaged")
+        raise WeightsError(f"{key}: {path}: holds values that are not finite; the file is damaged")
     return weight, bias

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lrcr.artifacts import require_input, staged_folder
+from lrcr.artifacts import require_input, require_params, staged_folder
 from lrcr.datasets.dataset import Dataset, open_dataset
 from lrcr.descriptors import DescriptorStore, open_descriptors
-from lrcr.device import generator
+from lrcr.device import generator, resolve_device
 from lrcr.evaluation.run import evaluate_ranking, require_queries
-from lrcr.extraction import Extractor
 from lrcr.indexing import MODEL
+from lrcr.models.file import read_model_file
+from lrcr.models.inference import ready_for_inference
+from lrcr.models.zoo import MODEL_SECTIONS, open_local_model
 from lrcr.params import Params
 from lrcr.progress import Track, silent
 from lrcr.ranking import Ranking
@@ -40,8 +42,9 @@ def report_dataset(
 ) -> dict[str, Any]:
     """Draw what the pipeline did with a dataset into `folder`, which is replaced as a whole.
 
-    `maps-<image>.png` of photos drawn by the seed; `rankings.png` of the queries with the highest and the lowest AP
-    (medium) and of some drawn by the seed; `matches-<query>.png` of some of these with their best correct result.
+    `rankings.png` of the queries with the highest and the lowest AP (medium) and of some drawn by the seed; of local
+    models also `maps-<image>.png` of photos drawn by the seed and `matches-<query>.png` of some of the queries with
+    their best correct result.
 
     Returns:
         The metrics: `bandwidth_gradient_correlation` (`lrcr.report.edges`) over at most 50 photos drawn by the seed:
@@ -55,11 +58,13 @@ def report_dataset(
     inputs = _open(params, dataset_folder, descriptors_folder, index_folder, ranking_file)
     queries = choose_extremes(inputs.ap, _QUERIES, params.seed)
     with staged_folder(folder) as temporary:
-        correlations = _map_photos(params, inputs.dataset, index_folder / MODEL, temporary, track)
+        correlations = []
+        if inputs.searcher.explains:
+            correlations = _map_photos(params, inputs.dataset, index_folder / MODEL, temporary, track)
+            for query in track(queries[:_MATCHES], "drawing matches", _MATCHES):
+                _explain(inputs, query, temporary / f"matches-{query:04}.png")
         rows = [make_row(inputs.dataset, inputs.ranking, query, _TOP, float(inputs.ap[query])) for query in queries]
         draw_rankings(temporary / "rankings.png", rows, orient=inputs.dataset.orient, track=track)
-        for query in track(queries[:_MATCHES], "drawing matches", _MATCHES):
-            _explain(inputs, query, temporary / f"matches-{query:04}.png")
     return {"bandwidth_gradient_correlation": asdict(summarise(correlations))}
 
 
@@ -85,19 +90,21 @@ def _open(params: Params, dataset_folder: Path, descriptors_folder: Path, index_
     for store in stores:
         for name in ("dataset", "model"):
             require_input(store.manifest, name, made_from[name], descriptors_folder)
+    _, model = read_model_file(index_folder / MODEL)
+    require_params(model, params.sections(*MODEL_SECTIONS), index_folder / MODEL)
     ap = evaluate_ranking(ranking, dataset_folder)["medium"].to_numpy(np.float64)
     return _Inputs(dataset, Ranking.load(ranking), ap, searcher, *stores)
 
 
 def _map_photos(params: Params, dataset: Dataset, model_file: Path, folder: Path, track: Track) -> list[float]:
     """Look at photos drawn by the seed and draw the first of them; returns the correlations that are defined."""
-    extractor = Extractor(params, model_file)
+    model = ready_for_inference(open_local_model(model_file), resolve_device(params.device))
     photos, names = dataset.photos(), dataset.images["path"]
-    number = _IMAGES if has_bandwidth_map(extractor.model) else _MAPS
+    number = _IMAGES if has_bandwidth_map(model) else _MAPS
     drawn = generator(params.seed, "report images").permutation(len(photos))[:number].tolist()
     correlations = []
     for place, image in enumerate(track(drawn, "drawing maps", len(drawn))):
-        insight = look(extractor.model, photos[image], params.extract.image_size)
+        insight = look(model, photos[image], params.extract.image_size)
         if place < _MAPS:
             draw_maps(folder / f"maps-{image:04}.png", names[image], insight)
         correlations.append(correlate_with_edges(insight))

@@ -1,24 +1,27 @@
-"""The training of a local model: whitening, then epochs of mined tuples, the best by validation mAP kept."""
+"""The training of a model: whitening, then epochs of its own kind, the best by validation mAP kept."""
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lrcr.artifacts import Manifest, state_folder
 from lrcr.datasets.dataset import Dataset, open_dataset
 from lrcr.device import make_deterministic, resolve_device
-from lrcr.models.local import LocalModel
-from lrcr.models.zoo import MODEL_SECTIONS, build_model, save_model, weight_files
+from lrcr.models.global_ import GlobalModel
+from lrcr.models.zoo import MODEL_SECTIONS, Model, build_model, save_model, weight_files
 from lrcr.params import Params
 from lrcr.progress import Track, silent
 from lrcr.training.checkpoint import Progress, resume, save_checkpoint
+from lrcr.training.classification import Classified, LabelTrainer, labelled, seed_of_classifier
+from lrcr.training.listwise import ListwiseTrainer
 from lrcr.training.maps import Maps, StoredMaps, TrunkMaps
-from lrcr.training.trainer import PARTS, Trainer
+from lrcr.training.trainer import Trainer
 from lrcr.training.tuples import TrainingSet, training_set
 from lrcr.training.validation import Validator, hold_out
 from lrcr.training.whitening import learn_whitening
@@ -26,7 +29,7 @@ from lrcr.training.whitening import learn_whitening
 _LOG = logging.getLogger(__name__)
 
 Log = Callable[[dict[str, float]], None]
-"""Receives the values of an epoch: epoch (from 1), loss, rate, negative_distance and validation_map."""
+"""Receives the values of an epoch: epoch (from 1), loss, rate, validation_map, and what its kind of epoch adds."""
 
 
 def _forget(values: dict[str, float]) -> None:
@@ -41,11 +44,16 @@ def train(
     *,
     log: Log = _forget,
     track: Track = silent,
+    maps_folder: Path | None = None,
 ) -> None:
     """Train a model on one dataset, choose its best epoch on another, and store it.
 
     Without a validation set 20 % of the landmarks are held out by the seed. `train.epochs: 0` gives the off-the-shelf
     model with its whitening. A killed training continues after its last whole epoch.
+
+    Args:
+        maps_folder: where the maps of a frozen trunk are kept afterwards, for others to train on with the same trunk,
+            image size and dataset; None keeps none.
 
     Raises:
         DatasetError: the dataset has no pairs to train on, or too few landmarks.
@@ -59,17 +67,17 @@ def train(
     model = build_model(params).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     images, run = training_set(dataset), None
     state = state_folder(manifest.fingerprint)
-    maps = _maps(params, model, state, device)
+    maps = _maps(params, model, maps_folder or state / "maps", device)
     if params.train.epochs:
         if validation is None:
             clusters, validation = hold_out(dataset, params.seed)
             images = training_set(dataset, clusters)
         validator = Validator(params, model, maps, images.photos, validation, device)
-        run = _Run(params, model, images, maps, validator, state, log)
-    if params.whitening.file is None:
+        run = _Run(params, model, images, maps, validator, state, log, device, track)
+    if params.whitening.file is None or not params.model.is_local:
         learn_whitening(model, maps, images.photos, params, track)
     if run is not None:
-        run.train(device, track)
+        run.train()
     save_model(model_file, model, manifest)
     shutil.rmtree(state)
 
@@ -81,12 +89,30 @@ def _manifest(params: Params, dataset: Dataset, validation: Dataset | None) -> M
     return Manifest("model", params.sections(*MODEL_SECTIONS), inputs)
 
 
-def _maps(params: Params, model: LocalModel, state: Path, device: torch.device) -> Maps:
+def _maps(params: Params, model: Model, folder: Path, device: torch.device) -> Maps:
     trunk = TrunkMaps(model.backbone, params.train.image_size, device)
-    return StoredMaps(trunk, state / "maps") if params.train.freeze == "backbone" else trunk
+    return StoredMaps(trunk, folder) if params.train.freeze == "backbone" else trunk
 
 
 _ALONE = ("smoothing", "graph")
+
+
+class Epochs(Protocol):
+    """One kind of training, epoch by epoch."""
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Whose state a checkpoint keeps."""
+        ...
+
+    @property
+    def trained(self) -> nn.Module:
+        """Whose weights a checkpoint keeps."""
+        ...
+
+    def run_epoch(self, epoch: int, first: int) -> dict[str, float]:
+        """Train one epoch (from 1, over all phases; `first` is that of this phase) and return what to log."""
+        ...
 
 
 @dataclass
@@ -98,27 +124,38 @@ class _Run:
     """
 
     params: Params
-    model: LocalModel
+    model: Model
     images: TrainingSet
     maps: Maps
     validator: Validator
     state: Path
     log: Log
+    device: torch.device
+    track: Track
 
-    def train(self, device: torch.device, track: Track) -> None:
-        """Run all phases and leave the weights of the best epoch in the model.
+    def train(self) -> None:
+        """Run all phases and leave the weights of the best epoch in the model."""
+        if isinstance(self.model, GlobalModel) and self.params.model.name == "cfcd":
+            self._coarse_to_fine(self.model)
+        elif isinstance(self.model, GlobalModel) and self.params.model.name == "apgem":
+            trainer = ListwiseTrainer(self.params, self.model, self.images, self.device, self.track)
+            self.model.load_state_dict(self._phase("all", trainer).weights)
+        elif self.params.train.merge:
+            self._merge()
+        else:
+            self.model.load_state_dict(self._phase("all", self._tuples()).weights)
 
-        Merging trains smoothing and graph each alone from the start, then both together from the best of each.
-        """
-        if not self.params.train.merge:
-            self.model.load_state_dict(self._phase("all", PARTS, 0, device, track).weights)
-            return
+    def _tuples(self, parts: Sequence[str] | None = None) -> Trainer:
+        return Trainer(self.params, self.model, self.images, self.maps, self.device, self.track, parts=parts)
+
+    def _merge(self) -> None:
+        """Train smoothing and graph each alone from the start, then both together from the best of each."""
         start = _copy(self.model)
         epochs, alone = 0, {}
         for part in _ALONE:
             self.model.load_state_dict(start)
-            others = set(PARTS) - set(_ALONE)
-            alone[part] = self._phase(part, (part, *others), epochs, device, track)
+            others = [other for other in self.model.parts() if other not in _ALONE]
+            alone[part] = self._phase(part, self._tuples((part, *others)), done=epochs)
             epochs += self.params.train.epochs
         better = max(alone.values(), key=lambda progress: progress.best_score)
         merged = dict(better.weights)
@@ -126,31 +163,45 @@ class _Run:
             own = (name for name in merged if name.startswith(f"{part}."))
             merged.update({name: progress.weights[name] for name in own})
         self.model.load_state_dict(merged)
-        together = self._phase("together", PARTS, epochs, device, track)
+        together = self._phase("together", self._tuples(), done=epochs)
         best = max(together, better, key=lambda progress: progress.best_score)
         self.model.load_state_dict(best.weights)
 
-    def _phase(self, name: str, parts: tuple[str, ...], done: int, device: torch.device, track: Track) -> Progress:
+    def _coarse_to_fine(self, model: GlobalModel) -> None:
+        """Train with a classifier, then from the best epoch on with hard local negatives too."""
+        images, classes = labelled(self.images)
+        classified = Classified(model, int(classes.max()) + 1, seed_of_classifier(self.params))
+        coarse, fine = self.params.train.epochs, self.params.train.cfcd.fine_epochs
+        given = (self.params, classified, images, classes)
+        best = self._phase("coarse", LabelTrainer(*given, coarse, self.device, self.track))
+        classified.load_state_dict(best.weights)
+        if fine:
+            trainer = LabelTrainer(*given, fine, self.device, self.track, maps=self.maps)
+            after = self._phase("fine", trainer, done=coarse, epochs=fine)
+            classified.load_state_dict(max(best, after, key=lambda progress: progress.best_score).weights)
+
+    def _phase(self, name: str, trainer: Epochs, *, done: int = 0, epochs: int | None = None) -> Progress:
         """Run the epochs of one phase that are still to do; `done` epochs were those of earlier phases."""
-        trainer = Trainer(self.params, self.model, self.images, self.maps, device, track, parts=parts)
         settings, checkpoint = self.params.train, self.state / f"{name}.pt"
-        if not any(parameter.requires_grad for parameter in self.model.parameters()):
+        last = done + (settings.epochs if epochs is None else epochs)
+        trained = trainer.trained
+        if not any(parameter.requires_grad for parameter in trained.parameters()):
             _LOG.warning("training: nothing to train (train.freeze, train.rates); the model stays off the shelf")
-            return Progress(best=_copy(self.model))
-        progress = resume(checkpoint, self.model, trainer.optimizer, device)
+            return Progress(best=_copy(trained))
+        progress = resume(checkpoint, trained, trainer.optimizer, self.device)
         for values in progress.history:
             self.log(values)
-        for epoch in range(done + len(progress.history) + 1, done + settings.epochs + 1):
+        for epoch in range(done + len(progress.history) + 1, last + 1):
             values = trainer.run_epoch(epoch, first=done + 1)
-            if (epoch - done) % settings.validation.every == 0 or epoch == done + settings.epochs:
+            if (epoch - done) % settings.validation.every == 0 or epoch == last:
                 values["validation_map"] = self.validator.score()
                 if values["validation_map"] > progress.best_score:
-                    progress.best_score, progress.best = values["validation_map"], _copy(self.model)
+                    progress.best_score, progress.best = values["validation_map"], _copy(trained)
             progress.history.append(values)
-            save_checkpoint(checkpoint, progress, self.model, trainer.optimizer)
+            save_checkpoint(checkpoint, progress, trained, trainer.optimizer)
             self.log(values)
         return progress
 
 
-def _copy(model: LocalModel) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+def _copy(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}

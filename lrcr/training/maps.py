@@ -13,7 +13,8 @@ from lrcr.datasets.dataset import Photo
 from lrcr.extraction import Tick
 from lrcr.loading import load_batches
 from lrcr.models.backbone import Backbone
-from lrcr.models.local import LocalModel, fitting, resize
+from lrcr.models.descriptors import resize, scales_that_fit
+from lrcr.models.zoo import Model
 from lrcr.progress import no_tick
 
 _BATCH = 8
@@ -49,7 +50,7 @@ class TrunkMaps:
         """See `Maps`."""
         for batch in load_batches(photos, self.image_size, size):
             images = batch.images.to(self.device, memory_format=torch.channels_last)
-            yield batch.positions, [self.backbone(resize(images, scale)) for scale in fitting(images, scales)]
+            yield batch.positions, [self.backbone(resize(images, scale)) for scale in scales_that_fit(images, scales)]
 
 
 class StoredMaps:
@@ -96,14 +97,14 @@ class StoredMaps:
 
 
 @torch.no_grad()
-def describe_globally(model: LocalModel, maps: Maps, photos: Sequence[Photo], tick: Tick = no_tick) -> Tensor:
+def describe_globally(model: Model, maps: Maps, photos: Sequence[Photo], tick: Tick = no_tick) -> Tensor:
     """The training descriptor of each photo: unit vectors of shape (photos, D).
 
     Args:
         model: in evaluation mode.
         tick: called once a photo, to show progress.
     """
-    vectors = model.whitening.bias.new_zeros(len(photos), len(model.whitening.bias))
+    vectors = torch.zeros(len(photos), model.dim, device=next(model.parameters()).device)
     for positions, [features] in maps.batches(photos):
         vectors[torch.tensor(positions, device=vectors.device)] = model.describe_map(features)
         for _ in positions:

@@ -1,32 +1,49 @@
-"""Epochs of contrastive training: mine tuples, step through them."""
+"""Epochs of training over tuples: mine them, step through them."""
 
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from lrcr.asmk import learn_codebook
-from lrcr.datasets.dataset import Photo
-from lrcr.device import derive_seed, generator
+from lrcr.datasets.dataset import Ids, Photo
+from lrcr.device import generator
 from lrcr.errors import LrcrError
 from lrcr.loading import load_batches
-from lrcr.losses.asmk import asmk_loss
-from lrcr.losses.contrastive import contrastive_loss
-from lrcr.losses.matches import match_loss
-from lrcr.models.local import Candidates, LocalModel, Pyramid, fitting, resize
-from lrcr.models.smoothing import LearnableSmoothing
+from lrcr.models.descriptors import resize, scales_that_fit
+from lrcr.models.local import LocalModel
+from lrcr.models.zoo import Model
 from lrcr.params import Params
 from lrcr.progress import Track, silent, ticking
+from lrcr.training.global_objective import GlobalObjective
+from lrcr.training.local_objective import LocalObjective
 from lrcr.training.maps import Maps, describe_globally
-from lrcr.training.tuples import Ids, TrainingSet, mine_negatives
+from lrcr.training.parts import Parts
+from lrcr.training.tuples import TrainingSet, mine_negatives
 from lrcr.training.whitening import learn_whitening
 
-_ITERATIONS = 10  # of k-means: these words serve one epoch
 
-PARTS = ("backbone", "smoothing", "graph", "whitening")
-"""The parts of a local model that may be trained."""
+class Objective(Protocol):
+    """What tuples are trained for."""
+
+    def begin(self, pool: Sequence[Photo], epoch: int) -> None:
+        """Get ready for an epoch whose negatives come from these photos."""
+        ...
+
+    def see(self, maps: Sequence[Tensor]) -> list[Any]:
+        """What the loss needs of each of B images, from the trunk's features of shape (B, C, H, W) at each scale."""
+        ...
+
+    def loss(self, tuples: Ids, seen: Sequence[Any]) -> Tensor:
+        """The summed loss over tuples of shape (T, 2 + N), given what is seen of each of their images, in order."""
+        ...
+
+
+def from_nothing(params: Params) -> bool:
+    """Whether the trunk starts from nothing, without a given whitening."""
+    return params.backbone.weights == "none" and params.whitening.file is None
 
 
 class Trainer:
@@ -37,19 +54,19 @@ class Trainer:
         model: on `device`.
         images: what to draw tuples from.
         maps: where the trunk's maps come from; a frozen trunk's are not computed again.
-        parts: of the model that are trained, as far as their rates are above zero; the others stay.
+        parts: of the model that are trained, as far as their rates are above zero; None takes all.
     """
 
     def __init__(
         self,
         params: Params,
-        model: LocalModel,
+        model: Model,
         images: TrainingSet,
         maps: Maps,
         device: torch.device,
         track: Track = silent,
         *,
-        parts: Sequence[str] = PARTS,
+        parts: Sequence[str] | None = None,
     ) -> None:
         self.params = params
         self.model = model
@@ -58,25 +75,22 @@ class Trainer:
         self.device = device
         self.track = track
         # A trunk that starts from nothing soon outgrows a whitening of its random features.
-        self.refits = params.backbone.weights == "none" and params.whitening.file is None
+        self.refits = isinstance(model, LocalModel) and from_nothing(params)
         self.frozen = params.train.freeze == "backbone"
-        self.words: Tensor | None = None
-        self.rates = self._rates(parts)
-        for part in PARTS:
-            getattr(model, part).requires_grad_(self.rates[part] > 0)
-        groups = [{"params": [*getattr(model, part).parameters()], "lr": self.rates[part]} for part in PARTS]
-        self.optimizer = torch.optim.Adam(groups, weight_decay=params.train.weight_decay)
+        self.objective: Objective = (
+            LocalObjective(params, model, maps) if isinstance(model, LocalModel) else GlobalObjective(params, model)
+        )
+        self.parts = Parts(params.train, model, parts)
 
-    def _rates(self, parts: Sequence[str]) -> dict[str, float]:
-        """Each part's learning rate; zero where it is not trained."""
-        rates = self.params.train.rates
-        own = {
-            "backbone": 0.0 if self.frozen else rates.backbone,
-            "smoothing": rates.context,
-            "graph": rates.context,
-            "whitening": rates.whitening,
-        }
-        return {part: own[part] if part in parts else 0.0 for part in PARTS}
+    @property
+    def trained(self) -> nn.Module:
+        """What a checkpoint holds."""
+        return self.model
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Adam over the parts."""
+        return self.parts.optimizer
 
     def run_epoch(self, epoch: int, first: int = 1) -> dict[str, float]:
         """Mine this epoch's tuples, take one step a batch of them, and return what is worth logging.
@@ -95,23 +109,16 @@ class Trainer:
         starts = range(0, len(tuples), settings.batch)
         losses = []
         for step, start in enumerate(self.track(starts, f"epoch {epoch}", len(starts))):
-            self._set_rates(epoch - first, step + (epoch - first) * len(starts))
+            self.parts.set_rates(epoch - first, step + (epoch - first) * len(starts))
             losses.append(self._step(tuples[start : start + settings.batch]))
         if self.refits:
             learn_whitening(self.model, self.maps, self.images.photos, self.params, self.track)
         return {
             "epoch": epoch,
             "loss": sum(losses) / len(tuples),
-            "rate": max(group["lr"] for group in self.optimizer.param_groups),
+            "rate": self.parts.largest_rate,
             "negative_distance": distance,
         }
-
-    def _set_rates(self, epochs: int, steps: int) -> None:
-        """Decay the rates by finished epochs; those of the context first rise, step by step."""
-        settings = self.params.train
-        for part, group in zip(PARTS, self.optimizer.param_groups, strict=True):
-            warm = min(1.0, (steps + 1) / (settings.warmup + 1)) if part in ("smoothing", "graph") else 1.0
-            group["lr"] = self.rates[part] * settings.decay**epochs * warm
 
     def draw_tuples(self, epoch: int) -> tuple[Ids, float]:
         """An epoch's tuples, and the mean distance of its queries to their negatives; learns its words if need be.
@@ -129,8 +136,7 @@ class Trainer:
         negatives = mine_negatives(
             similarity.cpu().numpy(), pairs[:, 0], pool, self.images.clusters, settings.negatives
         )
-        if settings.losses.asmk:
-            self.words = self._learn_words(pool, epoch)
+        self.objective.begin([self.images.photos[i] for i in pool], epoch)
         chosen = torch.from_numpy(np.searchsorted(pool, negatives)).to(self.device)
         distance = (2 - 2 * similarity.gather(1, chosen)).clamp_min(0).sqrt().mean()
         return np.concatenate([pairs, negatives], axis=1), float(distance)
@@ -153,7 +159,7 @@ class Trainer:
         independent = self.frozen or self.model.freeze_batchnorm
         total = 0.0
         for part in np.split(tuples, len(tuples)) if independent else [tuples]:
-            loss = self._loss(part, self._contexts(part.ravel()))
+            loss = self.objective.loss(part, self._see(part.ravel()))
             torch.autograd.backward(loss)
             total += loss.item()
         if not np.isfinite(total):
@@ -161,52 +167,8 @@ class Trainer:
         self.optimizer.step()
         return total
 
-    def _loss(self, tuples: Ids, pyramids: Sequence[Pyramid]) -> Tensor:
-        """The loss over tuples of shape (T, 2 + N), given the pyramid of each of their images, in order."""
-        settings = self.params.train
-        losses = settings.losses
-        loss = torch.zeros((), device=self.device)
-        if losses.contrastive:
-            vectors = torch.cat([self.model.pool(pyramid) for pyramid in pyramids]).view(*tuples.shape, -1)
-            query, positive, negatives = vectors[:, 0], vectors[:, 1], vectors[:, 2:]
-            loss = losses.contrastive * contrastive_loss(query, positive, negatives, settings.margin)
-        if losses.matches or losses.asmk:
-            local = [self.model.candidates(pyramid, losses.descriptors) for pyramid in pyramids]
-            for start in range(0, len(local), tuples.shape[1]):
-                loss = loss + self._local_loss(*local[start : start + tuples.shape[1]])
-        smoothing, penalty = self.model.smoothing, self.params.smoothing.penalty
-        if penalty and isinstance(smoothing, LearnableSmoothing):
-            bandwidths = [smoothing.filter(c.refined).bandwidth.mean() for pyramid in pyramids for c in pyramid]
-            loss = loss + penalty * torch.stack(bandwidths).sum() / len(settings.scales)
-        return loss
-
-    def _local_loss(self, query: Candidates, positive: Candidates, *negatives: Candidates) -> Tensor:
-        """The losses that compare local descriptors, of one tuple."""
-        settings = self.params.train
-        losses, loss = settings.losses, query.presence.new_zeros(())
-        if losses.matches:
-            own, same, *others = (i.descriptors[: losses.descriptors] for i in (query, positive, *negatives))
-            loss = loss + losses.matches * match_loss(own, same, others, settings.margin)
-        if losses.asmk:
-            assert self.words is not None, "learned at the start of the epoch"
-            loss = loss + losses.asmk * asmk_loss(query, positive, negatives, self.words, losses.temperature)
-        return loss
-
-    @torch.no_grad()
-    def _learn_words(self, pool: Ids, epoch: int) -> Tensor:
-        """Centroids of visual words, learned from the strongest descriptors of the pool."""
-        losses, seed = self.params.train.losses, derive_seed(self.params.seed, "words", epoch) % 2**31
-        photos, found = [self.images.photos[i] for i in pool], []
-        for _, maps in self.maps.batches(photos, scales=self.params.train.scales):
-            for local in self.model.strongest(maps, self.params.train.scales[: len(maps)], losses.descriptors):
-                found.append(local.descriptors.cpu().numpy())
-        descriptors = np.concatenate(found)
-        kept = generator(self.params.seed, "word sample", epoch).permutation(len(descriptors))[: 64 * losses.words]
-        codebook = learn_codebook(descriptors[np.sort(kept)], losses.words, iterations=_ITERATIONS, seed=seed)
-        return torch.from_numpy(codebook.centroids).to(self.device)
-
-    def _contexts(self, ids: Ids) -> list[Pyramid]:
-        """The context of each image at each scale, with gradient.
+    def _see(self, ids: Ids) -> list[Any]:
+        """What the loss needs of each image, with gradient.
 
         BatchNorm that is trained needs statistics of all images at once, so there they are brought to one square
         shape; the changed aspect is no more than what a change of viewpoint does.
@@ -217,10 +179,9 @@ class Trainer:
         else:
             batches = iter([self._square_maps(photos)])
         found = {
-            position: [context.of_image(row) for context in contexts]
+            position: seen
             for positions, maps in batches
-            for contexts in [[self.model.context(features) for features in maps]]
-            for row, position in enumerate(positions)
+            for position, seen in zip(positions, self.objective.see(maps), strict=True)
         }
         return [found[position] for position in range(len(photos))]
 
@@ -229,5 +190,7 @@ class Trainer:
         batches = list(load_batches(photos, size, len(photos)))
         images = [F.interpolate(batch.images.to(self.device), (size, size), mode="bilinear") for batch in batches]
         square = torch.cat(images).contiguous(memory_format=torch.channels_last)
-        maps = [self.model.backbone(resize(square, scale)) for scale in fitting(square, self.params.train.scales)]
+        maps = [
+            self.model.backbone(resize(square, scale)) for scale in scales_that_fit(square, self.params.train.scales)
+        ]
         return [position for batch in batches for position in batch.positions], maps

@@ -4,12 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from lrcr.datasets.dataset import Dataset, Photo
+from lrcr.datasets.dataset import Dataset, Ids, Photo, cluster_ids
 from lrcr.errors import DatasetError
-
-Ids = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -59,13 +56,6 @@ def training_set(dataset: Dataset, clusters: Ids | None = None) -> TrainingSet:
     pairs = renumbered[dataset.pairs.to_numpy(np.int64)]
     photos = dataset.photos()
     return TrainingSet([photos[i] for i in kept], ids[kept], pairs[(pairs >= 0).all(axis=1)])
-
-
-def cluster_ids(dataset: Dataset) -> Ids:
-    """A number for each image's label, of shape (n,); an image without a label is a cluster of its own."""
-    codes, labels = pd.factorize(dataset.images["label"])
-    alone = codes < 0
-    return np.where(alone, len(labels) + np.cumsum(alone) - 1, codes).astype(np.int64)
 
 
 def mine_negatives(similarity: npt.NDArray[np.float32], queries: Ids, pool: Ids, clusters: Ids, count: int) -> Ids:

@@ -9,18 +9,17 @@ import numpy as np
 import torch
 
 from lrcr.asmk import Layout, build_index, learn_codebook, open_index
-from lrcr.datasets.dataset import Dataset, Photo, empty_table, leave_one_out
+from lrcr.asmk.engine import aggregate_images
+from lrcr.datasets.dataset import Dataset, Ids, Photo, cluster_ids, empty_table, leave_one_out
 from lrcr.descriptors import Descriptors
 from lrcr.device import generator
 from lrcr.errors import DatasetError
 from lrcr.evaluation.metrics import evaluate
 from lrcr.extraction import extract_photos, sample_photos
-from lrcr.indexing import aggregate_images
-from lrcr.models.local import LocalModel
+from lrcr.models.zoo import Model
 from lrcr.params import Params
 from lrcr.ranking import Ranking
 from lrcr.training.maps import Maps, describe_globally
-from lrcr.training.tuples import Ids, cluster_ids
 
 HELD_OUT = 0.2
 
@@ -67,7 +66,7 @@ class Validator:
     def __init__(
         self,
         params: Params,
-        model: LocalModel,
+        model: Model,
         maps: Maps,
         training: Sequence[Photo],
         validation: Dataset,
@@ -108,14 +107,14 @@ class Validator:
     def _rank_by_asmk(self) -> Ranking:
         params = self.params
         seen = sample_photos(self.training, params.codebook.images, params.seed)
-        fit = self._extract(seen, params.codebook.scales, params.codebook.descriptors)
+        fit = self._extract(seen, params.fit_scales, params.codebook.descriptors)
         iterations, seed = params.codebook.iterations, params.codebook.seed
         words = params.train.validation.words
         codebook = learn_codebook(fit.descriptors, words, iterations=iterations, seed=seed)
         settings, binary = params.search, params.index.binary
         database, queries = (
             aggregate_images(
-                self._extract(photos, params.extract.scales, params.extract.descriptors),
+                self._extract(photos, params.scales, params.extract.descriptors),
                 codebook,
                 assignment,
                 binary=binary,

@@ -1,4 +1,4 @@
-"""Learning a local model's whitening from photos."""
+"""Learning the whitening within a model from photos."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,36 +7,40 @@ import torch
 from lrcr.datasets.dataset import Photo
 from lrcr.extraction import sample_photos
 from lrcr.models.local import LocalModel
-from lrcr.models.whitening import Array, fit_whitening
+from lrcr.models.whitening import Array, Whitening, fit_whitening
+from lrcr.models.zoo import Model
 from lrcr.params import Params
 from lrcr.progress import Track, silent, ticking
-from lrcr.training.maps import SCALE_ONE, Maps
+from lrcr.training.maps import Maps
 
 
-def learn_whitening(
-    model: LocalModel, maps: Maps, photos: Sequence[Photo], params: Params, track: Track = silent
-) -> None:
-    """Learn the whitening from the smoothed features of the strongest locations of a sample of photos, at scale 1.
+def learn_whitening(model: Model, maps: Maps, photos: Sequence[Photo], params: Params, track: Track = silent) -> None:
+    """Learn the whitening of a local model, or a global model's projection that is one, from a sample of photos.
+
+    The former from the smoothed features of the strongest locations, the latter from pooled vectors, both at scale 1.
 
     Args:
         model: left in evaluation mode.
         maps: of the model's trunk.
         photos: of which `whitening.images` are drawn by the seed.
-        params: `whitening` (images, descriptors, dim, shrinkage) and `seed` count.
+        params: `whitening` (images, descriptors, shrinkage) and `seed` count.
 
     Raises:
         WeightsError: the photos give fewer features than dimensions.
     """
+    layer = model.whitening if isinstance(model, LocalModel) else model.projection
+    if not isinstance(layer, Whitening):
+        return
     model.eval()
     sample = sample_photos(photos, params.whitening.images, params.seed)
 
     @torch.no_grad()
     def features() -> Iterator[Array]:
         with ticking(track, "learn whitening", len(sample)) as tick:
-            for positions, batch in maps.batches(sample):
-                for local in model.strongest(batch, SCALE_ONE, params.whitening.descriptors, whiten=False):
-                    yield local.descriptors.cpu().numpy()
+            for positions, [batch] in maps.batches(sample):
+                for found in model.to_whiten(batch, params.whitening.descriptors):
+                    yield found.cpu().numpy()
                 for _ in positions:
                     tick()
 
-    model.whitening.assign(*fit_whitening(features(), params.whitening.dim, params.whitening.shrinkage))
+    layer.assign(*fit_whitening(features(), len(layer.bias), params.whitening.shrinkage))

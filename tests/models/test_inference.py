@@ -21,10 +21,10 @@ def test_the_function_stays_and_batchnorm_goes(name, skip_layers):
                 tensor.data = torch.rand(tensor.shape, generator=generator) + 0.5
     images = torch.rand(2, 3, 64, 96, generator=generator)
     with torch.inference_mode():
-        expected = model.local_descriptors(images, [1.0, 0.5], 20)
+        expected = model.describe(images, [1.0, 0.5], 20)
         ready = ready_for_inference(model, CPU)
         assert not any(isinstance(module, nn.BatchNorm2d) for module in ready.modules())
-        for found, local in zip(ready.local_descriptors(images, [1.0, 0.5], 20), expected, strict=True):
+        for found, local in zip(ready.describe(images, [1.0, 0.5], 20), expected, strict=True):
             torch.testing.assert_close(found.strength, local.strength, rtol=1e-3, atol=1e-5)
             cosine = torch.cosine_similarity(found.descriptors, local.descriptors)
             assert cosine.min() > 0.9999

@@ -10,7 +10,8 @@ from lrcr.datasets.dataset import Photo
 from lrcr.extraction import extract_photos
 from lrcr.models.attention import l2_attention
 from lrcr.models.backbone import Backbone
-from lrcr.models.local import LocalDescriptors, LocalModel, resize
+from lrcr.models.descriptors import ImageDescriptors, resize
+from lrcr.models.local import LocalModel
 from lrcr.models.smoothing import AverageSmoothing
 from lrcr.models.whitening import Whitening
 from lrcr.models.zoo import build_model
@@ -49,8 +50,8 @@ def draw(count: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
-def assert_same(found: LocalDescriptors, expected: LocalDescriptors) -> None:
-    for field in fields(LocalDescriptors):
+def assert_same(found: ImageDescriptors, expected: ImageDescriptors) -> None:
+    for field in fields(ImageDescriptors):
         torch.testing.assert_close(getattr(found, field.name), getattr(expected, field.name), rtol=1e-5, atol=1e-6)
 
 
@@ -95,7 +96,7 @@ def test_attention_is_the_norm_of_the_feature():
 @torch.inference_mode()
 def test_strength_is_relative_to_the_strongest_over_all_scales(network):
     scales = [1.0, 0.5]
-    found = network.local_descriptors(draw(2, 40, 56), scales, 1000)
+    found = network.describe(draw(2, 40, 56), scales, 1000)
     for image, local in zip(draw(2, 40, 56), found, strict=True):
         maps = [
             network.backbone(image[None]),
@@ -110,17 +111,17 @@ def test_strength_is_relative_to_the_strongest_over_all_scales(network):
 
 @torch.inference_mode()
 def test_fewer_are_the_first_of_more(network):
-    [all_of_them], [ten] = (network.local_descriptors(draw(1, 40, 56), [1.0, 0.5], count) for count in (1000, 10))
-    assert_same(ten, LocalDescriptors(*(getattr(all_of_them, field.name)[:10] for field in fields(LocalDescriptors))))
+    [all_of_them], [ten] = (network.describe(draw(1, 40, 56), [1.0, 0.5], count) for count in (1000, 10))
+    assert_same(ten, ImageDescriptors(*(getattr(all_of_them, field.name)[:10] for field in fields(ImageDescriptors))))
 
 
 @torch.inference_mode()
 def test_a_batch_equals_its_images_one_by_one(network):
     images = draw(4, 40, 56)
     images[2] = images[0]
-    batch = network.local_descriptors(images, [1.414, 1.0, 0.5], 60)
+    batch = network.describe(images, [1.414, 1.0, 0.5], 60)
     for image, found in zip(images, batch, strict=True):
-        assert_same(found, network.local_descriptors(image[None], [1.414, 1.0, 0.5], 60)[0])
+        assert_same(found, network.describe(image[None], [1.414, 1.0, 0.5], 60)[0])
     assert_same(batch[0], batch[2])
     torch.testing.assert_close(network(images)[1], network(images[1:2])[0])
 
@@ -128,7 +129,7 @@ def test_a_batch_equals_its_images_one_by_one(network):
 @torch.inference_mode()
 @pytest.mark.parametrize("size", [(1, 1), (3, 40), (40, 3), (2, 2)])
 def test_scales_without_a_pixel_are_skipped(network, size):
-    [found] = network.local_descriptors(draw(1, *size), [1.0, 0.25], 1000)
+    [found] = network.describe(draw(1, *size), [1.0, 0.25], 1000)
     assert set(found.scale.tolist()) == {1.0}
     assert torch.isfinite(found.descriptors).all()
 
@@ -137,7 +138,7 @@ def test_scales_without_a_pixel_are_skipped(network, size):
 @pytest.mark.parametrize("smoothing", [AverageSmoothing(3), nn.Identity()])
 def test_an_image_whose_scales_all_vanish_has_no_descriptors(network, smoothing):
     model = LocalModel(network.backbone, nn.Identity(), smoothing, network.whitening, freeze_batchnorm=True)
-    for found in model.local_descriptors(draw(2, 3, 40), [0.25, 0.125], 10):
+    for found in model.describe(draw(2, 3, 40), [0.25, 0.125], 10):
         assert found.descriptors.shape == (0, 16)
         assert (found.strength.shape, found.position.shape, found.scale.shape) == ((0,), (0, 2), (0,))
 
@@ -248,7 +249,7 @@ def test_context_starts_as_how(kernel, graph, says):
     context = ["smoothing.kind=learnable", f"graph.kind={graph}", *(f"graph.{setting}" for setting in says)]
     how, model = (build_model(load_params(None, overrides)).eval() for overrides in (shape, shape + context))
     model.load_state_dict({**model.state_dict(), **how.state_dict()})
-    [expected], [found] = (m.local_descriptors(draw(1, 40, 56), [1.0, 0.5], 100) for m in (how, model))
+    [expected], [found] = (m.describe(draw(1, 40, 56), [1.0, 0.5], 100) for m in (how, model))
     torch.testing.assert_close(found.descriptors, expected.descriptors, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found.strength, expected.strength, rtol=1e-5, atol=1e-6)
 

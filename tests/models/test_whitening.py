@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lrcr.errors import WeightsError
 from lrcr.models.smoothing import AverageSmoothing
-from lrcr.models.whitening import Whitening, fit_whitening, read_whitening
+from lrcr.models.whitening import Whitening, fit_discriminative_whitening, fit_whitening, read_whitening
 
 
 def draw(count: int, channels: int, seed: int = 0) -> np.ndarray:
@@ -99,6 +99,87 @@ def test_features_that_are_not_finite_are_refused(value):
     features[7, 2] = value
     with pytest.raises(WeightsError, match="whitening: a feature is not finite; the weights are damaged or training"):
         fit_whitening([features], 3)
+
+
+def draw_pairs(landmarks: int, channels: int, noise: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Two photos a landmark, which differ along some axes more than along others, and the pairs they are."""
+    rng = np.random.default_rng(seed)
+    spread, axes = 1 / np.arange(1, channels + 1) ** 0.75, np.linalg.qr(rng.normal(size=(channels, channels)))[0]
+    centres = np.repeat(rng.normal(size=(landmarks, channels)) * spread, 2, axis=0)
+    vectors = centres + noise * (rng.normal(size=(2 * landmarks, channels)) * spread) @ axes + 0.5
+    return vectors.astype(np.float32), np.arange(2 * landmarks).reshape(-1, 2)
+
+
+def test_discriminative_whitening_against_the_definition():
+    """Where pairs are many: inverse Cholesky factor of the differences' covariance, then PCA of all vectors."""
+    vectors, pairs = draw_pairs(400, 6, noise=1.0)
+    weight, bias = fit_discriminative_whitening(vectors, pairs, 4)
+    differences = (vectors[::2] - vectors[1::2]).astype(np.float64)
+    inverse = np.linalg.inv(np.linalg.cholesky(differences.T @ differences / 400))
+    centred = vectors - vectors.mean(axis=0, dtype=np.float64)
+    values, axes = np.linalg.eig(inverse @ centred.T @ centred @ inverse.T)
+    expected = centred @ (axes[:, np.argsort(-values)[:4]].T @ inverse).T
+    np.testing.assert_allclose(np.abs(apply(vectors, weight, bias)), np.abs(expected), rtol=1e-3, atol=1e-3)
+
+
+@given(st.integers(1, 6), st.integers(0, 20))
+def test_whitened_differences_of_pairs_have_identity_covariance(dim, seed):
+    vectors, pairs = draw_pairs(200, 6, noise=1.0, seed=seed)
+    whitened = apply(vectors, *fit_discriminative_whitening(vectors, pairs, dim))
+    differences = whitened[pairs[:, 0]] - whitened[pairs[:, 1]]
+    np.testing.assert_allclose(differences.T @ differences / len(pairs), np.eye(dim), atol=1e-3)
+    np.testing.assert_allclose(whitened.mean(axis=0), 0, atol=1e-3)
+    covariance = whitened.T @ whitened / len(whitened)
+    np.testing.assert_allclose(covariance, np.diag(np.diag(covariance)), atol=1e-3 * covariance[0, 0])
+    assert (np.diff(np.diag(covariance)) < 0).all(), "the largest variance first"
+
+
+def found_first(vectors: np.ndarray, pairs: np.ndarray) -> float:
+    """The share of pairs of which the first photo's nearest is the second."""
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    similarity = unit @ unit.T
+    np.fill_diagonal(similarity, -np.inf)
+    return float((similarity[pairs[:, 0]].argmax(axis=1) == pairs[:, 1]).mean())
+
+
+@pytest.mark.parametrize("count", [24, 32, 40, 300])
+def test_as_few_pairs_as_dimensions_still_help(count):
+    vectors, pairs = draw_pairs(500, 32, noise=0.7, seed=3)
+    unseen = pairs[300:]
+    plain = found_first(vectors - vectors.mean(axis=0), unseen)
+    whitened = apply(vectors, *fit_discriminative_whitening(vectors, pairs[:count], 16))
+    assert found_first(whitened, unseen) > plain + 0.1
+
+
+def test_one_pair_weighs_its_axis_down_and_leaves_the_others_white():
+    vectors, pairs = draw_pairs(200, 5, noise=1.0)
+    weight, bias = fit_discriminative_whitening(vectors, pairs[:1], 5)
+    variances = np.sort(apply(vectors, weight, bias).var(axis=0))
+    assert np.isfinite(weight).all() and variances[0] < 0.1 * variances[1]
+    np.testing.assert_allclose(variances[1:], variances[1], rtol=1e-3)
+
+
+def test_channels_that_are_never_active_get_no_weight():
+    vectors, pairs = draw_pairs(100, 6, noise=1.0)
+    padded = np.insert(vectors, [2, 4], 0, axis=1)
+    weight, _ = fit_discriminative_whitening(padded, pairs, 5)
+    expected, _ = fit_discriminative_whitening(vectors, pairs, 5)
+    np.testing.assert_allclose(np.abs(weight[:, [0, 1, 3, 4, 6, 7]]), np.abs(expected), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(weight[:, [2, 5]], 0, atol=1e-4)
+
+
+def test_vectors_that_cannot_teach_are_refused():
+    vectors, pairs = draw_pairs(10, 4, noise=1.0)
+    for none in (pairs[:0], np.array([[1, 1], [2, 2]])):
+        with pytest.raises(WeightsError) as error:
+            fit_discriminative_whitening(vectors, none, 3)
+        assert str(error.value) == f"whitening: none of {len(none)} matching pairs differs; label more photos"
+    with pytest.raises(WeightsError) as error:
+        fit_discriminative_whitening(vectors[:4], pairs[:2], 4)
+    assert str(error.value) == "whitening.dim: 4, but the vectors vary along 3 axes; add images or lower it"
+    vectors[3, 1] = np.nan
+    with pytest.raises(WeightsError, match="whitening: a vector is not finite"):
+        fit_discriminative_whitening(vectors, pairs, 3)
 
 
 def fitted(channels: int, dim: int) -> Whitening:

@@ -12,7 +12,7 @@ from lrcr.loading import load_batches
 from lrcr.losses.contrastive import contrastive_loss
 from lrcr.models.zoo import MODEL_SECTIONS, build_model, open_model
 from lrcr.params import Params, load_params
-from lrcr.training import trainer as trainer_module
+from lrcr.training import local_objective
 from lrcr.training.loop import train
 from lrcr.training.maps import StoredMaps, TrunkMaps
 from lrcr.training.trainer import Trainer
@@ -257,7 +257,7 @@ def test_too_few_photos_for_the_whitening_are_refused(tmp_path, landmarks):
 
 
 def test_divergence_is_told(tmp_path, monkeypatch, landmarks):
-    monkeypatch.setattr(trainer_module, "contrastive_loss", lambda queries, *_: queries.sum() * float("nan"))
+    monkeypatch.setattr(local_objective, "contrastive_loss", lambda queries, *_: queries.sum() * float("nan"))
     with pytest.raises(LrcrError, match=r"training: the loss is nan at images \[.*\]; lower train\.rates"):
         run(small(), landmarks, tmp_path / "model.pt")
     assert not (tmp_path / "model.pt").exists()
@@ -311,7 +311,7 @@ def test_a_step_of_tuples_one_by_one_is_that_of_all_at_once(trainer):
 
 
 def vectors_of(trainer: Trainer, ids: np.ndarray) -> Tensor:
-    return torch.cat([trainer.model.pool(context) for context in trainer._contexts(ids)])
+    return torch.cat([trainer.model.pool(context) for context in trainer._see(ids)])
 
 
 @pytest.fixture
@@ -394,7 +394,7 @@ def test_the_rate_of_the_context_rises_and_that_of_the_trunk_does_not(landmarks,
     trainer = make_trainer(context(pretrained, "train.warmup=3", "train.decay=0.5"), landmarks)
     seen = []
     for epochs, steps in ((0, 0), (0, 1), (0, 3), (0, 9), (1, 10)):
-        trainer._set_rates(epochs, steps)
+        trainer.parts.set_rates(epochs, steps)
         backbone, smoothing, graph, whitening = (group["lr"] for group in trainer.optimizer.param_groups)
         assert smoothing == graph and whitening == 0
         seen.append((backbone / 1e-3, smoothing / 1e-2))
@@ -409,7 +409,7 @@ def test_a_penalty_keeps_the_bandwidth_small(landmarks, pretrained):
             trainer.model.smoothing.bandwidth.bias.fill_(1.0)
         trainer.run_epoch(1)
         trainer.run_epoch(2)
-        [[image]] = trainer._contexts(np.array([0]))
+        [[image]] = trainer._see(np.array([0]))
         mean[penalty] = float(trainer.model.smoothing.filter(image.refined).bandwidth.mean())
     assert mean[10.0] < mean[0.0] - 0.05
 
@@ -422,7 +422,7 @@ def test_each_loss_counts_by_its_weight(landmarks, pretrained, name):
         both = (*weights, "train.losses.words=4", "train.losses.temperature=1")
         trainer = make_trainer(context(pretrained, *both), landmarks)
         trainer.draw_tuples(1)
-        found.append(float(trainer._loss(tuples, trainer._contexts(tuples.ravel()))))
+        found.append(float(trainer.objective.loss(tuples, trainer._see(tuples.ravel()))))
     assert found[0] < found[1]
     assert found[2] - found[1] == pytest.approx(found[1] - found[0], rel=1e-3)
 
@@ -431,7 +431,7 @@ def test_each_image_is_seen_at_every_scale(landmarks, pretrained):
     seen = {}
     for scales in ("[1.0]", "[1.0, 0.5]"):
         trainer = make_trainer(context(pretrained, f"train.scales={scales}"), landmarks)
-        [pyramid] = trainer._contexts(np.array([0]))
+        [pyramid] = trainer._see(np.array([0]))
         seen[scales] = [tuple(image.features.shape[2:]) for image in pyramid]
     assert seen == {"[1.0]": [(6, 8)], "[1.0, 0.5]": [(6, 8), (3, 4)]}
 

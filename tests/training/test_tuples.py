@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrcr.datasets.dataset import Dataset, Photo, open_dataset
+from lrcr.datasets.dataset import Dataset, Photo, cluster_ids, open_dataset
 from lrcr.errors import DatasetError
-from lrcr.training.tuples import TrainingSet, cluster_ids, mine_negatives, training_set
+from lrcr.training.tuples import TrainingSet, mine_negatives, training_set
 
 LABELS = ["a", "b", None, "a", "c", None, "b", "a"]
 

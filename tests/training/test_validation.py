@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from lrcr.datasets.dataset import Dataset, open_dataset
+from lrcr.datasets.dataset import Dataset, cluster_ids, open_dataset
 from lrcr.errors import DatasetError
 from lrcr.models.local import LocalModel
 from lrcr.models.zoo import build_model
 from lrcr.params import load_params
 from lrcr.training.maps import TrunkMaps
-from lrcr.training.tuples import cluster_ids, training_set
+from lrcr.training.tuples import training_set
 from lrcr.training.validation import Validator, hold_out
 from lrcr.training.whitening import learn_whitening
 

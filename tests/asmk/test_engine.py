@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from lrcr.asmk import Codebook
+from lrcr.asmk.engine import aggregate_images
 from lrcr.descriptors import Descriptors
 from lrcr.errors import ArtifactError
-from lrcr.indexing import aggregate_images
 
 
 def draw(counts):

@@ -1,0 +1,61 @@
+"""Real photos: global vectors off the shelf, with PCA whitening, next to HOW with ASMK.
+
+The trunk, its weights, the image size and the photos that whitening and codebook are learned on (those that are
+searched) are the same for all; scales are those of each family. Needs `LRCR_TEST_DATA`: a folder with `photos/` and
+`weights/`.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.bars import Value
+from benchmarks.photos import recipe, test_data
+from lrcr.cli.terminal import track
+from lrcr.datasets.make import make_dataset
+from lrcr.evaluation.protocol import SETUPS
+from lrcr.evaluation.run import Result, evaluate_dataset
+from lrcr.extraction import extract_dataset, extract_fit
+from lrcr.indexing import index_dataset, make_codebook
+from lrcr.params import FolderParams, Params
+from lrcr.training.loop import train
+
+_ROWS = {
+    "MAC": ("model.name=mac",),
+    "SPoC": ("model.name=spoc",),
+    "GeM": ("model.name=gem",),
+    "R-MAC": ("model.name=rmac",),
+    "HOW + ASMK": ("codebook.words=2048",),
+}
+
+
+def run() -> Iterator[Value]:
+    """A row for each method: mAP, size, and what it costs."""
+    data = test_data()
+    with tempfile.TemporaryDirectory() as folder:
+        photos = FolderParams(kind="folder", path=str(data / "photos"))
+        make_dataset("photos", photos, Path(folder, "dataset"), seed=0, track=track)
+        for number, (name, overrides) in enumerate(_ROWS.items()):
+            work = Path(folder, str(number))
+            result, images_per_second = _evaluate(recipe(data, *overrides), Path(folder, "dataset"), work)
+            for setup in SETUPS:
+                value = result.evaluation.map[setup]
+                assert value is not None, "every setup has positives"
+                yield Value(f"{name}: mAP ({setup})", value)
+            for size in ("dimensions", "words_per_image", "bytes_per_image"):
+                if size in result.metrics:
+                    yield Value(f"{name}: {size.replace('_per_', ' an ').replace('_', ' ')}", result.metrics[size])
+            yield Value(f"{name}: images/s", images_per_second)
+            yield Value(f"{name}: ms a query", result.cost["search_ms_per_query"])
+
+
+def _evaluate(params: Params, dataset: Path, work: Path) -> tuple[Result, float]:
+    """Everything from the photos to the result, and how many of them are described a second."""
+    model, descriptors = work / "model.pt", work / "descriptors"
+    train(params, dataset, None, model, track=track)
+    cost = extract_dataset(params, model, dataset, descriptors, track)
+    extract_fit(params, model, dataset, work / "fit", track)
+    make_codebook(params, work / "fit", work / "codebook", track)
+    index_dataset(params, model, dataset, descriptors, work / "codebook", work / "index", track)
+    evaluate_dataset(params, dataset, descriptors, work / "index")  # compiles what the next measures
+    return evaluate_dataset(params, dataset, descriptors, work / "index"), cost["extract_images_per_second"]

@@ -1,0 +1,86 @@
+"""Which engine serves a model: ASMK for local descriptors, the flat index for global vectors.
+
+After extraction this is the one place where the ways of the two families part.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from lrcr.artifacts import Manifest
+from lrcr.asmk import engine as asmk
+from lrcr.descriptors import Descriptors, DescriptorStore
+from lrcr.flat import engine as flat
+from lrcr.params import Params, SearchParams
+from lrcr.progress import Track
+from lrcr.ranking import Ranking
+
+
+class AnyIndex(Protocol):
+    """What every index can tell of itself."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What it is and what it was made from."""
+        ...
+
+    @property
+    def images(self) -> int:
+        """How many images it holds."""
+        ...
+
+    def verify(self, track: Track = ...) -> None:
+        """Compare every file with its hash in the manifest."""
+        ...
+
+
+class Search(Protocol):
+    """An index open for search."""
+
+    @property
+    def index(self) -> AnyIndex:
+        """What is searched."""
+        ...
+
+    @property
+    def summary(self) -> str:
+        """What an image takes, in words."""
+        ...
+
+    def prepare(self, queries: Descriptors) -> Any:
+        """What `rank` takes, of queries described by the index's model."""
+        ...
+
+    def rank(self, queries: Any, top: int | None) -> Ranking:
+        """Rank the images for prepared queries; `top: None` returns all."""
+        ...
+
+    def measure(self, queries: int) -> dict[str, float]:
+        """The speed at which so many drawn queries are answered."""
+        ...
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The steps between extraction and ranking.
+
+    Args:
+        learn: what lies between descriptors and index into a staged folder: from the fit set's descriptors, or without
+            them as the params say.
+        build: the index of a database into a staged folder.
+        open: an index for search.
+    """
+
+    learn: Callable[[Params, DescriptorStore | None, Path, Manifest, Track], None]
+    build: Callable[[Params, DescriptorStore, Path, Path, dict[str, str], Sequence[str], Track], None]
+    open: Callable[[Path, Path, Params, SearchParams], Search]
+
+
+_ASMK = Engine(asmk.learn, asmk.build, asmk.open_search)
+_FLAT = Engine(flat.learn, flat.build, flat.open_search)
+
+
+def engine_of(params: Params) -> Engine:
+    """The engine of the params' model."""
+    return _ASMK if params.model.is_local else _FLAT

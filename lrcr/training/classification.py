@@ -1,0 +1,195 @@
+"""CFCD's training from labels: a cosine classifier with MadaCos, then hard local negatives (Zhu et al., ICCV 2023)."""
+
+from math import cos, pi
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lrcr.datasets.dataset import Ids
+from lrcr.device import derive_seed, generator
+from lrcr.errors import DatasetError, LrcrError
+from lrcr.losses.local_triplet import local_triplet_loss
+from lrcr.losses.madacos import MadaCos, cosine_logits, madacos
+from lrcr.models.global_ import GlobalModel
+from lrcr.params import Params
+from lrcr.progress import Track, silent
+from lrcr.training.confusion import confused_classes, draw_tuples
+from lrcr.training.crops import crop_batches
+from lrcr.training.maps import Maps, describe_globally
+from lrcr.training.tuples import TrainingSet
+
+_MOMENTUM = 0.9
+_NEGATIVES = 6  # of a tuple
+
+
+class Classified(nn.Module):
+    """A global model and the classifier that is kept in training only.
+
+    Args:
+        model: of D dimensions.
+        classes: how many.
+        seed: draws the classifier's weights, of shape (classes, D).
+    """
+
+    def __init__(self, model: GlobalModel, classes: int, seed: int) -> None:
+        super().__init__()
+        self.model = model
+        drawn = torch.randn(classes, model.dim, generator=torch.Generator().manual_seed(seed))
+        self.weights = nn.Parameter(drawn.to(next(model.parameters()).device))
+
+    def cosines(self, vectors: Tensor) -> Tensor:
+        """Of unit vectors of shape (B, D) to each class: of shape (B, classes)."""
+        return vectors @ F.normalize(self.weights, dim=1).T
+
+
+def labelled(images: TrainingSet) -> tuple[TrainingSet, Ids]:
+    """The images whose label is shared by another, and their classes, numbered from 0: of shape (n,).
+
+    Raises:
+        DatasetError: fewer than two such labels.
+    """
+    _, row, sizes = np.unique(images.clusters, return_inverse=True, return_counts=True)
+    kept = np.flatnonzero(sizes[row] > 1)
+    names, classes = np.unique(images.clusters[kept], return_inverse=True)
+    if len(names) < 2:
+        raise DatasetError("training: fewer than two labels have two images; label more photos (a labels.csv)")
+    chosen = TrainingSet([images.photos[i] for i in kept], images.clusters[kept], np.empty((0, 2), np.int64))
+    return chosen, classes.astype(np.int64)
+
+
+class LabelTrainer:
+    """Trains model and classifier by SGD with Nesterov's momentum, epoch by epoch.
+
+    The first phase passes over all images in random order. The second passes over as many images in tuples of anchor,
+    positive and six negatives of the classes most confused with the anchor's by the classifier as it is now, and adds
+    their local triplets to the loss.
+
+    Args:
+        params: the `train` section and the seed.
+        classified: on `device`.
+        images: labelled ones.
+        classes: of the images, of shape (n,).
+        epochs: of this phase.
+        maps: where the trunk's maps come from that tell what is confused; None makes it the first phase.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        classified: Classified,
+        images: TrainingSet,
+        classes: Ids,
+        epochs: int,
+        device: torch.device,
+        track: Track = silent,
+        *,
+        maps: Maps | None = None,
+    ) -> None:
+        self.params = params
+        self.trained = classified
+        self.images = images
+        self.classes = classes
+        self.epochs = epochs
+        self.device = device
+        self.track = track
+        settings = params.train
+        frozen = settings.freeze == "backbone"
+        classified.model.backbone.requires_grad_(not frozen)
+        self.confused = None if maps is None else self._confuse(maps)
+        self.optimizer = torch.optim.SGD(
+            classified.parameters(),
+            lr=settings.cfcd.rate,
+            momentum=_MOMENTUM,
+            nesterov=True,
+            weight_decay=settings.weight_decay,
+        )
+
+    def _confuse(self, maps: Maps) -> Ids:
+        """The classes most confused with each class, of shape (classes, 6)."""
+        self.trained.eval()
+        vectors = describe_globally(self.trained.model, maps, self.images.photos)
+        classes = torch.from_numpy(self.classes).to(self.device)
+        return confused_classes(vectors, classes, self.trained.weights.detach(), _NEGATIVES)
+
+    def run_epoch(self, epoch: int, first: int = 1) -> dict[str, float]:
+        """Take one step a batch, and return what is worth logging: the means of loss, scale and margin.
+
+        Args:
+            epoch: from 1, over all phases.
+            first: the epoch with which this phase began.
+        """
+        settings = self.params.train
+        rng = generator(self.params.seed, "labels", epoch)
+        batches = self._draw(rng)
+        seeds = [rng.integers(2**63, size=len(batch)).tolist() for batch in batches]
+        photos = [[self.images.photos[i] for i in batch] for batch in batches]
+        crops = crop_batches(zip(photos, seeds, strict=True), settings.image_size)
+        self.trained.train()
+        if settings.freeze == "backbone":
+            self.trained.model.backbone.eval()
+        logged = []
+        steps = self.track(zip(batches, crops, strict=True), f"epoch {epoch}", len(batches))
+        for step, (batch, images) in enumerate(steps):
+            self._set_rate(epoch - first + step / len(batches))
+            logged.append(self._step(batch, images))
+        loss, scale, margin = (float(value) for value in np.mean(logged, axis=0))
+        rate = float(self.optimizer.param_groups[0]["lr"])
+        return {"epoch": epoch, "loss": loss, "rate": rate, "scale": scale, "margin": margin}
+
+    def _draw(self, rng: np.random.Generator) -> list[Ids]:
+        """An epoch's batches of image ids; of the second phase whole tuples, one behind the other."""
+        size, count = self.params.train.cfcd.batch, len(self.images.photos)
+        if self.confused is None:
+            order = rng.permutation(count)
+            # A last batch of one image has no statistics for BatchNorm.
+            return [batch for batch in np.split(order, range(size, count, size)) if len(batch) > 1]
+        length = 2 + _NEGATIVES
+        tuples = draw_tuples(self.images, self.classes, self.confused, max(1, count // length), rng)
+        together = max(1, size // length)
+        return [tuples[start : start + together].ravel() for start in range(0, len(tuples), together)]
+
+    def _set_rate(self, epochs: float) -> None:
+        """Half a cosine over the phase; in the first phase a linear rise comes before."""
+        settings = self.params.train.cfcd
+        warmup = settings.warmup if self.confused is None else 0
+        warm = min(1.0, (epochs + 1) / (warmup + 1))
+        self.optimizer.param_groups[0]["lr"] = settings.rate * warm * 0.5 * (1 + cos(pi * epochs / self.epochs))
+
+    def _step(self, ids: Ids, images: Tensor) -> tuple[float, float, float]:
+        """One step of the optimiser; returns loss, scale and margin."""
+        self.optimizer.zero_grad()
+        model = self.trained.model
+        features = model.backbone(images.to(self.device, memory_format=torch.channels_last))
+        labels = torch.from_numpy(self.classes[ids]).to(self.device)
+        head = self._head(self.trained.cosines(model.describe_map(features)), labels)
+        loss = F.cross_entropy(head.logits, labels)
+        if self.confused is not None:
+            loss = loss + self.params.train.cfcd.local * self._local_loss(features)
+        torch.autograd.backward(loss)
+        if not np.isfinite(loss.item()):
+            first = ids[:2].tolist()
+            raise LrcrError(f"training: the loss is {loss.item()} at images {first}…; lower train.cfcd.rate")
+        self.optimizer.step()
+        return loss.item(), float(head.scale), float(head.margin)
+
+    def _head(self, cosines: Tensor, labels: Tensor) -> MadaCos:
+        settings = self.params.train.cfcd
+        if settings.head == "madacos":
+            return madacos(cosines, labels, settings.alpha)
+        scale, margin = cosines.new_tensor(settings.scale), cosines.new_tensor(settings.margin)
+        median = cosines.gather(1, labels[:, None]).median()
+        return MadaCos(cosine_logits(cosines, labels, scale, margin), scale, margin, median)
+
+    def _local_loss(self, features: Tensor) -> Tensor:
+        """The local triplets of all tuples, of the trunk's features of shape (T · 8, C, H, W)."""
+        descriptors = features.flatten(2).mT
+        attention = features.abs().sum(dim=1).flatten(1)
+        tuples = zip(*(torch.split(each, 2 + _NEGATIVES) for each in (descriptors, attention)), strict=True)
+        return torch.stack([local_triplet_loss(local, strength) for local, strength in tuples]).sum()
+
+
+def seed_of_classifier(params: Params) -> int:
+    """The seed of the classifier's weights, as torch takes it."""
+    return derive_seed(params.seed, "classifier") % 2**63

@@ -1,0 +1,99 @@
+"""AP-GeM's training: the listwise loss on batches larger than memory (Revaud et al., ICCV 2019)."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lrcr.datasets.dataset import Ids
+from lrcr.device import generator
+from lrcr.errors import LrcrError
+from lrcr.losses.listwise import backward_in_two_passes, listwise_loss
+from lrcr.models.global_ import GlobalModel
+from lrcr.params import Params
+from lrcr.progress import Track, silent
+from lrcr.training.classification import labelled
+from lrcr.training.crops import crop_batches
+from lrcr.training.parts import Parts
+from lrcr.training.tuples import TrainingSet
+
+
+class ListwiseTrainer:
+    """Trains a global model on batches in which each image asks for the others of its label, epoch by epoch.
+
+    Args:
+        params: the `train` section and the seed.
+        model: on `device`.
+        images: those of shared labels are used.
+
+    Raises:
+        DatasetError: fewer than two labels have two images.
+    """
+
+    def __init__(
+        self, params: Params, model: GlobalModel, images: TrainingSet, device: torch.device, track: Track = silent
+    ) -> None:
+        self.params = params
+        self.model = model
+        self.images, self.classes = labelled(images)
+        self.device = device
+        self.track = track
+        self.parts = Parts(params.train, model)
+
+    @property
+    def trained(self) -> nn.Module:
+        """What a checkpoint holds."""
+        return self.model
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Adam over the parts."""
+        return self.parts.optimizer
+
+    def run_epoch(self, epoch: int, first: int = 1) -> dict[str, float]:
+        """Take one step a batch, and return what is worth logging.
+
+        Args:
+            epoch: from 1, over all phases.
+            first: the epoch with which this phase began: there decay and warm-up start.
+        """
+        rng = generator(self.params.seed, "batches", epoch)
+        batches = self._draw(rng)
+        self.model.train()
+        if self.params.train.freeze == "backbone":
+            self.model.backbone.eval()
+        losses = []
+        for step, batch in enumerate(self.track(batches, f"epoch {epoch}", len(batches))):
+            self.parts.set_rates(epoch - first, step + (epoch - first) * len(batches))
+            losses.append(self._step(batch, rng.integers(2**63, size=len(batch))))
+        return {"epoch": epoch, "loss": sum(losses) / len(losses), "rate": self.parts.largest_rate}
+
+    def _draw(self, rng: np.random.Generator) -> list[Ids]:
+        """An epoch's batches of image ids: classes in random order, the images of each together."""
+        place = rng.permutation(self.classes.max() + 1)[self.classes]
+        order = np.lexsort((rng.permutation(len(place)), place))
+        size = self.params.train.apgem.batch
+        return [batch for batch in np.split(order, range(size, len(order), size)) if len(batch) > 1]
+
+    def _step(self, ids: Ids, seeds: Ids) -> float:
+        """One step of the optimiser over a batch, whose images are decoded and cropped chunk by chunk, twice."""
+        settings = self.params.train
+        self.optimizer.zero_grad()
+
+        def describe(rows: Tensor) -> Tensor:
+            photos = [self.images.photos[i] for i in ids[rows.numpy()]]
+            [images] = crop_batches([(photos, seeds[rows.numpy()].tolist())], settings.image_size)
+            vectors: Tensor = self.model(images.to(self.device, memory_format=torch.channels_last))
+            return vectors
+
+        def loss_of(vectors: Tensor) -> Tensor:
+            classes = torch.from_numpy(self.classes[ids]).to(self.device)
+            itself = torch.eye(len(ids), dtype=torch.bool, device=self.device)
+            similarity = (vectors @ vectors.T).masked_fill(itself, -torch.inf)
+            return listwise_loss(similarity, classes[:, None] == classes, settings.apgem.bins)
+
+        chunks = torch.tensor_split(torch.arange(len(ids)), -(-len(ids) // settings.apgem.chunk))
+        loss = float(backward_in_two_passes(describe, chunks, loss_of))
+        if not np.isfinite(loss):
+            raise LrcrError(f"training: the loss is {loss} at images {ids[:2].tolist()}…; lower train.rates")
+        self.optimizer.step()
+        return loss

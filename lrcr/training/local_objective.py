@@ -1,0 +1,87 @@
+"""What tuples of a local model are trained for: its global descriptor, local matches, ASMK's score."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lrcr.asmk import learn_codebook
+from lrcr.datasets.dataset import Ids, Photo
+from lrcr.device import derive_seed, generator
+from lrcr.losses.asmk import asmk_loss
+from lrcr.losses.contrastive import contrastive_loss
+from lrcr.losses.matches import match_loss
+from lrcr.models.local import Candidates, LocalModel, Pyramid
+from lrcr.models.smoothing import LearnableSmoothing
+from lrcr.params import Params
+from lrcr.training.maps import Maps
+
+_ITERATIONS = 10  # of k-means: these words serve one epoch
+
+
+class LocalObjective:
+    """The losses of `train.losses`, each by its weight.
+
+    Args:
+        params: the `train` section, the smoothing's penalty and the seed.
+        model: on the device of training.
+        maps: of the photos that the words are learned from.
+    """
+
+    def __init__(self, params: Params, model: LocalModel, maps: Maps) -> None:
+        self.params = params
+        self.model = model
+        self.maps = maps
+        self.words: Tensor | None = None
+
+    @torch.no_grad()
+    def begin(self, pool: Sequence[Photo], epoch: int) -> None:
+        """Learn this epoch's visual words, if need be, from the strongest descriptors of the pool."""
+        losses, seed = self.params.train.losses, derive_seed(self.params.seed, "words", epoch) % 2**31
+        if not losses.asmk:
+            return
+        found = []
+        scales = self.params.train.scales
+        for _, maps in self.maps.batches(pool, scales=scales):
+            described = self.model.strongest(maps, scales[: len(maps)], losses.descriptors)
+            found += [local.descriptors.cpu().numpy() for local in described]
+        descriptors = np.concatenate(found)
+        kept = generator(self.params.seed, "word sample", epoch).permutation(len(descriptors))[: 64 * losses.words]
+        codebook = learn_codebook(descriptors[np.sort(kept)], losses.words, iterations=_ITERATIONS, seed=seed)
+        self.words = torch.from_numpy(codebook.centroids).to(self.model.whitening.bias.device)
+
+    def see(self, maps: Sequence[Tensor]) -> list[Pyramid]:
+        """The context of each image at each scale, from the trunk's features of shape (B, C, H, W) there."""
+        contexts = [self.model.context(features) for features in maps]
+        return [[context.of_image(row) for context in contexts] for row in range(len(maps[0]))]
+
+    def loss(self, tuples: Ids, pyramids: Sequence[Pyramid]) -> Tensor:
+        """The loss over tuples of shape (T, 2 + N), given the pyramid of each of their images, in order."""
+        settings = self.params.train
+        losses, loss = settings.losses, self.model.whitening.bias.new_zeros(())
+        if losses.contrastive:
+            vectors = torch.cat([self.model.pool(pyramid) for pyramid in pyramids]).view(*tuples.shape, -1)
+            query, positive, negatives = vectors[:, 0], vectors[:, 1], vectors[:, 2:]
+            loss = losses.contrastive * contrastive_loss(query, positive, negatives, settings.margin)
+        if losses.matches or losses.asmk:
+            local = [self.model.candidates(pyramid, losses.descriptors) for pyramid in pyramids]
+            for start in range(0, len(local), tuples.shape[1]):
+                loss = loss + self._local_loss(*local[start : start + tuples.shape[1]])
+        smoothing, penalty = self.model.smoothing, self.params.smoothing.penalty
+        if penalty and isinstance(smoothing, LearnableSmoothing):
+            bandwidths = [smoothing.filter(c.refined).bandwidth.mean() for pyramid in pyramids for c in pyramid]
+            loss = loss + penalty * torch.stack(bandwidths).sum() / len(settings.scales)
+        return loss
+
+    def _local_loss(self, query: Candidates, positive: Candidates, *negatives: Candidates) -> Tensor:
+        """The losses that compare local descriptors, of one tuple."""
+        settings = self.params.train
+        losses, loss = settings.losses, query.presence.new_zeros(())
+        if losses.matches:
+            own, same, *others = (i.descriptors[: losses.descriptors] for i in (query, positive, *negatives))
+            loss = loss + losses.matches * match_loss(own, same, others, settings.margin)
+        if losses.asmk:
+            assert self.words is not None, "learned at the start of the epoch"
+            loss = loss + losses.asmk * asmk_loss(query, positive, negatives, self.words, losses.temperature)
+        return loss
