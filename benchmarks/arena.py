@@ -27,9 +27,9 @@ from lrcr.ranking import Ranking
 
 
 class Setting(NamedTuple):
-    """How a model is evaluated: with how many of an image's strongest descriptors, and above which similarity."""
+    """How a model is evaluated: with which multiple of `extract.descriptors`, and above which similarity."""
 
-    descriptors: int
+    share: float = 1.0
     tau: float = 0.0
 
 
@@ -73,10 +73,10 @@ class Arena:
         codebook = learn_codebook(
             fit.descriptors[np.sort(sample)], learned.words, iterations=learned.iterations, seed=seed
         )
-        most = max(setting.descriptors for setting in settings)
-        every = [_describe(model, maps, self.params.scales, most) for maps in self.maps]
+        counts = {setting: round(setting.share * self.params.extract.descriptors) for setting in settings}
+        every = [_describe(model, maps, self.params.scales, max(counts.values())) for maps in self.maps]
         index, search, scored = self.params.index, self.params.search, {}
-        for count in {setting.descriptors for setting in settings}:
+        for count in set(counts.values()):
             images = join([_strongest(image, count) for image in every])
             database = images.take(range(len(self.dataset.images)))
             queries = images.take([int(row) for row in self.rows])
@@ -86,7 +86,7 @@ class Arena:
                 build_index(Path(folder), [aggregated], layout, params={}, inputs={})
                 opened = open_index(Path(folder))
                 asked = aggregate_images(queries, codebook, search.assignment, binary=index.binary)
-                for setting in (setting for setting in settings if setting.descriptors == count):
+                for setting in (setting for setting in settings if counts[setting] == count):
                     found, scores, offsets = opened.search(asked, alpha=search.alpha, tau=setting.tau, idf=search.idf)
                     ranking = Ranking(np.repeat(np.arange(len(self.rows)), np.diff(offsets)), found, scores)
                     evaluation = evaluate(ranking, self.dataset.relevance, len(self.dataset.queries))

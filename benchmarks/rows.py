@@ -26,13 +26,14 @@ from lrcr.training.loop import train
 Changes = list[dict[str, Any]]
 Runs = dict[Setting, Scored]
 
-COUNT = Setting(1000)
-"""What the tables are made with: descriptors an image."""
+PLAIN = Setting()
+"""What the tables are made with."""
 
-CURVE = [Setting(count) for count in (200, 400, 700, 1000, 2000)]
+CURVE = [Setting(share) for share in (0.2, 0.4, 0.7, 1.0, 2.0)]
 """Of mAP against words an image."""
 
-SETTINGS = [*CURVE, Setting(1000, tau=0.25)]
+SELECTIVE = Setting(tau=0.25)
+SETTINGS = [*CURVE, SELECTIVE]
 
 _NONE: dict[str, Any] = {"smoothing": {"kind": "none"}}
 _FILTER: dict[str, Any] = {"smoothing": {"kind": "learnable"}}
@@ -84,8 +85,8 @@ def choose_average(params: Params, match: Match, seed: int) -> tuple[Changes, Ch
     untrained = {"train": {"epochs": 0}}
     scores = {}
     for kernel, changes in KERNELS.items():
-        scored = score_row(changed(params, *changes, untrained), match.train_on, match.validation, [COUNT], seed)
-        scores[kernel] = float(np.nanmean(scored[COUNT].table["medium"]))
+        scored = score_row(changed(params, *changes, untrained), match.train_on, match.validation, [PLAIN], seed)
+        scores[kernel] = float(np.nanmean(scored[PLAIN].table["medium"]))
         logging.info("kernel %d: %.2f on validation", kernel, scores[kernel])
     average = max((kernel for kernel in KERNELS if kernel > 1), key=lambda kernel: scores[kernel])
     return KERNELS[average], KERNELS[max((average, 1), key=lambda kernel: scores[kernel])]
@@ -98,7 +99,7 @@ def compare_rows(params: Params, matches: Sequence[Match], seed: int) -> dict[st
         for row, changes in rows(*choose_average(params, match, seed)).items():
             own = changed(params, *changes).model_copy(update={"seed": seed})
             parts.setdefault(row, []).append(score_row(own, match.train_on, match.evaluated, SETTINGS, seed))
-            logging.info("seed %d, %s: %.2f", seed, row, np.nanmean(parts[row][-1][COUNT].table["medium"]))
+            logging.info("seed %d, %s: %.2f", seed, row, np.nanmean(parts[row][-1][PLAIN].table["medium"]))
     return {
         row: {setting: _together([run[setting] for run in runs]) for setting in SETTINGS} for row, runs in parts.items()
     }
@@ -108,7 +109,7 @@ def score_row(params: Params, train_on: Path, arena: Arena, settings: Sequence[S
     """Train a row as `lrcr train` does and evaluate it, unless that has been done."""
     identity = fingerprint(_code(), params.model_dump(mode="json"), open_dataset(train_on).fingerprint, arena.identity)
     folder = state_folder(f"benchmarks/{identity}")
-    files = {setting: folder / f"{setting.descriptors}-{setting.tau:g}-{seed}.parquet" for setting in settings}
+    files = {setting: folder / f"{setting.share:g}-{setting.tau:g}-{seed}.parquet" for setting in settings}
     if not all(file.exists() for file in files.values()):
         trunk = fingerprint(params.sections("backbone"), params.train.image_size, open_dataset(train_on).fingerprint)
         maps = state_folder(f"benchmarks/{trunk}")

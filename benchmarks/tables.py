@@ -6,15 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.bars import RESULTS, Value
-from benchmarks.rows import BASELINES, COUNT, CURVE, SETTINGS, Runs
+from benchmarks.rows import BASELINES, CURVE, PLAIN, SELECTIVE, Runs
 from lrcr.artifacts import staged_file
 from lrcr.evaluation.compare import Difference
 from lrcr.evaluation.seeds import Side, Spread, compare_seeds
 from lrcr.report.picture import blank_figure, save_figure
 
-_EQUAL = 150  # words an image, at which methods are compared at equal memory
 _SETUPS = ("medium", "hard")
-_TAU = SETTINGS[-1]
 
 
 def tell(name: str, seeds: Sequence[dict[str, Runs]]) -> Iterator[Value]:
@@ -37,24 +35,27 @@ def tell(name: str, seeds: Sequence[dict[str, Runs]]) -> Iterator[Value]:
 
 
 def _table(every: dict[str, list[Runs]], best: str) -> str:
-    """A table in Markdown: each row's mAP ± deviation over seeds, its words, its difference to the better baseline."""
+    """A table in Markdown: each row's mAP ± deviation over seeds, its words, its difference to the better baseline.
+
+    Equal memory is that of the average.
+    """
+    memory = _words(every["average"])
     lines = [
-        f"| | medium | hard | words | difference to {best}, medium | hard | medium at {_EQUAL} words "
-        f"| medium with τ = {_TAU.tau:g} |",
+        f"| | medium | hard | words | difference to {best}, medium | hard | medium at {memory:.0f} words "
+        f"| medium with τ = {SELECTIVE.tau:g} |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row, runs in every.items():
         medium, hard = (_compare(runs, every[best], setup) for setup in _SETUPS)
         differences = ["", ""] if row == best else [_interval(difference) for _, difference in (medium, hard)]
-        words = float(np.mean([run[COUNT].words for run in runs]))
-        tau = float(np.mean([np.nanmean(run[_TAU].table["medium"]) for run in runs]))
-        cells = [row, _spread(medium[0]), _spread(hard[0]), f"{words:.0f}", *differences]
-        lines.append(f"| {' | '.join([*cells, f'{_at_equal_words(runs):.1f}', f'{tau:.1f}'])} |")
+        tau = float(np.mean([np.nanmean(run[SELECTIVE].table["medium"]) for run in runs]))
+        cells = [row, _spread(medium[0]), _spread(hard[0]), f"{_words(runs):.0f}", *differences]
+        lines.append(f"| {' | '.join([*cells, f'{_at_words(runs, memory):.1f}', f'{tau:.1f}'])} |")
     return "\n".join([*lines, ""])
 
 
 def _compare(runs: Sequence[Runs], others: Sequence[Runs], setup: str) -> tuple[Spread, Difference]:
-    sides = ([Side("", run[COUNT].table) for run in side] for side in (runs, others))
+    sides = ([Side("", run[PLAIN].table) for run in side] for side in (runs, others))
     comparison = compare_seeds(*sides, setup)
     assert comparison.a is not None and comparison.difference is not None, "these datasets have many landmarks"
     return comparison.a, comparison.difference
@@ -69,7 +70,7 @@ def _interval(difference: Difference) -> str:
 
 
 def _mean(runs: Sequence[Runs], setup: str) -> float:
-    return float(np.mean([np.nanmean(run[COUNT].table[setup]) for run in runs]))
+    return float(np.mean([np.nanmean(run[PLAIN].table[setup]) for run in runs]))
 
 
 def _curve(runs: Sequence[Runs]) -> tuple[list[float], list[float]]:
@@ -78,9 +79,13 @@ def _curve(runs: Sequence[Runs]) -> tuple[list[float], list[float]]:
     return words, [float(np.mean([np.nanmean(run[at].table["medium"]) for run in runs])) for at in CURVE]
 
 
-def _at_equal_words(runs: Sequence[Runs]) -> float:
+def _words(runs: Sequence[Runs]) -> float:
+    return float(np.mean([run[PLAIN].words for run in runs]))
+
+
+def _at_words(runs: Sequence[Runs], words: float) -> float:
     """The mAP (medium) at equal memory, interpolated on the curve."""
-    return float(np.interp(_EQUAL, *_curve(runs)))
+    return float(np.interp(words, *_curve(runs)))
 
 
 def _draw_curve(path: Path, every: dict[str, list[Runs]]) -> None:
