@@ -19,9 +19,12 @@ def write_arrays(folder: Path, arrays: dict[str, npt.NDArray[Any]]) -> dict[str,
     with staged_folder(folder) as staged:
         for name, array in arrays.items():
             np.save(staged / f"{name}.npy", array)
-        return {
-            path.name: {"bytes": path.stat().st_size, "sha256": hash_file(path)} for path in sorted(staged.iterdir())
-        }
+        return hash_files(staged)
+
+
+def hash_files(folder: Path) -> dict[str, Any]:
+    """Size and SHA-256 of each file of a folder."""
+    return {path.name: {"bytes": path.stat().st_size, "sha256": hash_file(path)} for path in sorted(folder.iterdir())}
 
 
 def open_array(

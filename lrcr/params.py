@@ -374,6 +374,8 @@ class Params(Section):
             raise ValueError(f"model.name: solar attends between the blocks of a ResNet, not of {self.backbone.name}")
         if name == "solar" and self.train.freeze == "backbone":
             raise ValueError("train.freeze: backbone would freeze what surrounds solar's attention; set it to none")
+        if not self.model.is_local and (self.train.losses.matches or self.train.losses.asmk):
+            raise ValueError(f"train.losses: {name} has no local descriptors; leave matches and asmk at 0")
         if not self.model.is_local and self.train.validation.by == "asmk":
             raise ValueError(f"train.validation.by: {name} has no local descriptors for asmk; set it to global")
         return self
@@ -403,7 +405,9 @@ class Params(Section):
         """The named sections as plain values, for manifests and fingerprints; what the model decides is resolved."""
         dumped = self.model_dump(mode="json")
         dumped["extract"]["scales"] = self.scales
-        dumped["codebook"].update(scales=self.fit_scales, whitening=self.vector_whitening)
+        dumped["codebook"]["scales"] = self.fit_scales
+        if not self.model.is_local:
+            dumped["codebook"]["whitening"] = self.vector_whitening
         return {name: dumped[name] for name in names}
 
     def fit_section(self) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def test_metrics_cost_and_plots_have_their_layout(project):
     report = json.loads((project / "metrics/report/synthetic.json").read_text())
     assert set(report["bandwidth_gradient_correlation"]) == {"mean", "standard_error", "images"}
     shown = run(project, "dvc plots show && cat dvc_plots/index.html")
-    assert "mAP" in shown
+    assert "validation_map" in shown
     assert "data/report/synthetic/rankings.png" in shown
 
 
@@ -170,3 +170,16 @@ def test_another_kernel_trains_again_but_downloads_nothing(project):
     difference = run(project, "dvc metrics diff")
     assert "map.medium" in difference
     run(project, "git checkout -q . && dvc checkout -q")
+
+
+@pytest.mark.slow
+def test_a_global_model_goes_through_the_same_stages(project):
+    output = run(project, "dvc exp run -S model.name=cfcd -S train.cfcd.fine_epochs=1 -S train.cfcd.batch=16")
+    stages = ("check", "train", "extract@synthetic", "extract_fit", "codebook", "index@synthetic")
+    assert ran(output) == [*stages, "evaluate@synthetic", "report@synthetic"]
+    found = json.loads((project / "metrics/synthetic.json").read_text())
+    assert set(found) == {"map", "mp@1", "mp@5", "mp@10", "queries", "dimensions", "bytes_per_image"}
+    curves = {file.stem for file in (project / "metrics/training/plots/metrics").iterdir()}
+    assert curves == {"epoch", "loss", "rate", "scale", "margin", "validation_map"}
+    assert "failed to load" not in run(project, "dvc plots show")
+    run(project, "git checkout -q . && git clean -qfd metrics && dvc checkout -q")

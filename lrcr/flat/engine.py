@@ -60,6 +60,7 @@ def build(
     build_flat_index(
         folder,
         _vectors_of_shards(store, whitening, names, track),
+        store.images,
         precision=params.index.precision,
         params=params.sections("index"),
         inputs=inputs,

@@ -3,16 +3,18 @@
 `vectors-0000/vectors.npy` (images, D), float32 or float16, mapped into memory, under one atomically replaced manifest.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.format import open_memmap
 
-from lrcr.arrays import REBUILD, open_array, verify_arrays, write_arrays
-from lrcr.artifacts import MANIFEST, Manifest, open_manifest, write_manifest
+from lrcr.arrays import REBUILD, hash_files, open_array, verify_arrays
+from lrcr.artifacts import MANIFEST, Manifest, open_manifest, staged_folder, write_manifest
 from lrcr.errors import ArtifactError
 from lrcr.progress import Track, silent
 
@@ -60,18 +62,19 @@ class FlatIndex:
         """
         images, dim = self.vectors.shape
         if queries.ndim != 2 or queries.shape[1] != dim or not np.isfinite(queries).all():
-            found = f"queries of shape {queries.shape}, finite: {bool(np.isfinite(queries).all())}"
-            raise ArtifactError(f"{self.folder}: {found}; it wants finite ones of shape (Q, {dim}) from its model")
+            given = f"queries of shape {queries.shape}, finite: {bool(np.isfinite(queries).all())}"
+            raise ArtifactError(f"{self.folder}: {given}; it wants finite ones of shape (Q, {dim}) from its model")
         kept = images if top is None else min(top, images)
-        found_ids, found_scores = np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
         asked = np.ascontiguousarray(queries, np.float32)
+        found = [(np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32))]
         block = max(1, _FLOATS_AT_ONCE // dim)
         for first in range(0, images if len(queries) else 0, block):
             rows = np.ascontiguousarray(self.vectors[first : first + block], np.float32)
             scores, ids = _nearest(asked, rows, min(kept, len(rows)), gpu=gpu)
-            found_ids = np.concatenate([found_ids, ids + first], axis=1)
-            found_scores = np.concatenate([found_scores, scores], axis=1)
-            found_ids, found_scores = _best(found_ids, found_scores, kept)
+            found.append((ids + first, scores))
+            if sum(part.shape[1] for part, _ in found) > 2 * kept:
+                found = [_best(found, kept)]
+        found_ids, found_scores = _best(found, kept)
         if not np.isfinite(found_scores).all():
             raise ArtifactError(f"{self.folder / _FOLDER}: holds NaN or infinity; {REBUILD}")
         return found_ids, found_scores
@@ -103,15 +106,24 @@ def _search(queries: Vectors, rows: Vectors, count: int, *, gpu: bool) -> tuple[
     import faiss
 
     if gpu and count <= _MOST_ON_GPU and hasattr(faiss, "get_num_gpus") and faiss.get_num_gpus() > 0:
-        found = faiss.knn_gpu(faiss.StandardGpuResources(), queries, rows, count, metric=faiss.METRIC_INNER_PRODUCT)
+        found = faiss.knn_gpu(_gpu(), queries, rows, count, metric=faiss.METRIC_INNER_PRODUCT)
     else:
         found = faiss.knn(queries, rows, count, metric=faiss.METRIC_INNER_PRODUCT)
     scores, ids = found
     return scores, ids
 
 
-def _best(ids: npt.NDArray[np.int64], scores: Vectors, kept: int) -> tuple[npt.NDArray[np.int64], Vectors]:
-    """The `kept` highest scores of each row, highest first, equal ones by id."""
+@cache
+def _gpu() -> Any:
+    """Scratch memory of faiss on the GPU, reserved once."""
+    import faiss
+
+    return faiss.StandardGpuResources()
+
+
+def _best(found: Sequence[tuple[npt.NDArray[np.int64], Vectors]], kept: int) -> tuple[npt.NDArray[np.int64], Vectors]:
+    """Of parts of each query's results the `kept` highest scores, highest first, equal ones by id."""
+    ids, scores = (np.concatenate([part[side] for part in found], axis=1) for side in (0, 1))
     order = np.lexsort((ids, -scores), axis=1)[:, :kept]
     return np.take_along_axis(ids, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
@@ -119,21 +131,30 @@ def _best(ids: npt.NDArray[np.int64], scores: Vectors, kept: int) -> tuple[npt.N
 def build_flat_index(
     folder: Path,
     parts: Iterable[Vectors],
+    images: int,
     *,
     precision: str,
     params: dict[str, Any],
     inputs: dict[str, str],
 ) -> Manifest:
-    """Write an index into an existing (staged) folder.
+    """Write an index into an existing (staged) folder, part by part.
 
     Args:
         parts: vectors of consecutive images, each of shape (n, D); at least one part.
+        images: how many there are in all parts.
         precision: float32 or float16, in which they are stored.
         params, inputs: what the index is made from (see `Manifest`).
     """
-    vectors = np.concatenate([part.astype(precision) for part in parts])
-    files = write_arrays(folder / _FOLDER, {_NAME: vectors})
-    images, dim = vectors.shape
+    with staged_folder(folder / _FOLDER) as staged:
+        first, dim = 0, 0
+        for part in parts:
+            if not dim:
+                dim = part.shape[1]
+                vectors = open_memmap(staged / f"{_NAME}.npy", "w+", np.dtype(precision), (images, dim))
+            vectors[first : first + len(part)] = part
+            first += len(part)
+        vectors.flush()
+        files = hash_files(staged)
     facts = {
         "images": images,
         "dimensions": dim,

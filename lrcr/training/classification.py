@@ -36,7 +36,9 @@ class Classified(nn.Module):
     def __init__(self, model: GlobalModel, classes: int, seed: int) -> None:
         super().__init__()
         self.model = model
-        drawn = torch.randn(classes, model.dim, generator=torch.Generator().manual_seed(seed))
+        drawn = torch.rand(classes, model.dim, generator=torch.Generator().manual_seed(seed))
+        # Their length is of no account to cosines but decides how fast SGD turns them: that of the authors' code.
+        drawn = (2 * drawn - 1) / model.dim**0.5
         self.weights = nn.Parameter(drawn.to(next(model.parameters()).device))
 
     def cosines(self, vectors: Tensor) -> Tensor:

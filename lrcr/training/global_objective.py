@@ -40,7 +40,7 @@ class GlobalObjective:
         together = torch.cat(list(vectors)).view(*tuples.shape, -1)
         queries, positives, negatives = together[:, 0], together[:, 1], together[:, 2:]
         if self.params.model.name != "solar":
-            return contrastive_loss(queries, positives, negatives, settings.margin)
+            return settings.losses.contrastive * contrastive_loss(queries, positives, negatives, settings.margin)
         solar = settings.solar
         similarity = second_order_loss(queries, positives, negatives)
         return triplet_loss(queries, positives, negatives, solar.margin) + solar.second_order * similarity

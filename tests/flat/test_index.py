@@ -15,7 +15,9 @@ from lrcr.flat.index import build_flat_index, open_flat_index
 
 def build(folder, vectors, precision="float32", parts=1):
     folder.mkdir(exist_ok=True)
-    build_flat_index(folder, np.array_split(vectors, parts), precision=precision, params={"a": 1}, inputs={"b": "c"})
+    build_flat_index(
+        folder, np.array_split(vectors, parts), len(vectors), precision=precision, params={"a": 1}, inputs={"b": "c"}
+    )
     return open_flat_index(folder)
 
 
