@@ -15,6 +15,7 @@ from lrcr.params import Params, load_params
 from lrcr.training.loop import train
 
 _SEEDS = (0, 1, 2, 3, 4)
+_LONGER = {"epochs": 3, "validation": {"every": 3}}  # there are ten times the photos of the recipe's
 _TRAIN, _VAL, _EVAL = "synthetic-train", "synthetic-val", "synthetic"
 
 
@@ -42,4 +43,4 @@ def _context(params: Params, trunk_file: Path) -> Params:
     sizes = {"image_size": params.extract.image_size, "scales": params.scales}
     losses = {**recipe["losses"], "descriptors": params.extract.descriptors}
     trunk = {"backbone": {"weights": str(trunk_file)}}
-    return changed(params, trunk, {"train": {**recipe, **sizes, "losses": losses, "merge": False}})
+    return changed(params, trunk, {"train": {**recipe, **sizes, "losses": losses, "merge": False, **_LONGER}})
