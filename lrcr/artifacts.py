@@ -108,10 +108,10 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+def hash_file(path: Path, algorithm: str = "sha256") -> str:
+    """The hash of a file's bytes, SHA-256 if nothing else is asked, in hexadecimal."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 @dataclass(frozen=True)
