@@ -4,9 +4,8 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 Handler = Callable[[BaseHTTPRequestHandler], None]
 
@@ -35,7 +34,7 @@ def serve() -> Iterator[Server]:
     class Asked(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             server.asked.append((self.path, self.headers.get("Range")))
             self.close_connection = True
             server.pages.get(self.path, status(404))(self)
@@ -61,10 +60,8 @@ def send(handler: BaseHTTPRequestHandler, code: int, headers: dict[str, object],
     for name, value in headers.items():
         handler.send_header(name, str(value))
     handler.end_headers()
-    try:
+    with suppress(OSError):
         handler.wfile.write(body)
-    except OSError:
-        pass
 
 
 def status(code: int, **headers: str) -> Handler:
@@ -81,7 +78,7 @@ def whole(contents: bytes, *, tag: str | None = '"v1"') -> Handler:
     return lambda handler: send(handler, 200, {"Content-Length": len(contents), **headers}, contents)
 
 
-def ranged(contents: bytes, *, cuts: Iterator[int] = iter(()), tag: str = '"v1"') -> Handler:
+def ranged(contents: bytes, *, cuts: Iterator[int] | None = None, tag: str = '"v1"') -> Handler:
     """A server that honours ranges, and drops a connection after each of `cuts` bytes until these are used up."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
@@ -93,7 +90,7 @@ def ranged(contents: bytes, *, cuts: Iterator[int] = iter(()), tag: str = '"v1"'
         headers: dict[str, object] = {"Content-Length": len(contents) - start, "ETag": tag}
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(contents) - 1}/{len(contents)}"
-        send(handler, 206 if start else 200, headers, contents[start:][: next(cuts, None)])
+        send(handler, 206 if start else 200, headers, contents[start:][: next(cuts, None) if cuts else None])
 
     return answer
 
@@ -115,11 +112,9 @@ def endless(*, chunked: bool) -> Handler:
     def answer(handler: BaseHTTPRequestHandler) -> None:
         send(handler, 200, {"Transfer-Encoding": "chunked"} if chunked else {})
         block = b"x" * 65536
-        try:
+        with suppress(OSError):
             while True:
                 handler.wfile.write(b"10000\r\n" + block + b"\r\n" if chunked else block)
-        except OSError:
-            pass
 
     return answer
 
@@ -128,11 +123,6 @@ def first(*handlers: Handler) -> Handler:
     """One handler after the other, the last for good."""
     waiting = list(handlers)
     return lambda handler: (waiting.pop(0) if len(waiting) > 1 else waiting[0])(handler)
-
-
-def files(folder: Path) -> Callable[[str], Handler]:
-    """Handlers of the files in a folder, by name."""
-    return lambda name: ranged((folder / name).read_bytes())
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

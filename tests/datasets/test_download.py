@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from .server import endless, first, ranged, redirect, send, serve, stalled, status, whole
 
 from lrcr.datasets import download as module
 from lrcr.datasets.download import Checksum, Patience, RemoteFile, download
 from lrcr.errors import DownloadError
+
+from .server import endless, first, ranged, redirect, send, serve, stalled, status, whole
 
 CONTENTS = np.random.default_rng(0).bytes(3_000_000)
 SUM = Checksum(len(CONTENTS), hashlib.sha256(CONTENTS).hexdigest())
@@ -219,7 +220,7 @@ def test_the_published_md5_decides_where_nothing_is_recorded(server, tmp_path):
     assert get(tmp_path / "photos.tar", url, expected=None, md5_url=right) == SUM
     assert_here(tmp_path / "photos.tar")
     wrong = server.url("/wrong", whole(b"0" * 32))
-    with pytest.raises(DownloadError, match="than the published MD5 0{32} tells"):
+    with pytest.raises(DownloadError, match=r"than the published MD5 0{32} tells"):
         get(tmp_path / "other.tar", url, expected=None, md5_url=wrong)
     page = server.url("/page", whole(b"<html>"))
     with pytest.raises(DownloadError, match="does not begin with an MD5"):
