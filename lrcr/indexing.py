@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from lrcr.artifacts import Manifest, hash_file, require_input, require_params, staged_folder, write_json
 from lrcr.asmk import (
@@ -19,7 +20,7 @@ from lrcr.asmk import (
     read_centroids,
     save_codebook,
 )
-from lrcr.datasets.dataset import open_dataset
+from lrcr.datasets.dataset import Dataset, open_dataset
 from lrcr.descriptors import Descriptors, DescriptorStore, open_descriptors
 from lrcr.device import generator, resolve_device
 from lrcr.errors import ArtifactError
@@ -103,9 +104,16 @@ def index_dataset(
         )
         shutil.copy(model_file, temporary / MODEL)
         shutil.copytree(codebook_folder, temporary / CODEBOOK)
-        paths = [str((dataset.root / path).resolve()) for path in dataset.images["path"]]
-        dataset.images.assign(path=paths, name=dataset.images["path"]).to_parquet(temporary / IMAGES, index=False)
+        _locate_images(dataset).to_parquet(temporary / IMAGES, index=False)
         write_json(temporary / PARAMS, params.model_dump(mode="json"))
+
+
+def _locate_images(dataset: Dataset) -> pd.DataFrame:
+    """The table of images with their names, and with absolute paths of files and archives."""
+    root, own = dataset.root.resolve(), dataset.images
+    archives = own["archive"].map(lambda archive: str(root / archive), na_action="ignore")
+    paths = own["path"].map(lambda path: str((root / path).resolve())).where(archives.isna(), own["path"])
+    return own.assign(path=paths, archive=archives, name=own["path"])
 
 
 _RECALL_SAMPLE = 2000  # descriptors
