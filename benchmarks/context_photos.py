@@ -16,9 +16,10 @@ from benchmarks.bars import Value
 from benchmarks.photos import test_data
 from benchmarks.rows import Arena, Match, compare_rows
 from lrcr.cli.terminal import track
+from lrcr.dataset_params import FolderParams
 from lrcr.datasets.make import make_dataset
 from lrcr.models.zoo import build_model
-from lrcr.params import FolderParams, Params, load_params
+from lrcr.params import Params, load_params
 
 
 def run() -> Iterator[Value]:

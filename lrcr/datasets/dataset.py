@@ -100,6 +100,7 @@ class Dataset:
         root: folder below which the paths of the tables lie.
         orient: whether EXIF orientation is applied (folders, yes; published benchmarks, no).
         fingerprint: identity of tables and image contents.
+        map_depth: results of a query that mAP@k looks at, where the benchmark measures it.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Dataset:
     queries: pd.DataFrame
     relevance: pd.DataFrame
     pairs: pd.DataFrame
+    map_depth: int | None = None
 
     def __post_init__(self) -> None:
         """Hold the tables to the contract."""
@@ -217,6 +219,7 @@ def open_dataset(folder: Path) -> Dataset:
         orient=bool(manifest.facts.get("orient")),
         fingerprint=manifest.fingerprint,
         **frames,
+        map_depth=manifest.facts.get("map_depth"),
     )
 
 

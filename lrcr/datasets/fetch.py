@@ -78,10 +78,10 @@ class Store:
             DatasetError: it is not gzip, or a bomb.
         """
         stem = file.name.removesuffix(".gz").removesuffix(".tgz").removesuffix(".tar")
-        if f"{stem}.tar" == file.name:
-            return self.fetch(file, track)
         archive = self.folder / f"{stem}.tar"
         with self._locked():
+            if archive.name == Path(file.name).name:
+                return self._link(self._fetch(file, track), archive)
             source = self._decompressed_from(archive)
             if source is not None:
                 self._confirm(file, source, archive)
@@ -107,6 +107,14 @@ class Store:
         self._note(path, checksum)
         self._confirm(file, checksum, path)
         return Fetched(path, checksum)
+
+    def _link(self, fetched: Fetched, archive: Path) -> Fetched:
+        """The archive among the downloads, linked to the user's own copy, so that all lie below one folder."""
+        if fetched.path != archive:
+            archive.parent.mkdir(parents=True, exist_ok=True)
+            archive.unlink(missing_ok=True)
+            archive.symlink_to(fetched.path)
+        return Fetched(archive, fetched.checksum)
 
     def _confirm(self, file: RemoteFile, found: Checksum, path: Path) -> None:
         if file.pinned is None:

@@ -120,10 +120,11 @@ def test_the_users_own_copy_comes_first_and_is_never_written(server, store):
 @pytest.mark.parametrize("name", ["set/photos.tar.gz", "photos.tgz"])
 def test_compressed_archives_are_decompressed_once(server, store, name):
     contents = archive(a=b"1" * 700, b=b"22")
-    file = remote(server, gzip.compress(contents), name)
+    compressed = gzip.compress(contents)
+    file = remote(server, compressed, name)
     fetched = store.fetch_archive(file)
     assert fetched.path.read_bytes() == contents
-    assert fetched.checksum == sum_of(gzip.compress(contents))
+    assert fetched.checksum == sum_of(compressed)
     assert visible(store.folder) == {name.split(".")[0] + ".tar"}
     assert store.fetch_archive(file) == fetched
     assert len(server.asked) == 1
@@ -154,8 +155,21 @@ def test_the_users_own_compressed_archive_stays(server, store):
 
 def test_an_archive_without_compression_stays_as_it_is(server, store):
     fetched = store.fetch_archive(remote(server, archive(a=b"1")))
-    assert fetched.path.name == "photos.tar"
+    assert fetched.path == store.folder / "set/photos.tar"
     assert visible(store.folder) == {"set/photos.tar"}
+
+
+def test_the_users_own_archive_is_linked_to(server, store):
+    own = store.own / "set/photos.tar"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(archive(a=b"1"))
+    for _ in range(2):
+        fetched = store.fetch_archive(remote(server, b""))
+        assert fetched.path == store.folder / "set/photos.tar"
+        assert fetched.path.readlink() == own
+    own.unlink()
+    store.checksums.path.unlink()
+    assert store.fetch_archive(remote(server, archive(b=b"2"))).path.is_symlink() is False
 
 
 @pytest.mark.parametrize(

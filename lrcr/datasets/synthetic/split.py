@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lrcr.dataset_params import SyntheticParams
 from lrcr.datasets.dataset import hash_contents, write_dataset
 from lrcr.datasets.synthetic.shoot import Assignment, Photo, Reel, shoot
 from lrcr.device import derive_seed, generator
 from lrcr.errors import DatasetError
-from lrcr.params import SyntheticParams
 from lrcr.progress import Track, silent
 
 RENDERER_VERSION = 1  # to be raised with every change that alters an image or a grade
