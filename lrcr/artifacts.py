@@ -62,14 +62,12 @@ def staged_folder(path: Path) -> Iterator[Path]:
 
 
 def _replace_folder(new: Path, path: Path) -> None:
-    if not path.exists():
-        new.rename(path)
-        return
-    old = path.with_name(f".{path.name}.old")
+    old = path.with_name(f".{path.name}.old")  # left there by a run that was killed between the two renames
     shutil.rmtree(old, ignore_errors=True)
-    path.rename(old)
+    if path.exists():
+        path.rename(old)
     new.rename(path)
-    shutil.rmtree(old)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

@@ -23,7 +23,7 @@ class Benchmark:
         title: what it is.
         archives: tar archives of its images.
         truth: the other files, by their part in it.
-        gib: size of all files in GiB, about.
+        gib: size of all files in GiB, about; None where nobody tells it.
         counts: what its tables must hold; a dataset with other counts is not complete and is refused.
         licence: who owns the images.
     """
@@ -31,7 +31,7 @@ class Benchmark:
     title: str
     archives: tuple[RemoteFile, ...]
     truth: dict[str, RemoteFile]
-    gib: float
+    gib: float | None
     counts: dict[str, int]
     licence: str
 
@@ -119,7 +119,7 @@ BENCHMARKS: dict[str, Benchmark] = {
                 "revisitop1m/revisitop1m.txt", (f"{_PTAK}/revisitop/revisitop1m/revisitop1m.txt",), 256 * _MIB
             )
         },
-        gib=150,
+        gib=None,
         counts={"listed": 1_001_001},
         licence="photos of YFCC100M, under the Creative Commons licences that their owners chose",
     ),
@@ -127,7 +127,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         title="retrieval-SfM-120k, training (Radenović, Tolias, Chum, TPAMI 2019)",
         archives=_SFM_IMAGES,
         truth=_SFM_PAIRS,
-        gib=12,
+        gib=None,
         counts={"images": 91_642, "labels": 551},
         licence=_FLICKR,
     ),
@@ -135,7 +135,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         title="retrieval-SfM-120k, validation pairs (Radenović, Tolias, Chum, TPAMI 2019)",
         archives=_SFM_IMAGES,
         truth=_SFM_PAIRS,
-        gib=12,
+        gib=None,
         counts={"images": 6_403, "labels": 162},
         licence=_FLICKR,
     ),
@@ -149,7 +149,7 @@ BENCHMARKS: dict[str, Benchmark] = {
                 256 * _MIB,
             )
         },
-        gib=12,
+        gib=None,
         counts={},
         licence=_FLICKR,
     ),
