@@ -4,6 +4,7 @@ Every wanted image is decoded once, so that a damaged one is known before days o
 of an archive is kept in the state folder: a killed run goes on with the next archive.
 """
 
+import logging
 import os
 import shutil
 from collections.abc import Collection, Sequence
@@ -21,7 +22,12 @@ from lrcr.errors import DatasetError, ImageError
 from lrcr.images import load_image
 from lrcr.progress import Track, silent
 
-_COLUMNS = ["key", "path", "archive", "offset", "bytes", "width", "height", "refused"]
+_log = logging.getLogger(__name__)
+_TYPES = {
+    **dict.fromkeys(("key", "path", "archive"), "string"),
+    **dict.fromkeys(("offset", "bytes", "width", "height"), "int64"),
+    "refused": "string",
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,6 @@ class Contents:
         images: columns `path`, `archive`, `offset`, `bytes`, `width`, `height`, by key: the name in the archive without
             folders and suffix.
         refused: path in its archive → why the image cannot be decoded.
-        repeated: how many images have a key that an earlier one had.
         sha256: of all archives together.
         state: where a later run would find what has been seen.
     """
@@ -41,7 +46,6 @@ class Contents:
     root: Path
     images: pd.DataFrame
     refused: dict[str, str]
-    repeated: int
     sha256: str
     state: Path
 
@@ -76,30 +80,30 @@ def key_of(name: str) -> str:
     return PurePosixPath(name).stem
 
 
-def find_images(
-    archives: Sequence[Fetched], root: Path, wanted: Collection[str] | None, track: Track = silent
-) -> Contents:
+def find_images(archives: Sequence[Fetched], root: Path, wanted: Collection[str], track: Track = silent) -> Contents:
     """Look for images in archives below `root`.
 
     Args:
-        wanted: their keys; None wants every file.
+        wanted: their keys; of several images with one key the first counts.
 
     Raises:
         DatasetError: an archive is damaged.
     """
-    keys = None if wanted is None else frozenset(wanted)
-    state = state_folder(fingerprint("contents", None if keys is None else sorted(keys)))
+    keys = frozenset(wanted)
+    state = state_folder(fingerprint("contents", sorted(keys)))
     tables = [_read_or_look(archive, root, keys, state, track) for archive in archives]
-    table = pd.concat([pd.DataFrame(columns=_COLUMNS), *tables], ignore_index=True)
+    table = pd.concat(tables, ignore_index=True)
     refused = table.dropna(subset="refused")
     sound = table[table["refused"].isna()].drop(columns="refused")
     first = sound.drop_duplicates("key").set_index("key")
     hashes = {str(archive.path.relative_to(root)): archive.checksum.sha256 for archive in archives}
     reasons = dict(zip(refused["path"], refused["refused"], strict=True))
-    return Contents(root, first, reasons, len(sound) - len(first), hash_contents(hashes), state)
+    if len(first) < len(sound):
+        _log.warning("%s: %d images stand there twice; the first counts", root, len(sound) - len(first))
+    return Contents(root, first, reasons, hash_contents(hashes), state)
 
 
-def _read_or_look(archive: Fetched, root: Path, keys: frozenset[str] | None, state: Path, track: Track) -> pd.DataFrame:
+def _read_or_look(archive: Fetched, root: Path, keys: frozenset[str], state: Path, track: Track) -> pd.DataFrame:
     """What one archive holds, from an earlier run where there was one."""
     seen = state / f"{archive.checksum.sha256}.parquet"
     if not seen.exists():
@@ -109,8 +113,8 @@ def _read_or_look(archive: Fetched, root: Path, keys: frozenset[str] | None, sta
     return pd.read_parquet(seen)
 
 
-def _look(archive: Path, root: Path, keys: frozenset[str] | None, track: Track) -> pd.DataFrame:
-    members = [member for member in list_members(archive) if keys is None or key_of(member.name) in keys]
+def _look(archive: Path, root: Path, keys: frozenset[str], track: Track) -> pd.DataFrame:
+    members = [member for member in list_members(archive) if key_of(member.name) in keys]
     name = str(archive.relative_to(root))
 
     def look(member: Member) -> tuple[object, ...]:
@@ -123,4 +127,4 @@ def _look(archive: Path, root: Path, keys: frozenset[str] | None, track: Track) 
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         rows = list(track(pool.map(look, members), f"look into {archive.name}", len(members)))
-    return pd.DataFrame(rows, columns=_COLUMNS)
+    return pd.DataFrame(rows, columns=list(_TYPES)).astype(_TYPES)

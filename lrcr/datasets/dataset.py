@@ -27,6 +27,7 @@ from lrcr.artifacts import Manifest, hash_file, read_json, write_json
 from lrcr.errors import ArtifactError, DatasetError
 
 GRADES = ("easy", "hard", "junk")
+_MAP_DEPTHS = {"gldv2": 100}  # of the benchmarks that measure mAP@k, by kind
 DESCRIPTION = "dataset.json"
 _ARCHIVED = {"archive": "string", "offset": "Int64", "bytes": "Int64"}
 _OPTIONAL = {"images": ("mask", *_ARCHIVED), "queries": tuple(_ARCHIVED)}
@@ -219,7 +220,7 @@ def open_dataset(folder: Path) -> Dataset:
         orient=bool(manifest.facts.get("orient")),
         fingerprint=manifest.fingerprint,
         **frames,
-        map_depth=manifest.facts.get("map_depth"),
+        map_depth=_MAP_DEPTHS.get(str(manifest.params.get("kind"))),
     )
 
 

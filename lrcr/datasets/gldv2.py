@@ -5,9 +5,9 @@ images of `retrieval_solution_v2.1.csv` with that usage; relevant images are gra
 the other metrics. Images that cannot be decoded are left out and told, unless they are queries or relevant to one.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -19,8 +19,6 @@ from lrcr.datasets.sources import BENCHMARKS, Benchmark
 from lrcr.datasets.verify import require_counts, require_distinct
 from lrcr.errors import DatasetError
 from lrcr.progress import Track, silent
-
-_DEPTH = 100  # of the benchmark's mAP
 
 
 def make_gldv2(folder: Path, name: str, params: GoogleParams, store: Store, *, track: Track = silent) -> None:
@@ -44,18 +42,17 @@ def make_gldv2(folder: Path, name: str, params: GoogleParams, store: Store, *, t
         contents=made.contents.sha256,
         licence=benchmark.licence,
         tables=made.tables,
-        facts={"source": benchmark.title, "refused": made.contents.refused, **made.facts},
+        facts={"source": benchmark.title, "refused": made.contents.refused},
     )
     made.contents.forget()
 
 
 @dataclass(frozen=True)
 class _Made:
-    """The tables of a split, what was found in its archives, and facts worth keeping."""
+    """The tables of a split, and what was found in its archives."""
 
     tables: dict[str, pd.DataFrame]
     contents: Contents
-    facts: dict[str, Any]
 
 
 def _label_training(split: str, benchmark: Benchmark, store: Store, track: Track) -> _Made:
@@ -65,7 +62,7 @@ def _label_training(split: str, benchmark: Benchmark, store: Store, track: Track
     contents = _find(benchmark, store, labels, track)
     keys = [key for key in labels if key not in contents.refused_keys]
     images = contents.rows(keys, file).assign(image=range(len(keys)), label=[labels[key] for key in keys])
-    return _Made({"images": images}, contents, {})
+    return _Made({"images": images}, contents)
 
 
 def _ask_index(split: str, benchmark: Benchmark, store: Store, track: Track) -> _Made:
@@ -81,10 +78,10 @@ def _ask_index(split: str, benchmark: Benchmark, store: Store, track: Track) -> 
     queries = contents.rows(list(solution), solution_file)
     queries = queries.assign(query=range(len(queries)), image=None, x0=None, y0=None, x1=None, y1=None)
     relevance = _relevance(solution, {key: image for image, key in enumerate(kept)}, solution_file)
-    return _Made({"images": images, "queries": queries, "relevance": relevance}, contents, {"map_depth": _DEPTH})
+    return _Made({"images": images, "queries": queries, "relevance": relevance}, contents)
 
 
-def _find(benchmark: Benchmark, store: Store, wanted: Any, track: Track) -> Contents:
+def _find(benchmark: Benchmark, store: Store, wanted: Collection[str], track: Track) -> Contents:
     archives = [store.fetch_archive(archive, track) for archive in benchmark.archives]
     return find_images(archives, store.folder, wanted, track)
 

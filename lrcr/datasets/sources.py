@@ -38,7 +38,7 @@ class Benchmark:
 
 def _revisited(name: str, checksum: Checksum) -> RemoteFile:
     page = f"revisitop/data/datasets/{name}/gnd_{name}.pkl"
-    return RemoteFile(f"gnd_{name}.pkl", (f"{_CMP}/{page}", f"{_PTAK}/{page}"), _MIB, checksum)
+    return RemoteFile(f"gnd_{name}.pkl", (f"{_CMP}/{page}",), _MIB, checksum)
 
 
 def _google(part: str, number: int) -> tuple[RemoteFile, ...]:

@@ -12,9 +12,8 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from lrcr.dataset_params import DatasetParams
-from lrcr.datasets import fetch, make
+from lrcr.datasets import contents, make
 from lrcr.datasets.dataset import Dataset, open_dataset
-from lrcr.datasets.download import Patience
 from lrcr.datasets.make import make_dataset
 from lrcr.datasets.sources import BENCHMARKS
 from lrcr.errors import DatasetError, DownloadError
@@ -73,7 +72,6 @@ def published(server, monkeypatch):
 def folders(tmp_path, monkeypatch):
     monkeypatch.setenv("LRCR_DOWNLOADS", str(tmp_path / "downloads"))
     monkeypatch.delenv("LRCR_ARCHIVES", raising=False)
-    monkeypatch.setattr(fetch.Store, "patience", Patience(1, 2, 0.01))
 
 
 def build(tmp_path: Path, kind: str, name: str | None = None, **more) -> Dataset:
@@ -278,7 +276,6 @@ def test_an_image_that_the_archives_lack_or_that_is_damaged_is_named(published, 
 
 def test_a_killed_run_does_not_look_into_the_same_archive_again(published, tmp_path, monkeypatch):
     looked = []
-    from lrcr.datasets import contents
 
     def look(archive, *args):
         looked.append(archive.name)
@@ -294,8 +291,8 @@ def test_a_killed_run_does_not_look_into_the_same_archive_again(published, tmp_p
     assert looked == ["paris_1-v1.tar", "paris_2-v1.tar", "paris_2-v1.tar"]
 
 
-def test_nothing_is_recorded_of_a_download_that_fails(published, tmp_path, monkeypatch):
-    broken = replace(published["roxford5k"].archives[0], urls=("http://127.0.0.1:1/none",))
+def test_nothing_is_recorded_of_a_download_that_fails(published, server, tmp_path, monkeypatch):
+    broken = replace(published["roxford5k"].archives[0], urls=(f"{server.address}/none",))
     monkeypatch.setitem(BENCHMARKS, "roxford5k", replace(published["roxford5k"], archives=(broken,)))
     with pytest.raises(DownloadError, match=r"oxbuild_images-v1.tgz: cannot be downloaded"):
         build(tmp_path, "roxford5k")
