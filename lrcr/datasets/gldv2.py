@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+from pyarrow import csv
 
 from lrcr.dataset_params import GoogleParams
 from lrcr.datasets.contents import Contents, find_images
@@ -128,11 +130,12 @@ def _relevance(solution: dict[str, list[str]], ids: dict[str, int], file: Path) 
 
 def _read_table(file: Path, columns: list[str]) -> pd.DataFrame:
     """The columns of a CSV file, as text."""
+    wanted = csv.ConvertOptions(
+        include_columns=columns, column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=False
+    )
     try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8")
-    except (ValueError, OverflowError) as error:
-        raise DatasetError(f"{file}: not a CSV file ({' '.join(str(error).split())}); get another copy") from None
-    missing = [column for column in columns if column not in table]
-    if missing:
-        raise DatasetError(f"{file}: has no column {missing[0]!r}; get another copy")
-    return table[columns].fillna("")
+        table: pd.DataFrame = csv.read_csv(file, convert_options=wanted).to_pandas()
+    except (pa.ArrowException, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DatasetError(f"{file}: no CSV file of {', '.join(columns)} ({reason}); get another copy") from None
+    return table

@@ -80,7 +80,8 @@ def _read(path: Path) -> _Checkpoint:
             meta = stored["meta"]
             architecture, skip, dim = meta["architecture"], meta["skip_layer"], meta["dim"]
             kernel, mean, std = meta["feat_pool_k"], meta["mean"], meta["std"]
-        normalised = torch.allclose(torch.tensor([[*mean], [*std]]), torch.tensor([MEAN, STD]))
+        used = torch.tensor([[*mean], [*std]], dtype=torch.float32)
+        normalised = used.shape == (2, 3) and torch.allclose(used, torch.tensor([MEAN, STD]))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(f"{path}: no checkpoint of HOW's code ({error!r:.100}); name another file") from None
     if not normalised:
