@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lrcr.artifacts import read_json, write_json
-from lrcr.datasets.download import Checksum
+from lrcr.datasets.remote import Checksum
 from lrcr.errors import DownloadError
 
 

@@ -20,7 +20,8 @@ from filelock import FileLock, Timeout
 from lrcr.artifacts import hash_file, read_json, write_json
 from lrcr.datasets.archives import decompress
 from lrcr.datasets.checksums import Checksums
-from lrcr.datasets.download import DEFAULT_PATIENCE, Checksum, Patience, RemoteFile, download
+from lrcr.datasets.download import download
+from lrcr.datasets.remote import DEFAULT_PATIENCE, Checksum, Patience, RemoteFile
 from lrcr.errors import ArtifactError, DownloadError
 from lrcr.progress import Track, silent
 

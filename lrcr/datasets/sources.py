@@ -5,7 +5,7 @@ docs/datasets.md shows this table; a test compares the two.
 
 from dataclasses import dataclass
 
-from lrcr.datasets.download import Checksum, RemoteFile
+from lrcr.datasets.remote import Checksum, RemoteFile
 
 _MIB, _GIB = 1 << 20, 1 << 30
 _OXFORD = "https://www.robots.ox.ac.uk/~vgg/data"

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from lrcr.datasets.download import Checksum, RemoteFile
+from lrcr.datasets.remote import Checksum, RemoteFile
 from lrcr.datasets.sources import BENCHMARKS, Benchmark
 
 from .server import Server, ranged, whole

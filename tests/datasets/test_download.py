@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrcr.datasets import download as module
-from lrcr.datasets.download import Checksum, Patience, RemoteFile, download
+from lrcr.datasets.download import download
+from lrcr.datasets.remote import Checksum, Patience, RemoteFile
 from lrcr.errors import DownloadError
 
 from .server import endless, first, ranged, redirect, send, serve, stalled, status, whole
@@ -229,7 +229,7 @@ def test_the_published_md5_decides_where_nothing_is_recorded(server, tmp_path):
 
 
 def test_too_small_a_disk_is_found_out_before(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * 2**20))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * 2**20))
     with pytest.raises(DownloadError, match=r"0.0 GiB are to come, but 0.0 GiB are free; make room"):
         get(tmp_path / "photos.tar", server.url("/f", ranged(CONTENTS)))
     assert list(tmp_path.iterdir()) == []
@@ -243,7 +243,7 @@ def test_a_full_disk_keeps_what_it_has(server, tmp_path, monkeypatch):
     if os.getuid() or subprocess.run(command, capture_output=True).returncode:
         pytest.skip("no small disk can be mounted here")
     try:
-        monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**40))
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**40))
         url = server.url("/f", ranged(CONTENTS))
         with pytest.raises(DownloadError, match=r"photos.tar.part: cannot be written \(No space left on device\)"):
             get(disk / "photos.tar", url)

@@ -13,8 +13,8 @@ from filelock import FileLock
 
 from lrcr.datasets.archives import list_members
 from lrcr.datasets.checksums import Checksums
-from lrcr.datasets.download import Checksum, Patience, RemoteFile
 from lrcr.datasets.fetch import Store
+from lrcr.datasets.remote import Checksum, Patience, RemoteFile
 from lrcr.errors import DatasetError, DownloadError
 
 from .server import ranged, serve, wait_until, whole

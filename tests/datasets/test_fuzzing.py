@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from lrcr.dataset_params import RevisitedParams
 from lrcr.datasets.archives import decompress, list_members
 from lrcr.datasets.checksums import Checksums
-from lrcr.datasets.download import Patience
 from lrcr.datasets.fetch import Store
 from lrcr.datasets.gldv2 import read_labels, read_solution
 from lrcr.datasets.pickles import read_pickle
+from lrcr.datasets.remote import Patience
 from lrcr.datasets.revisited import make_revisited, read_list, read_revisited
 from lrcr.datasets.sfm120k import read_pairs, read_validation
 from lrcr.datasets.sources import BENCHMARKS

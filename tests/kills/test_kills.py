@@ -17,9 +17,9 @@ from PIL import Image
 
 from lrcr.dataset_params import FolderParams, SyntheticParams
 from lrcr.datasets.checksums import Checksums
-from lrcr.datasets.download import Checksum, Patience, RemoteFile
 from lrcr.datasets.fetch import Fetched, Store
 from lrcr.datasets.make import make_dataset
+from lrcr.datasets.remote import Checksum, Patience, RemoteFile
 from lrcr.extraction import extract_dataset, extract_fit
 from lrcr.indexing import index_dataset, make_codebook
 from lrcr.params import load_params
