@@ -312,7 +312,7 @@ def _explain(where: str, problem: dict[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"{where}: {key}: missing; add it"
     if problem["type"].startswith("union_tag"):
-        kinds = " or ".join(DATASET_KINDS)
+        kinds = ", ".join(DATASET_KINDS)
         return f"{where}: {key}.kind: {problem['input'].get('kind')!r} is no kind of dataset; use {kinds}"
     if problem["type"] == "model_type":
         return f"{where}: {key}: {problem['input']!r} is refused: a section of keys stands here: {', '.join(known)}"

@@ -34,6 +34,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("pickles")
 
 
+@settings(deadline=None)
 @given(PLAIN, st.integers(0, 5))
 def test_plain_values_come_out_as_pickle_itself_reads_them(folder, value, protocol):
     if protocol < 3:  # bytes are objects there
@@ -183,7 +184,7 @@ def test_a_huge_file_is_not_even_read(tmp_path):
         read_pickle(path)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(PLAIN, st.data())
 def test_damaged_pickles_are_refused_or_plain(folder, value, data):
     contents = bytearray(pickle.dumps([value, np.arange(3)], data.draw(st.integers(2, 5))))
@@ -192,7 +193,7 @@ def test_damaged_pickles_are_refused_or_plain(folder, value, data):
     read_or_refuse(write(folder, bytes(contents)))
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from([opcode.code for opcode in pickletools.opcodes]) | st.sampled_from("a\n01")))
 def test_any_opcodes_are_refused_or_plain(folder, codes):
     read_or_refuse(write(folder, "".join(codes).encode("latin-1") + b"."))
