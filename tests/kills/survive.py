@@ -37,6 +37,7 @@ class Forker:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
         status = int(self.process.stdout.readline())
+        _wait_for_the_end_of(child)
         assert status in (0, signal.SIGKILL), "the function failed; its traceback stands above"
         return status == 0
 
@@ -87,6 +88,28 @@ def survive(
         assert not list(state.iterdir()), f"kill {number} left unfinished work"
         shutil.rmtree(work)
     return Survived(KILLS, midway)
+
+
+def _wait_for_the_end_of(session: int) -> None:
+    """Wait until every process that a function has started is gone.
+
+    Raises:
+        AssertionError: some are still there after a minute.
+    """
+    for _ in range(600):
+        left = [process.name for process in Path("/proc").glob("[0-9]*") if _session(process) == session]
+        if not left:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"processes {left} outlive the function")
+
+
+def _session(process: Path) -> int:
+    try:
+        state, _, _, session = (process / "stat").read_text().rpartition(")")[2].split()[:4]
+    except OSError:
+        return 0
+    return 0 if state == "Z" else int(session)
 
 
 def make(folder: Path) -> Path:
