@@ -1,4 +1,4 @@
-.PHONY: repro test lint format clean
+.PHONY: repro test faults lint format clean
 UV = .venv/bin/python -m uv
 
 repro: .venv/installed  ## everything, from images to mAP, on the embedded default
@@ -6,6 +6,9 @@ repro: .venv/installed  ## everything, from images to mAP, on the embedded defau
 
 test: lint  ## lint, types, tests
 	.venv/bin/python -m pytest
+
+faults: .venv/installed  ## kill -9 at random moments of every stage and of whole runs, and say what was survived
+	LRCR_KILLS=10 LRCR_PIPELINE_KILLS=10 .venv/bin/python -m pytest -m faults tests/kills tests/test_pipeline.py
 
 lint: .venv/installed  ## what pre-commit checks
 	.venv/bin/ruff check .

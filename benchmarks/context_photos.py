@@ -19,9 +19,10 @@ from benchmarks.rows import Match, compare_rows
 from benchmarks.tables import tell
 from lrcr.artifacts import state_folder
 from lrcr.cli.terminal import track
+from lrcr.dataset_params import FolderParams
 from lrcr.datasets.make import make_dataset
 from lrcr.models.zoo import build_model
-from lrcr.params import FolderParams, Params, load_params
+from lrcr.params import Params, load_params
 
 
 def run() -> Iterator[Value]:

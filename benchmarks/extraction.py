@@ -14,6 +14,7 @@ from benchmarks.bars import Value
 from benchmarks.photos import recipe, test_data
 from benchmarks.timing import ratio, seconds
 from lrcr.artifacts import Manifest
+from lrcr.dataset_params import FolderParams
 from lrcr.datasets.dataset import Photo, open_dataset
 from lrcr.datasets.make import make_dataset
 from lrcr.device import resolve_device
@@ -21,7 +22,7 @@ from lrcr.extraction import Extractor
 from lrcr.images import load_image, prepare
 from lrcr.models.descriptors import ImageDescriptors
 from lrcr.models.zoo import MODEL_SECTIONS, Model, build_model, save_model
-from lrcr.params import FolderParams, Params
+from lrcr.params import Params
 
 _PHOTOS, _ROUNDS = 24, 5
 _LRCR = ("smoothing.kind=learnable", "graph.kind=gcn")

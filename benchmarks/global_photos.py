@@ -12,12 +12,13 @@ from pathlib import Path
 from benchmarks.bars import Value
 from benchmarks.photos import recipe, test_data
 from lrcr.cli.terminal import track
+from lrcr.dataset_params import FolderParams
 from lrcr.datasets.make import make_dataset
 from lrcr.evaluation.protocol import SETUPS
 from lrcr.evaluation.run import Result, evaluate_dataset
 from lrcr.extraction import extract_dataset, extract_fit
 from lrcr.indexing import index_dataset, make_codebook
-from lrcr.params import FolderParams, Params
+from lrcr.params import Params
 from lrcr.training.loop import train
 
 _ROWS = {

@@ -11,12 +11,13 @@ from statistics import mean
 
 from benchmarks.bars import Value
 from lrcr.cli.terminal import track
+from lrcr.dataset_params import FolderParams
 from lrcr.datasets.make import make_dataset
 from lrcr.errors import LrcrError
 from lrcr.evaluation.run import evaluate_dataset
 from lrcr.extraction import extract_dataset, extract_fit
 from lrcr.indexing import index_dataset, make_codebook
-from lrcr.params import FolderParams, Params, load_params
+from lrcr.params import Params, load_params
 from lrcr.training.loop import train
 
 _REFERENCE = {"medium": 75.67, "hard": 62.15}

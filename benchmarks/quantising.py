@@ -15,11 +15,12 @@ from benchmarks.photos import describe, recipe, test_data
 from benchmarks.timing import ratio
 from lrcr.asmk import read_centroids
 from lrcr.cli.terminal import track
+from lrcr.dataset_params import FolderParams
 from lrcr.datasets.make import make_dataset
 from lrcr.descriptors import open_descriptors
 from lrcr.evaluation.run import evaluate_dataset
 from lrcr.indexing import index_dataset, make_codebook
-from lrcr.params import FolderParams, Params
+from lrcr.params import Params
 
 _WORDS, _TIMED = 65536, 10_000
 

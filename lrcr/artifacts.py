@@ -62,14 +62,12 @@ def staged_folder(path: Path) -> Iterator[Path]:
 
 
 def _replace_folder(new: Path, path: Path) -> None:
-    if not path.exists():
-        new.rename(path)
-        return
-    old = path.with_name(f".{path.name}.old")
+    old = path.with_name(f".{path.name}.old")  # left there by a run that was killed between the two renames
     shutil.rmtree(old, ignore_errors=True)
-    path.rename(old)
+    if path.exists():
+        path.rename(old)
     new.rename(path)
-    shutil.rmtree(old)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:
@@ -108,10 +106,10 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+def hash_file(path: Path, algorithm: str = "sha256") -> str:
+    """The hash of a file's bytes, SHA-256 if nothing else is asked, in hexadecimal."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 @dataclass(frozen=True)

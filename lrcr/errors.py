@@ -17,6 +17,10 @@ class DatasetError(LrcrError):
     """A dataset, its tables or its ground truth contradict the contract."""
 
 
+class DownloadError(LrcrError):
+    """A public file that cannot be downloaded, does not fit on the disk, or is not the expected one."""
+
+
 class ImageError(LrcrError):
     """An image file that cannot be decoded by the stated rules."""
 

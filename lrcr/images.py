@@ -15,8 +15,7 @@ them: of these, the oriented image counts as the stored one.)
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -30,6 +29,14 @@ Size = tuple[int, int]
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+
+
+class ImageFile(Protocol):
+    """Where an image lies: a `Path`, or a place in an archive. Its text names it in messages."""
+
+    def open(self, mode: Literal["rb"]) -> BinaryIO:
+        """The file's bytes."""
+        ...
 
 
 class UnknownFormatError(ImageError):
@@ -72,7 +79,7 @@ class LoadedImage:
     origin: tuple[int, int] = (0, 0)
 
 
-def load_image(path: Path, *, orient: bool, box: Box | None = None) -> LoadedImage:
+def load_image(path: ImageFile, *, orient: bool, box: Box | None = None) -> LoadedImage:
     """Decode an image file by the rules of this module.
 
     Args:
@@ -143,17 +150,17 @@ def resize(loaded: LoadedImage, image_size: int) -> Image.Image:
     return thumbnail
 
 
-def _decode(path: Path) -> tuple[Image.Image, _Orientation]:
+def _decode(path: ImageFile) -> tuple[Image.Image, _Orientation]:
     """All pixels of a file as 8-bit RGB, not oriented, and the orientation that its EXIF data ask for."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with path.open("rb") as file, Image.open(_refuse_empty(file), formats=FORMATS) as image:
             image.load()
             return _to_rgb(image), _read_orientation(image)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from None
+    except _EmptyFileError:
+        raise UnknownFormatError(f"{path}: an empty file (0 bytes); copy it again") from None
     except UnidentifiedImageError:
-        if path.stat().st_size == 0:
-            raise UnknownFormatError(f"{path}: an empty file (0 bytes); copy it again") from None
         known = ", ".join(FORMATS)
         raise UnknownFormatError(f"{path}: not an image of a known format; convert it to one of {known}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -162,6 +169,17 @@ def _decode(path: Path) -> tuple[Image.Image, _Orientation]:
         raise ImageError(f"{path}: cannot be read ({_reason(error)}); copy or export it again") from None
     except Exception as error:  # the decoders raise all kinds of errors on damaged files
         raise ImageError(f"{path}: damaged ({_reason(error)}); copy or export it again") from None
+
+
+class _EmptyFileError(Exception):
+    """A file of no bytes."""
+
+
+def _refuse_empty(file: BinaryIO) -> BinaryIO:
+    if not file.read(1):
+        raise _EmptyFileError
+    file.seek(0)
+    return file
 
 
 def _reason(error: Exception) -> str:

@@ -4,8 +4,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+
 from lrcr.artifacts import Manifest, hash_file, open_manifest, require_input, require_params, staged_folder, write_json
-from lrcr.datasets.dataset import open_dataset
+from lrcr.datasets.dataset import Dataset, open_dataset
 from lrcr.descriptors import open_descriptors
 from lrcr.engines import engine_of
 from lrcr.errors import ArtifactError
@@ -73,6 +75,13 @@ def index_dataset(
         engine_of(params).build(params, store, codebook_folder, temporary, inputs, names, track)
         shutil.copy(model_file, temporary / MODEL)
         shutil.copytree(codebook_folder, temporary / CODEBOOK)
-        paths = [str((dataset.root / path).resolve()) for path in names]
-        dataset.images.assign(path=paths, name=dataset.images["path"]).to_parquet(temporary / IMAGES, index=False)
+        _locate_images(dataset).to_parquet(temporary / IMAGES, index=False)
         write_json(temporary / PARAMS, params.model_dump(mode="json"))
+
+
+def _locate_images(dataset: Dataset) -> pd.DataFrame:
+    """The table of images with their names, and with absolute paths of files and archives."""
+    root, own = dataset.root.resolve(), dataset.images
+    archives = own["archive"].map(lambda archive: str(root / archive), na_action="ignore")
+    paths = own["path"].map(lambda path: str((root / path).resolve())).where(archives.isna(), own["path"])
+    return own.assign(path=paths, archive=archives, name=own["path"])

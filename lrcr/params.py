@@ -9,53 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from lrcr.dataset_params import DATASET_KINDS, DatasetParams
 from lrcr.errors import ParamsError
-
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-
-
-class Section(BaseModel):
-    """A section of the params: unknown keys and wrong types are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class FolderParams(Section):
-    """A user's folder of photos (see `lrcr.datasets.folder` for its layout)."""
-
-    kind: Literal["folder"]
-    path: str
-
-
-class SyntheticParams(Section):
-    """Rendered landmarks, made from the seed (see `lrcr.datasets.synthetic`)."""
-
-    kind: Literal["synthetic"]
-    split: Literal["train", "val", "eval"]
-    landmarks: Count
-    images: Count
-    queries: Natural = 0
-    distractors: Natural = 0
-
-    @model_validator(mode="after")
-    def _enough_images(self) -> "SyntheticParams":
-        if self.images < 2 * self.landmarks + self.distractors:
-            raise ValueError("images must be at least 2 × landmarks + distractors")
-        if self.queries > self.images - self.distractors:
-            raise ValueError("queries must be at most images − distractors")
-        return self
-
-
-_KINDS: dict[str, type[Section]] = {"folder": FolderParams, "synthetic": SyntheticParams}
-DatasetParams = Annotated[FolderParams | SyntheticParams, Field(discriminator="kind")]
+from lrcr.section import Count, Name, Natural, NotNegative, Positive, Section
 
 
 class DataParams(Section):
@@ -488,7 +448,8 @@ def _explain(where: str, problem: dict[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"{where}: {key}: missing; add it"
     if problem["type"].startswith("union_tag"):
-        return f"{where}: {key}.kind: {problem['input'].get('kind')!r} is no kind of dataset; use {' or '.join(_KINDS)}"
+        kinds = ", ".join(DATASET_KINDS)
+        return f"{where}: {key}.kind: {problem['input'].get('kind')!r} is no kind of dataset; use {kinds}"
     if problem["type"] == "model_type":
         return f"{where}: {key}: {problem['input']!r} is refused: a section of keys stands here: {', '.join(known)}"
     return f"{where}: {key}: {problem['input']!r} is refused: {message[0].lower()}{message[1:]}"
@@ -496,7 +457,7 @@ def _explain(where: str, problem: dict[str, Any]) -> str:
 
 def _known_keys(path: Sequence[str]) -> list[str]:
     if path[:1] == ["datasets"]:
-        return list(_KINDS[path[2]].model_fields) if len(path) == 3 else []
+        return list(DATASET_KINDS[path[2]].model_fields) if len(path) == 3 else []
     model: type[BaseModel] = Params
     for part in path:
         section = model.model_fields[part].annotation if part in model.model_fields else None

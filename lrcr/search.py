@@ -55,7 +55,10 @@ class Searcher:
 
     @cached_property
     def images(self) -> pd.DataFrame:
-        """The image table: `image`, `name`, `path` (absolute), `width`, `height`, `label`."""
+        """The image table: those columns of a dataset, `path` and `archive` absolute, and `name`.
+
+        See `lrcr.datasets.dataset.image_files`.
+        """
         try:
             table = pd.read_parquet(self.folder / IMAGES)
         except (OSError, ValueError) as error:

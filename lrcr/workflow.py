@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lrcr.artifacts import fingerprint, hash_file, state_folder
+from lrcr.dataset_params import FolderParams
 from lrcr.datasets.dataset import Dataset, open_dataset
 from lrcr.datasets.make import make_dataset
 from lrcr.extraction import extract_dataset, extract_fit
 from lrcr.indexing import index_dataset, make_codebook
 from lrcr.models.zoo import adopt_model, weight_files
-from lrcr.params import FolderParams, Params
+from lrcr.params import Params
 from lrcr.progress import Track, silent
 from lrcr.training.loop import Log, train
 

@@ -207,13 +207,16 @@ def test_infinite_rates_are_refused(key, value):
         load_params(overrides=[f"{key}={value}"])
 
 
+KINDS = "folder, synthetic, roxford5k, rparis6k, revisitop1m, sfm120k, gldv2"
+
+
 @pytest.mark.parametrize(
     ("dataset", "lines"),
     [
         ("{kind: folder, pth: x}", ["X.path: missing; add it", "X.pth: unknown key; did you mean 'path'?"]),
         ("{kind: folder, path: x, images: 3}", ["X.images: unknown key; known here: kind, path"]),
-        ("{path: x}", ["X.kind: None is no kind of dataset; use folder or synthetic"]),
-        ("{kind: drawn}", ["X.kind: 'drawn' is no kind of dataset; use folder or synthetic"]),
+        ("{path: x}", [f"X.kind: None is no kind of dataset; use {KINDS}"]),
+        ("{kind: drawn}", [f"X.kind: 'drawn' is no kind of dataset; use {KINDS}"]),
         (
             "{kind: synthetic, split: eval, landmarks: 4, images: 8, distractors: 1}",
             [
@@ -374,3 +377,31 @@ def test_plain_values_make_the_same_params_again(rate):
     params = load_params(overrides=[f"train.rates.backbone={rate!r}", "codebook.file=x.npz"])
     assert math.isclose(params.train.rates.backbone, rate, rel_tol=0, abs_tol=0)
     assert Params.model_validate(params.model_dump(mode="json")) == params
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        "{kind: roxford5k}",
+        "{kind: rparis6k, distractors: true}",
+        "{kind: revisitop1m}",
+        "{kind: sfm120k, split: val_eccv20}",
+        "{kind: gldv2, split: private}",
+    ],
+)
+def test_public_benchmarks_are_datasets(tmp_path, dataset):
+    (tmp_path / "params.yaml").write_text(f"datasets: {{name: {dataset}}}\ndata: {{eval: [name]}}\n")
+    load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "line"),
+    [
+        ("{kind: roxford5k, distractors: 1}", "name.distractors: 1 is refused: input should be a valid boolean"),
+        ("{kind: sfm120k}", "name.split: missing; add it"),
+        ("{kind: gldv2, split: test}", "name.split: 'test' is refused: input should be 'train', 'public' or 'private'"),
+        ("{kind: revisitop1m, split: x}", "name.split: unknown key; known here: kind"),
+    ],
+)
+def test_wrong_params_of_public_benchmarks_are_named(tmp_path, dataset, line):
+    assert refusal(tmp_path, f"datasets: {{name: {dataset}}}") == [f"datasets.{line}"]

@@ -2,9 +2,12 @@
 
 import json
 import os
+import random
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -88,6 +91,16 @@ def metrics(folder: Path) -> dict[str, bytes]:
     patterns = ("metrics/*.json", "metrics/ap/*.csv", "metrics/report/*.json", "data/rankings/*.parquet")
     files = [*(file for pattern in patterns for file in folder.glob(pattern)), *folder.glob("data/report/*/*.png")]
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
+
+
+def unfinished(folder: Path) -> list[Path]:
+    """What a run that came to its end may not leave behind."""
+    state = folder.parent / f"{folder.name}-state"
+    names = ("*.tmp", "*.old", "*.part")
+    return [
+        *state.glob("*"),
+        *(file for name in names for place in ("data", "metrics") for file in (folder / place).rglob(name)),
+    ]
 
 
 def ran(output: str) -> list[str]:
@@ -183,3 +196,38 @@ def test_a_global_model_goes_through_the_same_stages(project):
     assert curves == {"epoch", "loss", "rate", "scale", "margin", "validation_map"}
     assert "failed to load" not in run(project, "dvc plots show")
     run(project, "git checkout -q . && git clean -qfd metrics && dvc checkout -q")
+
+
+@pytest.mark.faults
+def test_whole_runs_killed_at_random_moments_end_as_undisturbed(project, tmp_path, capsys):
+    kills = int(os.environ.get("LRCR_PIPELINE_KILLS", "0"))
+    if not kills:
+        pytest.skip("LRCR_PIPELINE_KILLS is not set: `make faults` sets it")
+    folder, rng = make_project(tmp_path / "killed"), random.Random("pipeline")
+    start = time.perf_counter()
+    run(folder, "dvc repro")
+    seconds = time.perf_counter() - start
+    for _ in range(kills):
+        run(folder, "git clean -fdxq -e .dvc && git checkout -q . && rm -rf .dvc/cache")
+        killed = start_and_kill(folder, rng.uniform(0.1, 0.9) * seconds)
+        run(folder, "dvc repro")
+        assert metrics(folder) == metrics(project)
+        assert not unfinished(folder)
+        with capsys.disabled():
+            print(f"\nwhole run: killed during {killed}, ended as undisturbed")
+
+
+def start_and_kill(folder: Path, seconds: float) -> str:
+    """Start `dvc repro`, kill it and all that it has started after some seconds; returns the stage it was at."""
+    log = folder.parent / "log"
+    with log.open("w") as file:
+        command = f"{Path(sys.executable).parent}/dvc repro"
+        environment = {**os.environ, "LRCR_STATE": str(folder.parent / f"{folder.name}-state")}
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        child = subprocess.Popen(
+            command.split(), cwd=folder, env=environment, stdout=file, stderr=file, start_new_session=True
+        )
+        time.sleep(seconds)
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+    return (ran(log.read_text()) or ["its start"])[-1]

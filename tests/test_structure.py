@@ -11,7 +11,7 @@ from lrcr.models.zoo import MODEL_SECTIONS
 
 ROOT = Path(__file__).parents[1]
 ORDER = [
-    ["errors", "artifacts", "progress", "arrays", "device", "jit", "params"],
+    ["errors", "artifacts", "progress", "arrays", "device", "jit", "section", "dataset_params", "params"],
     ["datasets", "images"],
     ["models", "losses"],
     ["descriptors", "loading", "extraction"],
@@ -22,7 +22,10 @@ ORDER = [
     ["workflow"],
     ["cli"],
 ]
-ALWAYS = {"lrcr/errors.py", "lrcr/artifacts.py", "lrcr/progress.py", "lrcr/device.py", "lrcr/params.py", "lrcr/jit.py"}
+ALWAYS = {
+    f"lrcr/{name}.py"
+    for name in ("errors", "artifacts", "progress", "device", "jit", "section", "dataset_params", "params")
+}
 TERMINAL = {"dvc", "dvclive", "rich", "typer"}
 
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from lrcr.cli import bench, comparison, evaluation, inspection, pictures, searching, training
+from lrcr.cli import bench, comparison, evaluation, inspection, pictures, searching, training, weights
 from lrcr.cli.terminal import one_line_errors
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command()(pictures.rankings)
 app.command()(inspection.inspect)
 app.command()(inspection.verify)
 app.command()(bench.bench)
+app.command()(weights.weights)
 
 
 def main() -> None:

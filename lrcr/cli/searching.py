@@ -13,7 +13,7 @@ from rich.table import Table
 from lrcr.artifacts import staged_folder
 from lrcr.cli.options import AsJson, FitFolder, ModelFile, Overrides, ParamsFile, params_without_training
 from lrcr.cli.terminal import stderr, track
-from lrcr.datasets.dataset import Photo
+from lrcr.datasets.dataset import ArchivedImage, Photo, image_files
 from lrcr.descriptors import Descriptors
 from lrcr.errors import ParamsError
 from lrcr.extraction import Extractor
@@ -66,22 +66,25 @@ def search(
     extractor = Extractor(searcher.params, folder / MODEL)
     described = extractor.describe([photo])
     images, scores = searcher.search(described, top).of_query(0)
-    found = searcher.images.iloc[images].to_dict("records")
+    found = searcher.images.iloc[images]
+    files = list(image_files(Path(), found))
     results = [
         {
             "rank": rank,
             "score": round(float(score), 6),
             "image": row["name"],
             "label": _text(row["label"]),
-            "path": row["path"],
+            "path": str(file),
         }
-        for rank, (score, row) in enumerate(zip(scores, found, strict=True), 1)
+        for rank, (score, row, file) in enumerate(zip(scores, found.to_dict("records"), files, strict=True), 1)
     ]
     if sheet is not None:
-        tiles = [ResultTile(Path(result["path"]), result["image"], result["score"]) for result in results]
+        tiles = [
+            ResultTile(file, result["image"], result["score"]) for file, result in zip(files, results, strict=True)
+        ]
         draw_rankings(sheet, [(QueryTile(query, query.name, photo.box), tiles)])
     if explain is not None:
-        _explain(explain, searcher, extractor, (query, described), results)
+        _explain(explain, searcher, extractor, (query, described), list(zip(files, results, strict=True)))
     _show(results, as_json)
 
 
@@ -90,14 +93,14 @@ def _explain(
     searcher: Searcher,
     extractor: Extractor,
     query: tuple[Path, Descriptors],
-    results: list[dict[str, Any]],
+    results: list[tuple[Path | ArchivedImage, dict[str, Any]]],
 ) -> None:
     """Describe the returned photos again and draw where they match the query."""
     explained = []
-    for result in track(results, "describe results", len(results)):
-        found = extractor.describe([Photo(Path(result["path"]), orient=True)])
+    for file, result in track(results, "describe results", len(results)):
+        found = extractor.describe([Photo(file, orient=True)])
         title = f"{result['rank']}. {result['image']}, {result['score']:.4f}"
-        place = Place(Path(result["path"]), found.xy)
+        place = Place(file, found.xy)
         explained.append(Explained(place, title, searcher.explain(query[1], found)))
     draw_matches(picture, Place(query[0], query[1].xy), explained)
 

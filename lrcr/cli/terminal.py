@@ -8,7 +8,17 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from lrcr.errors import LrcrError
 from lrcr.params import Params, load_params
@@ -18,12 +28,21 @@ BAD_INPUT = 2
 stderr = Console(stderr=True)
 
 
+class _Rate(ProgressColumn):
+    """How many items pass in a second."""
+
+    def render(self, task: Task) -> Text:
+        """The rate, once it is known."""
+        return Text("" if task.speed is None else f"{task.speed:.3g}/s")
+
+
 def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
     """Show a progress bar on standard error while the items pass."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        _Rate(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )

@@ -6,14 +6,19 @@
   `mask` (nullable; path below `root` of an image of the same size, white where the landmark is seen, read by the same
   rules; a table may lack the column; whoever writes one lets `contents` cover the masks)
 - `queries`: `query` (id = row number), `path`, `x0 y0 x1 y1` (nullable box, pixels as stored), `image` (nullable id)
+- both, where images are read out of tar archives: `archive` (nullable; below `root`), `offset`, `bytes`: there the
+  image lies, and `path` is its name in the archive; other tables may lack these columns
 - `relevance`: `query`, `image`, `grade` (easy, hard or junk)
 - `pairs`: `query`, `positive` (image ids; for training)
 """
 
 import hashlib
+import io
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +30,10 @@ from lrcr.errors import ArtifactError, DatasetError
 Ids = npt.NDArray[np.int64]
 
 GRADES = ("easy", "hard", "junk")
+_MAP_DEPTHS = {"gldv2": 100}  # of the benchmarks that measure mAP@k, by kind
 DESCRIPTION = "dataset.json"
+_ARCHIVED = {"archive": "string", "offset": "Int64", "bytes": "Int64"}
+_OPTIONAL = {"images": ("mask", *_ARCHIVED), "queries": tuple(_ARCHIVED)}
 _DTYPES: dict[str, dict[str, str]] = {
     "images": {
         "image": "int64",
@@ -33,12 +41,14 @@ _DTYPES: dict[str, dict[str, str]] = {
         "width": "int64",
         "height": "int64",
         **dict.fromkeys(("label", "mask"), "string"),
+        **_ARCHIVED,
     },
     "queries": {
         "query": "int64",
         "path": "string",
         **dict.fromkeys(("x0", "y0", "x1", "y1"), "float64"),
         "image": "Int64",
+        **_ARCHIVED,
     },
     "relevance": {"query": "int64", "image": "int64", "grade": "string"},
     "pairs": {"query": "int64", "positive": "int64"},
@@ -46,14 +56,41 @@ _DTYPES: dict[str, dict[str, str]] = {
 
 
 @dataclass(frozen=True)
+class ArchivedImage:
+    """An image file inside a tar archive without compression: `bytes` of them from `offset` on; `name` is its name."""
+
+    archive: Path
+    name: str
+    offset: int
+    bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.archive}: {self.name}"
+
+    def open(self, mode: Literal["rb"]) -> BinaryIO:
+        """The image's bytes.
+
+        Raises:
+            OSError: the archive cannot be read, or ends before.
+        """
+        with self.archive.open(mode) as file:
+            file.seek(self.offset)
+            contents = file.read(self.bytes)
+        if len(contents) < self.bytes:
+            raise OSError(f"the archive ends before byte {self.offset + self.bytes}")
+        return io.BytesIO(contents)
+
+
+@dataclass(frozen=True)
 class Photo:
     """One image to read: where it lies, which part of it, and whether EXIF orientation is applied.
 
     Args:
+        path: a file of its own, or a place in an archive.
         box: x0, y0, x1, y1 in pixels of the stored, unrotated image; None takes the whole.
     """
 
-    path: Path
+    path: Path | ArchivedImage
     box: tuple[float, float, float, float] | None = None
     orient: bool = False
 
@@ -67,6 +104,7 @@ class Dataset:
         root: folder below which the paths of the tables lie.
         orient: whether EXIF orientation is applied (folders, yes; published benchmarks, no).
         fingerprint: identity of tables and image contents.
+        map_depth: results of a query that mAP@k looks at, where the benchmark measures it.
     """
 
     name: str
@@ -77,6 +115,7 @@ class Dataset:
     queries: pd.DataFrame
     relevance: pd.DataFrame
     pairs: pd.DataFrame
+    map_depth: int | None = None
 
     def __post_init__(self) -> None:
         """Hold the tables to the contract."""
@@ -95,14 +134,18 @@ class Dataset:
 
     def photos(self) -> list[Photo]:
         """The database's images, by id."""
-        return [Photo(self.root / path, None, self.orient) for path in self.images["path"]]
+        return [Photo(path, None, self.orient) for path in image_files(self.root, self.images)]
+
+    def photo(self, image: int) -> Photo:
+        """One of the database's images."""
+        return Photo(next(image_files(self.root, self.images[image : image + 1])), None, self.orient)
 
     def query_photos(self) -> list[Photo]:
         """The queries, by id."""
         boxes = self.queries[["x0", "y0", "x1", "y1"]].itertuples(index=False, name=None)
         return [
-            Photo(self.root / path, None if pd.isna(box[0]) else box, self.orient)
-            for path, box in zip(self.queries["path"], boxes, strict=True)
+            Photo(path, None if pd.isna(box[0]) else box, self.orient)
+            for path, box in zip(image_files(self.root, self.queries), boxes, strict=True)
         ]
 
     def _check_ids(self, table: str, column: str, count: int) -> None:
@@ -110,6 +153,14 @@ class Dataset:
         wrong = ids[(ids < 0) | (ids >= count)]
         if len(wrong):
             raise DatasetError(f"{self.name}: {table}.parquet: {column} {wrong.iloc[0]} does not exist (0…{count - 1})")
+
+
+def image_files(root: Path, table: pd.DataFrame) -> Iterator[Path | ArchivedImage]:
+    """Where the images of a table's rows lie: by `path`, and where there are, by `archive`, `offset` and `bytes`."""
+    below = cache(root.joinpath)
+    rows = table.reindex(columns=["path", *_ARCHIVED])
+    for path, archive, offset, size in rows.itertuples(index=False, name=None):
+        yield root / path if pd.isna(archive) else ArchivedImage(below(archive), path, int(offset), int(size))
 
 
 def empty_table(table: str) -> pd.DataFrame:
@@ -143,6 +194,8 @@ def write_dataset(
     hashes = {"contents": contents}
     for table in _DTYPES:
         frame = _typed(tables.get(table, empty_table(table)), table)
+        if "archive" in frame and frame["archive"].isna().all():
+            frame = frame.drop(columns=list(_ARCHIVED))
         frame.to_parquet(folder / f"{table}.parquet", index=False)
         hashes[table] = hash_file(folder / f"{table}.parquet")
     counts = {table: len(tables.get(table, ())) for table in _DTYPES}
@@ -170,6 +223,7 @@ def open_dataset(folder: Path) -> Dataset:
         orient=bool(manifest.facts.get("orient")),
         fingerprint=manifest.fingerprint,
         **frames,
+        map_depth=_MAP_DEPTHS.get(str(manifest.params.get("kind"))),
     )
 
 
@@ -213,6 +267,6 @@ def cluster_ids(dataset: Dataset) -> Ids:
 
 
 def _typed(frame: pd.DataFrame, table: str) -> pd.DataFrame:
-    if table == "images" and "mask" not in frame:
-        frame = frame.assign(mask=None)
+    lacking = [column for column in _OPTIONAL.get(table, ()) if column not in frame]
+    frame = frame.assign(**dict.fromkeys(lacking))
     return frame[list(_DTYPES[table])].astype(_DTYPES[table]).reset_index(drop=True)

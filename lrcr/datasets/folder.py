@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from lrcr.dataset_params import FolderParams
 from lrcr.datasets.dataset import hash_contents, leave_one_out, write_dataset
 from lrcr.datasets.ground_truth import graded_tables, read_ground_truth, read_labels
 from lrcr.datasets.photos import read_photos
-from lrcr.params import FolderParams
 from lrcr.progress import Track, silent
 
 _log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from lrcr.datasets.dataset import GRADES
 from lrcr.datasets.photos import Photos, StoredImage
 from lrcr.errors import DatasetError, ImageError
 from lrcr.images import round_box
-from lrcr.params import Section
+from lrcr.section import Section
 
 
 class GradedQuery(Section):

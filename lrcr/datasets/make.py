@@ -3,22 +3,56 @@
 from pathlib import Path
 
 from lrcr.artifacts import staged_folder
+from lrcr.dataset_params import (
+    DatasetParams,
+    DistractorParams,
+    FolderParams,
+    GoogleParams,
+    RevisitedParams,
+    SyntheticParams,
+)
+from lrcr.datasets.fetch import Store
 from lrcr.datasets.folder import make_folder
+from lrcr.datasets.gldv2 import make_gldv2
+from lrcr.datasets.revisited import make_distractors, make_revisited
+from lrcr.datasets.sfm120k import make_sfm120k
 from lrcr.datasets.synthetic import make_synthetic
-from lrcr.params import FolderParams, SyntheticParams
 from lrcr.progress import Track, silent
+
+CHECKSUMS = Path("checksums.json")
+"""Where the checksums of downloaded files are recorded, unless another file is named; to be committed."""
 
 
 def make_dataset(
-    name: str, params: FolderParams | SyntheticParams, folder: Path, *, seed: int, track: Track = silent
+    name: str,
+    params: DatasetParams,
+    folder: Path,
+    *,
+    seed: int,
+    checksums: Path = CHECKSUMS,
+    track: Track = silent,
 ) -> None:
     """Make the dataset `name` in `folder`, replacing what is there only when it is complete.
 
+    Args:
+        checksums: the record of downloaded files (`lrcr.datasets.checksums`).
+
     Raises:
         DatasetError: the source is missing or contradicts itself.
+        DownloadError: a public file cannot be had.
     """
     with staged_folder(folder) as temporary:
         if isinstance(params, FolderParams):
             make_folder(temporary, name, params, track=track)
-        else:
+        elif isinstance(params, SyntheticParams):
             make_synthetic(temporary, name, params, seed=seed, track=track)
+        else:
+            store = Store.from_environment(checksums)
+            if isinstance(params, RevisitedParams):
+                make_revisited(temporary, name, params, store, track=track)
+            elif isinstance(params, DistractorParams):
+                make_distractors(temporary, name, params, store, track=track)
+            elif isinstance(params, GoogleParams):
+                make_gldv2(temporary, name, params, store, track=track)
+            else:
+                make_sfm120k(temporary, name, params, store, track=track)

@@ -83,6 +83,35 @@ def average_precision(positives: Positives, queries: int) -> PerQuery:
     return 100 * _divide(area, count)
 
 
+def average_precision_at(k: int, positives: Positives, queries: int) -> PerQuery:
+    """AP of the first k results, as Google Landmarks v2 measures it (Weyand et al., CVPR 2020).
+
+    The sum of the precisions j / r at the positives that are among the first k, the j-th at rank r, over min(k, P): who
+    has more than k positives can still reach 100.
+
+    Returns:
+        AP@k of each query in percent, of shape (Q,); NaN without positives.
+    """
+    count = np.bincount(positives.query, minlength=queries)
+    first = np.cumsum(count) - count
+    found = positives.rank <= k
+    nth = np.arange(len(positives.query)) - first[positives.query] + 1
+    precision = nth[found] / positives.rank[found]
+    area = np.bincount(positives.query[found], weights=precision, minlength=queries)
+    return 100 * _divide(area, np.minimum(count, k))
+
+
+def mean_average_precision_at(k: int, ranking: Ranking, relevance: pd.DataFrame, queries: int) -> float | None:
+    """MAP@k in percent (`average_precision_at`), easy and hard images positive; None where no query has a positive.
+
+    Args:
+        k: results of each query that count.
+        ranking, relevance, queries: as of `evaluate`.
+    """
+    placed = place_relevant(ranking, relevance, queries)
+    return _mean(average_precision_at(k, select_positives(placed, SETUPS["medium"]), queries))
+
+
 def precision_at(k: int, positives: Positives, queries: int) -> PerQuery:
     """Precision among the first min(k, rank of the last positive) images, so that few positives do not lower it.
 

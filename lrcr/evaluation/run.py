@@ -12,7 +12,7 @@ from lrcr.datasets.dataset import Dataset, open_dataset
 from lrcr.descriptors import open_descriptors
 from lrcr.errors import ArtifactError, DatasetError
 from lrcr.evaluation.localisation import measure_localisation
-from lrcr.evaluation.metrics import Evaluation, evaluate
+from lrcr.evaluation.metrics import Evaluation, evaluate, mean_average_precision_at
 from lrcr.evaluation.per_query import tabulate_queries
 from lrcr.params import Params
 from lrcr.ranking import Ranking
@@ -32,7 +32,7 @@ class Result:
         metrics: reproducible bit for bit: `map`, `mp@k`, `queries`, and the statistics of the index: `bytes_per_image`;
             of global vectors `dimensions`; of local descriptors `words_per_image`, `descriptors_per_word` (in one
             image; burstiness), `imbalance` and `empty_words`, and `localisation` where masks or boxes tell the place of
-            landmarks.
+            landmarks; `map@k` where the benchmark measures it.
         cost: what depends on the machine: `search_ms_per_query`.
     """
 
@@ -79,7 +79,9 @@ def evaluate_dataset(params: Params, dataset_folder: Path, descriptors_folder: P
     cost = {"search_ms_per_query": 1000 * seconds / len(dataset.queries)}
     localisation = measure_localisation(dataset, database) if searcher.explains else None
     place = {} if localisation is None else {"localisation": asdict(localisation)}
-    metrics = {**evaluation.as_metrics(), **size, **place}
+    depth, count = dataset.map_depth, len(dataset.queries)
+    at_depth = {f"map@{depth}": mean_average_precision_at(depth, ranking, dataset.relevance, count)} if depth else {}
+    metrics = {**evaluation.as_metrics(), **at_depth, **size, **place}
     return Result(ranking, evaluation, tabulate_queries(evaluation, dataset), metrics, cost)
 
 

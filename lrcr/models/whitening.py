@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lrcr.errors import WeightsError
+from lrcr.errors import ArtifactError, WeightsError
+from lrcr.models.file import read_model_file
 
 Array = npt.NDArray[np.float32]
 
@@ -132,19 +133,20 @@ def read_whitening(path: Path, channels: int, dim: int) -> tuple[Array, Array]:
 
 
 def read_whitening_file(path: Path, key: str) -> tuple[Array, Array]:
-    """Read `whiten_weight` (d, C) and `whiten_bias` (d,) from an .npz file.
+    """Read `whiten_weight` (d, C) and `whiten_bias` (d,) from an .npz file, or the whitening of a model file (.pt).
 
     Args:
         key: of the params, that named the file.
 
     Raises:
-        WeightsError: the file is missing, is no .npz, lacks an array, or the two are no finite arrays.
+        WeightsError: the file is missing, is neither of them, lacks an array, or the two are no finite arrays.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            weight, bias = file["whiten_weight"].astype(np.float32), file["whiten_bias"].astype(np.float32)
+        weight, bias = _read_model(path) if path.suffix == ".pt" else _read_arrays(path)
     except FileNotFoundError:
         raise WeightsError(f"{key}: {path}: no such file; name an .npz file") from None
+    except ArtifactError as error:
+        raise WeightsError(f"{key}: {error}") from None
     except KeyError as error:
         raise WeightsError(f"{key}: {path}: {error.args[0]}; store whiten_weight and whiten_bias") from None
     except Exception as error:  # numpy and zipfile raise all kinds of errors on damaged files
@@ -153,3 +155,13 @@ def read_whitening_file(path: Path, key: str) -> tuple[Array, Array]:
     if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
         raise WeightsError(f"{key}: {path}: holds values that are not finite; the file is damaged")
     return weight, bias
+
+
+def _read_arrays(path: Path) -> tuple[Array, Array]:
+    with np.load(path, allow_pickle=False) as file:
+        return file["whiten_weight"].astype(np.float32), file["whiten_bias"].astype(np.float32)
+
+
+def _read_model(path: Path) -> tuple[Array, Array]:
+    state, _ = read_model_file(path)
+    return state["whitening.weight"].numpy(), state["whitening.bias"].numpy()

@@ -121,7 +121,7 @@ def _explain(inputs: _Inputs, query: int, path: Path) -> None:
     place, image = correct[0], int(images[correct[0]])
     asked, found = inputs.queries.image(query), inputs.database.image(image)
     title = f"rank {place + 1}, {grades[image]}, {scores[place]:.4f}"
-    shown = Place(inputs.dataset.photos()[image].path, found.xy)
+    shown = Place(inputs.dataset.photo(image).path, found.xy)
     explained = Explained(shown, title, inputs.searcher.explain(asked, found))
     draw_matches(
         path, Place(inputs.dataset.query_photos()[query].path, asked.xy), [explained], orient=inputs.dataset.orient

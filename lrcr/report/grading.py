@@ -50,7 +50,7 @@ def make_row(
     photo, path = dataset.query_photos()[query], dataset.queries["path"][query]
     grades, names = grade_images(dataset, query), dataset.images["path"]
     results = [
-        ResultTile(dataset.root / names[image], names[image], float(score), grades.get(int(image), "wrong"))
+        ResultTile(dataset.photo(int(image)).path, names[image], float(score), grades.get(int(image), "wrong"))
         for image, score in zip(*(values[:top] for values in ranking.of_query(query)), strict=True)
     ]
     note = "" if np.isnan(ap) else f"AP {ap:.1f}"

@@ -11,7 +11,7 @@ from matplotlib.collections import LineCollection
 
 from lrcr.asmk.explain import Match
 from lrcr.errors import ParamsError
-from lrcr.images import load_image
+from lrcr.images import ImageFile, load_image
 from lrcr.report.picture import blank_figure, picture_format, save_figure
 
 _SUBJECT = "matches"
@@ -24,7 +24,7 @@ _COLOURS = matplotlib.colormaps["plasma"]
 class Place:
     """A photo and where its descriptors lie, of shape (N, 2): x and y in pixels of the photo as it is shown."""
 
-    photo: Path
+    photo: ImageFile
     xy: npt.NDArray[np.float32]
 
 
@@ -74,7 +74,9 @@ def draw_matches(path: Path, query: Place, results: Sequence[Explained], *, orie
     save_figure(path, figure, _SUBJECT)
 
 
-def _show_photos(axis: matplotlib.axes.Axes, query: Path, result: Path, orient: bool) -> npt.NDArray[np.float64]:
+def _show_photos(
+    axis: matplotlib.axes.Axes, query: ImageFile, result: ImageFile, orient: bool
+) -> npt.NDArray[np.float64]:
     """Show both photos, each in its own pixels, side by side; returns where the second begins, as (x, y)."""
     left, right = (load_image(path, orient=orient).pixels for path in (query, result))
     gap = 0.02 * left.width

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lrcr.artifacts import staged_file
 from lrcr.errors import ImageError, ParamsError
-from lrcr.images import Box, load_image
+from lrcr.images import Box, ImageFile, load_image
 from lrcr.progress import Track, silent
 from lrcr.report.picture import picture_format
 
@@ -39,7 +39,7 @@ class QueryTile:
         note: a few characters, written beside that.
     """
 
-    image: Path | Image.Image
+    image: ImageFile | Image.Image
     name: str
     box: Box | None = None
     method: str = "query"
@@ -57,7 +57,7 @@ class ResultTile:
         grade: gives a coloured frame and a word; None where the truth is not known.
     """
 
-    image: Path | Image.Image
+    image: ImageFile | Image.Image
     name: str
     score: float
     grade: Grade | None = None
@@ -153,7 +153,7 @@ def _draw_caption(sheet: Image.Image, cell: _Cell, heading: tuple[str, str, str]
     draw.text((left, baseline + 19), _shorten(name, right - left), _FAINT, _font(13), "ls")
 
 
-def _fit(source: Path | Image.Image, room: tuple[int, int], orient: bool, box: Box | None = None) -> Image.Image:
+def _fit(source: ImageFile | Image.Image, room: tuple[int, int], orient: bool, box: Box | None = None) -> Image.Image:
     """The photo, as large as there is room, with its box drawn; a grey tile where it cannot be read."""
     try:
         photo, box = _load(source, orient, box)
@@ -175,7 +175,7 @@ def _draw_box(photo: Image.Image, box: Box) -> None:
         draw.rectangle((x0, y0, max(x0, box[2] - 1 - inset), max(y0, box[3] - 1 - inset)), outline=colour)
 
 
-def _load(source: Path | Image.Image, orient: bool, box: Box | None) -> tuple[Image.Image, Box | None]:
+def _load(source: ImageFile | Image.Image, orient: bool, box: Box | None) -> tuple[Image.Image, Box | None]:
     """The whole photo and its box, both oriented."""
     if isinstance(source, Image.Image):
         return source.convert("RGB"), box

@@ -1,4 +1,5 @@
 import json
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
+from PIL import Image
 
 from lrcr.artifacts import Manifest, hash_file, write_json
+from lrcr.datasets.archives import list_members
 from lrcr.datasets.dataset import (
     DESCRIPTION,
+    ArchivedImage,
     Photo,
     empty_table,
     hash_contents,
@@ -18,7 +22,8 @@ from lrcr.datasets.dataset import (
     open_dataset,
     write_dataset,
 )
-from lrcr.errors import ArtifactError, DatasetError
+from lrcr.errors import ArtifactError, DatasetError, ImageError
+from lrcr.images import load_image
 
 NAN = float("nan")
 
@@ -73,7 +78,9 @@ def test_round_trip(tmp_path):
     dataset = open_dataset(write(tmp_path / "data"))
     assert (dataset.name, dataset.orient) == ("small", True)
     for name, table in tables().items():
-        assert_frame_equal(getattr(dataset, name), table, check_dtype=False)
+        found = getattr(dataset, name)
+        assert_frame_equal(found[list(table)], table, check_dtype=False)
+        assert found.drop(columns=list(table)).isna().all(axis=None)
     assert str(dataset.queries["image"].dtype) == "Int64"
     assert dataset.images["label"].isna().tolist() == [False, True, False]
 
@@ -86,6 +93,38 @@ def test_photos_say_how_to_read_them(tmp_path):
         Photo(root / "a.jpg", (0.5, 1.0, 3.0, 4.25), True),
         Photo(root / "elsewhere/q.jpg", None, True),
     ]
+
+
+def test_images_are_read_out_of_archives(tmp_path):
+    drawn = [Image.new("RGB", (8, 6), (50 * i, 0, 0)) for i in range(4)]
+    archive = tmp_path / "root" / "deep" / "photos.tar"
+    archive.parent.mkdir(parents=True)
+    with tarfile.open(archive, "w") as tar:
+        for i, image in enumerate(drawn[:3]):
+            image.save(tmp_path / f"{i}.png")
+            tar.add(tmp_path / f"{i}.png", f"in/{i}.png")
+    drawn[3].save(tmp_path / "root" / "c.jpg", "png")
+    members = list_members(archive)
+    images, queries = tables()["images"], tables()["queries"]
+    places = {"archive": "deep/photos.tar", "offset": [m.offset for m in members], "bytes": [m.bytes for m in members]}
+    images = images.assign(path=[m.name for m in members], **places)
+    images.loc[2, ["path", "archive", "offset", "bytes"]] = ["c.jpg", None, None, None]
+    queries = queries.assign(archive=[None, "deep/photos.tar"], offset=[None, members[2].offset], bytes=[None, 0])
+    queries.loc[1, "bytes"] = members[2].bytes
+    changed = {**tables(), "images": images, "queries": queries}
+    dataset = open_dataset(write(tmp_path / "data", tmp_path / "root", tables=changed))
+    photos = [*dataset.photos(), dataset.query_photos()[1]]
+    for photo, expected in zip(photos, (drawn[0], drawn[1], drawn[3], drawn[2]), strict=True):
+        assert load_image(photo.path, orient=False).pixels == expected
+    assert [dataset.photo(i) for i in range(3)] == dataset.photos()
+    assert dataset.photo(1).path == ArchivedImage(archive, "in/1.png", members[1].offset, members[1].bytes)
+    assert dataset.photo(2).path == tmp_path / "root" / "c.jpg"
+    archive.write_bytes(archive.read_bytes()[: members[1].offset + 5])
+    with pytest.raises(ImageError, match=r"photos.tar: in/1.png: cannot be read \(the archive ends before byte \d+\)"):
+        load_image(photos[1].path, orient=False)
+    archive.unlink()
+    with pytest.raises(ImageError, match=r"photos.tar: in/0.png: cannot be read \(No such file or directory\)"):
+        load_image(photos[0].path, orient=False)
 
 
 def test_dataset_with_its_images_inside_may_be_moved(tmp_path):

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lrcr.dataset_params import FolderParams
 from lrcr.datasets import photos as photos_module
 from lrcr.datasets.dataset import open_dataset
 from lrcr.datasets.folder import make_folder
 from lrcr.datasets.photos import read_photos
 from lrcr.errors import DatasetError
-from lrcr.params import FolderParams
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from lrcr.dataset_params import SyntheticParams
 from lrcr.datasets.dataset import open_dataset
 from lrcr.datasets.synthetic import make_synthetic
 from lrcr.datasets.synthetic.camera import Camera, look_at, sample_camera
@@ -17,7 +18,6 @@ from lrcr.datasets.synthetic.grading import Sight, grade, look, overlap, scale_r
 from lrcr.datasets.synthetic.landmark import Landmark, Plane, build_landmark
 from lrcr.datasets.synthetic.light import illuminate, sample_light
 from lrcr.errors import DatasetError
-from lrcr.params import SyntheticParams
 
 SIZE = (240, 180)
 X, Y, Z = np.eye(3)

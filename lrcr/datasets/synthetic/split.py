@@ -1,5 +1,8 @@
 """One split of the synthetic dataset: the work shared out over processes, and its results gathered into tables."""
 
+import os
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -8,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lrcr.dataset_params import SyntheticParams
 from lrcr.datasets.dataset import hash_contents, write_dataset
 from lrcr.datasets.synthetic.shoot import Assignment, Photo, Reel, shoot
 from lrcr.device import derive_seed, generator
 from lrcr.errors import DatasetError
-from lrcr.params import SyntheticParams
 from lrcr.progress import Track, silent
 
 RENDERER_VERSION = 1  # to be raised with every change that alters an image or a grade
@@ -76,8 +79,19 @@ def _shoot_all(assignments: list[Assignment], workers: int | None) -> Iterator[R
     if workers == 1:
         yield from map(shoot, assignments)
         return
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, initializer=_end_with, initargs=(os.getpid(),)) as pool:
         yield from pool.map(shoot, assignments, chunksize=4)
+
+
+def _end_with(parent: int) -> None:
+    """Let a worker end with the process it works for: `kill -9` tells it nothing, and it would wait for ever."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _images_table(reels: list[Reel]) -> pd.DataFrame:

@@ -1,0 +1,25 @@
+"""`lrcr weights`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lrcr.cli.terminal import stderr, track
+from lrcr.datasets.fetch import Store
+from lrcr.datasets.make import CHECKSUMS
+from lrcr.datasets.sources import HOW_MODELS
+from lrcr.models.how_weights import import_how
+
+
+def weights(
+    source: Annotated[
+        str, typer.Argument(metavar="MODEL", help=f"{' or '.join(HOW_MODELS)}, or a checkpoint of HOW's code (.pth).")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the model file goes.")],
+) -> None:
+    """Download a released model of HOW, or read one that is here, and write it as a model file."""
+    released = HOW_MODELS.get(source)
+    file = Path(source) if released is None else Store.from_environment(CHECKSUMS).fetch(released, track).path
+    import_how(file, output)
+    stderr.print(f"{output}: model written")

@@ -1,0 +1,141 @@
+"""Google Landmarks v2 (Weyand et al., CVPR 2020): its clean training set, and retrieval in its index.
+
+`train` labels the images of `train_clean.csv` by their landmark. `public` and `private` search the index for the test
+images of `retrieval_solution_v2.1.csv` with that usage; relevant images are graded easy, and mAP@100 is measured beside
+the other metrics. Images that cannot be decoded are left out and told, unless they are queries or relevant to one.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow import csv
+
+from lrcr.dataset_params import GoogleParams
+from lrcr.datasets.contents import Contents, find_images
+from lrcr.datasets.dataset import write_dataset
+from lrcr.datasets.fetch import Store
+from lrcr.datasets.sources import BENCHMARKS, Benchmark
+from lrcr.datasets.verify import require_counts, require_distinct
+from lrcr.errors import DatasetError
+from lrcr.progress import Track, silent
+
+
+def make_gldv2(folder: Path, name: str, params: GoogleParams, store: Store, *, track: Track = silent) -> None:
+    """Write the tables of one split into the existing, empty `folder`.
+
+    Raises:
+        DownloadError: a file cannot be had.
+        DatasetError: the files are damaged, contradict each other, or do not hold what they must.
+    """
+    split = f"{params.kind}/{params.split}"
+    benchmark = BENCHMARKS[split]
+    make = _label_training if params.split == "train" else _ask_index
+    made = make(split, benchmark, store, track)
+    write_dataset(
+        folder,
+        name=name,
+        kind=params.kind,
+        params={"split": params.split},
+        root=store.folder,
+        orient=False,
+        contents=made.contents.sha256,
+        licence=benchmark.licence,
+        tables=made.tables,
+        facts={"source": benchmark.title, "refused": made.contents.refused},
+    )
+    made.contents.forget()
+
+
+@dataclass(frozen=True)
+class _Made:
+    """The tables of a split, and what was found in its archives."""
+
+    tables: dict[str, pd.DataFrame]
+    contents: Contents
+
+
+def _label_training(split: str, benchmark: Benchmark, store: Store, track: Track) -> _Made:
+    file = store.fetch(benchmark.truth["labels"], track).path
+    labels = read_labels(file)
+    require_counts(split, benchmark, {"images": len(labels), "labels": len(set(labels.values()))})
+    contents = _find(benchmark, store, labels, track)
+    keys = [key for key in labels if key not in contents.refused_keys]
+    images = contents.rows(keys, file).assign(image=range(len(keys)), label=[labels[key] for key in keys])
+    return _Made({"images": images}, contents)
+
+
+def _ask_index(split: str, benchmark: Benchmark, store: Store, track: Track) -> _Made:
+    index_file = store.fetch(benchmark.truth["index"], track).path
+    solution_file = store.fetch(benchmark.truth["solution"], track).path
+    index = _read_table(index_file, ["id"])["id"].tolist()
+    require_distinct(index, index_file)
+    solution = read_solution(solution_file, split.rpartition("/")[2])
+    require_counts(split, benchmark, {"images": len(index), "queries": len(solution)})
+    contents = _find(benchmark, store, {*index, *solution}, track)
+    kept = [key for key in index if key not in contents.refused_keys]
+    images = contents.rows(kept, index_file).assign(image=range(len(kept)), label=None)
+    queries = contents.rows(list(solution), solution_file)
+    queries = queries.assign(query=range(len(queries)), image=None, x0=None, y0=None, x1=None, y1=None)
+    relevance = _relevance(solution, {key: image for image, key in enumerate(kept)}, solution_file)
+    return _Made({"images": images, "queries": queries, "relevance": relevance}, contents)
+
+
+def _find(benchmark: Benchmark, store: Store, wanted: Collection[str], track: Track) -> Contents:
+    archives = [store.fetch_archive(archive, track) for archive in benchmark.archives]
+    return find_images(archives, store.folder, wanted, track)
+
+
+def read_labels(file: Path) -> dict[str, str]:
+    """Read `train_clean.csv` (`landmark_id,images`): image → landmark.
+
+    Raises:
+        DatasetError: it is not of this form, or names an image twice.
+    """
+    table = _read_table(file, ["landmark_id", "images"])
+    pairs = [
+        (image, landmark) for landmark, images in table.itertuples(index=False, name=None) for image in images.split()
+    ]
+    require_distinct((image for image, _ in pairs), file)
+    return dict(pairs)
+
+
+def read_solution(file: Path, usage: str) -> dict[str, list[str]]:
+    """Read `retrieval_solution_v2.1.csv` (`id,images,Usage`): query → relevant images, of one usage.
+
+    Raises:
+        DatasetError: it is not of this form, or names a query, or an image for it, twice.
+    """
+    table = _read_table(file, ["id", "images", "Usage"])
+    table = table[table["Usage"].str.lower() == usage]
+    require_distinct(table["id"], file)
+    solution = {query: images.split() for query, images in zip(table["id"], table["images"], strict=True)}
+    for query, images in solution.items():
+        require_distinct(images, f"{file}: query {query!r}")
+    return solution
+
+
+def _relevance(solution: dict[str, list[str]], ids: dict[str, int], file: Path) -> pd.DataFrame:
+    unknown = [image for images in solution.values() for image in images if image not in ids]
+    if unknown:
+        raise DatasetError(
+            f"{file}: names {unknown[0]!r}, which is not in the index or cannot be decoded (so are "
+            f"{len(unknown) - 1} others); get the files again from their publisher"
+        )
+    rows = [(query, ids[image], "easy") for query, images in enumerate(solution.values()) for image in images]
+    return pd.DataFrame(rows, columns=["query", "image", "grade"])
+
+
+def _read_table(file: Path, columns: list[str]) -> pd.DataFrame:
+    """The columns of a CSV file, as text."""
+    wanted = csv.ConvertOptions(
+        include_columns=columns, column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=False
+    )
+    try:
+        table: pd.DataFrame = csv.read_csv(file, convert_options=wanted).to_pandas()
+    except (pa.ArrowException, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DatasetError(f"{file}: no CSV file of {', '.join(columns)} ({reason}); get another copy") from None
+    return table

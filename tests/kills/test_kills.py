@@ -1,0 +1,173 @@
+"""`kill -9` at random moments: each function of the stages ends as if it had not been killed, and leaves nothing over.
+
+`make faults` kills often and tells what was survived; the normal tests kill each function a few times.
+"""
+
+import gzip
+import io
+import tarfile
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lrcr.dataset_params import FolderParams, SyntheticParams
+from lrcr.datasets.checksums import Checksums
+from lrcr.datasets.fetch import Fetched, Store
+from lrcr.datasets.make import make_dataset
+from lrcr.datasets.remote import Checksum, Patience, RemoteFile
+from lrcr.extraction import extract_dataset, extract_fit
+from lrcr.indexing import index_dataset, make_codebook
+from lrcr.params import load_params
+from lrcr.training.loop import train
+
+from .looking import look
+from .survive import Survived, forking, survive
+
+pytestmark = pytest.mark.faults
+
+PARAMS = load_params(
+    overrides=[
+        "backbone.skip_layers=3",
+        "backbone.weights=none",
+        "whitening.dim=8",
+        "whitening.images=6",
+        "train.epochs=3",
+        "train.queries=4",
+        "train.pool=10",
+        "train.negatives=2",
+        "train.image_size=48",
+        "extract.image_size=64",
+        "extract.scales=[1.0, 0.5]",
+        "extract.descriptors=30",
+        "extract.shard=4",
+        "codebook.images=8",
+        "codebook.words=8",
+        "codebook.descriptors=40",
+    ]
+)
+UNTRAINED = PARAMS.model_copy(update={"train": PARAMS.train.model_copy(update={"epochs": 0})})
+
+
+@pytest.fixture(scope="module")
+def forker():
+    with forking() as running:
+        yield running
+
+
+@pytest.fixture
+def told(request, capsys):
+    """Say in the terminal what was survived."""
+
+    def tell(survived: Survived) -> None:
+        with capsys.disabled():
+            name = request.node.name.removeprefix("test_")
+            print(f"\n{name}: {survived.kills} kills, {survived.midway} of them midway, all ended as undisturbed")
+
+    return tell
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, draw_dataset) -> Path:
+    """What each function reads: a dataset, and all that is made of it."""
+    base = tmp_path_factory.mktemp("made")
+    draw_dataset(base / "dataset", [(64, 48)] * 12, [f"landmark {i % 4}" for i in range(12)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LRCR_STATE", str(base / "state"))
+        train(UNTRAINED, base / "dataset", None, base / "model.pt")
+        extract_dataset(UNTRAINED, base / "model.pt", base / "dataset", base / "descriptors")
+        extract_fit(UNTRAINED, base / "model.pt", base / "dataset", base / "fit")
+        make_codebook(UNTRAINED, base / "fit", base / "codebook")
+    return base
+
+
+def test_rendering(forker, tmp_path, told):
+    params = SyntheticParams(kind="synthetic", split="eval", landmarks=4, images=12, queries=4, distractors=4)
+    told(survive(forker, _make, lambda work: ("drawn", params, work / "drawn"), tmp_path, "rendering"))
+
+
+def test_reading_a_folder(forker, made, tmp_path, told):
+    params = FolderParams(kind="folder", path=str(made / "dataset" / "images"))
+    told(survive(forker, _make, lambda work: ("photos", params, work / "photos"), tmp_path, "folder"))
+
+
+_make = partial(make_dataset, seed=0)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory) -> Path:
+    """A compressed archive of 60 images, served."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for i in range(60):
+            image = io.BytesIO()
+            pixels = np.random.default_rng(i).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(image, "jpeg", quality=95)
+            info = tarfile.TarInfo(f"{i}.jpg")
+            info.size = len(image.getvalue())
+            tar.addfile(info, io.BytesIO(image.getvalue()))
+    path = tmp_path_factory.mktemp("served") / "photos.tgz"
+    path.write_bytes(gzip.compress(buffer.getvalue(), 1))
+    return path
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_downloading(forker, archive, tmp_path, told):
+    handler = partial(_Quiet, directory=str(archive.parent))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        file = RemoteFile("photos.tgz", (f"http://127.0.0.1:{server.server_port}/photos.tgz",), 10**8)
+
+        def arguments(work: Path) -> tuple:
+            return Store(work, Checksums(work / "checksums.json"), None, Patience(5, 3, 0.1)), file
+
+        try:
+            told(survive(forker, Store.fetch_archive, arguments, tmp_path, "downloading"))
+        finally:
+            server.shutdown()
+
+
+def test_looking_into_archives(forker, archive, tmp_path, told):
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    (plain / "photos.tar").write_bytes(gzip.decompress(archive.read_bytes()))
+    fetched = [Fetched(plain / "photos.tar", Checksum(1, "ab"))]
+    told(survive(forker, look, lambda work: (fetched, plain, work / "table"), tmp_path / "runs", "looking"))
+
+
+def test_training(forker, made, tmp_path, told):
+    told(survive(forker, train, lambda work: (PARAMS, made / "dataset", None, work / "model.pt"), tmp_path, "training"))
+
+
+def test_extraction(forker, made, tmp_path, told):
+    def arguments(work: Path) -> tuple:
+        return UNTRAINED, made / "model.pt", made / "dataset", work / "descriptors"
+
+    told(survive(forker, extract_dataset, arguments, tmp_path, "extraction"))
+
+
+def test_extraction_to_learn_from(forker, made, tmp_path, told):
+    def arguments(work: Path) -> tuple:
+        return UNTRAINED, made / "model.pt", made / "dataset", work / "fit"
+
+    told(survive(forker, extract_fit, arguments, tmp_path, "fit"))
+
+
+def test_codebook(forker, made, tmp_path, told):
+    told(survive(forker, make_codebook, lambda work: (UNTRAINED, made / "fit", work / "words"), tmp_path, "codebook"))
+
+
+def test_index(forker, made, tmp_path, told):
+    def arguments(work: Path) -> tuple:
+        inputs = (made / "model.pt", made / "dataset", made / "descriptors", made / "codebook")
+        return UNTRAINED, *inputs, work / "index"
+
+    told(survive(forker, index_dataset, arguments, tmp_path, "index"))

@@ -1,0 +1,64 @@
+"""Recipes: each a whole params.yaml, under which the pipeline of dvc.yaml can run."""
+
+import re
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from lrcr.params import Params, load_params
+
+ROOT = Path(__file__).parents[1]
+WHOLE = ("how-r18", "how-r50", "lrcr-r18")
+
+
+def read(file: Path) -> dict:
+    return YAML(typ="safe", pure=True).load(file.read_text())
+
+
+def tracked_params() -> set[str]:
+    """Every param that a stage of dvc.yaml depends on."""
+    stages = read(ROOT / "dvc.yaml")["stages"].values()
+    return {param for stage in stages for param in stage.get("do", stage).get("params", ()) if "${" not in param}
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_recipe_is_valid(file):
+    load_params(file)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_recipes_hold_what_the_pipeline_asks_for(name):
+    values = read(ROOT / "recipes" / f"{name}.yaml")
+    for param in tracked_params():
+        section = values
+        for key in param.split("."):
+            assert key in section, f"{param} is missing"
+            section = section[key]
+    params = load_params(ROOT / "recipes" / f"{name}.yaml")
+    used = {params.data.train, params.data.val, params.data.fit, *params.data.eval}
+    assert used == set(params.datasets)
+
+
+def test_how_is_what_the_defaults_are():
+    """The defaults are HOW's published settings but for the validation, which is cheap there."""
+    recipe, defaults = load_params(ROOT / "recipes" / "how-r18.yaml"), Params()
+    for section in ("backbone", "smoothing", "graph", "whitening", "extract", "codebook", "index", "search"):
+        assert getattr(recipe, section) == getattr(defaults, section), section
+    validation = recipe.train.validation
+    assert recipe.train.model_copy(update={"validation": defaults.train.validation}) == defaults.train
+    assert (validation.by, validation.every, validation.words) == ("asmk", 5, 65536)
+
+
+def test_the_recipes_differ_where_the_papers_do():
+    how, large, lrcr = (load_params(ROOT / "recipes" / f"{name}.yaml") for name in WHOLE)
+    assert (large.backbone.name, large.backbone.skip_layers, large.train.rates.backbone) == ("resnet50", 1, 1e-6)
+    assert large.model_copy(update={"backbone": how.backbone, "train": how.train}) == how
+    assert (lrcr.smoothing.kind, lrcr.graph.kind) == ("learnable", "gcn")
+    assert lrcr.model_copy(update={"smoothing": how.smoothing, "graph": how.graph}) == how
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_the_documentation_tells_how_to_use_each(name):
+    text = (ROOT / "docs" / "reproduce.md").read_text()
+    assert re.search(rf"^ *cp recipes/{name}\.yaml params\.yaml$", text, re.MULTILINE)
