@@ -376,6 +376,22 @@ def test_a_frozen_trunk_stays_and_its_context_learns(tmp_path, landmarks, pretra
     assert not list(state.iterdir()), "the stored maps are removed"
 
 
+def test_the_maps_of_a_frozen_trunk_are_kept_where_asked_for(tmp_path, monkeypatch, landmarks, pretrained):
+    frozen, maps = context(pretrained, "train.freeze=backbone", "train.epochs=1"), tmp_path / "maps"
+    train(frozen, landmarks, None, tmp_path / "a.pt", maps_folder=maps)
+    kept = {file.name: file.stat().st_mtime_ns for file in maps.iterdir()}
+    assert kept
+
+    def nothing(self, photos, **_):
+        assert not photos, "computed again"
+        return iter(())
+
+    monkeypatch.setattr(TrunkMaps, "batches", nothing)
+    train(frozen, landmarks, None, tmp_path / "b.pt", maps_folder=maps)
+    assert {file.name: file.stat().st_mtime_ns for file in maps.iterdir()} == kept
+    assert same(weights(tmp_path / "a.pt"), weights(tmp_path / "b.pt"))
+
+
 def test_a_frozen_trunk_trains_as_one_at_rate_zero(tmp_path, landmarks, pretrained):
     """Stored maps are float16: the same to that precision."""
     frozen = run(context(pretrained, "train.freeze=backbone"), landmarks, tmp_path / "a.pt")
