@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from lrcr.dataset_params import DATASET_KINDS, DatasetParams
 from lrcr.errors import ParamsError
-from lrcr.section import Count, Name, Natural, NotNegative, Positive, Section
+from lrcr.model_params import BackboneParams, GraphParams, ModelParams, PoolingParams, SmoothingParams, WhiteningParams
+from lrcr.section import Count, Name, Natural, Positive, Section
+from lrcr.train_params import TrainParams
 
 
 class DataParams(Section):
@@ -25,196 +27,6 @@ class DataParams(Section):
     val: str | None = None
     fit: str | None = None
     eval: list[str] = []
-
-
-class ModelParams(Section):
-    """Which model: `local` describes an image by many local descriptors, all others by one global vector."""
-
-    name: Literal["local", "mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd"] = "local"
-
-    @property
-    def is_local(self) -> bool:
-        """Whether images are described by local descriptors."""
-        return self.name == "local"
-
-
-class BackboneParams(Section):
-    """The trunk: torchvision's network without its last `skip_layers` blocks, and where its weights come from."""
-
-    name: Literal["resnet18", "resnet50", "resnet101", "convnext_tiny", "vit_b_16"] = "resnet18"
-    skip_layers: Annotated[int, Field(ge=0, le=3)] = 0
-    weights: str = "imagenet"
-
-
-class SmoothingParams(Section):
-    """Smoothing of the feature map; from `distance` on, what concerns the learnable one.
-
-    `attention: share` multiplies attention by the share of itself that the filter leaves each location.
-    """
-
-    kind: Literal["average", "learnable", "none"] = "average"
-    kernel: Count = 3
-    distance: Literal["spatial", "feature"] = "feature"
-    learn: Literal["shared", "bandwidth", "both"] = "both"
-    embedding: Count = 16
-    attention: Literal["norm", "share"] = "share"
-    penalty: NotNegative = 0.0
-
-    @field_validator("kernel")
-    @classmethod
-    def _odd(cls, kernel: int) -> int:
-        if kernel % 2 == 0:
-            raise ValueError("must be odd (a kernel has a centre): 1, 3, 5 or 7")
-        return kernel
-
-
-class GraphParams(Section):
-    """Context from the similarity graph of a map's locations; `neighbours: null` joins all of them.
-
-    `output: reweight` gates the attention of each location, `refine` adds to its feature.
-    """
-
-    kind: Literal["none", "gcn", "attention"] = "none"
-    output: Literal["reweight", "refine"] = "reweight"
-    attention_from: Literal["before", "after"] = "before"
-    layers: Count = 1
-    width: Count = 64
-    temperature: Positive = 0.1
-    neighbours: Count | None = None
-
-    @model_validator(mode="after")
-    def _something_to_attend_after(self) -> "GraphParams":
-        if self.output == "reweight" and self.attention_from == "after":
-            raise ValueError("attention_from after needs output refine; reweight leaves the features as they are")
-        return self
-
-    @model_validator(mode="after")
-    def _fits_attention(self) -> "GraphParams":
-        if self.kind == "attention" and self.neighbours is not None:
-            raise ValueError("kind attention joins all locations; leave neighbours out")
-        if self.kind == "attention" and self.width % 4:
-            raise ValueError("kind attention has 4 heads; let width be a multiple of 4")
-        return self
-
-
-class PoolingParams(Section):
-    """From the map to the vector of a global model: GeM's power (learned but for CFCD), R-MAC's regions, and a layer.
-
-    `projection`: dimensions of a layer behind GeM; null takes CFCD's 512 and leaves it out of gem, solar and apgem.
-    """
-
-    p: Positive = 3.0
-    levels: Count = 3
-    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.4
-    projection: Count | None = None
-
-
-class WhiteningParams(Section):
-    """PCA whitening with shrinkage within local models, or that stored in `file` (`whiten_weight`, `whiten_bias`)."""
-
-    dim: Count = 128
-    images: Count = 5000
-    descriptors: Count = 1000
-    shrinkage: Annotated[float, Field(ge=0, le=1)] = 1.0
-    file: str | None = None
-
-
-class RateParams(Section):
-    """Adam's learning rate of each part of the network; `context` is learnable smoothing and graph."""
-
-    backbone: NotNegative = 5e-6
-    context: NotNegative = 5e-5
-    whitening: NotNegative = 0.0
-
-
-class ValidationParams(Section):
-    """How epochs are compared: mAP on the validation set of the global descriptor, or of ASMK."""
-
-    by: Literal["global", "asmk"] = "global"
-    every: Count = 1
-    words: Count = 4096
-
-
-class LossParams(Section):
-    """Weights of the losses: on the global descriptor, on local matches, on ASMK's score; and what the latter two see.
-
-    `descriptors` of each image are compared; ASMK's words are learned from the pool at the start of every epoch.
-    """
-
-    contrastive: NotNegative = 1.0
-    matches: NotNegative = 0.0
-    asmk: NotNegative = 0.0
-    descriptors: Count = 400
-    words: Count = 1024
-    temperature: Positive = 0.02
-
-    @model_validator(mode="after")
-    def _one_at_least(self) -> "LossParams":
-        if not (self.contrastive or self.matches or self.asmk):
-            raise ValueError("all weights are 0; give contrastive, matches or asmk one")
-        return self
-
-
-class SolarParams(Section):
-    """SOLAR's loss over tuples: margin of the triplets, in squared distance, and weight of second-order similarity."""
-
-    margin: Positive = 1.25
-    second_order: NotNegative = 10.0
-
-
-class ApgemParams(Section):
-    """AP-GeM's training: images a step, how many of them pass at a time (memory), bins of quantised AP."""
-
-    batch: Annotated[int, Field(ge=2)] = 4096
-    chunk: Annotated[int, Field(ge=2)] = 8
-    bins: Annotated[int, Field(ge=2)] = 25
-
-
-class CfcdParams(Section):
-    """CFCD's training from labels: `train.epochs` of classification, then `fine_epochs` with hard local negatives.
-
-    `rate` of SGD, that falls by half a cosine in each phase and rises over `warmup` epochs in the first; images a step;
-    MadaCos with its alpha, or a head of fixed scale and margin; weight of the local triplets in the second phase (1.0
-    in effect in the authors' code, which does not apply the weight of its configuration).
-    """
-
-    rate: Positive = 0.005
-    batch: Annotated[int, Field(ge=2)] = 128
-    warmup: Natural = 5
-    fine_epochs: Natural = 50
-    head: Literal["madacos", "fixed"] = "madacos"
-    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.02
-    scale: Positive = 32.0
-    margin: NotNegative = 0.15
-    local: NotNegative = 0.05
-
-
-class TrainParams(Section):
-    """Training over tuples (query, positive, negatives), and what single global models have of their own.
-
-    `freeze: backbone` computes the trunk's maps once; `merge` trains smoothing and graph first alone, then together;
-    `warmup` counts steps in which the rate of the context rises to its full height. Tuples see images at `scales`.
-    """
-
-    epochs: Natural = 20
-    queries: Count = 2000
-    pool: Count = 20000
-    negatives: Count = 5
-    batch: Count = 5
-    image_size: Count = 1024
-    scales: Annotated[list[Positive], Field(min_length=1)] = [1.0]
-    margin: Positive = 0.8
-    rates: RateParams = RateParams()
-    warmup: Natural = 100
-    freeze: Literal["none", "backbone"] = "none"
-    merge: bool = False
-    losses: LossParams = LossParams()
-    weight_decay: NotNegative = 1e-4
-    decay: Annotated[float, Field(gt=0, le=1)] = 0.99
-    validation: ValidationParams = ValidationParams()
-    solar: SolarParams = SolarParams()
-    apgem: ApgemParams = ApgemParams()
-    cfcd: CfcdParams = CfcdParams()
 
 
 _LOCAL_SCALES = [2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25]

@@ -10,8 +10,9 @@ from ruamel.yaml import YAML
 from lrcr.models.zoo import MODEL_SECTIONS
 
 ROOT = Path(__file__).parents[1]
+PARAMS = ["section", "dataset_params", "model_params", "train_params", "params"]
 ORDER = [
-    ["errors", "artifacts", "progress", "arrays", "device", "jit", "section", "dataset_params", "params"],
+    ["errors", "artifacts", "progress", "arrays", "device", "jit", *PARAMS],
     ["datasets", "images"],
     ["models", "losses"],
     ["descriptors", "loading", "extraction"],
@@ -22,10 +23,7 @@ ORDER = [
     ["workflow"],
     ["cli"],
 ]
-ALWAYS = {
-    f"lrcr/{name}.py"
-    for name in ("errors", "artifacts", "progress", "device", "jit", "section", "dataset_params", "params")
-}
+ALWAYS = {f"lrcr/{name}.py" for name in ("errors", "artifacts", "progress", "device", "jit", *PARAMS)}
 TERMINAL = {"dvc", "dvclive", "rich", "typer"}
 
 

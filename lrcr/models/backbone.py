@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
 from lrcr.errors import WeightsError
-from lrcr.params import BackboneParams
+from lrcr.model_params import BackboneParams
 
 _HEAD = ("avgpool", "fc")
 _TRUNK = "backbone.trunk."  # before the names of a trunk in a model file of lrcr

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lrcr.model_params import GraphParams
 from lrcr.models.smoothing import normalise, start_at_zero
-from lrcr.params import GraphParams
 
 _CHUNK = 1024  # nodes whose edges to all others are held at a time
 _HEADS = 4

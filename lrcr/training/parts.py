@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from lrcr.models.zoo import Model
-from lrcr.params import TrainParams
+from lrcr.train_params import TrainParams
 
 _RATES = {
     "backbone": "backbone",

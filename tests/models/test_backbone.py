@@ -8,8 +8,8 @@ import torchvision
 from torch import nn
 
 from lrcr.errors import WeightsError
+from lrcr.model_params import BackboneParams
 from lrcr.models.backbone import Backbone, build_backbone, load_weights
-from lrcr.params import BackboneParams
 
 SMALL = {"name": "resnet18", "skip_layers": 3}
 

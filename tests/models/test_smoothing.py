@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
+from lrcr.model_params import SmoothingParams
 from lrcr.models.smoothing import (
     AverageSmoothing,
     Filter,
@@ -18,7 +19,6 @@ from lrcr.models.smoothing import (
     weights_at,
 )
 from lrcr.models.whitening import Whitening
-from lrcr.params import SmoothingParams
 
 
 def average(features: np.ndarray, kernel: int) -> np.ndarray:
