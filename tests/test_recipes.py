@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from lrcr.params import Params, load_params
 
 ROOT = Path(__file__).parents[1]
-WHOLE = ("how-r18", "how-r50", "lrcr-r18")
+WHOLE = ("how-r18", "how-r50", "lrcr-r18", "cfcd-r50")
 
 
 def read(file: Path) -> dict:
@@ -51,11 +51,16 @@ def test_how_is_what_the_defaults_are():
 
 
 def test_the_recipes_differ_where_the_papers_do():
-    how, large, lrcr = (load_params(ROOT / "recipes" / f"{name}.yaml") for name in WHOLE)
+    how, large, lrcr, cfcd = (load_params(ROOT / "recipes" / f"{name}.yaml") for name in WHOLE)
     assert (large.backbone.name, large.backbone.skip_layers, large.train.rates.backbone) == ("resnet50", 1, 1e-6)
     assert large.model_copy(update={"backbone": how.backbone, "train": how.train}) == how
     assert (lrcr.smoothing.kind, lrcr.graph.kind) == ("learnable", "gcn")
-    assert lrcr.model_copy(update={"smoothing": how.smoothing, "graph": how.graph}) == how
+    losses = lrcr.train.losses.model_copy(update={"asmk": 0.0})
+    train = lrcr.train.model_copy(update={"losses": losses})
+    assert lrcr.model_copy(update={"smoothing": how.smoothing, "graph": how.graph, "train": train}) == how
+    assert (cfcd.model.name, cfcd.backbone.name, cfcd.backbone.skip_layers) == ("cfcd", "resnet50", 0)
+    assert cfcd.train.cfcd == Params().train.cfcd and cfcd.train.epochs == cfcd.train.cfcd.fine_epochs == 50
+    assert cfcd.pooling.projection == 512 and cfcd.scales == [0.3535, 0.5, 0.7071, 1.0, 1.4142]
 
 
 @pytest.mark.parametrize("name", WHOLE)

@@ -15,7 +15,7 @@ from lrcr.models.backbone import Backbone
 from lrcr.models.descriptors import ImageDescriptors, resize, scales_that_fit
 from lrcr.models.graph import Refinement
 from lrcr.models.pooling import attention_pool
-from lrcr.models.smoothing import LearnableSmoothing
+from lrcr.models.smoothing import LearnableSmoothing, own_share, smooth
 from lrcr.models.whitening import Whitening
 
 # For a loss selection is soft: a location's chance is the sigmoid of log(its attention / that of the last one selected)
@@ -131,9 +131,10 @@ class LocalModel(nn.Module):
         attention = l2_attention(refined if self.attention_from == "after" else features)
         if self.graph_gates and isinstance(self.graph, Refinement):
             attention = attention * self.graph.gate(features)
-        if self.share_attends and isinstance(self.smoothing, LearnableSmoothing):
-            attention = attention * self.smoothing.own_share(refined)
-        return Context(attention, refined, self.smoothing(refined))
+        if not (self.share_attends and isinstance(self.smoothing, LearnableSmoothing)):
+            return Context(attention, refined, self.smoothing(refined))
+        filter_, kernel = self.smoothing.filter(refined), self.smoothing.kernel
+        return Context(attention * own_share(filter_, kernel), refined, smooth(refined, filter_, kernel))
 
     def pool(self, pyramid: Pyramid) -> Tensor:
         """The training descriptor over the locations of all scales: unit vectors of shape (B, D)."""
