@@ -8,7 +8,8 @@ from lrcr.report.insight import Insight
 
 def insight(photo, bandwidth):
     attention = np.ones_like(bandwidth)
-    return Insight(photo, attention, attention, None, bandwidth, None, ())
+    nothing = {"change": None, "gate": None, "share": None, "confidence": None, "spots": ()}
+    return Insight(photo, attention, attention, bandwidth=bandwidth, **nothing)
 
 
 @pytest.fixture
