@@ -7,9 +7,9 @@ from lrcr.report.insight import Insight
 
 
 def insight(photo, bandwidth):
-    attention = np.ones_like(bandwidth)
-    nothing = {"change": None, "gate": None, "share": None, "confidence": None, "spots": ()}
-    return Insight(photo, attention, attention, bandwidth=bandwidth, **nothing)
+    attention = np.ones((4, 8), np.float32)
+    nothing = dict.fromkeys(("change", "gate", "share", "confidence"))
+    return Insight(photo, attention, attention, bandwidth=bandwidth, spots=(), **nothing)
 
 
 @pytest.fixture
@@ -68,8 +68,7 @@ def test_where_no_correlation_is_defined(photo):
     assert correlate_with_edges(insight(photo, np.full((4, 8), 0.3, np.float32))) is None
     flat = Image.new("RGB", (64, 32), "#336699")
     assert correlate_with_edges(insight(flat, np.arange(32, dtype=np.float32).reshape(4, 8))) is None
-    attention = np.ones((4, 8), np.float32)
-    assert correlate_with_edges(Insight(photo, attention, attention, None, None, None, ())) is None
+    assert correlate_with_edges(insight(photo, None)) is None
 
 
 def test_mean_and_standard_error():
