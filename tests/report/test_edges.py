@@ -7,7 +7,7 @@ from lrcr.report.insight import Insight
 
 
 def insight(photo, bandwidth):
-    attention = np.ones((4, 8), np.float32)
+    attention = np.ones((4, 8) if bandwidth is None else bandwidth.shape, np.float32)
     nothing = dict.fromkeys(("change", "gate", "share", "confidence"))
     return Insight(photo, attention, attention, bandwidth=bandwidth, spots=(), **nothing)
 

@@ -98,9 +98,8 @@ def test_a_projection_starts_as_the_whitening_of_pooled_vectors(tmp_path, nine):
     params = small("gem", "train.epochs=0", "pooling.projection=6")
     run(params, nine, tmp_path / "model.pt")
     model, _ = open_model(tmp_path / "model.pt")
-    pooled = [
-        model.pooling(maps) for _, maps in TrunkMaps(model.backbone, 32, CPU).batches(open_dataset(nine).photos())
-    ]
+    batches = TrunkMaps(model.backbone, 32, CPU).batches(open_dataset(nine).photos())
+    pooled = [model.pooling(features) for _, [features] in batches]
     with torch.inference_mode():
         whitened = model.projection(F.normalize(torch.cat(pooled), dim=1)).numpy()
     np.testing.assert_allclose(whitened.mean(axis=0), 0, atol=1e-2)
