@@ -75,19 +75,6 @@ class LearnableSmoothing(nn.Module):
         """Smooth features of shape (B, C, H, W); the shape stays."""
         return smooth(features, self.filter(features), self.kernel)
 
-    def own_share(self, features: Tensor) -> Tensor:
-        """How much of itself each location keeps: w_pp / Σ_q w_pq, in units of what an average would leave it.
-
-        It is 1 at the start; a location that is much like its surroundings, or not confident, keeps less.
-
-        Args:
-            features: of shape (B, C, H, W).
-
-        Returns:
-            Of shape (B, H, W).
-        """
-        return own_share(self.filter(features), self.kernel)
-
     def filter(self, features: Tensor) -> Filter:
         """The filter of each location of features of shape (B, C, H, W)."""
         seen = normalise(features.float())
@@ -113,7 +100,11 @@ def smooth(features: Tensor, filter_: Filter, kernel: int) -> Tensor:
 
 
 def own_share(filter_: Filter, kernel: int) -> Tensor:
-    """The weight that each location has in its own average, times the locations in its window: of shape (B, H, W)."""
+    """How much of itself each location keeps, in units of what an average would leave it: of shape (B, H, W).
+
+    It is w_pp / Σ_q w_pq times the number of locations in the window, and 1 where the filter is an average; a location
+    that is much like its surroundings, or not confident, keeps less than others.
+    """
     window = 1 + sum(_neighbours(torch.ones_like(filter_.bandwidth[:1]), kernel))
     weight = filter_.confidence + sum(_neighbour_weights(filter_, kernel))
     share = torch.where(weight < _NO_WEIGHT, 1.0, filter_.confidence / weight.clamp_min(_NO_WEIGHT))

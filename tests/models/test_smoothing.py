@@ -205,7 +205,7 @@ def test_the_weights_at_a_location_are_those_it_is_smoothed_with(
 @pytest.mark.parametrize("kernel", [1, 3, 5])
 @pytest.mark.parametrize("distance", ["spatial", "feature"])
 def test_at_the_start_each_location_keeps_an_equal_share(distance, kernel):
-    share = learnable(6, distance=distance, kernel=kernel).own_share(draw((2, 6, 5, 7)))
+    share = own_share(learnable(6, distance=distance, kernel=kernel).filter(draw((2, 6, 5, 7))), kernel)
     torch.testing.assert_close(share, torch.ones(2, 5, 7))
 
 
