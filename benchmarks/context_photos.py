@@ -27,17 +27,21 @@ from lrcr.params import Params, load_params
 
 def run() -> Iterator[Value]:
     """The table and its curve."""
-    data = test_data()
-    params = frozen_trunk(data)
-    trunk = build_model(params).eval()
-    work = state_folder("benchmarks/photos")
+    params = frozen_trunk(test_data())
+    folders, arenas = halves(params)
+    matches = [Match(folders[1 - half], arenas[1 - half], arenas[half]) for half in (0, 1)]
+    yield from tell("context_photos", [compare_rows(params, matches, seed) for seed in SEEDS])
+
+
+def halves(params: Params) -> tuple[list[Path], list[Arena]]:
+    """The datasets of both halves of the photos, and arenas on them."""
+    work, trunk = state_folder("benchmarks/photos"), build_model(params).eval()
     for half in (0, 1):
         shutil.rmtree(work / f"folder-{half}", ignore_errors=True)
-        _write_half(data / "photos", work / f"folder-{half}", half)
+        _write_half(test_data() / "photos", work / f"folder-{half}", half)
         make_folder(work / f"folder-{half}", work / f"half-{half}")
-    halves = [Arena(params, trunk, work / f"half-{half}") for half in (0, 1)]
-    matches = [Match(work / f"half-{1 - half}", halves[1 - half], halves[half]) for half in (0, 1)]
-    yield from tell("context_photos", [compare_rows(params, matches, seed) for seed in SEEDS])
+    folders = [work / f"half-{half}" for half in (0, 1)]
+    return folders, [Arena(params, trunk, folder) for folder in folders]
 
 
 SEEDS = (0, 1)
