@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from lrcr.section import Count, NotNegative, Positive, Section
+from lrcr.section import Count, Natural, NotNegative, Positive, Section
 
 
 class ModelParams(Section):
@@ -19,11 +19,15 @@ class ModelParams(Section):
 
 
 class BackboneParams(Section):
-    """The trunk: torchvision's network without its last `skip_layers` blocks, and where its weights come from."""
+    """The trunk: torchvision's network without its last `skip_layers` blocks, and where its weights come from.
+
+    `border`: how many of the outermost rows and columns of its map a local model does not attend to.
+    """
 
     name: Literal["resnet18", "resnet50", "resnet101", "convnext_tiny", "vit_b_16"] = "resnet18"
     skip_layers: Annotated[int, Field(ge=0, le=3)] = 0
     weights: str = "imagenet"
+    border: Natural = 0
 
 
 class SmoothingParams(Section):

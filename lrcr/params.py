@@ -146,6 +146,8 @@ class Params(Section):
             raise ValueError(f"model.name: solar attends between the blocks of a ResNet, not of {self.backbone.name}")
         if name == "solar" and self.train.freeze == "backbone":
             raise ValueError("train.freeze: backbone would freeze what surrounds solar's attention; set it to none")
+        if not self.model.is_local and self.backbone.border:
+            raise ValueError("backbone.border: concerns local models only; leave it out, or set model.name local")
         if not self.model.is_local and (self.train.losses.matches or self.train.losses.asmk):
             raise ValueError(f"train.losses: {name} has no local descriptors; leave matches and asmk at 0")
         if not self.model.is_local and self.train.validation.by == "asmk":

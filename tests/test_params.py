@@ -183,6 +183,10 @@ def test_the_last_override_wins():
             ["train.losses: {'contrastive': 0} is refused: all weights are 0; give contrastive, matches or asmk one"],
         ),
         (
+            "{model: {name: gem}, backbone: {border: 1}}",
+            ["backbone.border: concerns local models only; leave it out, or set model.name local"],
+        ),
+        (
             "train: {merge: true}",
             ["train.merge: needs smoothing.kind learnable and graph.kind gcn or attention; set both"],
         ),

@@ -10,7 +10,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from lrcr.models.attention import l2_attention
+from lrcr.models.attention import l2_attention, leave_border
 from lrcr.models.backbone import Backbone
 from lrcr.models.descriptors import ImageDescriptors, resize, scales_that_fit
 from lrcr.models.graph import Refinement
@@ -70,6 +70,7 @@ class LocalModel(nn.Module):
         whitening: C → D dimensions.
         graph_gates: whether the graph gates attention instead of refining the features.
         attention_from: whether attention is that of the features `before` or `after` they are refined.
+        border: how many of a map's outermost rows and columns get no attention: there the network sees its padding.
         share_attends: whether attention is multiplied by the share that smoothing leaves each location of itself.
         freeze_batchnorm: whether BatchNorm keeps its statistics in training, as HOW does with pretrained weights.
     """
@@ -84,6 +85,7 @@ class LocalModel(nn.Module):
         graph_gates: bool = False,
         attention_from: str = "before",
         share_attends: bool = False,
+        border: int = 0,
         freeze_batchnorm: bool,
     ) -> None:
         super().__init__()
@@ -94,6 +96,7 @@ class LocalModel(nn.Module):
         self.graph_gates = graph_gates
         self.attention_from = attention_from
         self.share_attends = share_attends
+        self.border = border
         self.freeze_batchnorm = freeze_batchnorm
 
     @property
@@ -129,6 +132,7 @@ class LocalModel(nn.Module):
             return Context(l2_attention(features), features, features)
         refined = features if self.graph_gates else self.graph(features)
         attention = l2_attention(refined if self.attention_from == "after" else features)
+        attention = leave_border(attention, self.border)
         if self.graph_gates and isinstance(self.graph, Refinement):
             attention = attention * self.graph.gate(features)
         if not (self.share_attends and isinstance(self.smoothing, LearnableSmoothing)):

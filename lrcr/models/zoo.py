@@ -64,6 +64,7 @@ def _assemble_local(params: Params, backbone: Backbone) -> LocalModel:
         Whitening(backbone.channels, dim),
         graph_gates=params.graph.kind != "none" and params.graph.output == "reweight",
         attention_from=params.graph.attention_from,
+        border=params.backbone.border,
         share_attends=params.smoothing.kind == "learnable" and params.smoothing.attention == "share",
         freeze_batchnorm=params.backbone.weights != "none",
     )

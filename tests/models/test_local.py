@@ -307,3 +307,16 @@ def test_the_selection_has_a_gradient():
     (presence[::2].sum() - presence[1::2].sum()).backward()
     for parameter in (model.graph.output.weight, model.smoothing.bandwidth.weight, model.smoothing.confidence.weight):
         assert parameter.grad.abs().max() > 0
+
+
+@torch.inference_mode()
+def test_the_border_of_a_map_gets_no_attention():
+    shape = ["backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=16"]
+    whole, inner = (build_model(load_params(None, [*shape, f"backbone.border={border}"])).eval() for border in (0, 1))
+    features = whole.backbone(draw(1, 40, 56))
+    expected, found = whole.context(features), inner.context(features)
+    assert torch.equal(found.attention[:, 1:-1, 1:-1], expected.attention[:, 1:-1, 1:-1])
+    assert found.attention.sum() == found.attention[:, 1:-1, 1:-1].sum() < expected.attention.sum()
+    torch.testing.assert_close(found.features, expected.features)
+    narrow = features[:, :, :2]
+    assert torch.equal(inner.context(narrow).attention, whole.context(narrow).attention)
