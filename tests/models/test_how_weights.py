@@ -97,7 +97,7 @@ def test_it_describes_as_the_same_weights_do(tmp_path, test_data, kind):
     expected = build_model(load_params(overrides=overrides)).eval()
     images = torch.randn(1, 3, 96, 128, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        (found,), (right,) = (m.local_descriptors(images, [1.0, 0.5], 30) for m in (model, expected))
+        (found,), (right,) = (m.describe(images, [1.0, 0.5], 30) for m in (model, expected))
     assert torch.equal(found.descriptors, right.descriptors)
     assert torch.equal(found.strength, right.strength)
 
