@@ -21,7 +21,7 @@ class ModelParams(Section):
 class BackboneParams(Section):
     """The trunk: torchvision's network without its last `skip_layers` blocks, and where its weights come from.
 
-    `border`: how many of the outermost rows and columns of its map a local model does not attend to.
+    `border`: how many of the outermost rows and columns of its map a local model leaves aside.
     """
 
     name: Literal["resnet18", "resnet50", "resnet101", "convnext_tiny", "vit_b_16"] = "resnet18"

@@ -67,6 +67,19 @@ class Backbone(nn.Module):
         return features.float()
 
 
+def inside(maps: Tensor, border: int) -> Tensor:
+    """Maps of shape (…, H, W) without their border; one that has nothing else stays as it is.
+
+    At the border of its map a network answers to the zeros that it is padded with.
+
+    Args:
+        border: how many rows and columns on each side.
+    """
+    if not border or min(maps.shape[-2:]) <= 2 * border:
+        return maps
+    return maps[..., border:-border, border:-border]
+
+
 class _PatchTokens(nn.Module):
     """A vision transformer whose patch tokens, laid out as a map, are the features.
 

@@ -10,8 +10,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from lrcr.models.attention import l2_attention, leave_border
-from lrcr.models.backbone import Backbone
+from lrcr.models.attention import l2_attention
+from lrcr.models.backbone import Backbone, inside
 from lrcr.models.descriptors import ImageDescriptors, resize, scales_that_fit
 from lrcr.models.graph import Refinement
 from lrcr.models.pooling import attention_pool
@@ -38,7 +38,7 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Context:
-    """What is made of a trunk's map, before whitening.
+    """What is made of a trunk's map, without its border, before whitening.
 
     Args:
         attention: strength of each location, of shape (B, H, W).
@@ -70,7 +70,7 @@ class LocalModel(nn.Module):
         whitening: C → D dimensions.
         graph_gates: whether the graph gates attention instead of refining the features.
         attention_from: whether attention is that of the features `before` or `after` they are refined.
-        border: how many of a map's outermost rows and columns get no attention: there the network sees its padding.
+        border: how many of a map's outermost rows and columns are left aside: there the network sees its padding.
         share_attends: whether attention is multiplied by the share that smoothing leaves each location of itself.
         freeze_batchnorm: whether BatchNorm keeps its statistics in training, as HOW does with pretrained weights.
     """
@@ -127,12 +127,12 @@ class LocalModel(nn.Module):
         return self.pool([self.context(features)])
 
     def context(self, features: Tensor) -> Context:
-        """Refine and smooth the trunk's features of shape (B, C, H, W)."""
+        """Refine and smooth what is inside the border of the trunk's features of shape (B, C, H, W)."""
+        features = inside(features, self.border)
         if not features.numel():
             return Context(l2_attention(features), features, features)
         refined = features if self.graph_gates else self.graph(features)
         attention = l2_attention(refined if self.attention_from == "after" else features)
-        attention = leave_border(attention, self.border)
         if self.graph_gates and isinstance(self.graph, Refinement):
             attention = attention * self.graph.gate(features)
         if not (self.share_attends and isinstance(self.smoothing, LearnableSmoothing)):
@@ -186,9 +186,9 @@ class LocalModel(nn.Module):
         contexts = [self.context(features) for features in maps]
         smoothed = torch.cat([context.features.flatten(2) for context in contexts], dim=2)
         attention = torch.cat([context.attention.flatten(1) for context in contexts], dim=1)
-        positions = torch.cat([_positions(features) for features in maps])
-        scale = torch.cat([m.new_full((m.shape[2] * m.shape[3],), s) for m, s in zip(maps, scales, strict=True)])
-        result = []
+        positions = [inside(_positions(features), self.border).flatten(1).T for features in maps]
+        scale = torch.cat([at.new_full(at.shape[:1], s) for at, s in zip(positions, scales, strict=True)])
+        position, result = torch.cat(positions), []
         for image in range(len(attention)):
             strength, order = attention[image].sort(descending=True, stable=True)
             strength, order = strength[:count], order[:count]
@@ -197,7 +197,7 @@ class LocalModel(nn.Module):
                 ImageDescriptors(
                     descriptors=self.whitening(descriptors) if whiten else descriptors,
                     strength=strength / strength[:1].clamp_min(1e-12),
-                    position=positions[order],
+                    position=position[order],
                     scale=scale[order],
                 )
             )
@@ -205,8 +205,8 @@ class LocalModel(nn.Module):
 
 
 def _positions(features: Tensor) -> Tensor:
-    """Centres of a map's locations, x and y as fractions, of shape (H · W, 2), row by row."""
+    """Centres of a map's locations, x and y as fractions: of shape (2, H, W)."""
     height, width = features.shape[2:]
     y = (torch.arange(height, device=features.device) + 0.5) / height
     x = (torch.arange(width, device=features.device) + 0.5) / width
-    return torch.stack([x.repeat(height), y.repeat_interleave(width)], dim=1)
+    return torch.stack([x.expand(height, -1), y[:, None].expand(-1, width)])

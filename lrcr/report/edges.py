@@ -45,7 +45,11 @@ def correlate_with_edges(insight: Insight) -> float | None:
     """
     if insight.bandwidth is None:
         return None
-    return _spearman(insight.bandwidth, gradient_magnitude(insight.photo, insight.attention.shape))
+    left, top, right, bottom = (
+        round(part * side) for part, side in zip(insight.window, insight.photo.size * 2, strict=True)
+    )
+    covered = insight.photo.crop((left, top, right, bottom))
+    return _spearman(insight.bandwidth, gradient_magnitude(covered, insight.attention.shape))
 
 
 def summarise(correlations: Sequence[float]) -> EdgeCorrelation:

@@ -14,12 +14,14 @@ from lrcr.datasets.dataset import Photo
 from lrcr.errors import ParamsError
 from lrcr.images import LoadedImage, load_image, prepare, resize
 from lrcr.models.attention import l2_attention
+from lrcr.models.backbone import inside
 from lrcr.models.graph import GraphRefinement, Refinement
 from lrcr.models.local import LocalModel
 from lrcr.models.smoothing import Filter, LearnableSmoothing, own_share, weights_at
 
 Values = npt.NDArray[np.float32]
 Location = tuple[int, int]
+Window = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +44,7 @@ class Insight:
     """The maps of one photo, each of shape (H, W); None where the model has no such thing, or the same everywhere.
 
     Args:
-        photo: as the model sees it.
+        photo: as the trunk sees it.
         plain: attention of the trunk's own features, as in HOW.
         attention: the model's own; another one only where graph or smoothing have a say in it.
         change: by how much the graph changes a feature, as a fraction of the feature's length.
@@ -51,6 +53,8 @@ class Insight:
         bandwidth: a of each location's filter.
         confidence: c of each location's filter.
         spots: the locations that are looked at closely.
+        window: where the maps lie in the photo, inside the border that the model leaves aside: left, top, right and
+            bottom as fractions of its width and height.
     """
 
     photo: Image.Image
@@ -62,6 +66,7 @@ class Insight:
     bandwidth: Values | None
     confidence: Values | None
     spots: tuple[Spot, ...]
+    window: Window = (0.0, 0.0, 1.0, 1.0)
 
 
 def has_bandwidth_map(model: LocalModel) -> bool:
@@ -83,19 +88,21 @@ def look(model: LocalModel, photo: Photo, image_size: int, at: Sequence[tuple[fl
         ParamsError: a spot lies outside the photo, or the model has nothing to show there.
     """
     loaded = load_image(photo.path, orient=photo.orient, box=photo.box)
-    features = model.backbone(prepare(loaded, image_size)[None].to(model.whitening.bias.device))
-    context = model.context(features)
+    whole = model.backbone(prepare(loaded, image_size)[None].to(model.whitening.bias.device))
+    features, context = inside(whole, model.border), model.context(whole)
+    window = _window(whole.shape[2:], features.shape[2:])
     smoothing = model.smoothing if isinstance(model.smoothing, LearnableSmoothing) else None
     filter_ = smoothing.filter(context.refined) if smoothing else None
     if at:
         _require_something_to_show(model, photo)
-        locations = [_locate(spot, loaded, photo, features.shape[2:]) for spot in at]
+        locations = [_locate(spot, loaded, photo, window, features.shape[2:]) for spot in at]
     else:
         locations = _choose(model, context.attention[0], filter_)
     joined = locations if at else locations[:1]
     graph = model.graph if isinstance(model.graph, Refinement) else None
     return Insight(
         photo=resize(loaded, image_size),
+        window=window,
         plain=_as_values(l2_attention(features)[0]),
         attention=_as_values(context.attention[0]),
         change=_as_values(_relative_change(features, context.refined)) if graph and not model.graph_gates else None,
@@ -124,7 +131,7 @@ def _look_closely(
 def _choose(model: LocalModel, attention: Tensor, filter_: Filter | None) -> list[Location]:
     """The spots to show where none are asked for, as far apart as a filter's window is wide, while there is room.
 
-    Those at the border are left aside: there the network sees the zeros that it is padded with.
+    Those at the border are not taken: their windows are not whole.
     """
     smoothing = model.smoothing if isinstance(model.smoothing, LearnableSmoothing) else None
     kernel = smoothing.kernel if smoothing else 3
@@ -159,14 +166,28 @@ def _require_something_to_show(model: LocalModel, photo: Photo) -> None:
         raise ParamsError(f"{photo.path}: the model has neither filters nor edges to show at a spot; name no spot")
 
 
-def _locate(spot: tuple[float, float], loaded: LoadedImage, photo: Photo, shape: Sequence[int]) -> Location:
-    """The location of a map of shape (H, W) whose cell holds a spot of the photo."""
+def _window(whole: Sequence[int], inner: Sequence[int]) -> Window:
+    """Where a map of the `inner` shape (H, W) lies in the middle of one of the `whole` shape."""
+    top, left = ((all_ - kept) / 2 / all_ for all_, kept in zip(whole, inner, strict=True))
+    return left, top, 1 - left, 1 - top
+
+
+def _locate(
+    spot: tuple[float, float], loaded: LoadedImage, photo: Photo, window: Window, shape: Sequence[int]
+) -> Location:
+    """The location of a map of shape (H, W), which lies in the window, whose cell holds a spot of the photo."""
     width, height = loaded.pixels.size
     x, y = spot[0] - loaded.origin[0], spot[1] - loaded.origin[1]
     if not (0 <= x < width and 0 <= y < height):
         size = f"{width} × {height} pixels"
         raise ParamsError(f"{photo.path}: the spot {spot[0]:g},{spot[1]:g} lies outside the photo ({size}); move it")
-    return int(y * shape[0] / height), int(x * shape[1] / width)
+    left, top, right, bottom = window
+    across, down = (x / width - left) / (right - left), (y / height - top) / (bottom - top)
+    if not (0 <= across < 1 and 0 <= down < 1):
+        raise ParamsError(
+            f"{photo.path}: the spot {spot[0]:g},{spot[1]:g} lies at the border that the model leaves aside; move it"
+        )
+    return int(down * shape[0]), int(across * shape[1])
 
 
 def _relative_change(before: Tensor, after: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from matplotlib.figure import SubFigure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LinearLocator, MaxNLocator
-from PIL import ImageOps
+from PIL import Image, ImageOps
 
 from lrcr.report.insight import Insight, Spot, Values
 from lrcr.report.picture import blank_figure, picture_format, save_figure
@@ -24,6 +24,7 @@ _INK = "#1c1f24"
 _NAME = 42  # characters of a photo's name
 _VEILED = "YlOrRd"
 _FRAME = "#2563eb"
+_FADED = (-80, 255)  # values that are black and white, of a grey photo below a map
 _OUTSIDE = "#d5d9de"  # cells of a window beyond the map
 _SAME = 1e-6  # difference of strengths that nobody sees
 
@@ -154,7 +155,7 @@ def _widen(low: float, high: float) -> tuple[float, float]:
 
 
 def _show_photo(axis: Axes, name: str, insight: Insight) -> None:
-    axis.imshow(insight.photo, extent=_extent(insight))
+    _lay_photo(axis, insight.photo)
     _head(axis, name if len(name) <= _NAME else f"{name[: _NAME // 3]}…{name[-_NAME // 2 :]}")
     axis.set_axis_off()
     for number, spot in enumerate(insight.spots, 1):
@@ -163,33 +164,44 @@ def _show_photo(axis: Axes, name: str, insight: Insight) -> None:
 
 def _mark(axis: Axes, insight: Insight, spot: Spot, text: str) -> None:
     """A numbered disc at the centre of the spot's location."""
-    height, width = insight.attention.shape
-    x = (spot.location[1] + 0.5) * insight.photo.width / width
-    y = (spot.location[0] + 0.5) * insight.photo.height / height
+    left, top, width, height = _cell(insight, spot)
+    x, y = left + width / 2, top + height / 2
     axis.scatter([x], [y], s=130, c="#ffffff", edgecolors=_INK, linewidths=1.2, zorder=4)
     axis.annotate(text, (x, y), ha="center", va="center_baseline", fontsize=8, zorder=5)
 
 
 def _frame(axis: Axes, insight: Insight, spot: Spot) -> None:
     """Outline the cell of the spot's location."""
-    height, width = (
-        side / cells for side, cells in zip(insight.photo.size[::-1], insight.attention.shape, strict=True)
-    )
-    corner = (spot.location[1] * width, spot.location[0] * height)
-    axis.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=_FRAME, linewidth=2))
+    left, top, width, height = _cell(insight, spot)
+    axis.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=_FRAME, linewidth=2))
 
 
-def _extent(insight: Insight) -> tuple[int, int, int, int]:
-    return 0, insight.photo.width, insight.photo.height, 0
+def _cell(insight: Insight, spot: Spot) -> tuple[float, float, float, float]:
+    """Left, top, width and height of the spot's location in the photo, pixels."""
+    left, right, bottom, top = _extent(insight)
+    height, width = (bottom - top) / insight.attention.shape[0], (right - left) / insight.attention.shape[1]
+    return left + spot.location[1] * width, top + spot.location[0] * height, width, height
+
+
+def _extent(insight: Insight) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top of the maps in the photo, pixels."""
+    (left, top, right, bottom), (width, height) = insight.window, insight.photo.size
+    return left * width, right * width, bottom * height, top * height
+
+
+def _lay_photo(axis: Axes, photo: Image.Image, bounds: tuple[int, int] = (0, 255)) -> None:
+    """Lay a photo under what follows; a grey one with these values as black and white."""
+    axis.imshow(photo, cmap="gray", vmin=bounds[0], vmax=bounds[1], extent=(0, photo.width, photo.height, 0))
 
 
 def _show_panel(axis: Axes, panel: _Panel, insight: Insight) -> None:
-    extent = _extent(insight)
-    if panel.veil:
-        axis.imshow(ImageOps.grayscale(insight.photo), cmap="gray", vmin=-80, vmax=255, extent=extent)
+    _lay_photo(axis, ImageOps.grayscale(insight.photo), _FADED)
     colours = _veiled(panel.colours) if panel.veil else matplotlib.colormaps[panel.colours]
     low, high = panel.bounds
-    image = axis.imshow(panel.values, cmap=colours, vmin=low, vmax=high, extent=extent, interpolation="nearest")
+    image = axis.imshow(
+        panel.values, cmap=colours, vmin=low, vmax=high, extent=_extent(insight), interpolation="nearest"
+    )
+    axis.set(xlim=(0, insight.photo.width), ylim=(insight.photo.height, 0))
     _head(axis, panel.title)
     axis.set_axis_off()
     _add_bar(axis, image, panel.unit, _slenderness(insight), beyond=bool(panel.values.max() > high))

@@ -310,13 +310,20 @@ def test_the_selection_has_a_gradient():
 
 
 @torch.inference_mode()
-def test_the_border_of_a_map_gets_no_attention():
-    shape = ["backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=16"]
+def test_the_border_of_a_map_is_left_aside():
+    shape = ["backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=16", "smoothing.kind=learnable"]
     whole, inner = (build_model(load_params(None, [*shape, f"backbone.border={border}"])).eval() for border in (0, 1))
+    inner.load_state_dict(whole.state_dict())
     features = whole.backbone(draw(1, 40, 56))
-    expected, found = whole.context(features), inner.context(features)
-    assert torch.equal(found.attention[:, 1:-1, 1:-1], expected.attention[:, 1:-1, 1:-1])
-    assert found.attention.sum() == found.attention[:, 1:-1, 1:-1].sum() < expected.attention.sum()
-    torch.testing.assert_close(found.features, expected.features)
+    within = features[:, :, 1:-1, 1:-1]
+    assert torch.equal(inner.context(features).features, whole.context(within).features)
+    [found], [expected] = (model.strongest([maps], [0.5], 1000) for model, maps in ((inner, features), (whole, within)))
+    assert torch.equal(found.descriptors, expected.descriptors)
+    assert len(found.scale) == 8 * 12 and (found.scale == 0.5).all()
+    cells = found.position * torch.tensor([14, 10]) - 0.5
+    rows, columns = cells[:, 1].round().long(), cells[:, 0].round().long()
+    torch.testing.assert_close(cells, torch.stack([columns, rows], dim=1).float(), rtol=0, atol=1e-4)
+    strength = features[0].norm(dim=0)[rows, columns]
+    torch.testing.assert_close(found.strength, strength / strength[0], rtol=1e-4, atol=1e-6)
     narrow = features[:, :, :2]
     assert torch.equal(inner.context(narrow).attention, whole.context(narrow).attention)

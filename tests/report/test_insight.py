@@ -156,3 +156,15 @@ def test_what_cannot_be_looked_at(photo, tmp_path):
         look(build(), photo, 96, at=[(1, 1)])
     with pytest.raises(ImageError):
         look(build(), Photo(tmp_path / "missing.png"), 96)
+
+
+def test_a_border_left_aside_has_no_maps(photo):
+    whole, inner = (build(SMOOTHING, GRAPH, f"backbone.border={border}") for border in (0, 2))
+    insight = look(inner, photo, 96)
+    np.testing.assert_array_equal(insight.plain, look(whole, photo, 96).plain[2:-2, 2:-2])
+    assert insight.attention.shape == insight.gate.shape == insight.bandwidth.shape == (12, 20)
+    np.testing.assert_allclose(insight.window, (2 / 24, 2 / 16, 22 / 24, 14 / 16))
+    [spot] = look(inner, photo, 96, at=[(60, 40)]).spots
+    assert spot.location == (8, 13)
+    with pytest.raises(ParamsError, match="border"):
+        look(inner, photo, 96, at=[(60, 7)])
