@@ -89,7 +89,8 @@ def test_scores_are_those_of_the_oracle(
         index = build(Path(folder), parts, centroids, binary, packed, memory=memory)
         found = as_matrix(index.search(ours[1], alpha=alpha, tau=tau, idf=idf), images)
     expected = oracle.score(truth[1], truth[0], words, alpha=alpha, tau=tau, idf=idf)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    rounding = 1e-6 if binary else 2e-5  # a residual that lies between two float16 numbers may become either
+    np.testing.assert_allclose(found, expected, rtol=0, atol=rounding)
 
 
 def test_the_ranking_is_complete_and_equal_scores_go_by_image(small):
