@@ -33,6 +33,7 @@ class BackboneParams(Section):
 class SmoothingParams(Section):
     """Smoothing of the feature map; from `distance` on, what concerns the learnable one.
 
+    `bandwidth` is what every location starts with: 0 averages the window, a large one leaves the location as it is.
     `attention: share` multiplies attention by the share of itself that the filter leaves each location.
     """
 
@@ -41,6 +42,7 @@ class SmoothingParams(Section):
     distance: Literal["spatial", "feature"] = "feature"
     learn: Literal["shared", "bandwidth", "both"] = "both"
     embedding: Count = 16
+    bandwidth: NotNegative = 0.0
     attention: Literal["norm", "share"] = "share"
     penalty: NotNegative = 0.0
 

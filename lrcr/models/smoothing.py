@@ -53,7 +53,8 @@ class LearnableSmoothing(nn.Module):
     """A Gaussian filter of its own for each location, predicted from the feature there.
 
     y_p = Σ_q w_pq x_q / Σ_q w_pq over the k × k window inside the map, with w_pp = c_p and w_pq = exp(−a_p d(p, q)²)
-    (the form: Işık et al., *Interactive Monte Carlo denoising*, SIGGRAPH 2021). It starts as average smoothing.
+    (the form: Işık et al., *Interactive Monte Carlo denoising*, SIGGRAPH 2021). With no bandwidth at the start it is
+    average smoothing, with some it joins what is alike.
 
     Args:
         channels: C, of the features.
@@ -61,11 +62,15 @@ class LearnableSmoothing(nn.Module):
         distance: `spatial` (between locations) or `feature` (between learned embeddings).
         learn: `shared` (one bandwidth for all locations), `bandwidth` (one for each) or `both` (with self-confidence).
         embedding: E, dimensions of the embeddings.
+        bandwidth: of all locations at the start.
     """
 
-    def __init__(self, channels: int, kernel: int, distance: str, learn: str, embedding: int) -> None:
+    def __init__(
+        self, channels: int, kernel: int, distance: str, learn: str, embedding: int, bandwidth: float = 0.0
+    ) -> None:
         super().__init__()
         self.kernel = kernel
+        self.start = bandwidth
         self.bandwidth = nn.Identity() if learn == "shared" else start_at_zero(nn.Conv2d(channels, 1, 1))
         self.shared = nn.Parameter(torch.zeros(1)) if learn == "shared" else None
         self.confidence = start_at_zero(nn.Conv2d(channels, 1, 1)) if learn == "both" else None
@@ -83,7 +88,7 @@ class LearnableSmoothing(nn.Module):
         ones = seen.new_ones(len(seen), 1, *seen.shape[2:])
         raw = ones * self.shared if self.shared is not None else self.bandwidth(read)
         return Filter(
-            bandwidth=_clamp(raw, 0.0, _NARROWEST),
+            bandwidth=_clamp(self.start + raw, 0.0, _NARROWEST),
             confidence=ones if self.confidence is None else _clamp(1 + self.confidence(read), 0.0, 1.0),
             embedding=None if self.embedding is None else self.embedding(seen),
         )
@@ -145,7 +150,9 @@ def normalise(features: Tensor) -> Tensor:
 def build_smoothing(params: SmoothingParams, channels: int) -> nn.Module:
     """The smoothing that the params name, for features of C channels."""
     if params.kind == "learnable":
-        return LearnableSmoothing(channels, params.kernel, params.distance, params.learn, params.embedding)
+        return LearnableSmoothing(
+            channels, params.kernel, params.distance, params.learn, params.embedding, params.bandwidth
+        )
     return AverageSmoothing(params.kernel) if params.kind == "average" else nn.Identity()
 
 

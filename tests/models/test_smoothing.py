@@ -113,6 +113,15 @@ def test_it_starts_as_average_smoothing(distance, learn, kernel):
     torch.testing.assert_close(smoothing(features), AverageSmoothing(kernel)(features), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("learn", ["shared", "bandwidth", "both"])
+def test_it_starts_with_the_bandwidth_asked_for(learn):
+    features = draw((2, 8, 6, 9))
+    filter_ = learnable(learn=learn, bandwidth=0.7).filter(features)
+    torch.testing.assert_close(filter_.bandwidth, torch.full((2, 1, 6, 9), 0.7))
+    narrow = learnable(learn=learn, bandwidth=1e4)
+    torch.testing.assert_close(narrow(features), features)
+
+
 @pytest.mark.parametrize("distance", ["spatial", "feature"])
 def test_the_heads_have_a_gradient_at_the_start(distance):
     def gradients(bandwidth: float, confidence: float) -> list[float]:
