@@ -12,6 +12,7 @@ BENCHMARKS = {
     "photos": "mAP on real photos beside the reference implementation (20 minutes)",
     "global_photos": "global vectors off the shelf next to HOW with ASMK, real photos (30 minutes)",
     "context_photos": "learnable smoothing and graph learned on real photos: table and curve (an hour)",
+    "context_parts": "what each part of the context is worth there: kernels, heads, kinds of graph (an hour)",
     "border": "what leaving aside the border of the map is worth there, without learning (20 minutes)",
     "context_rendered": "the same learned on rendered landmarks, evaluated on real photos (an hour)",
     "context_embedded": "the same on the embedded default, 5 seeds (two hours)",

@@ -94,14 +94,26 @@ def choose_average(params: Params, match: Match, seed: int) -> tuple[Changes, Ch
 
 def compare_rows(params: Params, matches: Sequence[Match], seed: int) -> dict[str, Runs]:
     """Every row in each match under one seed of training and codebook, the matches' queries taken together."""
-    parts: dict[str, list[Runs]] = {}
-    for match in matches:
-        for row, changes in rows(*choose_average(params, match, seed)).items():
-            own = changed(params, *changes).model_copy(update={"seed": seed})
-            parts.setdefault(row, []).append(score_row(own, match.train_on, match.evaluated, SETTINGS, seed))
-            logging.info("seed %d, %s: %.2f", seed, row, np.nanmean(parts[row][-1][PLAIN].table["medium"]))
+    return together([score_rows(params, match, rows(*choose_average(params, match, seed)), seed) for match in matches])
+
+
+def score_rows(
+    params: Params, match: Match, changes: dict[str, Changes], seed: int, settings: Sequence[Setting] = SETTINGS
+) -> dict[str, Runs]:
+    """Train and evaluate each row, given what it changes."""
+    scored = {}
+    for row, own in changes.items():
+        seeded = changed(params, *own).model_copy(update={"seed": seed})
+        scored[row] = score_row(seeded, match.train_on, match.evaluated, settings, seed)
+        logging.info("seed %d, %s: %.2f", seed, row, np.nanmean(scored[row][PLAIN].table["medium"]))
+    return scored
+
+
+def together(matches: Sequence[dict[str, Runs]]) -> dict[str, Runs]:
+    """The queries of several matches taken together, row by row and setting by setting."""
     return {
-        row: {setting: _together([run[setting] for run in runs]) for setting in SETTINGS} for row, runs in parts.items()
+        row: {setting: _joined([match[row][setting] for match in matches]) for setting in runs}
+        for row, runs in matches[0].items()
     }
 
 
@@ -128,7 +140,7 @@ def _train(params: Params, train_on: Path, model_file: Path, maps: Path) -> Loca
     return ready_for_inference(model, torch.device("cpu"))
 
 
-def _together(parts: Sequence[Scored]) -> Scored:
+def _joined(parts: Sequence[Scored]) -> Scored:
     table = pd.concat([part.table for part in parts], ignore_index=True)
     return Scored(table.assign(query=range(len(table))), sum(part.words for part in parts) / len(parts))
 

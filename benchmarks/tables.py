@@ -15,6 +15,17 @@ from lrcr.report.picture import blank_figure, save_figure
 _SETUPS = ("medium", "hard")
 
 
+def tell_parts(name: str, seeds: Sequence[dict[str, Runs]]) -> Iterator[Value]:
+    """Write `results/<name>.md`: each row's mAP and its difference to the first row; yield the mAP."""
+    every = {row: [seed[row] for seed in seeds] for row in seeds[0]}
+    first = next(iter(every))
+    lines = [f"| | medium | hard | words | difference to {first}, medium | hard |", "|---|---|---|---|---|---|"]
+    for row, runs in every.items():
+        yield Value(f"{row}: mAP (medium)", _mean(runs, "medium"))
+        lines.append(f"| {' | '.join(_cells(row, runs, first, every[first]))} |")
+    _write(name, lines)
+
+
 def tell(name: str, seeds: Sequence[dict[str, Runs]]) -> Iterator[Value]:
     """Write `results/<name>.md` and `.png`; yield each learned row's difference to the better baseline.
 
@@ -29,12 +40,16 @@ def tell(name: str, seeds: Sequence[dict[str, Runs]]) -> Iterator[Value]:
                 difference = _compare(every[row], every[best], setup)[1]
                 yield Value(f"{row}: difference to {best} ({setup})", difference.mean, at_least=0)
                 yield Value(f"{row}: lower end of its 95 % interval ({setup})", difference.low)
-    with staged_file(RESULTS / f"{name}.md") as temporary:
-        temporary.write_text(_table(every, best), encoding="utf-8")
+    _write(name, _table(every, best))
     _draw_curve(RESULTS / f"{name}.png", every)
 
 
-def _table(every: dict[str, list[Runs]], best: str) -> str:
+def _write(name: str, lines: Sequence[str]) -> None:
+    with staged_file(RESULTS / f"{name}.md") as temporary:
+        temporary.write_text("\n".join([*lines, ""]), encoding="utf-8")
+
+
+def _table(every: dict[str, list[Runs]], best: str) -> list[str]:
     """A table in Markdown: each row's mAP ± deviation over seeds, its words, its difference to the better baseline.
 
     Equal memory is that of the average.
@@ -46,12 +61,17 @@ def _table(every: dict[str, list[Runs]], best: str) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for row, runs in every.items():
-        medium, hard = (_compare(runs, every[best], setup) for setup in _SETUPS)
-        differences = ["", ""] if row == best else [_interval(difference) for _, difference in (medium, hard)]
         tau = float(np.mean([np.nanmean(run[SELECTIVE].table["medium"]) for run in runs]))
-        cells = [row, _spread(medium[0]), _spread(hard[0]), f"{_words(runs):.0f}", *differences]
-        lines.append(f"| {' | '.join([*cells, f'{_at_words(runs, memory):.1f}', f'{tau:.1f}'])} |")
-    return "\n".join([*lines, ""])
+        cells = [*_cells(row, runs, best, every[best]), f"{_at_words(runs, memory):.1f}", f"{tau:.1f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _cells(row: str, runs: Sequence[Runs], best: str, others: Sequence[Runs]) -> list[str]:
+    """A row's name, mAP in both setups, words, and differences to another row; none to itself."""
+    medium, hard = (_compare(runs, others, setup) for setup in _SETUPS)
+    differences = ["", ""] if row == best else [_interval(difference) for _, difference in (medium, hard)]
+    return [row, _spread(medium[0]), _spread(hard[0]), f"{_words(runs):.0f}", *differences]
 
 
 def _compare(runs: Sequence[Runs], others: Sequence[Runs], setup: str) -> tuple[Spread, Difference]:
