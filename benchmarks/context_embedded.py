@@ -39,8 +39,10 @@ def _compare(seed: int) -> dict[str, Runs]:
 
 def _context(params: Params, trunk_file: Path) -> Params:
     """The recipe of the context on that trunk, at the sizes of the embedded photos."""
-    recipe = load_params(Path("recipes/context.yaml")).train.model_dump(mode="json")
+    recipe = load_params(Path("recipes/context.yaml")).model_dump(mode="json")
     sizes = {"image_size": params.extract.image_size, "scales": params.scales}
-    losses = {**recipe["losses"], "descriptors": params.extract.descriptors}
-    trunk = {"backbone": {"weights": str(trunk_file)}}
-    return changed(params, trunk, {"train": {**recipe, **sizes, "losses": losses, "merge": False, **_LONGER}})
+    losses = {**recipe["train"]["losses"], "descriptors": params.extract.descriptors}
+    train = {**recipe["train"], **sizes, "losses": losses, "merge": False, **_LONGER}
+    trunk = {"weights": str(trunk_file), "border": recipe["backbone"]["border"]}
+    smoothing = {**recipe["smoothing"], "kind": "average"}
+    return changed(params, {"backbone": trunk, "smoothing": smoothing, "train": train})
