@@ -1,47 +1,22 @@
-"""How much of the context's gain on real photos comes from the border of the map, where the network sees its padding.
+"""What it is worth to leave the border of the map aside, where the network sees the zeros that it is padded with.
 
-Nothing is learned here but the whitening. The photos are halved as by `context_photos`. Needs `LRCR_TEST_DATA`: a
+Nothing is learned here but the whitening. Photos and halves are those of `context_photos`. Needs `LRCR_TEST_DATA`: a
 folder with `photos/` and `weights/`.
 """
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
-import numpy as np
-import pandas as pd
-import torch
-
-from benchmarks.arena import Setting
 from benchmarks.bars import Value
-from benchmarks.context_photos import frozen_trunk, halves
-from benchmarks.photos import test_data
-from benchmarks.rows import changed
-from lrcr.cli.terminal import track
-from lrcr.models.inference import ready_for_inference
-from lrcr.models.zoo import open_model
-from lrcr.training.loop import train
+from benchmarks.context_photos import compare_parts
+from benchmarks.rows import Changes
 
-_SETTINGS = [Setting(), Setting(0.4)]
+_ROWS: dict[str, Changes] = {
+    f"{name}, border {where}": [{"smoothing": smoothing, "backbone": {"border": border}, "train": {"epochs": 0}}]
+    for where, border in (("kept", 0), ("left aside", 1))
+    for name, smoothing in (("no smoothing", {"kind": "none"}), ("average", {"kind": "average", "kernel": 3}))
+}
 
 
 def run() -> Iterator[Value]:
-    """No smoothing and the average of 3 × 3, each with and without the border, one codebook seed."""
-    params = frozen_trunk(test_data())
-    folders, arenas = halves(params)
-    for kind in ("none", "average"):
-        for border in (0, 1):
-            own = changed(params, {"smoothing": {"kind": kind}, "train": {"epochs": 0}, "backbone": {"border": border}})
-            parts = []
-            for half in (0, 1):
-                with tempfile.TemporaryDirectory() as folder:
-                    train(own, folders[1 - half], None, Path(folder, "model.pt"), track=track)
-                    model, _ = open_model(Path(folder, "model.pt"))
-                model = ready_for_inference(model, torch.device("cpu"))
-                parts.append(arenas[half].score(model, _SETTINGS, seed=0))
-            for setting in _SETTINGS:
-                together = pd.concat([part[setting].table for part in parts])
-                where, count = "left aside" if border else "kept", round(setting.share * params.extract.descriptors)
-                name = f"smoothing {kind}, border {where}, {count} descriptors"
-                for setup in ("medium", "hard"):
-                    yield Value(f"{name}: mAP ({setup})", float(np.nanmean(together[setup])))
+    """The table."""
+    yield from compare_parts("border", _ROWS)

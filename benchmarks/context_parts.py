@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.bars import Value
-from benchmarks.context_photos import SEEDS, frozen_trunk, halves
-from benchmarks.photos import test_data
-from benchmarks.rows import PLAIN, Changes, Match, score_rows, together
-from benchmarks.tables import tell_parts
+from benchmarks.context_photos import compare_parts
+from benchmarks.rows import Changes
 
 
 def _average(**keys: Any) -> Changes:
@@ -44,8 +42,4 @@ _PARTS: dict[str, Changes] = {
 
 def run() -> Iterator[Value]:
     """The table."""
-    params = frozen_trunk(test_data())
-    folders, arenas = halves(params)
-    matches = [Match(folders[1 - half], arenas[1 - half], arenas[half]) for half in (0, 1)]
-    seeds = [together([score_rows(params, match, _PARTS, seed, [PLAIN]) for match in matches]) for seed in SEEDS]
-    yield from tell_parts("context_parts", seeds)
+    yield from compare_parts("context_parts", _PARTS)

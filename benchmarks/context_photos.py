@@ -15,8 +15,8 @@ import pandas as pd
 from benchmarks.arena import Arena
 from benchmarks.bars import Value
 from benchmarks.photos import test_data
-from benchmarks.rows import Match, compare_rows
-from benchmarks.tables import tell
+from benchmarks.rows import PLAIN, Changes, Match, compare_rows, score_rows, together
+from benchmarks.tables import tell, tell_parts
 from lrcr.artifacts import state_folder
 from lrcr.cli.terminal import track
 from lrcr.dataset_params import FolderParams
@@ -28,20 +28,28 @@ from lrcr.params import Params, load_params
 def run() -> Iterator[Value]:
     """The table and its curve."""
     params = frozen_trunk(test_data())
-    folders, arenas = halves(params)
-    matches = [Match(folders[1 - half], arenas[1 - half], arenas[half]) for half in (0, 1)]
+    matches = halves(params)
     yield from tell("context_photos", [compare_rows(params, matches, seed) for seed in SEEDS])
 
 
-def halves(params: Params) -> tuple[list[Path], list[Arena]]:
-    """The datasets of both halves of the photos, and arenas on them."""
+def compare_parts(name: str, changes: dict[str, Changes]) -> Iterator[Value]:
+    """A table of other rows on the same halves, given what each changes."""
+    params = frozen_trunk(test_data())
+    matches = halves(params)
+    seeds = [together([score_rows(params, match, changes, seed, [PLAIN]) for match in matches]) for seed in SEEDS]
+    yield from tell_parts(name, seeds)
+
+
+def halves(params: Params) -> list[Match]:
+    """Each half of the photos to evaluate on, the other one to learn and to validate on."""
     work, trunk = state_folder("benchmarks/photos"), build_model(params).eval()
     for half in (0, 1):
         shutil.rmtree(work / f"folder-{half}", ignore_errors=True)
         _write_half(test_data() / "photos", work / f"folder-{half}", half)
         make_folder(work / f"folder-{half}", work / f"half-{half}")
     folders = [work / f"half-{half}" for half in (0, 1)]
-    return folders, [Arena(params, trunk, folder) for folder in folders]
+    arenas = [Arena(params, trunk, folder) for folder in folders]
+    return [Match(folders[1 - half], arenas[1 - half], arenas[half]) for half in (0, 1)]
 
 
 SEEDS = (0, 1)
