@@ -14,7 +14,7 @@ import torch
 from lrcr.artifacts import Manifest, fingerprint, require_params, staged_folder, state_folder, write_manifest
 from lrcr.datasets.dataset import Dataset, Photo, cluster_ids, open_dataset
 from lrcr.descriptors import Descriptors, DescriptorStore, join, open_descriptors, read_shard, write_shard
-from lrcr.device import generator, resolve_device
+from lrcr.device import enough_memory, generator, resolve_device
 from lrcr.errors import DatasetError
 from lrcr.loading import Batch, load_batches
 from lrcr.models.descriptors import Describer, ImageDescriptors
@@ -27,6 +27,7 @@ Tick = Callable[[], object]
 _BATCH = 8
 
 
+@enough_memory("lower extract.image_size, or the largest of the scales")
 @torch.inference_mode()
 def extract_photos(
     model: Describer,
@@ -49,6 +50,7 @@ def extract_photos(
 
     Raises:
         ImageError: a photo cannot be decoded.
+        OutOfMemoryError: the memory does not suffice.
     """
     found: dict[int, Descriptors] = {}
     for batch in load_batches(photos, image_size, _BATCH):

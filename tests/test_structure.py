@@ -12,7 +12,7 @@ from lrcr.models.zoo import MODEL_SECTIONS
 ROOT = Path(__file__).parents[1]
 PARAMS = ["section", "dataset_params", "model_params", "train_params", "params"]
 ORDER = [
-    ["errors", "artifacts", "progress", "arrays", "device", "jit", *PARAMS],
+    ["errors", "artifacts", "progress", "arrays", "device", "jit", "ranks", *PARAMS],
     ["datasets", "images"],
     ["models", "losses"],
     ["descriptors", "loading", "extraction"],

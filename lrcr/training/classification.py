@@ -168,11 +168,11 @@ class LabelTrainer:
         head = self._head(self.trained.cosines(model.describe_map(features)), labels)
         loss = F.cross_entropy(head.logits, labels)
         if self.confused is not None:
-            loss = loss + self.params.train.cfcd.local * self._local_loss(features)
+            loss = loss + self.params.train.cfcd.local * self._local_losses(features).sum()
+        if not torch.isfinite(loss):
+            each = F.cross_entropy(head.logits, labels, reduction="none")
+            raise LrcrError(f"training: the loss is {loss} {self._blame(ids, each, features)}; lower train.cfcd.rate")
         torch.autograd.backward(loss)
-        if not np.isfinite(loss.item()):
-            first = ids[:2].tolist()
-            raise LrcrError(f"training: the loss is {loss.item()} at images {first}…; lower train.cfcd.rate")
         self.optimizer.step()
         return loss.item(), float(head.scale), float(head.margin)
 
@@ -184,12 +184,23 @@ class LabelTrainer:
         median = cosines.gather(1, labels[:, None]).median()
         return MadaCos(cosine_logits(cosines, labels, scale, margin), scale, margin, median)
 
-    def _local_loss(self, features: Tensor) -> Tensor:
-        """The local triplets of all tuples, of the trunk's features of shape (T · 8, C, H, W)."""
+    @torch.no_grad()
+    def _blame(self, ids: Ids, losses: Tensor, features: Tensor) -> str:
+        """Name the first image, or in the second phase the first tuple, whose own loss is not finite."""
+        together = 1
+        if self.confused is not None:
+            together = 2 + _NEGATIVES
+            losses = losses.view(-1, together).sum(dim=1) + self._local_losses(features)
+        wrong = int((~torch.isfinite(losses)).int().argmax())
+        names = [str(self.images.photos[i].path) for i in ids[wrong * together : (wrong + 1) * together]]
+        return f"at {'image' if together == 1 else 'tuple'} {', '.join(names)}"
+
+    def _local_losses(self, features: Tensor) -> Tensor:
+        """The local triplets of each tuple, of shape (T,), of the trunk's features of shape (T · 8, C, H, W)."""
         descriptors = features.flatten(2).mT
         attention = features.abs().sum(dim=1).flatten(1)
         tuples = zip(*(torch.split(each, 2 + _NEGATIVES) for each in (descriptors, attention)), strict=True)
-        return torch.stack([local_triplet_loss(local, strength) for local, strength in tuples]).sum()
+        return torch.stack([local_triplet_loss(local, strength) for local, strength in tuples])
 
 
 def seed_of_classifier(params: Params) -> int:

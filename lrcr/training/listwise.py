@@ -1,5 +1,7 @@
 """AP-GeM's training: the listwise loss on batches larger than memory (Revaud et al., ICCV 2019)."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -94,6 +96,13 @@ class ListwiseTrainer:
         chunks = torch.tensor_split(torch.arange(len(ids)), -(-len(ids) // settings.apgem.chunk))
         loss = float(backward_in_two_passes(describe, chunks, loss_of))
         if not np.isfinite(loss):
-            raise LrcrError(f"training: the loss is {loss} at images {ids[:2].tolist()}…; lower train.rates")
+            raise LrcrError(f"training: the loss is {loss} {self._blame(ids, describe, chunks)}; lower train.rates")
         self.optimizer.step()
         return loss
+
+    @torch.no_grad()
+    def _blame(self, ids: Ids, describe: Callable[[Tensor], Tensor], chunks: Sequence[Tensor]) -> str:
+        """Name the first image of the batch whose vector is not finite."""
+        finite = torch.cat([describe(chunk).isfinite().all(dim=1) for chunk in chunks])
+        wrong = int((~finite).int().argmax())
+        return f"at image {self.images.photos[ids[wrong]].path}, of a batch of {len(ids)}"

@@ -1,0 +1,107 @@
+"""Training by several processes: `torchrun` on the stage gives what one process gives."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from lrcr.cli.terminal import run_stage
+from lrcr.errors import ParamsError
+from lrcr.models.zoo import build_model, open_model
+from lrcr.params import Params, load_params
+from lrcr.training.loop import train
+
+STAGE = Path(__file__).parents[2] / "stages/train.py"
+SMALL = (
+    *("datasets.photos={kind: folder, path: photos}", "data.train=photos", "data.val=photos"),
+    *("backbone.skip_layers=3", "whitening.dim=8", "whitening.images=12", "whitening.descriptors=60"),
+    *("train.epochs=2", "train.queries=7", "train.pool=11", "train.negatives=2", "train.batch=4"),
+    *("train.image_size=32", "train.rates.backbone=1e-3", "train.rates.context=1e-2", "train.warmup=1"),
+)
+ASMK = ("train.losses.asmk=1", "train.losses.words=4")
+KINDS = {
+    "local": ("smoothing.kind=learnable", "graph.kind=gcn", "graph.width=8", "train.freeze=backbone", *ASMK),
+    "solar": ("model.name=solar",),
+}
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory) -> Path:
+    """A file of weights, with which BatchNorm is frozen."""
+    path = tmp_path_factory.mktemp("weights") / "trunk.npz"
+    trunk = build_model(load_params(overrides=["backbone.weights=none", *SMALL])).backbone.trunk
+    np.savez(path, **{name: tensor.numpy() for name, tensor in trunk.state_dict().items()})
+    return path
+
+
+@pytest.fixture
+def project(tmp_path, landmarks) -> Path:
+    """A folder in which the stage can run: the dataset `photos` is made."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/photos").symlink_to(landmarks)
+    return tmp_path
+
+
+def torchrun(project: Path, params: Params, processes: int = 2) -> subprocess.CompletedProcess[str]:
+    with (project / "params.yaml").open("w") as file:
+        YAML().dump(params.model_dump(mode="json"), file)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), str(STAGE)]
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"})
+
+
+def curve(project: Path, name: str) -> list[float]:
+    rows = (project / f"metrics/training/plots/metrics/{name}.tsv").read_text().splitlines()[1:]
+    return [float(row.split("\t")[1]) for row in rows]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_give_the_curves_and_the_weights_of_one(project, landmarks, pretrained, kind, state):
+    params = load_params(overrides=[*SMALL, f"backbone.weights={pretrained}", *KINDS[kind]])
+    alone = []
+    train(params, landmarks, landmarks, project / "alone.pt", log=alone.append)
+    done = torchrun(project, params)
+    assert done.returncode == 0, done.stderr
+    for name in ("loss", "negative_distance", "rate", "validation_map"):
+        np.testing.assert_allclose(curve(project, name), [values[name] for values in alone], rtol=1e-4, err_msg=name)
+    assert open_model(project / "data/model.pt")[1] == open_model(project / "alone.pt")[1]
+    assert not list(state.iterdir())
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused_in_one_line(project, pretrained):
+    done = torchrun(project, load_params(overrides=[*SMALL, f"backbone.weights={pretrained}", "train.batch=3"]))
+    assert done.returncode != 0 and "Traceback" not in done.stderr.split("ChildFailedError")[0].split("error: ")[0]
+    told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert told == ["error: train.batch: 3 tuples cannot be shared by 2 ranks; give a multiple"]
+    assert not (project / "data/model.pt").exists()
+
+
+@pytest.fixture
+def rank_0_of_3(monkeypatch):
+    """The environment of a process that torchrun has started."""
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "3"}.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("rank_0_of_3")
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("train.batch=4",), "train.batch: 4 tuples cannot be shared by 3 ranks; give a multiple"),
+        (("train.batch=6", "backbone.weights=none"), "backbone.weights: a trunk from nothing trains its BatchNorm"),
+    ],
+)
+def test_what_ranks_cannot_share_is_refused(tmp_path, landmarks, overrides, message):
+    with pytest.raises(ParamsError, match=f"^{message}"):
+        train(load_params(overrides=[*SMALL, *overrides]), landmarks, None, tmp_path / "model.pt")
+
+
+@pytest.mark.usefixtures("rank_0_of_3")
+def test_what_does_not_train_is_not_done_by_several_ranks(capsys):
+    with pytest.raises(SystemExit) as ended:
+        run_stage(lambda params: pytest.fail("it ran"))
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("error: torchrun: 3 ranks, but only stages/train.py can share its work")
