@@ -11,12 +11,11 @@ from torch import Tensor
 from lrcr import ranks
 from lrcr.artifacts import fingerprint, staged_file
 from lrcr.datasets.dataset import Photo
-from lrcr.extraction import Tick
 from lrcr.loading import load_batches
 from lrcr.models.backbone import Backbone
 from lrcr.models.descriptors import resize, scales_that_fit
 from lrcr.models.zoo import Model
-from lrcr.progress import no_tick
+from lrcr.progress import Tick, no_tick
 
 _BATCH = 8
 
