@@ -19,8 +19,9 @@ from lrcr.models.global_ import GlobalModel
 from lrcr.models.zoo import MODEL_SECTIONS, Model, build_model, save_model, weight_files
 from lrcr.params import Params
 from lrcr.progress import Track, silent
+from lrcr.training.batchnorm import share_batchnorm
 from lrcr.training.checkpoint import Progress, resume, save_checkpoint
-from lrcr.training.classification import Classified, LabelTrainer, labelled, seed_of_classifier
+from lrcr.training.classification import TUPLE, Classified, LabelTrainer, labelled, seed_of_classifier
 from lrcr.training.listwise import ListwiseTrainer
 from lrcr.training.maps import Maps, StoredMaps, TrunkMaps
 from lrcr.training.trainer import Trainer
@@ -77,25 +78,30 @@ def train(
 
 def _require_even_shares(params: Params) -> None:
     """Refuse what several ranks would not train as one does; the first speaks for all, which wait for it."""
-    settings, count = params.train, ranks.count()
+    settings, name, count = params.train, params.model.name, ranks.count()
     if count == 1 or ranks.rank() or not settings.epochs:
         return
-    if params.model.name in ("apgem", "cfcd"):
-        raise ParamsError(f"model.name: {params.model.name} is trained by one process, not by {count} ranks; start one")
-    if settings.batch % count:
-        raise ParamsError(f"train.batch: {settings.batch} tuples cannot be shared by {count} ranks; give a multiple")
-    if params.backbone.weights == "none" and settings.freeze == "none":
+    key, batch = ("train.cfcd.batch", settings.cfcd.batch) if name == "cfcd" else ("train.batch", settings.batch)
+    tuples = batch // TUPLE if name == "cfcd" and settings.cfcd.fine_epochs else batch
+    if name != "apgem" and (batch % count or tuples % count):
+        together = f" in tuples of {TUPLE}" if tuples != batch else ""
+        raise ParamsError(f"{key}: {batch}{together} cannot be shared evenly by {count} ranks; give a multiple")
+    if name != "cfcd" and _trains_batchnorm(params):
         raise ParamsError(
             "backbone.weights: a trunk from nothing trains its BatchNorm on whole batches, which ranks cannot share; "
             "name weights, or start one process"
         )
 
 
+def _trains_batchnorm(params: Params) -> bool:
+    """Whether the trunk's BatchNorm is trained, in a model that freezes that of a trunk with weights."""
+    return params.backbone.weights == "none" and params.train.freeze == "none"
+
+
 def _memory_remedy(params: Params) -> str:
     """What to lower where memory runs out: how large images are, or how many pass at once."""
-    trains_batchnorm = params.backbone.weights == "none" and params.train.freeze == "none"
     together = {"apgem": "train.apgem.chunk", "cfcd": "train.cfcd.batch"}
-    count = together.get(params.model.name, "train.batch" if trains_batchnorm else "train.negatives")
+    count = together.get(params.model.name, "train.batch" if _trains_batchnorm(params) else "train.negatives")
     return f"lower train.image_size or {count}"
 
 
@@ -220,6 +226,7 @@ class _Run:
     def _coarse_to_fine(self, model: GlobalModel) -> None:
         """Train with a classifier, then from the best epoch on with hard local negatives too."""
         images, classes = labelled(self.images)
+        share_batchnorm(model)
         classified = Classified(model, int(classes.max()) + 1, seed_of_classifier(self.params))
         coarse, fine = self.params.train.epochs, self.params.train.cfcd.fine_epochs
         given = (self.params, classified, images, classes)

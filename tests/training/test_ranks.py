@@ -26,6 +26,8 @@ ASMK = ("train.losses.asmk=1", "train.losses.words=4")
 KINDS = {
     "local": ("smoothing.kind=learnable", "graph.kind=gcn", "graph.width=8", "train.freeze=backbone", *ASMK),
     "solar": ("model.name=solar",),
+    "apgem": ("model.name=apgem", "train.apgem.batch=8", "train.apgem.chunk=3"),
+    "cfcd": ("model.name=cfcd", *("train.cfcd.batch=16", "train.cfcd.fine_epochs=1", "train.cfcd.rate=0.01")),
 }
 
 
@@ -38,11 +40,18 @@ def pretrained(tmp_path_factory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory, draw_dataset) -> Path:
+    """Nine landmarks with two photos each."""
+    folder = tmp_path_factory.mktemp("data") / "photos"
+    return draw_dataset(folder, [(48, 36)] * 18, [f"landmark {i % 9}" for i in range(18)])
+
+
 @pytest.fixture
-def project(tmp_path, landmarks) -> Path:
+def project(tmp_path, photos) -> Path:
     """A folder in which the stage can run: the dataset `photos` is made."""
     (tmp_path / "data").mkdir()
-    (tmp_path / "data/photos").symlink_to(landmarks)
+    (tmp_path / "data/photos").symlink_to(photos)
     return tmp_path
 
 
@@ -58,14 +67,15 @@ def curve(project: Path, name: str) -> list[float]:
     return [float(row.split("\t")[1]) for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_processes_give_the_curves_and_the_weights_of_one(project, landmarks, pretrained, kind, state):
+def test_two_processes_give_the_curves_and_the_weights_of_one(project, photos, pretrained, kind, state):
     params = load_params(overrides=[*SMALL, f"backbone.weights={pretrained}", *KINDS[kind]])
     alone = []
-    train(params, landmarks, landmarks, project / "alone.pt", log=alone.append)
+    train(params, photos, photos, project / "alone.pt", log=alone.append)
     done = torchrun(project, params)
     assert done.returncode == 0, done.stderr
-    for name in ("loss", "negative_distance", "rate", "validation_map"):
+    for name in alone[-1]:
         np.testing.assert_allclose(curve(project, name), [values[name] for values in alone], rtol=1e-4, err_msg=name)
     assert open_model(project / "data/model.pt")[1] == open_model(project / "alone.pt")[1]
     assert not list(state.iterdir())
@@ -75,7 +85,7 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused_in_one_line(project, pr
     done = torchrun(project, load_params(overrides=[*SMALL, f"backbone.weights={pretrained}", "train.batch=3"]))
     assert done.returncode != 0 and "Traceback" not in done.stderr.split("ChildFailedError")[0].split("error: ")[0]
     told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert told == ["error: train.batch: 3 tuples cannot be shared by 2 ranks; give a multiple"]
+    assert told == ["error: train.batch: 3 cannot be shared evenly by 2 ranks; give a multiple"]
     assert not (project / "data/model.pt").exists()
 
 
@@ -90,13 +100,19 @@ def rank_0_of_3(monkeypatch):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("train.batch=4",), "train.batch: 4 tuples cannot be shared by 3 ranks; give a multiple"),
+        (("train.batch=4",), "train.batch: 4 cannot be shared evenly by 3 ranks; give a multiple"),
+        (
+            ("model.name=cfcd", "train.cfcd.batch=33"),
+            "train.cfcd.batch: 33 in tuples of 8 cannot be shared",
+        ),
+        (("model.name=cfcd", "train.cfcd.batch=16", "train.cfcd.fine_epochs=0"), "train.cfcd.batch: 16 cannot be"),
+        (("model.name=apgem", "backbone.weights=none"), "backbone.weights: a trunk from nothing trains its BatchNorm"),
         (("train.batch=6", "backbone.weights=none"), "backbone.weights: a trunk from nothing trains its BatchNorm"),
     ],
 )
-def test_what_ranks_cannot_share_is_refused(tmp_path, landmarks, overrides, message):
+def test_what_ranks_cannot_share_is_refused(tmp_path, photos, overrides, message):
     with pytest.raises(ParamsError, match=f"^{message}"):
-        train(load_params(overrides=[*SMALL, *overrides]), landmarks, None, tmp_path / "model.pt")
+        train(load_params(overrides=[*SMALL, *overrides]), photos, None, tmp_path / "model.pt")
 
 
 @pytest.mark.usefixtures("rank_0_of_3")
