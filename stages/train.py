@@ -11,8 +11,8 @@ from lrcr.training.loop import train
 
 
 def main(params: Params) -> None:
-    """Train on `data.train`, validate on `data.val`, log every epoch."""
-    val = Path("data", params.data.val) if params.data.val else None
+    """Train on `data.train`, validate on `data.val` (or on held-out landmarks of the same), log every epoch."""
+    val = Path("data", params.data.val) if params.data.val not in (None, params.data.train) else None
     paths = (Path("data", params.data.train or ""), val, Path("data/model.pt"))
     if ranks.rank():
         train(params, *paths)

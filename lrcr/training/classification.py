@@ -204,11 +204,17 @@ class LabelTrainer:
 
     @torch.no_grad()
     def _blame(self, ids: Ids, losses: Tensor, features: Tensor) -> str:
-        """Name the first image, or in the second phase the first tuple, whose own loss is not finite."""
-        if self.confused is not None:
-            losses = losses.view(-1, self.width).sum(dim=1) + self._local_losses(features)
-        wrong = int((~torch.isfinite(losses)).int().argmax())
-        names = [str(self.images.photos[i].path) for i in ids[wrong * self.width : (wrong + 1) * self.width]]
+        """Name the first image, in the second phase with its tuple, whose features or whose own loss is not finite.
+
+        Features count first: MadaCos's median spreads what is wrong with one image to the losses of all.
+        """
+        wrong = ~features.isfinite().flatten(1).all(dim=1)
+        if not wrong.any():
+            wrong = ~losses.isfinite()
+        if not wrong.any():
+            wrong = (~self._local_losses(features).isfinite()).repeat_interleave(self.width)
+        first = int(wrong.int().argmax()) // self.width * self.width
+        names = [str(self.images.photos[i].path) for i in ids[first : first + self.width]]
         return f"at {'image' if self.confused is None else 'tuple'} {', '.join(names)}"
 
     def _local_losses(self, features: Tensor) -> Tensor:

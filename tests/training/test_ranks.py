@@ -42,9 +42,9 @@ def pretrained(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory, draw_dataset) -> Path:
-    """Nine landmarks with two photos each."""
+    """Eleven landmarks with two photos each, two of which will be held out."""
     folder = tmp_path_factory.mktemp("data") / "photos"
-    return draw_dataset(folder, [(48, 36)] * 18, [f"landmark {i % 9}" for i in range(18)])
+    return draw_dataset(folder, [(48, 36)] * 22, [f"landmark {i % 11}" for i in range(22)])
 
 
 @pytest.fixture
@@ -72,11 +72,12 @@ def curve(project: Path, name: str) -> list[float]:
 def test_two_processes_give_the_curves_and_the_weights_of_one(project, photos, pretrained, kind, state):
     params = load_params(overrides=[*SMALL, f"backbone.weights={pretrained}", *KINDS[kind]])
     alone = []
-    train(params, photos, photos, project / "alone.pt", log=alone.append)
+    train(params, photos, None, project / "alone.pt", log=alone.append)
     done = torchrun(project, params)
     assert done.returncode == 0, done.stderr
     for name in alone[-1]:
-        np.testing.assert_allclose(curve(project, name), [values[name] for values in alone], rtol=1e-4, err_msg=name)
+        expected, given = [values[name] for values in alone], 0 if name == "loss" else 1e-4
+        np.testing.assert_allclose(curve(project, name), expected, rtol=1e-4, atol=given, err_msg=name)
     assert open_model(project / "data/model.pt")[1] == open_model(project / "alone.pt")[1]
     assert not list(state.iterdir())
 
