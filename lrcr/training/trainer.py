@@ -146,7 +146,7 @@ class Trainer:
         self.model.eval()
         unique, inverse = np.unique(ids, return_inverse=True)
         photos = [self.images.photos[i] for i in unique]
-        with ticking(self.track, f"mine negatives of epoch {epoch}", len(photos)) as tick:
+        with ticking(self.track, f"mine negatives of epoch {epoch}", len(ranks.share(photos))) as tick:
             vectors = describe_in_shares(self.model, self.maps, photos, tick)
         return vectors[torch.from_numpy(inverse).to(self.device)]
 

@@ -90,6 +90,19 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused_in_one_line(project, pr
     assert not (project / "data/model.pt").exists()
 
 
+@pytest.mark.slow
+def test_what_one_rank_meets_is_told_in_its_line(project, draw_dataset, pretrained):
+    (project / "data/photos").unlink()
+    folder = draw_dataset(project / "data/photos", [(48, 36)] * 22, [f"landmark {i % 11}" for i in range(22)])
+    (folder / "images/5.png").write_bytes(b"text")
+    settings = (f"backbone.weights={pretrained}", "model.name=gem", "train.pool=22")
+    done = torchrun(project, load_params(overrides=[*SMALL, *settings]))
+    told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert any("5.png: not an image of a known format" in line for line in told)
+    assert all("5.png" in line or "has lost another one" in line for line in told)
+    assert not (project / "data/model.pt").exists()
+
+
 @pytest.fixture
 def rank_0_of_3(monkeypatch):
     """The environment of a process that torchrun has started."""
