@@ -82,6 +82,28 @@ def test_two_processes_give_the_curves_and_the_weights_of_one(project, photos, p
     assert not list(state.iterdir())
 
 
+class Killed(BaseException):
+    """As a signal: no `except Exception` catches it."""
+
+
+@pytest.mark.slow
+def test_two_processes_continue_what_one_has_begun(project, photos, pretrained, state):
+    params = load_params(overrides=[*SMALL, f"backbone.weights={pretrained}", "model.name=gem", "train.epochs=3"])
+    alone = []
+    train(params, photos, None, project / "alone.pt", log=alone.append)
+
+    def die(values):
+        raise Killed
+
+    with pytest.raises(Killed):
+        train(params, photos, None, project / "begun.pt", log=die)
+    done = torchrun(project, params)
+    assert done.returncode == 0, done.stderr
+    assert "epoch 1 " not in done.stderr and "epoch 2 " in done.stderr
+    np.testing.assert_allclose(curve(project, "loss"), [values["loss"] for values in alone], rtol=1e-4)
+    assert not list(state.iterdir())
+
+
 def test_a_batch_that_cannot_be_shared_evenly_is_refused_in_one_line(project, pretrained):
     done = torchrun(project, load_params(overrides=[*SMALL, f"backbone.weights={pretrained}", "train.batch=3"]))
     assert done.returncode != 0 and "Traceback" not in done.stderr.split("ChildFailedError")[0].split("error: ")[0]
