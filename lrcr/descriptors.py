@@ -3,7 +3,7 @@
 Image *i* of a shard owns the rows `offsets[i]:offsets[i + 1]`, strongest first.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from lrcr.artifacts import MANIFEST, Manifest, open_manifest, staged_file
 from lrcr.errors import ArtifactError
 
 Floats = npt.NDArray[np.float32]
+Sample = Callable[[int, np.random.Generator], npt.NDArray[np.floating]]
+"""Draws at most so many descriptors of a database, of shape (N, D)."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,11 @@ class DescriptorStore:
         """The number of images."""
         return int(self.manifest.facts["images"])
 
+    @property
+    def kept(self) -> bool:
+        """Whether the descriptors are stored; a database's under `extract.keep: false` are not."""
+        return bool(self.manifest.facts.get("kept", True))
+
     def shards(self) -> Iterator[Descriptors]:
         """The shards in order, one at a time in memory."""
         for name in self.manifest.facts["shards"]:
@@ -148,8 +155,10 @@ class DescriptorStore:
         """The descriptors of one image, read alone.
 
         Raises:
-            ArtifactError: there is no such image, or its shard is damaged.
+            ArtifactError: there is no such image, its shard is damaged, or descriptors were not kept.
         """
+        if not self.kept:
+            raise ArtifactError(f"{self.folder}: no descriptors were kept; set extract.keep to true and extract again")
         if not 0 <= image < self.images:
             raise ArtifactError(f"{self.folder}: has no image {image}, only 0…{self.images - 1}; extract again")
         shard, row = divmod(image, int(self.manifest.facts["shard"]))

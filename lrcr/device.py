@@ -1,12 +1,14 @@
 """Where and how reproducibly the arithmetic runs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 
 from lrcr.artifacts import fingerprint
-from lrcr.errors import ParamsError
+from lrcr.errors import OutOfMemoryError, ParamsError
 
 
 def resolve_device(name: str) -> torch.device:
@@ -26,6 +28,27 @@ def make_deterministic() -> None:
     """Keep cuDNN from choosing algorithms by timing, so that equal params give equal numbers."""
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+
+
+@contextmanager
+def enough_memory(remedy: str) -> Iterator[None]:
+    """Tell the remedy where memory runs out, on the GPU or off it.
+
+    Raises:
+        OutOfMemoryError: it did.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        if not known and not any(sign in str(error) for sign in _OUT_OF_MEMORY):
+            raise
+        first = str(error).partition("\n")[0] or "MemoryError"
+        raise OutOfMemoryError(f"out of memory: {first}; {remedy}") from error
+
+
+_OUT_OF_MEMORY = ("DefaultCPUAllocator", "ALLOC_FAILED")
+"""What a plain RuntimeError says on the CPU, and of cuDNN's and cuBLAS's own memory."""
 
 
 def derive_seed(seed: int, *path: Any) -> int:

@@ -3,15 +3,17 @@
 After extraction this is the one place where the ways of the two families part.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from lrcr.artifacts import Manifest
 from lrcr.asmk import engine as asmk
-from lrcr.descriptors import Descriptors, DescriptorStore
+from lrcr.asmk.aggregation import read_aggregated, write_aggregated
+from lrcr.descriptors import Descriptors, DescriptorStore, Sample
 from lrcr.flat import engine as flat
+from lrcr.flat.vectors import read_vectors, write_vectors
 from lrcr.params import Params, SearchParams
 from lrcr.progress import Track
 from lrcr.ranking import Ranking
@@ -68,17 +70,24 @@ class Engine:
     Args:
         learn: what lies between descriptors and index into a staged folder: from the fit set's descriptors, or without
             them as the params say.
-        build: the index of a database into a staged folder.
+        reduce: with a codebook folder, what reduces the descriptors of some images to what an index holds of them;
+            their names serve its messages.
+        write_part, read_part: what `reduce` returns to a file and back.
+        build: the index of a database into a staged folder, from the codebook folder, the parts that `reduce` made of
+            its images in order, how many images these are, and what draws a sample of their descriptors.
         open: an index for search.
     """
 
     learn: Callable[[Params, DescriptorStore | None, Path, Manifest, Track], None]
-    build: Callable[[Params, DescriptorStore, Path, Path, dict[str, str], Sequence[str], Track], None]
+    reduce: Callable[[Params, Path], Callable[[Descriptors, Sequence[str]], Any]]
+    write_part: Callable[[Path, Any], None]
+    read_part: Callable[[Path], Any]
+    build: Callable[[Params, Path, Iterable[Any], int, Sample, Path, dict[str, str]], None]
     open: Callable[[Path, Path, Params, SearchParams], Search]
 
 
-_ASMK = Engine(asmk.learn, asmk.build, asmk.open_search)
-_FLAT = Engine(flat.learn, flat.build, flat.open_search)
+_ASMK = Engine(asmk.learn, asmk.reduce, write_aggregated, read_aggregated, asmk.build, asmk.open_search)
+_FLAT = Engine(flat.learn, flat.reduce, write_vectors, read_vectors, flat.build, flat.open_search)
 
 
 def engine_of(params: Params) -> Engine:

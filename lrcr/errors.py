@@ -29,5 +29,9 @@ class WeightsError(LrcrError):
     """Weights that do not fit the network they are meant for."""
 
 
+class OutOfMemoryError(LrcrError):
+    """The memory of the machine or of its GPU ran out."""
+
+
 class ArtifactError(LrcrError):
     """An artifact that is missing, damaged or made from other inputs than its consumer's."""

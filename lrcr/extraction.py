@@ -2,10 +2,12 @@
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,19 +16,20 @@ import torch
 from lrcr.artifacts import Manifest, fingerprint, require_params, staged_folder, state_folder, write_manifest
 from lrcr.datasets.dataset import Dataset, Photo, cluster_ids, open_dataset
 from lrcr.descriptors import Descriptors, DescriptorStore, join, open_descriptors, read_shard, write_shard
-from lrcr.device import generator, resolve_device
+from lrcr.device import enough_memory, generator, resolve_device
 from lrcr.errors import DatasetError
 from lrcr.loading import Batch, load_batches
 from lrcr.models.descriptors import Describer, ImageDescriptors
 from lrcr.models.inference import ready_for_inference
 from lrcr.models.zoo import MODEL_SECTIONS, open_model
 from lrcr.params import Params
-from lrcr.progress import Track, no_tick, silent, ticking
+from lrcr.progress import Tick, Track, no_tick, silent
+from lrcr.shards import Make, make_shards
 
-Tick = Callable[[], object]
 _BATCH = 8
 
 
+@enough_memory("lower extract.image_size, or the largest of the scales")
 @torch.inference_mode()
 def extract_photos(
     model: Describer,
@@ -49,6 +52,7 @@ def extract_photos(
 
     Raises:
         ImageError: a photo cannot be decoded.
+        OutOfMemoryError: the memory does not suffice.
     """
     found: dict[int, Descriptors] = {}
     for batch in load_batches(photos, image_size, _BATCH):
@@ -85,10 +89,15 @@ class Extractor:
 
     def __init__(self, params: Params, model_file: Path) -> None:
         self.params = params
+        self.model_file = model_file
         self.device = resolve_device(params.device)
         model, self.model_manifest = open_model(model_file)
         require_params(self.model_manifest, params.sections(*MODEL_SECTIONS), model_file)
         self.model = ready_for_inference(model, self.device)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled it is what it was made from: a worker opens the model again."""
+        return Extractor, (self.params, self.model_file)
 
     def describe(self, photos: Sequence[Photo], tick: Tick = no_tick) -> Descriptors:
         """Describe photos as a database is described."""
@@ -129,10 +138,11 @@ def extract_dataset(
 ) -> dict[str, float]:
     """Extract a dataset's database into `folder/database` and its queries into `folder/queries`.
 
-    A query without a box that is in the database takes over the rows it has there.
+    A query without a box that is in the database takes over the rows it has there. With `extract.keep: false` the
+    database is left to the index, and its store is empty.
 
     Returns:
-        The cost: `extract_images_per_second`, of the database (shards that a killed run left count as well).
+        The cost: `extract_images_per_second`, of a database that is kept (shards that a killed run left count as well).
 
     Raises:
         ArtifactError: model or dataset is missing or damaged.
@@ -141,26 +151,21 @@ def extract_dataset(
     """
     dataset = _open_filled(dataset_folder)
     extractor = Extractor(params, model_file)
-    photos, queries, shard = dataset.photos(), dataset.query_photos(), params.extract.shard
+    photos, shard = dataset.photos() if params.extract.keep else [], params.extract.shard
     start = time.perf_counter()
-    database = _describe_shards(
-        extractor.manifest(dataset, "database"),
-        _spans(len(photos), shard),
-        lambda span, tick: extractor.describe(photos[span], tick),
-        track,
-    )
+    describe = partial(_describe, extractor)
+    manifest = replace(extractor.manifest(dataset, "database"), facts={} if params.extract.keep else {"kept": False})
+    database = _describe_shards(manifest, describe, photos, shard, track)
     seconds = time.perf_counter() - start
-    reused = dataset.queries["image"].where(dataset.queries["x0"].isna())
-    asked = _describe_shards(
-        extractor.manifest(dataset, "queries"),
-        _spans(len(queries), shard),
-        lambda span, tick: _describe_queries(extractor, database, queries[span], reused.iloc[span], tick),
-        track,
-    )
+    reused = dataset.queries["image"].where(dataset.queries["x0"].isna() & params.extract.keep)
+    ids = [None if pd.isna(image) else int(image) for image in reused]
+    queries = list(zip(dataset.query_photos(), ids, strict=True))
+    describe = partial(_describe_queries, extractor, database)
+    asked = _describe_shards(extractor.manifest(dataset, "queries"), describe, queries, shard, track)
     with staged_folder(folder) as temporary:
         _move(database, temporary / "database")
         _move(asked, temporary / "queries")
-    return {"extract_images_per_second": len(photos) / seconds}
+    return {"extract_images_per_second": len(photos) / seconds} if photos else {}
 
 
 def extract_fit(params: Params, model_file: Path, dataset_folder: Path, folder: Path, track: Track = silent) -> None:
@@ -178,12 +183,8 @@ def extract_fit(params: Params, model_file: Path, dataset_folder: Path, folder: 
     every = dataset.photos()
     drawn = _sample(len(every), params.codebook.images, params.seed)
     photos = [every[image] for image in drawn]
-    store = _describe_shards(
-        replace(extractor.manifest(dataset, "fit"), facts={"clusters": cluster_ids(dataset)[drawn].tolist()}),
-        _spans(len(photos), params.extract.shard),
-        lambda span, tick: extractor.describe_fit(photos[span], tick),
-        track,
-    )
+    manifest = replace(extractor.manifest(dataset, "fit"), facts={"clusters": cluster_ids(dataset)[drawn].tolist()})
+    store = _describe_shards(manifest, partial(_describe_fit, extractor), photos, params.extract.shard, track)
     with staged_folder(folder) as temporary:
         _move(store, temporary)
 
@@ -206,47 +207,38 @@ def _open_filled(folder: Path) -> Dataset:
     return dataset
 
 
+def _describe(extractor: Extractor, photos: Sequence[Photo], file: Path, tick: Tick) -> None:
+    write_shard(file, extractor.describe(photos, tick))
+
+
+def _describe_fit(extractor: Extractor, photos: Sequence[Photo], file: Path, tick: Tick) -> None:
+    write_shard(file, extractor.describe_fit(photos, tick))
+
+
 def _describe_queries(
-    extractor: Extractor,
-    store: DescriptorStore,
-    photos: Sequence[Photo],
-    reused: pd.Series,
-    tick: Tick,
-) -> Descriptors:
-    """Describe query photos; those with an id in `reused` are read from the database's store."""
-    own = [photo for photo, image in zip(photos, reused, strict=True) if pd.isna(image)]
+    extractor: Extractor, store: DescriptorStore, queries: Sequence[tuple[Photo, int | None]], file: Path, tick: Tick
+) -> None:
+    """Describe query photos; those with the id of an image are read from the database's store."""
+    own = [photo for photo, image in queries if image is None]
     described = extractor.describe(own, tick) if own else None
     position, parts = count(), []
-    for image in reused:
-        if described is not None and pd.isna(image):
+    for _, image in queries:
+        if described is not None and image is None:
             parts.append(described.take([next(position)]))
-        else:
-            parts.append(store.image(int(image)))
+        elif image is not None:
+            parts.append(store.image(image))
             tick()
-    return join(parts)
+    write_shard(file, join(parts))
 
 
-def _spans(images: int, size: int) -> list[slice]:
-    return [slice(first, min(first + size, images)) for first in range(0, images, size)]
-
-
-def _describe_shards(
-    manifest: Manifest, spans: Sequence[slice], describe: Callable[[slice, Tick], Descriptors], track: Track
-) -> DescriptorStore:
+def _describe_shards(manifest: Manifest, make: Make, items: Sequence[Any], size: int, track: Track) -> DescriptorStore:
     """Make a store shard by shard in the state folder, where the next run finds what a killed one has finished."""
-    images, shard = (spans[-1].stop, spans[0].stop) if spans else (0, 0)
+    shard = min(size, len(items))
     state = state_folder(fingerprint(manifest.fingerprint, shard))
-    names = [f"shard-{number:05}.h5" for number in range(len(spans))]
-    rows = 0
-    with ticking(track, f"extract {manifest.params['part']}", images) as tick:
-        for name, span in zip(names, spans, strict=True):
-            if (state / name).exists():
-                for _ in range(span.stop - span.start):
-                    tick()
-            else:
-                write_shard(state / name, describe(span, tick))
-            rows += len(read_shard(state / name).descriptors)
-    facts = {**manifest.facts, "images": images, "descriptors": rows, "shards": names, "shard": shard}
+    files = make_shards(make, items, size, state, ".h5", track, f"extract {manifest.params['part']}")
+    rows = sum(len(read_shard(file).descriptors) for file in files)
+    names = [file.name for file in files]
+    facts = {**manifest.facts, "images": len(items), "descriptors": rows, "shards": names, "shard": shard}
     write_manifest(state, replace(manifest, facts=facts))
     return open_descriptors(state)
 

@@ -1,19 +1,35 @@
 """Descriptors → codebook → index: what stands between extraction and search."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from lrcr.artifacts import Manifest, hash_file, open_manifest, require_input, require_params, staged_folder, write_json
+from lrcr.artifacts import (
+    Manifest,
+    fingerprint,
+    hash_file,
+    open_manifest,
+    require_input,
+    require_params,
+    staged_folder,
+    state_folder,
+    write_json,
+)
 from lrcr.datasets.dataset import Dataset, open_dataset
-from lrcr.descriptors import open_descriptors
+from lrcr.descriptors import DescriptorStore, Sample, open_descriptors
 from lrcr.engines import engine_of
 from lrcr.errors import ArtifactError
+from lrcr.extraction import Extractor
 from lrcr.models.file import read_model_file
 from lrcr.params import Params
 from lrcr.progress import Track, silent
+from lrcr.reduction import reduce_photos, reduce_store, sample_of_photos
 
 MODEL, CODEBOOK, IMAGES, PARAMS = "model.pt", "codebook", "images.parquet", "params.json"
 """What lies in an index folder beside the index proper, so that a search needs nothing else."""
@@ -50,8 +66,12 @@ def index_dataset(
 ) -> None:
     """Build the index of a dataset's database, with everything beside it that a search needs.
 
+    With `extract.keep: false` the database is described here, and its descriptors are dropped shard by shard; what a
+    killed run has finished the next one finds.
+
     Raises:
         ArtifactError: an input is damaged, or was made from another model or dataset than the others.
+        ImageError: an image cannot be decoded.
     """
     _, model = read_model_file(model_file)
     dataset = open_dataset(dataset_folder)
@@ -70,13 +90,36 @@ def index_dataset(
         "codebook": codebook.fingerprint,
         "descriptors": store.manifest.fingerprint,
     }
-    names = dataset.images["path"].tolist()
-    with staged_folder(folder) as temporary:
-        engine_of(params).build(params, store, codebook_folder, temporary, inputs, names, track)
+    made = _from_store(params, store, dataset, codebook_folder, track)
+    if not store.kept:
+        made = _from_photos(params, model_file, dataset, codebook_folder, codebook.fingerprint, track)
+    with made as (parts, sample), staged_folder(folder) as temporary:
+        engine_of(params).build(params, codebook_folder, parts, len(dataset.images), sample, temporary, inputs)
         shutil.copy(model_file, temporary / MODEL)
         shutil.copytree(codebook_folder, temporary / CODEBOOK)
         _locate_images(dataset).to_parquet(temporary / IMAGES, index=False)
         write_json(temporary / PARAMS, params.model_dump(mode="json"))
+
+
+@contextmanager
+def _from_store(
+    params: Params, store: DescriptorStore, dataset: Dataset, codebook_folder: Path, track: Track
+) -> Iterator[tuple[Iterator[Any], Sample]]:
+    """The parts of the index and what draws a sample, of descriptors that were kept."""
+    names = dataset.images["path"].tolist()
+    yield reduce_store(params, store, codebook_folder, names, track), store.sample
+
+
+@contextmanager
+def _from_photos(
+    params: Params, model_file: Path, dataset: Dataset, codebook_folder: Path, codebook: str, track: Track
+) -> Iterator[tuple[Iterator[Any], Sample]]:
+    """The parts of the index and what draws a sample, of photos; `codebook` is its fingerprint."""
+    extractor, photos = Extractor(params, model_file), dataset.photos()
+    described = extractor.manifest(dataset, "database").fingerprint
+    state = state_folder(fingerprint("parts", described, codebook, params.sections("index"), params.extract.shard))
+    yield reduce_photos(extractor, photos, codebook_folder, state, track), partial(sample_of_photos, extractor, photos)
+    shutil.rmtree(state)
 
 
 def _locate_images(dataset: Dataset) -> pd.DataFrame:

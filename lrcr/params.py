@@ -37,7 +37,8 @@ Scales = Annotated[list[Positive], Field(min_length=1)]
 class ExtractParams(Section):
     """Multi-scale extraction; `scales: null` takes HOW's for local models and CFCD's for global ones.
 
-    `descriptors` are the strongest local ones that are kept.
+    `descriptors` are the strongest local ones. `keep: false` stores none of the database's: the index is made of them
+    shard by shard, and they are dropped.
     """
 
     image_size: Count = 1024
@@ -45,6 +46,7 @@ class ExtractParams(Section):
     descriptors: Count = 1000
     precision: Literal["float32", "float16"] = "float32"
     shard: Count = 500
+    keep: bool = True
 
 
 class CodebookParams(Section):

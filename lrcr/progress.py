@@ -6,6 +6,8 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 Item = TypeVar("Item")
+Tick = Callable[[], object]
+"""Called after each step, to show progress."""
 
 
 class Track(Protocol):
@@ -22,7 +24,7 @@ def silent(items: Iterable[Item], description: str, total: int | None = None) ->
 
 
 @contextmanager
-def ticking(track: Track, description: str, total: int) -> Iterator[Callable[[], object]]:
+def ticking(track: Track, description: str, total: int) -> Iterator[Tick]:
     """A function to call after each of `total` steps, for work that is no simple loop."""
     steps = iter(track(range(total), description, total))
     next(steps, None)

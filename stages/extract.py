@@ -18,4 +18,5 @@ def main(params: Params) -> None:
     write_json(Path(f"data/cost/{name}.json"), cost)
 
 
-run_stage(main)
+if __name__ == "__main__":  # workers read this file too
+    run_stage(main)

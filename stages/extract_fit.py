@@ -13,4 +13,5 @@ def main(params: Params) -> None:
     extract_fit(params, Path("data/model.pt"), dataset, Path("data/descriptors/fit"), track=track)
 
 
-run_stage(main)
+if __name__ == "__main__":  # workers read this file too
+    run_stage(main)

@@ -22,4 +22,5 @@ def main(params: Params) -> None:
     )
 
 
-run_stage(main)
+if __name__ == "__main__":  # workers read this file too
+    run_stage(main)

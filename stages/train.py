@@ -1,17 +1,22 @@
-"""Train the model."""
+"""Train the model: `python stages/train.py`, or on several GPUs `torchrun --nproc-per-node N stages/train.py`."""
 
 from pathlib import Path
 
 from dvclive import Live
 
+from lrcr import ranks
 from lrcr.cli.terminal import run_stage, track
 from lrcr.params import Params
 from lrcr.training.loop import train
 
 
 def main(params: Params) -> None:
-    """Train on `data.train`, validate on `data.val`, log every epoch."""
-    val = Path("data", params.data.val) if params.data.val else None
+    """Train on `data.train`, validate on `data.val` (or on held-out landmarks of the same), log every epoch."""
+    val = Path("data", params.data.val) if params.data.val not in (None, params.data.train) else None
+    paths = (Path("data", params.data.train or ""), val, Path("data/model.pt"))
+    if ranks.rank():
+        train(params, *paths)
+        return
     with Live("metrics/training", dvcyaml=None, report=None, save_dvc_exp=False, monitor_system=False) as live:
 
         def log(values: dict[str, float]) -> None:
@@ -19,7 +24,7 @@ def main(params: Params) -> None:
                 live.log_metric(name, value)
             live.next_step()
 
-        train(params, Path("data", params.data.train or ""), val, Path("data/model.pt"), log=log, track=track)
+        train(params, *paths, log=log, track=track)
 
 
-run_stage(main)
+run_stage(main, several=True)

@@ -11,7 +11,7 @@ from lrcr import extraction, loading
 from lrcr.artifacts import Manifest
 from lrcr.datasets.dataset import Photo, cluster_ids, open_dataset
 from lrcr.descriptors import Descriptors, open_descriptors
-from lrcr.errors import ArtifactError, DatasetError, ImageError
+from lrcr.errors import ArtifactError, DatasetError, ImageError, OutOfMemoryError
 from lrcr.extraction import extract_dataset, extract_fit, extract_photos, sample_photos
 from lrcr.loading import load_batches
 from lrcr.models.local import LocalModel
@@ -194,6 +194,14 @@ def test_a_damaged_photo_leaves_the_old_store_alone(tmp_path, model_file, draw_d
     with pytest.raises(ImageError, match=r"5\.png"):
         extract_dataset(small("extract.descriptors=3"), model_file, folder, tmp_path / "out")
     assert files(tmp_path / "out") == before
+
+
+def test_out_of_memory_tells_the_remedy(tmp_path, monkeypatch, model_file, dataset):
+    monkeypatch.setattr(LocalModel, "describe", lambda *_: torch.empty(2**50))
+    for extract in (extract_dataset, extract_fit):
+        with pytest.raises(OutOfMemoryError, match=r"^out of memory: .*; lower extract\.image_size, or the largest of"):
+            extract(small(), model_file, dataset, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_new_extraction_replaces_the_old_one(tmp_path, model_file, dataset, undisturbed):

@@ -12,18 +12,18 @@ from lrcr.models.zoo import MODEL_SECTIONS
 ROOT = Path(__file__).parents[1]
 PARAMS = ["section", "dataset_params", "model_params", "train_params", "params"]
 ORDER = [
-    ["errors", "artifacts", "progress", "arrays", "device", "jit", *PARAMS],
+    ["errors", "artifacts", "progress", "arrays", "device", "jit", "ranks", "workers", *PARAMS],
     ["datasets", "images"],
     ["models", "losses"],
-    ["descriptors", "loading", "extraction"],
-    ["asmk", "flat", "engines", "indexing", "ranking", "search"],
+    ["descriptors", "loading", "shards", "extraction"],
+    ["asmk", "flat", "engines", "reduction", "indexing", "ranking", "search"],
     ["evaluation"],
     ["training"],
     ["report"],
     ["workflow"],
     ["cli"],
 ]
-ALWAYS = {f"lrcr/{name}.py" for name in ("errors", "artifacts", "progress", "device", "jit", *PARAMS)}
+ALWAYS = {f"lrcr/{name}.py" for name in ("errors", "artifacts", "progress", "device", "jit", "workers", *PARAMS)}
 TERMINAL = {"dvc", "dvclive", "rich", "typer"}
 
 

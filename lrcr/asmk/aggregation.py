@@ -1,12 +1,14 @@
 """Aggregation: the residuals of one image in one visual word become one posting (Tolias et al., ICCV 2013)."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
+from lrcr.artifacts import staged_file
 from lrcr.asmk.prefetch import prefetch_rows
 from lrcr.errors import ArtifactError
 from lrcr.jit import parallel, serial
@@ -46,6 +48,19 @@ class Aggregated:
     def offsets(self) -> npt.NDArray[np.int64]:
         """Where each image's postings begin and end, of shape (count + 1,)."""
         return np.searchsorted(self.images, np.arange(self.count + 1)).astype(np.int64)
+
+
+def write_aggregated(path: Path, part: Aggregated) -> None:
+    """Store a batch, whole or not at all."""
+    with staged_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **asdict(part))
+
+
+def read_aggregated(path: Path) -> Aggregated:
+    """Read a batch that `write_aggregated` stored."""
+    with np.load(path) as file:
+        values: dict[str, Any] = {name: array if array.ndim else int(array) for name, array in file.items()}
+    return Aggregated(**values)
 
 
 def columns(dim: int, *, binary: bool) -> int:

@@ -1,6 +1,6 @@
 """ASMK as the pipeline uses it: descriptors → visual words → inverted file → ranking."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from lrcr.asmk.explain import Match, Side, explain
 from lrcr.asmk.index import Index, build_index, open_index
 from lrcr.asmk.segments import Layout
 from lrcr.asmk.speed import draw_queries, measure
-from lrcr.descriptors import Descriptors, DescriptorStore, require_finite
+from lrcr.descriptors import Descriptors, DescriptorStore, Sample, require_finite
 from lrcr.device import generator, resolve_device
 from lrcr.errors import ParamsError
 from lrcr.params import Params, SearchParams
@@ -47,20 +47,36 @@ def learn(params: Params, store: DescriptorStore | None, folder: Path, manifest:
     save_codebook(folder, codebook, manifest)
 
 
+def reduce(params: Params, codebook_folder: Path) -> Callable[[Descriptors, Sequence[str]], Aggregated]:
+    """What aggregates the descriptors of database images, whose names serve its messages.
+
+    Raises:
+        ArtifactError: the codebook is damaged; later also as `aggregate_images`.
+    """
+    codebook, settings = _open_codebook(params, codebook_folder), params.index
+
+    def aggregate_named(images: Descriptors, names: Sequence[str]) -> Aggregated:
+        return aggregate_images(images, codebook, settings.assignment, binary=settings.binary, names=names)
+
+    return aggregate_named
+
+
 def build(
     params: Params,
-    store: DescriptorStore,
     codebook_folder: Path,
+    parts: Iterable[Aggregated],
+    images: int,
+    sample: Sample,
     folder: Path,
     inputs: dict[str, str],
-    names: Sequence[str],
-    track: Track,
 ) -> None:
     """Build the inverted file of a database in an existing (staged) folder.
 
     Args:
+        parts: what `reduce` made of the database, in order.
+        images: how many these are; of no account here.
+        sample: draws descriptors of the database.
         inputs: what the index is made from (see `Manifest`).
-        names: of the images, for error messages.
 
     Raises:
         ArtifactError: the codebook is damaged or does not fit the descriptors.
@@ -69,10 +85,10 @@ def build(
     words, dim = codebook.centroids.shape
     build_index(
         folder,
-        _aggregate_shards(params, store, codebook, names, track),
+        parts,
         Layout(words, dim, params.index.binary, params.index.packed),
         memory=int(params.index.memory * 2**30),
-        facts=_measure_recall(params, store, codebook),
+        facts=_measure_recall(params, sample, codebook),
         params=params.sections("index"),
         inputs=inputs,
     )
@@ -83,24 +99,13 @@ def _open_codebook(params: Params, folder: Path) -> Codebook:
     return replace(codebook, approximate=params.index.quantisation == "approximate")
 
 
-def _measure_recall(params: Params, store: DescriptorStore, codebook: Codebook) -> dict[str, float]:
+def _measure_recall(params: Params, sample: Sample, codebook: Codebook) -> dict[str, float]:
     """What approximate assignment finds of the exact one, for the manifest; nothing where it is exact."""
     if not codebook.approximate:
         return {}
-    sample = store.sample(_RECALL_SAMPLE, generator(params.seed, "recall sample"))
+    drawn = sample(_RECALL_SAMPLE, generator(params.seed, "recall sample"))
     depths = sorted({1, params.index.assignment, params.search.assignment})
-    return {f"recall@{depth}": codebook.recall(sample, depth) for depth in depths}
-
-
-def _aggregate_shards(
-    params: Params, store: DescriptorStore, codebook: Codebook, names: Sequence[str], track: Track
-) -> Iterator[Aggregated]:
-    shards = store.manifest.facts["shards"]
-    first = 0
-    for shard in track(store.shards(), "index", len(shards)):
-        own = names[first : first + len(shard)]
-        yield aggregate_images(shard, codebook, params.index.assignment, binary=params.index.binary, names=own)
-        first += len(shard)
+    return {f"recall@{depth}": codebook.recall(drawn, depth) for depth in depths}
 
 
 def aggregate_images(

@@ -3,7 +3,7 @@
 import typer
 
 from lrcr.cli import bench, comparison, evaluation, inspection, pictures, searching, training, weights
-from lrcr.cli.terminal import one_line_errors
+from lrcr.cli.terminal import one_line_errors, refuse_ranks
 
 app = typer.Typer(
     name="lrcr",
@@ -27,6 +27,7 @@ app.command()(weights.weights)
 def main() -> None:
     """Run the command line."""
     with one_line_errors():
+        refuse_ranks()
         app()
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,11 +21,13 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from lrcr.errors import LrcrError
+from lrcr import ranks
+from lrcr.errors import LrcrError, ParamsError
 from lrcr.params import Params, load_params
 from lrcr.progress import Item
 
 BAD_INPUT = 2
+_FIRST_SPEAKS = 3.0  # seconds
 stderr = Console(stderr=True)
 
 
@@ -67,6 +70,8 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except LrcrError as error:
+        if ranks.rank():
+            time.sleep(_FIRST_SPEAKS)  # if it says the same, this process is ended before it repeats it
         stderr.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(BAD_INPUT)
     except KeyboardInterrupt:
@@ -74,7 +79,15 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(130)
 
 
-def run_stage(main: Callable[[Params], None]) -> None:
-    """Run a stage of the pipeline on the params of `params.yaml`."""
+def run_stage(main: Callable[[Params], None], *, several: bool = False) -> None:
+    """Run a stage of the pipeline on the params of `params.yaml`; `several` allows several ranks of torchrun."""
     with one_line_errors():
+        if not several:
+            refuse_ranks()
         main(load_params(Path("params.yaml")))
+
+
+def refuse_ranks() -> None:
+    """Refuse to do the same work once in each rank of torchrun."""
+    if ranks.count() > 1:
+        raise ParamsError(f"torchrun: {ranks.count()} ranks, but only stages/train.py can share its work; start one")

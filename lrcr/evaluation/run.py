@@ -32,7 +32,7 @@ class Result:
         metrics: reproducible bit for bit: `map`, `mp@k`, `queries`, and the statistics of the index: `bytes_per_image`;
             of global vectors `dimensions`; of local descriptors `words_per_image`, `descriptors_per_word` (in one
             image; burstiness), `imbalance` and `empty_words`, and `localisation` where masks or boxes tell the place of
-            landmarks; `map@k` where the benchmark measures it.
+            landmarks and the descriptors were kept; `map@k` where the benchmark measures it.
         cost: what depends on the machine: `search_ms_per_query`.
     """
 
@@ -77,7 +77,7 @@ def evaluate_dataset(params: Params, dataset_folder: Path, descriptors_folder: P
     evaluation = evaluate(ranking, dataset.relevance, len(dataset.queries))
     size = {key: index.facts[key] for key in _STATISTICS if key in index.facts}
     cost = {"search_ms_per_query": 1000 * seconds / len(dataset.queries)}
-    localisation = measure_localisation(dataset, database) if searcher.explains else None
+    localisation = measure_localisation(dataset, database) if searcher.explains and database.kept else None
     place = {} if localisation is None else {"localisation": asdict(localisation)}
     depth, count = dataset.map_depth, len(dataset.queries)
     at_depth = {f"map@{depth}": mean_average_precision_at(depth, ranking, dataset.relevance, count)} if depth else {}

@@ -1,14 +1,14 @@
 """Global vectors as the pipeline uses them: descriptor rows → whitening → flat index → ranking."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from lrcr.artifacts import Manifest
-from lrcr.descriptors import Descriptors, DescriptorStore
+from lrcr.descriptors import Descriptors, DescriptorStore, Sample
 from lrcr.device import resolve_device
 from lrcr.flat.index import FlatIndex, build_flat_index, open_flat_index
 from lrcr.flat.vectors import RowWhitening, Vectors, normalise, to_vectors
@@ -38,42 +38,35 @@ def learn(params: Params, store: DescriptorStore | None, folder: Path, manifest:
     save_whitening(folder, whitening, manifest)
 
 
+def reduce(params: Params, codebook_folder: Path) -> Callable[[Descriptors, Sequence[str]], Vectors]:
+    """What makes one vector of each database image's rows; the images' names serve its messages.
+
+    Raises:
+        ArtifactError: the whitening is damaged; later also as `to_vectors`.
+    """
+    whitening, _ = open_whitening(codebook_folder)
+    return lambda images, names: to_vectors(images, whitening, names)
+
+
 def build(
     params: Params,
-    store: DescriptorStore,
     codebook_folder: Path,
+    parts: Iterable[Vectors],
+    images: int,
+    sample: Sample,
     folder: Path,
     inputs: dict[str, str],
-    names: Sequence[str],
-    track: Track,
 ) -> None:
     """Build the flat index of a database in an existing (staged) folder.
 
     Args:
+        codebook_folder, sample: of no account here.
+        parts: what `reduce` made of the database, in order.
+        images: how many these are.
         inputs: what the index is made from (see `Manifest`).
-        names: of the images, for error messages.
-
-    Raises:
-        ArtifactError: the whitening is damaged or does not fit the descriptors.
     """
-    whitening, _ = open_whitening(codebook_folder)
-    build_flat_index(
-        folder,
-        _vectors_of_shards(store, whitening, names, track),
-        store.images,
-        precision=params.index.precision,
-        params=params.sections("index"),
-        inputs=inputs,
-    )
-
-
-def _vectors_of_shards(
-    store: DescriptorStore, whitening: RowWhitening | None, names: Sequence[str], track: Track
-) -> Iterator[Vectors]:
-    first = 0
-    for shard in track(store.shards(), "index", len(store.manifest.facts["shards"])):
-        yield to_vectors(shard, whitening, names[first : first + len(shard)])
-        first += len(shard)
+    precision = params.index.precision
+    build_flat_index(folder, parts, images, precision=precision, params=params.sections("index"), inputs=inputs)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from lrcr.artifacts import staged_file
 from lrcr.descriptors import Descriptors, require_finite
 from lrcr.errors import ArtifactError
 
@@ -65,6 +67,18 @@ def to_vectors(images: Descriptors, whitening: RowWhitening | None, names: Seque
     sums = np.zeros((len(images), rows.shape[1]), np.float32)
     np.add.at(sums, np.repeat(np.arange(len(images)), np.diff(images.offsets)), rows)
     return normalise(sums)
+
+
+def write_vectors(path: Path, vectors: Vectors) -> None:
+    """Store vectors, whole or not at all."""
+    with staged_file(path) as temporary, temporary.open("wb") as file:
+        np.save(file, vectors)
+
+
+def read_vectors(path: Path) -> Vectors:
+    """Read vectors that `write_vectors` stored, of shape (N, D)."""
+    vectors: Vectors = np.load(path)
+    return vectors
 
 
 def normalise(vectors: Vectors) -> Vectors:

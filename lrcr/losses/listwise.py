@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from lrcr import ranks
 
 
 def listwise_loss(similarity: Tensor, relevant: Tensor, bins: int = 25) -> Tensor:
@@ -48,22 +51,27 @@ def backward_in_two_passes(
 
     First all vectors are computed without graph, then the loss and its gradient on them; in a second pass each chunk's
     vectors are computed again, with graph, and that gradient is propagated. `describe` must give the same vectors
-    both times: no dropout, and BatchNorm with frozen statistics.
+    both times: no dropout, and BatchNorm with frozen statistics. Ranks share the chunks.
 
     Args:
         describe: a chunk of images → unit vectors, of shape (n, D).
-        chunks: images; each chunk fits into memory.
+        chunks: images; each chunk fits into memory. At least one for each rank.
         loss_of: the vectors of all images, in order and of shape (N, D) → a scalar.
 
     Returns:
-        The loss, without graph. The parameters' gradients are those of `loss_of(describe(all images)).backward()`.
+        The loss, without graph. The parameters' gradients, summed over ranks, are those of
+        `loss_of(describe(all images)).backward()`.
     """
+    ends = np.cumsum([len(chunk) for chunk in chunks])
+    own = [(chunk, slice(end - len(chunk), end)) for chunk, end in ranks.share(list(zip(chunks, ends, strict=True)))]
     with torch.no_grad():
-        vectors = [describe(chunk) for chunk in chunks]
-    joined = torch.cat(vectors).requires_grad_()
+        vectors = [describe(chunk) for chunk, _ in own]
+    joined = vectors[0].new_zeros(int(ends[-1]), vectors[0].shape[1])
+    for (_, rows), part in zip(own, vectors, strict=True):
+        joined[rows] = part
+    ranks.add(joined).requires_grad_()
     loss = loss_of(joined)
     (gradient,) = torch.autograd.grad(loss, joined)
-    parts = torch.split(gradient, [len(each) for each in vectors])
-    for chunk, part in zip(chunks, parts, strict=True):
-        torch.autograd.backward(describe(chunk), part)
+    for chunk, rows in own:
+        torch.autograd.backward(describe(chunk), gradient[rows])
     return loss.detach()

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer
+from torchvision.ops import StochasticDepth
 
 from lrcr.errors import WeightsError
 from lrcr.model_params import BackboneParams
@@ -45,6 +46,9 @@ class Backbone(nn.Module):
         elif name.startswith("convnext"):
             # Stages and the layers that halve the resolution before them stand in turns: 0, 1 | 2, 3 | 4, 5 | 6, 7.
             kept = network.features[: 8 - 2 * skip_layers]
+            for module in kept.modules():
+                if isinstance(module, StochasticDepth):
+                    module.p = 0.0  # no two passes would agree, and a killed training would not end as a whole one
             self.trunk = nn.Sequential(OrderedDict(features=kept))
             self.channels, self.stride = kept[-1][-1].block[0].out_channels, 32 // 2**skip_layers
         else:

@@ -12,6 +12,7 @@ from lrcr.datasets.dataset import Dataset, open_dataset
 from lrcr.descriptors import DescriptorStore, open_descriptors
 from lrcr.device import generator, resolve_device
 from lrcr.evaluation.run import evaluate_ranking, require_queries
+from lrcr.extraction import Extractor
 from lrcr.indexing import MODEL
 from lrcr.models.file import read_model_file
 from lrcr.models.inference import ready_for_inference
@@ -62,7 +63,7 @@ def report_dataset(
         if inputs.searcher.explains:
             correlations = _map_photos(params, inputs.dataset, index_folder / MODEL, temporary, track)
             for query in track(queries[:_MATCHES], "drawing matches", _MATCHES):
-                _explain(inputs, query, temporary / f"matches-{query:04}.png")
+                _explain(params, inputs, query, temporary / f"matches-{query:04}.png")
         rows = [make_row(inputs.dataset, inputs.ranking, query, _TOP, float(inputs.ap[query])) for query in queries]
         draw_rankings(temporary / "rankings.png", rows, orient=inputs.dataset.orient, track=track)
     return {"bandwidth_gradient_correlation": asdict(summarise(correlations))}
@@ -111,7 +112,7 @@ def _map_photos(params: Params, dataset: Dataset, model_file: Path, folder: Path
     return [correlation for correlation in correlations if correlation is not None]
 
 
-def _explain(inputs: _Inputs, query: int, path: Path) -> None:
+def _explain(params: Params, inputs: _Inputs, query: int, path: Path) -> None:
     """Draw what a query shares with the first correct result, if any was returned."""
     grades = grade_images(inputs.dataset, query)
     images, scores = inputs.ranking.of_query(query)
@@ -119,7 +120,11 @@ def _explain(inputs: _Inputs, query: int, path: Path) -> None:
     if not correct:
         return
     place, image = correct[0], int(images[correct[0]])
-    asked, found = inputs.queries.image(query), inputs.database.image(image)
+    asked = inputs.queries.image(query)
+    if inputs.database.kept:
+        found = inputs.database.image(image)
+    else:
+        found = Extractor(params, inputs.searcher.folder / MODEL).describe([inputs.dataset.photo(image)])
     title = f"rank {place + 1}, {grades[image]}, {scores[place]:.4f}"
     shown = Place(inputs.dataset.photo(image).path, found.xy)
     explained = Explained(shown, title, inputs.searcher.explain(asked, found))

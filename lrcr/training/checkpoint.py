@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lrcr import ranks
 from lrcr.artifacts import staged_file
 
 
@@ -44,11 +45,15 @@ def save_checkpoint(path: Path, progress: Progress, model: torch.nn.Module, opti
         torch.save(state, temporary)
 
 
-def resume(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> Progress:
-    """Load the checkpoint into model and optimiser; without one, start at the beginning."""
-    if not path.exists():
+def resume(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Load the first rank's checkpoint into model and optimiser; without one, start at the beginning."""
+
+    def read() -> dict[str, Any] | None:
+        return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+
+    state = ranks.of_first(read)
+    if state is None:
         return Progress()
-    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     return Progress(state["history"], state["best"], state["best_score"])

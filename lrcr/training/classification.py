@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lrcr import ranks
 from lrcr.datasets.dataset import Ids
 from lrcr.device import derive_seed, generator
 from lrcr.errors import DatasetError, LrcrError
@@ -17,11 +18,13 @@ from lrcr.params import Params
 from lrcr.progress import Track, silent
 from lrcr.training.confusion import confused_classes, draw_tuples
 from lrcr.training.crops import crop_batches
-from lrcr.training.maps import Maps, describe_globally
+from lrcr.training.maps import Maps, describe_in_shares
 from lrcr.training.tuples import TrainingSet
 
 _MOMENTUM = 0.9
 _NEGATIVES = 6  # of a tuple
+TUPLE = 2 + _NEGATIVES
+"""Images of a tuple of the second phase."""
 
 
 class Classified(nn.Module):
@@ -100,6 +103,8 @@ class LabelTrainer:
         frozen = settings.freeze == "backbone"
         classified.model.backbone.requires_grad_(not frozen)
         self.confused = None if maps is None else self._confuse(maps)
+        self.width = 1 if maps is None else TUPLE  # images that stay together
+        self.step = max(1, settings.cfcd.batch // self.width) * self.width
         self.optimizer = torch.optim.SGD(
             classified.parameters(),
             lr=settings.cfcd.rate,
@@ -111,7 +116,7 @@ class LabelTrainer:
     def _confuse(self, maps: Maps) -> Ids:
         """The classes most confused with each class, of shape (classes, 6)."""
         self.trained.eval()
-        vectors = describe_globally(self.trained.model, maps, self.images.photos)
+        vectors = describe_in_shares(self.trained.model, maps, self.images.photos)
         classes = torch.from_numpy(self.classes).to(self.device)
         return confused_classes(vectors, classes, self.trained.weights.detach(), _NEGATIVES)
 
@@ -125,7 +130,8 @@ class LabelTrainer:
         settings = self.params.train
         rng = generator(self.params.seed, "labels", epoch)
         batches = self._draw(rng)
-        seeds = [rng.integers(2**63, size=len(batch)).tolist() for batch in batches]
+        seeds = [self._share(rng.integers(2**63, size=len(batch))).tolist() for batch in batches]
+        batches = [self._share(batch) for batch in batches]
         photos = [[self.images.photos[i] for i in batch] for batch in batches]
         crops = crop_batches(zip(photos, seeds, strict=True), settings.image_size)
         self.trained.train()
@@ -137,20 +143,31 @@ class LabelTrainer:
             self._set_rate(epoch - first + step / len(batches))
             logged.append(self._step(batch, images))
         loss, scale, margin = (float(value) for value in np.mean(logged, axis=0))
+        loss = float(ranks.add(torch.tensor(loss, dtype=torch.float64, device=self.device)))
         rate = float(self.optimizer.param_groups[0]["lr"])
         return {"epoch": epoch, "loss": loss, "rate": rate, "scale": scale, "margin": margin}
 
     def _draw(self, rng: np.random.Generator) -> list[Ids]:
-        """An epoch's batches of image ids; of the second phase whole tuples, one behind the other."""
-        size, count = self.params.train.cfcd.batch, len(self.images.photos)
+        """An epoch's batches of image ids; of the second phase whole tuples, one behind the other.
+
+        Of a last batch that ranks cannot share evenly what is over is left out.
+        """
+        count, even = len(self.images.photos), self.width * ranks.count()
         if self.confused is None:
-            order = rng.permutation(count)
-            # A last batch of one image has no statistics for BatchNorm.
-            return [batch for batch in np.split(order, range(size, count, size)) if len(batch) > 1]
-        length = 2 + _NEGATIVES
-        tuples = draw_tuples(self.images, self.classes, self.confused, max(1, count // length), rng)
-        together = max(1, size // length)
-        return [tuples[start : start + together].ravel() for start in range(0, len(tuples), together)]
+            drawn = rng.permutation(count)
+        else:
+            drawn = draw_tuples(self.images, self.classes, self.confused, max(1, count // self.width), rng).ravel()
+        batches = [
+            batch[: len(batch) // even * even] for batch in np.split(drawn, range(self.step, len(drawn), self.step))
+        ]
+        if not len(batches[0]):
+            raise DatasetError(f"training: {count} labelled images are too few for {ranks.count()} ranks; start fewer")
+        # A last batch of one image has no statistics for BatchNorm.
+        return [batch for batch in batches if len(batch) > 1]
+
+    def _share(self, batch: Ids) -> Ids:
+        """What this rank takes of a batch: every so many images, or tuples."""
+        return np.concatenate(ranks.share(list(batch.reshape(-1, self.width))))
 
     def _set_rate(self, epochs: float) -> None:
         """Half a cosine over the phase; in the first phase a linear rise comes before."""
@@ -160,19 +177,20 @@ class LabelTrainer:
         self.optimizer.param_groups[0]["lr"] = settings.rate * warm * 0.5 * (1 + cos(pi * epochs / self.epochs))
 
     def _step(self, ids: Ids, images: Tensor) -> tuple[float, float, float]:
-        """One step of the optimiser; returns loss, scale and margin."""
+        """One step of the optimiser on this rank's share of a batch; returns its part of the loss, scale and margin."""
         self.optimizer.zero_grad()
         model = self.trained.model
         features = model.backbone(images.to(self.device, memory_format=torch.channels_last))
         labels = torch.from_numpy(self.classes[ids]).to(self.device)
         head = self._head(self.trained.cosines(model.describe_map(features)), labels)
-        loss = F.cross_entropy(head.logits, labels)
+        loss = F.cross_entropy(head.logits, labels) / ranks.count()
         if self.confused is not None:
-            loss = loss + self.params.train.cfcd.local * self._local_loss(features)
+            loss = loss + self.params.train.cfcd.local * self._local_losses(features).sum()
+        if not torch.isfinite(loss):
+            each = F.cross_entropy(head.logits, labels, reduction="none")
+            raise LrcrError(f"training: the loss is {loss} {self._blame(ids, each, features)}; lower train.cfcd.rate")
         torch.autograd.backward(loss)
-        if not np.isfinite(loss.item()):
-            first = ids[:2].tolist()
-            raise LrcrError(f"training: the loss is {loss.item()} at images {first}…; lower train.cfcd.rate")
+        ranks.add_gradients(self.trained.parameters())
         self.optimizer.step()
         return loss.item(), float(head.scale), float(head.margin)
 
@@ -184,12 +202,27 @@ class LabelTrainer:
         median = cosines.gather(1, labels[:, None]).median()
         return MadaCos(cosine_logits(cosines, labels, scale, margin), scale, margin, median)
 
-    def _local_loss(self, features: Tensor) -> Tensor:
-        """The local triplets of all tuples, of the trunk's features of shape (T · 8, C, H, W)."""
+    @torch.no_grad()
+    def _blame(self, ids: Ids, losses: Tensor, features: Tensor) -> str:
+        """Name the first image, in the second phase with its tuple, whose features or whose own loss is not finite.
+
+        Features count first: MadaCos's median spreads what is wrong with one image to the losses of all.
+        """
+        wrong = ~features.isfinite().flatten(1).all(dim=1)
+        if not wrong.any():
+            wrong = ~losses.isfinite()
+        if not wrong.any():
+            wrong = (~self._local_losses(features).isfinite()).repeat_interleave(self.width)
+        first = int(wrong.int().argmax()) // self.width * self.width
+        names = [str(self.images.photos[i].path) for i in ids[first : first + self.width]]
+        return f"at {'image' if self.confused is None else 'tuple'} {', '.join(names)}"
+
+    def _local_losses(self, features: Tensor) -> Tensor:
+        """The local triplets of each tuple, of shape (T,), of the trunk's features of shape (T · 8, C, H, W)."""
         descriptors = features.flatten(2).mT
         attention = features.abs().sum(dim=1).flatten(1)
-        tuples = zip(*(torch.split(each, 2 + _NEGATIVES) for each in (descriptors, attention)), strict=True)
-        return torch.stack([local_triplet_loss(local, strength) for local, strength in tuples]).sum()
+        tuples = zip(*(torch.split(each, self.width) for each in (descriptors, attention)), strict=True)
+        return torch.stack([local_triplet_loss(local, strength) for local, strength in tuples])
 
 
 def seed_of_classifier(params: Params) -> int:

@@ -1,9 +1,12 @@
 """AP-GeM's training: the listwise loss on batches larger than memory (Revaud et al., ICCV 2019)."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lrcr import ranks
 from lrcr.datasets.dataset import Ids
 from lrcr.device import generator
 from lrcr.errors import LrcrError
@@ -72,7 +75,8 @@ class ListwiseTrainer:
         place = rng.permutation(self.classes.max() + 1)[self.classes]
         order = np.lexsort((rng.permutation(len(place)), place))
         size = self.params.train.apgem.batch
-        return [batch for batch in np.split(order, range(size, len(order), size)) if len(batch) > 1]
+        least = max(2, ranks.count())  # images of a batch
+        return [batch for batch in np.split(order, range(size, len(order), size)) if len(batch) >= least]
 
     def _step(self, ids: Ids, seeds: Ids) -> float:
         """One step of the optimiser over a batch, whose images are decoded and cropped chunk by chunk, twice."""
@@ -91,9 +95,18 @@ class ListwiseTrainer:
             similarity = (vectors @ vectors.T).masked_fill(itself, -torch.inf)
             return listwise_loss(similarity, classes[:, None] == classes, settings.apgem.bins)
 
-        chunks = torch.tensor_split(torch.arange(len(ids)), -(-len(ids) // settings.apgem.chunk))
+        number = max(-(-len(ids) // settings.apgem.chunk), ranks.count())
+        chunks = torch.tensor_split(torch.arange(len(ids)), number)
         loss = float(backward_in_two_passes(describe, chunks, loss_of))
         if not np.isfinite(loss):
-            raise LrcrError(f"training: the loss is {loss} at images {ids[:2].tolist()}…; lower train.rates")
+            raise LrcrError(f"training: the loss is {loss} {self._blame(ids, describe, chunks)}; lower train.rates")
+        ranks.add_gradients(self.model.parameters())
         self.optimizer.step()
         return loss
+
+    @torch.no_grad()
+    def _blame(self, ids: Ids, describe: Callable[[Tensor], Tensor], chunks: Sequence[Tensor]) -> str:
+        """Name the first image of the batch whose vector is not finite."""
+        finite = torch.cat([describe(chunk).isfinite().all(dim=1) for chunk in chunks])
+        wrong = int((~finite).int().argmax())
+        return f"at image {self.images.photos[ids[wrong]].path}, of a batch of {len(ids)}"

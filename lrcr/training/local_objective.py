@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lrcr import ranks
 from lrcr.asmk import learn_codebook
 from lrcr.datasets.dataset import Ids, Photo
 from lrcr.device import derive_seed, generator
@@ -37,10 +39,13 @@ class LocalObjective:
 
     @torch.no_grad()
     def begin(self, pool: Sequence[Photo], epoch: int) -> None:
-        """Learn this epoch's visual words, if need be, from the strongest descriptors of the pool."""
+        """Learn this epoch's visual words, if need be: the first rank, from the strongest descriptors of the pool."""
+        if self.params.train.losses.asmk:
+            words = ranks.of_first(lambda: self._learn_words(pool, epoch))
+            self.words = torch.from_numpy(words).to(self.model.whitening.bias.device)
+
+    def _learn_words(self, pool: Sequence[Photo], epoch: int) -> npt.NDArray[np.float32]:
         losses, seed = self.params.train.losses, derive_seed(self.params.seed, "words", epoch) % 2**31
-        if not losses.asmk:
-            return
         found = []
         scales = self.params.train.scales
         for _, maps in self.maps.batches(pool, scales=scales):
@@ -48,8 +53,7 @@ class LocalObjective:
             found += [local.descriptors.cpu().numpy() for local in described]
         descriptors = np.concatenate(found)
         kept = generator(self.params.seed, "word sample", epoch).permutation(len(descriptors))[: 64 * losses.words]
-        codebook = learn_codebook(descriptors[np.sort(kept)], losses.words, iterations=_ITERATIONS, seed=seed)
-        self.words = torch.from_numpy(codebook.centroids).to(self.model.whitening.bias.device)
+        return learn_codebook(descriptors[np.sort(kept)], losses.words, iterations=_ITERATIONS, seed=seed).centroids
 
     def see(self, maps: Sequence[Tensor]) -> list[Pyramid]:
         """The context of each image at each scale, from the trunk's features of shape (B, C, H, W) there."""

@@ -10,15 +10,18 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from lrcr import ranks
 from lrcr.artifacts import Manifest, state_folder
 from lrcr.datasets.dataset import Dataset, open_dataset
-from lrcr.device import make_deterministic, resolve_device
+from lrcr.device import enough_memory, make_deterministic, resolve_device
+from lrcr.errors import ParamsError
 from lrcr.models.global_ import GlobalModel
 from lrcr.models.zoo import MODEL_SECTIONS, Model, build_model, save_model, weight_files
 from lrcr.params import Params
 from lrcr.progress import Track, silent
+from lrcr.training.batchnorm import share_batchnorm
 from lrcr.training.checkpoint import Progress, resume, save_checkpoint
-from lrcr.training.classification import Classified, LabelTrainer, labelled, seed_of_classifier
+from lrcr.training.classification import TUPLE, Classified, LabelTrainer, labelled, seed_of_classifier
 from lrcr.training.listwise import ListwiseTrainer
 from lrcr.training.maps import Maps, StoredMaps, TrunkMaps
 from lrcr.training.trainer import Trainer
@@ -49,7 +52,8 @@ def train(
     """Train a model on one dataset, choose its best epoch on another, and store it.
 
     Without a validation set 20 % of the landmarks are held out by the seed. `train.epochs: 0` gives the off-the-shelf
-    model with its whitening. A killed training continues after its last whole epoch.
+    model with its whitening. A killed training continues after its last whole epoch. Under `torchrun` the ranks share
+    the work (`lrcr.ranks`); the first logs and writes.
 
     Args:
         maps_folder: where the maps of a frozen trunk are kept afterwards, for others to train on with the same trunk,
@@ -57,10 +61,61 @@ def train(
 
     Raises:
         DatasetError: the dataset has no pairs to train on, or too few landmarks.
+        OutOfMemoryError: the memory does not suffice.
+        ParamsError: the ranks cannot share this training evenly.
         WeightsError: weights or whitening do not fit.
     """
     make_deterministic()
     device = resolve_device(params.device)
+    _require_even_shares(params)
+    with ranks.joined(device), enough_memory(_memory_remedy(params)):
+        if ranks.rank():
+            log, track = _forget, silent
+        state = _train(params, train_folder, val_folder, model_file, log, track, maps_folder, device)
+    if ranks.is_first_here():
+        shutil.rmtree(state)
+
+
+def _require_even_shares(params: Params) -> None:
+    """Refuse what several ranks would not train as one does; the first speaks for all, which wait for it."""
+    settings, name, count = params.train, params.model.name, ranks.count()
+    if count == 1 or ranks.rank() or not settings.epochs:
+        return
+    key, batch = ("train.cfcd.batch", settings.cfcd.batch) if name == "cfcd" else ("train.batch", settings.batch)
+    tuples = batch // TUPLE if name == "cfcd" and settings.cfcd.fine_epochs else batch
+    if name != "apgem" and (batch % count or tuples % count):
+        together = f" in tuples of {TUPLE}" if tuples != batch else ""
+        raise ParamsError(f"{key}: {batch}{together} cannot be shared evenly by {count} ranks; give a multiple")
+    if name != "cfcd" and _trains_batchnorm(params):
+        raise ParamsError(
+            "backbone.weights: a trunk from nothing trains its BatchNorm on whole batches, which ranks cannot share; "
+            "name weights, or start one process"
+        )
+
+
+def _trains_batchnorm(params: Params) -> bool:
+    """Whether the trunk's BatchNorm is trained, in a model that freezes that of a trunk with weights."""
+    return params.backbone.weights == "none" and params.train.freeze == "none"
+
+
+def _memory_remedy(params: Params) -> str:
+    """What to lower where memory runs out: how large images are, or how many pass at once."""
+    together = {"apgem": "train.apgem.chunk", "cfcd": "train.cfcd.batch"}
+    count = together.get(params.model.name, "train.batch" if _trains_batchnorm(params) else "train.negatives")
+    return f"lower train.image_size or {count}"
+
+
+def _train(
+    params: Params,
+    train_folder: Path,
+    val_folder: Path | None,
+    model_file: Path,
+    log: Log,
+    track: Track,
+    maps_folder: Path | None,
+    device: torch.device,
+) -> Path:
+    """See `train`; returns the folder of its state, which has served."""
     dataset = open_dataset(train_folder)
     validation = None if val_folder is None else open_dataset(val_folder)
     manifest = _manifest(params, dataset, validation)
@@ -78,8 +133,9 @@ def train(
         learn_whitening(model, maps, images.photos, params, track)
     if run is not None:
         run.train()
-    save_model(model_file, model, manifest)
-    shutil.rmtree(state)
+    if ranks.rank() == 0:
+        save_model(model_file, model, manifest)
+    return state
 
 
 def _manifest(params: Params, dataset: Dataset, validation: Dataset | None) -> Manifest:
@@ -170,6 +226,7 @@ class _Run:
     def _coarse_to_fine(self, model: GlobalModel) -> None:
         """Train with a classifier, then from the best epoch on with hard local negatives too."""
         images, classes = labelled(self.images)
+        share_batchnorm(model)
         classified = Classified(model, int(classes.max()) + 1, seed_of_classifier(self.params))
         coarse, fine = self.params.train.epochs, self.params.train.cfcd.fine_epochs
         given = (self.params, classified, images, classes)
@@ -188,17 +245,18 @@ class _Run:
         if not any(parameter.requires_grad for parameter in trained.parameters()):
             _LOG.warning("training: nothing to train (train.freeze, train.rates); the model stays off the shelf")
             return Progress(best=_copy(trained))
-        progress = resume(checkpoint, trained, trainer.optimizer, self.device)
+        progress = resume(checkpoint, trained, trainer.optimizer)
         for values in progress.history:
             self.log(values)
         for epoch in range(done + len(progress.history) + 1, last + 1):
             values = trainer.run_epoch(epoch, first=done + 1)
             if (epoch - done) % settings.validation.every == 0 or epoch == last:
-                values["validation_map"] = self.validator.score()
+                values["validation_map"] = ranks.of_first(self.validator.score)
                 if values["validation_map"] > progress.best_score:
                     progress.best_score, progress.best = values["validation_map"], _copy(trained)
             progress.history.append(values)
-            save_checkpoint(checkpoint, progress, trained, trainer.optimizer)
+            if ranks.rank() == 0:
+                save_checkpoint(checkpoint, progress, trained, trainer.optimizer)
             self.log(values)
         return progress
 

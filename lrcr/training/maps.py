@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lrcr import ranks
 from lrcr.artifacts import fingerprint, staged_file
 from lrcr.datasets.dataset import Photo
-from lrcr.extraction import Tick
 from lrcr.loading import load_batches
 from lrcr.models.backbone import Backbone
 from lrcr.models.descriptors import resize, scales_that_fit
 from lrcr.models.zoo import Model
-from lrcr.progress import no_tick
+from lrcr.progress import Tick, no_tick
 
 _BATCH = 8
 
@@ -56,6 +56,8 @@ class TrunkMaps:
 class StoredMaps:
     """Maps of a frozen trunk, each photo's computed once and kept in a file as float16.
 
+    Ranks share them; each writes under a name of its own first.
+
     Args:
         trunk: computes those that are not there yet.
         folder: of the files; belongs to this trunk, image size and dataset alone.
@@ -83,8 +85,10 @@ class StoredMaps:
         for positions, batch in self.trunk.batches(photos, scales=scales):
             for row, position in enumerate(positions):
                 maps = [features[row].half().cpu().numpy() for features in batch]
-                with staged_file(self._file(photos[position], scales)) as temporary, temporary.open("wb") as file:
+                own = self.folder / f"{ranks.rank()}.npz"
+                with staged_file(own) as temporary, temporary.open("wb") as file:
                     np.savez(file, *maps)
+                own.replace(self._file(photos[position], scales))
 
     def _stack(self, group: list[tuple[int, list[Tensor]]]) -> tuple[list[int], list[Tensor]]:
         of_scales = zip(*(maps for _, maps in group), strict=True)
@@ -110,3 +114,11 @@ def describe_globally(model: Model, maps: Maps, photos: Sequence[Photo], tick: T
         for _ in positions:
             tick()
     return vectors
+
+
+def describe_in_shares(model: Model, maps: Maps, photos: Sequence[Photo], tick: Tick = no_tick) -> Tensor:
+    """`describe_globally`, each rank describing its share of the photos; all ranks get all vectors."""
+    own = describe_globally(model, maps, ranks.share(photos), tick)
+    vectors = own.new_zeros(len(photos), model.dim)
+    vectors[ranks.rank() :: ranks.count()] = own
+    return ranks.add(vectors)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lrcr import ranks
 from lrcr.datasets.dataset import Ids, Photo
 from lrcr.device import generator
 from lrcr.errors import LrcrError
@@ -19,7 +20,7 @@ from lrcr.params import Params
 from lrcr.progress import Track, silent, ticking
 from lrcr.training.global_objective import GlobalObjective
 from lrcr.training.local_objective import LocalObjective
-from lrcr.training.maps import Maps, describe_globally
+from lrcr.training.maps import Maps, describe_in_shares
 from lrcr.training.parts import Parts
 from lrcr.training.tuples import TrainingSet, mine_negatives
 from lrcr.training.whitening import learn_whitening
@@ -115,7 +116,7 @@ class Trainer:
             learn_whitening(self.model, self.maps, self.images.photos, self.params, self.track)
         return {
             "epoch": epoch,
-            "loss": sum(losses) / len(tuples),
+            "loss": float(ranks.add(torch.tensor(sum(losses), dtype=torch.float64, device=self.device))) / len(tuples),
             "rate": self.parts.largest_rate,
             "negative_distance": distance,
         }
@@ -145,27 +146,38 @@ class Trainer:
         self.model.eval()
         unique, inverse = np.unique(ids, return_inverse=True)
         photos = [self.images.photos[i] for i in unique]
-        with ticking(self.track, f"mine negatives of epoch {epoch}", len(photos)) as tick:
-            vectors = describe_globally(self.model, self.maps, photos, tick)
+        with ticking(self.track, f"mine negatives of epoch {epoch}", len(ranks.share(photos))) as tick:
+            vectors = describe_in_shares(self.model, self.maps, photos, tick)
         return vectors[torch.from_numpy(inverse).to(self.device)]
 
     def _step(self, tuples: Ids) -> float:
-        """One step of the optimiser over a batch of tuples; returns the summed loss.
+        """One step of the optimiser over a batch of tuples; returns the summed loss of this rank's share.
 
-        With frozen BatchNorm tuples are independent and pass one at a time, which bounds the memory; BatchNorm that
-        is trained needs all images of the batch for its statistics.
+        With frozen BatchNorm tuples are independent: each rank takes every so many of them, and they pass one at a
+        time, which bounds the memory. BatchNorm that is trained needs all images of the batch for its statistics.
         """
         self.optimizer.zero_grad()
         independent = self.frozen or self.model.freeze_batchnorm
         total = 0.0
-        for part in np.split(tuples, len(tuples)) if independent else [tuples]:
-            loss = self.objective.loss(part, self._see(part.ravel()))
+        for part in ranks.share(np.split(tuples, len(tuples))) if independent else [tuples]:
+            seen = self._see(part.ravel())
+            loss = self.objective.loss(part, seen)
+            if not torch.isfinite(loss):
+                raise LrcrError(f"training: the loss is {loss.item()} {self._blame(part, seen)}; lower train.rates")
             torch.autograd.backward(loss)
             total += loss.item()
-        if not np.isfinite(total):
-            raise LrcrError(f"training: the loss is {total} at images {tuples[:, 0].tolist()}; lower train.rates")
+        ranks.add_gradients(self.model.parameters())
         self.optimizer.step()
         return total
+
+    @torch.no_grad()
+    def _blame(self, tuples: Ids, seen: Sequence[Any]) -> str:
+        """Name the images of the first tuple whose own loss is not finite."""
+        width = tuples.shape[1]
+        losses = [self.objective.loss(tuples[[i]], seen[i * width : (i + 1) * width]) for i in range(len(tuples))]
+        wrong = np.flatnonzero([not torch.isfinite(loss) for loss in losses])
+        query, positive, *negatives = (str(self.images.photos[i].path) for i in tuples[wrong[0] if len(wrong) else 0])
+        return f"at query {query}, positive {positive}, negatives {', '.join(negatives)}"
 
     def _see(self, ids: Ids) -> list[Any]:
         """What the loss needs of each image, with gradient.

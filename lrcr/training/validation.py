@@ -110,7 +110,8 @@ class Validator:
         fit = self._extract(seen, params.fit_scales, params.codebook.descriptors)
         iterations, seed = params.codebook.iterations, params.codebook.seed
         words = params.train.validation.words
-        codebook = learn_codebook(fit.descriptors, words, iterations=iterations, seed=seed)
+        gpu = self.device.type == "cuda"
+        codebook = learn_codebook(fit.descriptors, words, iterations=iterations, seed=seed, gpu=gpu)
         settings, binary = params.search, params.index.binary
         database, queries = (
             aggregate_images(

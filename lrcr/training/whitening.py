@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from lrcr import ranks
 from lrcr.datasets.dataset import Photo
 from lrcr.extraction import sample_photos
 from lrcr.models.local import LocalModel
@@ -18,6 +19,7 @@ def learn_whitening(model: Model, maps: Maps, photos: Sequence[Photo], params: P
     """Learn the whitening of a local model, or a global model's projection that is one, from a sample of photos.
 
     The former from the smoothed features of the strongest locations, the latter from pooled vectors, both at scale 1.
+    The first rank learns it for all.
 
     Args:
         model: left in evaluation mode.
@@ -43,4 +45,6 @@ def learn_whitening(model: Model, maps: Maps, photos: Sequence[Photo], params: P
                 for _ in positions:
                     tick()
 
-    layer.assign(*fit_whitening(features(), len(layer.bias), params.whitening.shrinkage))
+    if ranks.rank() == 0:
+        layer.assign(*fit_whitening(features(), len(layer.bias), params.whitening.shrinkage))
+    ranks.copy_first(layer)

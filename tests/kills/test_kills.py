@@ -165,6 +165,19 @@ def test_codebook(forker, made, tmp_path, told):
     told(survive(forker, make_codebook, lambda work: (UNTRAINED, made / "fit", work / "words"), tmp_path, "codebook"))
 
 
+def test_index_without_keeping_descriptors(forker, made, tmp_path, told):
+    params = UNTRAINED.model_copy(update={"extract": UNTRAINED.extract.model_copy(update={"keep": False})})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LRCR_STATE", str(tmp_path / "state"))
+        extract_dataset(params, made / "model.pt", made / "dataset", tmp_path / "descriptors")
+
+    def arguments(work: Path) -> tuple:
+        inputs = (made / "model.pt", made / "dataset", tmp_path / "descriptors", made / "codebook")
+        return params, *inputs, work / "index"
+
+    told(survive(forker, index_dataset, arguments, tmp_path / "runs", "photos"))
+
+
 def test_index(forker, made, tmp_path, told):
     def arguments(work: Path) -> tuple:
         inputs = (made / "model.pt", made / "dataset", made / "descriptors", made / "codebook")

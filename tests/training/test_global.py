@@ -1,18 +1,21 @@
 """Training of global models: each kind of epoch learns, is reproducible and continues after it was killed."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from lrcr.datasets.dataset import open_dataset
-from lrcr.errors import DatasetError
+from lrcr.errors import DatasetError, LrcrError
 from lrcr.losses.local_triplet import local_triplet_loss
 from lrcr.losses.madacos import madacos
 from lrcr.losses.second_order import second_order_loss
 from lrcr.losses.triplet import triplet_loss
 from lrcr.models.zoo import build_model, open_model
 from lrcr.params import Params, load_params
+from lrcr.training import listwise
 from lrcr.training.classification import Classified, LabelTrainer, labelled
 from lrcr.training.crops import crop_batches, draw_box, random_crop
 from lrcr.training.listwise import ListwiseTrainer
@@ -175,6 +178,39 @@ def test_the_loss_is_that_of_madacos_and_of_the_local_triplets(nine):
     assert loss == pytest.approx(float(F.cross_entropy(head.logits, labels) + 0.5 * local), rel=1e-3)
     assert (scale, margin) == pytest.approx((float(head.scale), float(head.margin)), rel=1e-4)
     assert float(local) > 0
+
+
+@pytest.mark.parametrize("fine", [False, True])
+def test_the_images_at_which_classification_diverges_are_named(nine, fine):
+    trainer = label_trainer(small("cfcd", "train.cfcd.batch=16"), nine, fine=fine)
+    trainer.trained.eval()  # BatchNorm would spread what is wrong with one image to all
+    ids = trainer._draw(np.random.default_rng(0))[0]
+    images = torch.stack([random_crop(trainer.images.photos[i], 64, seed=i) for i in ids])
+    images[9] = torch.nan
+    files = [str(trainer.images.photos[i].path) for i in ids]
+    named = f"tuple {', '.join(files[8:16])}" if fine else f"image {files[9]}"
+    with pytest.raises(LrcrError, match=re.escape(f"the loss is nan at {named}; lower train.cfcd.rate")):
+        trainer._step(ids, images)
+
+
+def test_the_image_at_which_listwise_training_diverges_is_named(nine, monkeypatch):
+    params = small("apgem", "train.apgem.batch=8", "train.apgem.chunk=3", "train.freeze=backbone")
+    trainer = ListwiseTrainer(params, build_model(params).eval(), training_set(open_dataset(nine)), CPU)
+    wrong = trainer.images.photos[5]
+    monkeypatch.setattr(
+        listwise,
+        "crop_batches",
+        lambda batches, size: [
+            spoil(crop, photos, wrong) for (photos, _), crop in zip(batches, crop_batches(batches, size), strict=True)
+        ],
+    )
+    with pytest.raises(LrcrError, match=re.escape(f"the loss is nan at image {wrong.path}, of a batch of 8; lower")):
+        trainer._step(np.arange(8), np.arange(8))
+
+
+def spoil(images, photos, wrong):
+    images[[photo == wrong for photo in photos]] = torch.nan
+    return images
 
 
 def test_a_fixed_head_keeps_scale_and_margin(nine):

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lrcr.datasets.dataset import open_dataset
-from lrcr.errors import DatasetError, LrcrError, WeightsError
+from lrcr.errors import DatasetError, LrcrError, OutOfMemoryError, WeightsError
 from lrcr.extraction import sample_photos
 from lrcr.loading import load_batches
 from lrcr.losses.contrastive import contrastive_loss
@@ -258,9 +259,66 @@ def test_too_few_photos_for_the_whitening_are_refused(tmp_path, landmarks):
 
 def test_divergence_is_told(tmp_path, monkeypatch, landmarks):
     monkeypatch.setattr(local_objective, "contrastive_loss", lambda queries, *_: queries.sum() * float("nan"))
-    with pytest.raises(LrcrError, match=r"training: the loss is nan at images \[.*\]; lower train\.rates"):
+    with pytest.raises(LrcrError, match=r"training: the loss is nan at query .*; lower train\.rates"):
         run(small(), landmarks, tmp_path / "model.pt")
     assert not (tmp_path / "model.pt").exists()
+
+
+@pytest.mark.parametrize("batchnorm", ["frozen", "trained"])
+def test_the_tuple_at_which_the_loss_diverges_is_named(landmarks, pretrained, batchnorm):
+    weights_from = pretrained if batchnorm == "frozen" else "none"
+    trainer = make_trainer(small(f"backbone.weights={weights_from}"), landmarks)
+    trainer.model.train()
+    sound, wrong = [0, 5, 1, 2], [6, 1, 3, 4]
+    loss = trainer.objective.loss
+    trainer.objective.loss = lambda tuples, seen: loss(tuples, seen) * (float("nan") if 6 in tuples else 1)
+    files = [str(trainer.images.photos[i].path) for i in wrong]
+    named = f"nan at query {files[0]}, positive {files[1]}, negatives {files[2]}, {files[3]}; lower train.rates"
+    with pytest.raises(LrcrError, match=re.escape(named)):
+        trainer._step(np.array([sound, wrong]))
+
+
+def too_much(*_: object, **__: object) -> None:
+    torch.empty(2**50)
+
+
+def far_too_much(*_: object, **__: object) -> None:
+    np.empty(2**57)
+
+
+def too_much_for_the_gpu(*_: object, **__: object) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB.\nSee documentation")
+
+
+@pytest.mark.parametrize("allocate", [too_much, far_too_much, too_much_for_the_gpu])
+def test_out_of_memory_tells_the_remedy(tmp_path, monkeypatch, landmarks, pretrained, allocate):
+    monkeypatch.setattr(local_objective, "contrastive_loss", allocate)
+    with pytest.raises(
+        OutOfMemoryError, match=r"^out of memory: .*; lower train\.image_size or train\.batch$"
+    ) as error:
+        run(small(), landmarks, tmp_path / "model.pt")
+    assert "\n" not in str(error.value)
+    with pytest.raises(OutOfMemoryError, match=r"lower train\.image_size or train\.negatives$"):
+        run(small(f"backbone.weights={pretrained}"), landmarks, tmp_path / "model.pt")
+
+
+def test_other_runtime_errors_keep_their_traceback(tmp_path, monkeypatch, landmarks):
+    def fail(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(local_objective, "contrastive_loss", fail)
+    with pytest.raises(RuntimeError, match="a defect"):
+        run(small(), landmarks, tmp_path / "model.pt")
+
+
+def test_a_killed_training_of_convnext_continues_to_the_same_weights(tmp_path, landmarks):
+    """Its trunk was published with stochastic depth, which would consume random numbers."""
+    params = small("backbone.name=convnext_tiny", "backbone.skip_layers=1", "train.rates.backbone=1e-4")
+    whole = run(params, landmarks, tmp_path / "whole.pt")
+    with pytest.raises(Killed):
+        train(params, landmarks, None, tmp_path / "killed.pt", log=kill_after(1))
+    assert run(params, landmarks, tmp_path / "killed.pt") == whole
+    assert same(weights(tmp_path / "killed.pt"), weights(tmp_path / "whole.pt"))
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """One split of the synthetic dataset: the work shared out over processes, and its results gathered into tables."""
 
 import os
-import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -17,6 +15,7 @@ from lrcr.datasets.synthetic.shoot import Assignment, Photo, Reel, shoot
 from lrcr.device import derive_seed, generator
 from lrcr.errors import DatasetError
 from lrcr.progress import Track, silent
+from lrcr.workers import end_with
 
 RENDERER_VERSION = 1  # to be raised with every change that alters an image or a grade
 LICENCE = "rendered by lrcr; no rights reserved (CC0)"
@@ -79,19 +78,8 @@ def _shoot_all(assignments: list[Assignment], workers: int | None) -> Iterator[R
     if workers == 1:
         yield from map(shoot, assignments)
         return
-    with ProcessPoolExecutor(workers, initializer=_end_with, initargs=(os.getpid(),)) as pool:
+    with ProcessPoolExecutor(workers, initializer=end_with, initargs=(os.getpid(),)) as pool:
         yield from pool.map(shoot, assignments, chunksize=4)
-
-
-def _end_with(parent: int) -> None:
-    """Let a worker end with the process it works for: `kill -9` tells it nothing, and it would wait for ever."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _images_table(reels: list[Reel]) -> pd.DataFrame:

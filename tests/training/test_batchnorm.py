@@ -1,0 +1,28 @@
+import pytest
+import torch
+from torch import nn
+
+from lrcr.training.batchnorm import SharedBatchNorm
+
+
+@pytest.mark.parametrize(("kind", "shape"), [(nn.BatchNorm1d, (6, 3)), (nn.BatchNorm2d, (4, 3, 5, 2))])
+def test_alone_it_is_batchnorm(kind, shape):
+    """With several ranks a whole training is compared with that of one (test_ranks.py)."""
+    generator = torch.Generator().manual_seed(0)
+    expected, found = kind(3).double(), SharedBatchNorm(3).double()
+    with torch.no_grad():
+        expected.weight.copy_(torch.rand(3, generator=generator))
+        expected.bias.copy_(torch.rand(3, generator=generator))
+    found.load_state_dict(expected.state_dict())
+    for _ in range(2):
+        images = torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
+        weights = torch.randn(shape, generator=generator, dtype=torch.float64)
+        gradients = []
+        for module in (expected, found):
+            own = (images, module.weight, module.bias)
+            gradients.append(torch.autograd.grad((module(images) * weights).sum(), own))
+        for own, other in zip(*gradients, strict=True):
+            torch.testing.assert_close(own, other)
+    for name, tensor in expected.state_dict().items():
+        torch.testing.assert_close(found.state_dict()[name], tensor, msg=name)
+    torch.testing.assert_close(found.eval()(images), expected.eval()(images))
