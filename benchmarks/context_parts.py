@@ -34,8 +34,6 @@ _PARTS: dict[str, Changes] = {
     "filter, starting as the average": _filter(bandwidth=0.0),
     "filter, its share in attention": _filter(attention="share"),
     "graph (gate)": _graph(),
-    "graph, two layers": _graph(layers=2),
-    "graph, 20 neighbours": _graph(neighbours=20),
     "graph that refines features": _graph(output="refine"),
 }
 

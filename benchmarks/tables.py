@@ -15,9 +15,9 @@ from lrcr.report.picture import blank_figure, save_figure
 _SETUPS = ("medium", "hard")
 
 
-def tell_parts(name: str, seeds: Sequence[dict[str, Runs]]) -> Iterator[Value]:
+def tell_parts(name: str, scored: dict[str, Runs]) -> Iterator[Value]:
     """Write `results/<name>.md`: each row's mAP and its difference to the first row; yield the mAP."""
-    every = {row: [seed[row] for seed in seeds] for row in seeds[0]}
+    every = {row: [runs] for row, runs in scored.items()}
     first = next(iter(every))
     lines = [f"| | medium | hard | words | difference to {first}, medium | hard |", "|---|---|---|---|---|---|"]
     for row, runs in every.items():
