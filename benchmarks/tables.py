@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from benchmarks.bars import RESULTS, Value
 from benchmarks.rows import BASELINES, CURVE, PLAIN, SELECTIVE, Runs
@@ -14,105 +15,123 @@ from lrcr.report.picture import blank_figure, save_figure
 
 _SETUPS = ("medium", "hard")
 
-
-def tell_parts(name: str, scored: dict[str, Runs]) -> Iterator[Value]:
-    """Write `results/<name>.md`: each row's mAP and its difference to the first row; yield the mAP."""
-    every = {row: [runs] for row, runs in scored.items()}
-    first = next(iter(every))
-    lines = [f"| | medium | hard | words | difference to {first}, medium | hard |", "|---|---|---|---|---|---|"]
-    for row, runs in every.items():
-        yield Value(f"{row}: mAP (medium)", _mean(runs, "medium"))
-        lines.append(f"| {' | '.join(_cells(row, runs, first, every[first]))} |")
-    _write(name, lines)
+Tables = Sequence[pd.DataFrame]
+"""AP of each query (`lrcr.evaluation.per_query`), a table for each seed."""
 
 
 def tell(name: str, seeds: Sequence[dict[str, Runs]]) -> Iterator[Value]:
     """Write `results/<name>.md` and `.png`; yield each learned row's difference to the better baseline.
 
+    Differences are taken with as many descriptors, and in as many words as the average takes.
+
     Args:
         seeds: of each seed, what every row has scored.
     """
     every = {row: [seed[row] for seed in seeds] for row in seeds[0]}
-    best = max(BASELINES, key=lambda row: _mean(every[row], "medium"))
-    for row in every:
-        if row not in BASELINES:
+    memory = _words(every["average"])
+    plain = {row: _plain(runs) for row, runs in every.items()}
+    equal = {row: _at_words(runs, memory) for row, runs in every.items()}
+    head = ["", "medium", "hard", "words", f"medium with τ = {SELECTIVE.tau:g}"]
+    cells = {
+        row: [row, *(_score(plain[row], setup) for setup in _SETUPS), f"{_words(runs):.0f}", f"{_tau(runs):.1f}"]
+        for row, runs in every.items()
+    }
+    for tables, where in ((plain, ""), (equal, f" in {memory:.0f} words")):
+        best = max(BASELINES, key=lambda row: _mean(tables[row], "medium"))
+        if where:
+            head.append(f"medium{where}")
+        head += [f"difference to {best}{where}, medium", "hard"]
+        for row in every:
+            if where:
+                cells[row].append(_score(tables[row], "medium"))
             for setup in _SETUPS:
-                difference = _compare(every[row], every[best], setup)[1]
-                yield Value(f"{row}: difference to {best} ({setup})", difference.mean, at_least=0)
-                yield Value(f"{row}: lower end of its 95 % interval ({setup})", difference.low)
-    _write(name, _table(every, best))
+                difference = _compare(tables[row], tables[best], setup)[1]
+                cells[row].append("" if row == best else interval(difference))
+                if row not in BASELINES:
+                    yield Value(f"{row}: difference to {best}{where} ({setup})", difference.mean, at_least=0)
+                    yield Value(f"{row}: lower end of its 95 % interval{where} ({setup})", difference.low)
+    write(name, markdown(head, list(cells.values())))
     _draw_curve(RESULTS / f"{name}.png", every)
 
 
-def _write(name: str, lines: Sequence[str]) -> None:
+def tell_parts(name: str, scored: dict[str, Runs]) -> Iterator[Value]:
+    """Write `results/<name>.md`: each row's mAP and its difference to the first row; yield the mAP."""
+    first = next(iter(scored))
+    rows = []
+    for row, runs in scored.items():
+        tables = [_plain([own]) for own in (runs, scored[first])]
+        differences = ["" if row == first else interval(_compare(*tables, setup)[1]) for setup in _SETUPS]
+        rows.append([row, *(_score(tables[0], setup) for setup in _SETUPS), f"{_words([runs]):.0f}", *differences])
+        yield Value(f"{row}: mAP (medium)", _mean(tables[0], "medium"))
+    write(name, markdown(["", "medium", "hard", "words", f"difference to {first}, medium", "hard"], rows))
+
+
+def write(name: str, table: str) -> None:
+    """Write `results/<name>.md`."""
     with staged_file(RESULTS / f"{name}.md") as temporary:
-        temporary.write_text("\n".join([*lines, ""]), encoding="utf-8")
+        temporary.write_text(table, encoding="utf-8")
 
 
-def _table(every: dict[str, list[Runs]], best: str) -> list[str]:
-    """A table in Markdown: each row's mAP ± deviation over seeds, its words, its difference to the better baseline.
-
-    Equal memory is that of the average.
-    """
-    memory = _words(every["average"])
-    lines = [
-        f"| | medium | hard | words | difference to {best}, medium | hard | medium at {memory:.0f} words "
-        f"| medium with τ = {SELECTIVE.tau:g} |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row, runs in every.items():
-        tau = float(np.mean([np.nanmean(run[SELECTIVE].table["medium"]) for run in runs]))
-        cells = [*_cells(row, runs, best, every[best]), f"{_at_words(runs, memory):.1f}", f"{tau:.1f}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ["---"] * len(head), *rows))
 
 
-def _cells(row: str, runs: Sequence[Runs], best: str, others: Sequence[Runs]) -> list[str]:
-    """A row's name, mAP in both setups, words, and differences to another row; none to itself."""
-    medium, hard = (_compare(runs, others, setup) for setup in _SETUPS)
-    differences = ["", ""] if row == best else [_interval(difference) for _, difference in (medium, hard)]
-    return [row, _spread(medium[0]), _spread(hard[0]), f"{_words(runs):.0f}", *differences]
+def spread(over: Spread) -> str:
+    """The mean ± the deviation over seeds."""
+    return f"{over.mean:.1f}" if over.deviation is None else f"{over.mean:.1f} ± {over.deviation:.1f}"
 
 
-def _compare(runs: Sequence[Runs], others: Sequence[Runs], setup: str) -> tuple[Spread, Difference]:
-    sides = ([Side("", run[PLAIN].table) for run in side] for side in (runs, others))
-    comparison = compare_seeds(*sides, setup)
+def interval(difference: Difference) -> str:
+    """The difference, and its interval in brackets."""
+    return f"{difference.mean:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]"
+
+
+def _plain(runs: Sequence[Runs]) -> Tables:
+    return [run[PLAIN].table for run in runs]
+
+
+def _at_words(runs: Sequence[Runs], words: float) -> Tables:
+    """Each seed's table at equal memory: every query's AP interpolated between numbers of descriptors."""
+    tables = []
+    for run in runs:
+        at = [run[setting].words for setting in CURVE]
+        columns = {setup: np.stack([run[setting].table[setup] for setting in CURVE], axis=1) for setup in _SETUPS}
+        interpolated = {setup: [np.interp(words, at, aps) for aps in columns[setup]] for setup in _SETUPS}
+        tables.append(run[PLAIN].table.assign(**interpolated))
+    return tables
+
+
+def _compare(tables: Tables, others: Tables, setup: str) -> tuple[Spread, Difference]:
+    a, b = ([Side("", table) for table in side] for side in (tables, others))
+    comparison = compare_seeds(a, b, setup)
     assert comparison.a is not None and comparison.difference is not None, "these datasets have many landmarks"
     return comparison.a, comparison.difference
 
 
-def _spread(spread: Spread) -> str:
-    return f"{spread.mean:.1f}" if spread.deviation is None else f"{spread.mean:.1f} ± {spread.deviation:.1f}"
+def _score(tables: Tables, setup: str) -> str:
+    return spread(_compare(tables, tables, setup)[0])
 
 
-def _interval(difference: Difference) -> str:
-    return f"{difference.mean:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]"
-
-
-def _mean(runs: Sequence[Runs], setup: str) -> float:
-    return float(np.mean([np.nanmean(run[PLAIN].table[setup]) for run in runs]))
-
-
-def _curve(runs: Sequence[Runs]) -> tuple[list[float], list[float]]:
-    """Words an image and mAP (medium), a point for each number of descriptors."""
-    words = [float(np.mean([run[setting].words for run in runs])) for setting in CURVE]
-    return words, [float(np.mean([np.nanmean(run[at].table["medium"]) for run in runs])) for at in CURVE]
+def _mean(tables: Tables, setup: str) -> float:
+    return float(np.mean([np.nanmean(table[setup]) for table in tables]))
 
 
 def _words(runs: Sequence[Runs]) -> float:
     return float(np.mean([run[PLAIN].words for run in runs]))
 
 
-def _at_words(runs: Sequence[Runs], words: float) -> float:
-    """The mAP (medium) at equal memory, interpolated on the curve."""
-    return float(np.interp(words, *_curve(runs)))
+def _tau(runs: Sequence[Runs]) -> float:
+    return _mean([run[SELECTIVE].table for run in runs], "medium")
 
 
 def _draw_curve(path: Path, every: dict[str, list[Runs]]) -> None:
     figure = blank_figure(7, 4.5)
     axis = figure.add_subplot()
     for row, runs in every.items():
-        axis.plot(*_curve(runs), marker="o", label=row, linestyle="--" if row in BASELINES else "-")
+        words = [float(np.mean([run[setting].words for run in runs])) for setting in CURVE]
+        scores = [_mean([run[setting].table for run in runs], "medium") for setting in CURVE]
+        axis.plot(words, scores, marker="o", label=row, linestyle="--" if row in BASELINES else "-")
     axis.set(xlabel="words an image", ylabel="mAP (medium)", title="mAP against memory")
     axis.grid(alpha=0.3)
     axis.legend()
