@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from lrcr.artifacts import MANIFEST, Manifest, open_manifest, staged_file
 from lrcr.errors import ArtifactError
+from lrcr.progress import Track
 
 Floats = npt.NDArray[np.float32]
 
@@ -143,6 +144,13 @@ class DescriptorStore:
         """The shards in order, one at a time in memory."""
         for name in self.manifest.facts["shards"]:
             yield read_shard(self.folder / name)
+
+    def named_shards(self, names: Sequence[str], track: Track) -> Iterator[tuple[Descriptors, Sequence[str]]]:
+        """The shards in order, each with its images' part of the names of all, while an index is built of them."""
+        first = 0
+        for shard in track(self.shards(), "index", len(self.manifest.facts["shards"])):
+            yield shard, names[first : first + len(shard)]
+            first += len(shard)
 
     def image(self, image: int) -> Descriptors:
         """The descriptors of one image, read alone.

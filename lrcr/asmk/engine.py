@@ -1,6 +1,6 @@
 """ASMK as the pipeline uses it: descriptors → visual words → inverted file → ranking."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -65,13 +65,16 @@ def build(
     Raises:
         ArtifactError: the codebook is damaged or does not fit the descriptors.
     """
-    codebook = _open_codebook(params, codebook_folder)
+    codebook, settings = _open_codebook(params, codebook_folder), params.index
     words, dim = codebook.centroids.shape
     build_index(
         folder,
-        _aggregate_shards(params, store, codebook, names, track),
-        Layout(words, dim, params.index.binary, params.index.packed),
-        memory=int(params.index.memory * 2**30),
+        (
+            aggregate_images(shard, codebook, settings.assignment, binary=settings.binary, names=own)
+            for shard, own in store.named_shards(names, track)
+        ),
+        Layout(words, dim, settings.binary, settings.packed),
+        memory=int(settings.memory * 2**30),
         facts=_measure_recall(params, store, codebook),
         params=params.sections("index"),
         inputs=inputs,
@@ -90,17 +93,6 @@ def _measure_recall(params: Params, store: DescriptorStore, codebook: Codebook) 
     sample = store.sample(_RECALL_SAMPLE, generator(params.seed, "recall sample"))
     depths = sorted({1, params.index.assignment, params.search.assignment})
     return {f"recall@{depth}": codebook.recall(sample, depth) for depth in depths}
-
-
-def _aggregate_shards(
-    params: Params, store: DescriptorStore, codebook: Codebook, names: Sequence[str], track: Track
-) -> Iterator[Aggregated]:
-    shards = store.manifest.facts["shards"]
-    first = 0
-    for shard in track(store.shards(), "index", len(shards)):
-        own = names[first : first + len(shard)]
-        yield aggregate_images(shard, codebook, params.index.assignment, binary=params.index.binary, names=own)
-        first += len(shard)
 
 
 def aggregate_images(

@@ -1,7 +1,7 @@
 """Global vectors as the pipeline uses them: descriptor rows → whitening → flat index → ranking."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,21 +59,12 @@ def build(
     whitening, _ = open_whitening(codebook_folder)
     build_flat_index(
         folder,
-        _vectors_of_shards(store, whitening, names, track),
+        (to_vectors(shard, whitening, own) for shard, own in store.named_shards(names, track)),
         store.images,
         precision=params.index.precision,
         params=params.sections("index"),
         inputs=inputs,
     )
-
-
-def _vectors_of_shards(
-    store: DescriptorStore, whitening: RowWhitening | None, names: Sequence[str], track: Track
-) -> Iterator[Vectors]:
-    first = 0
-    for shard in track(store.shards(), "index", len(store.manifest.facts["shards"])):
-        yield to_vectors(shard, whitening, names[first : first + len(shard)])
-        first += len(shard)
 
 
 @dataclass(frozen=True, eq=False)
