@@ -68,11 +68,14 @@ class ListwiseTrainer:
         return {"epoch": epoch, "loss": sum(losses) / len(losses), "rate": self.parts.largest_rate}
 
     def _draw(self, rng: np.random.Generator) -> list[Ids]:
-        """An epoch's batches of image ids: classes in random order, the images of each together."""
+        """An epoch's batches of image ids: classes in random order, the images of each in one batch as far as can be.
+
+        Within it they are mixed: BatchNorm that is trained sees chunks, and would mark those of a few classes.
+        """
         place = rng.permutation(self.classes.max() + 1)[self.classes]
         order = np.lexsort((rng.permutation(len(place)), place))
         size = self.params.train.apgem.batch
-        return [batch for batch in np.split(order, range(size, len(order), size)) if len(batch) > 1]
+        return [rng.permutation(batch) for batch in np.split(order, range(size, len(order), size)) if len(batch) > 1]
 
     def _step(self, ids: Ids, seeds: Ids) -> float:
         """One step of the optimiser over a batch, whose images are decoded and cropped chunk by chunk, twice."""
