@@ -50,6 +50,18 @@ class SolarParams(Section):
     second_order: NotNegative = 10.0
 
 
+class LabelParams(Section):
+    """Training from labels (apgem, cfcd): epochs over all images (null: `train.epochs`), and their random crops.
+
+    `crop` is the side in pixels to which they are resized (null: `train.image_size`), `area` the least share of an
+    image that one covers.
+    """
+
+    epochs: Count | None = None
+    crop: Count | None = None
+    area: Annotated[float, Field(gt=0, le=1)] = 0.08
+
+
 class ApgemParams(Section):
     """AP-GeM's training: images a step, how many of them pass at a time (memory), bins of quantised AP."""
 
@@ -59,7 +71,7 @@ class ApgemParams(Section):
 
 
 class CfcdParams(Section):
-    """CFCD's training from labels: `train.epochs` of classification, then `fine_epochs` with hard local negatives.
+    """CFCD's training from labels: epochs of classification, then `fine_epochs` with hard local negatives too.
 
     `rate` of SGD, that falls by half a cosine in each phase and rises over `warmup` epochs in the first; images a step;
     MadaCos with its alpha, or a head of fixed scale and margin; weight of the local triplets in the second phase (1.0
@@ -101,5 +113,16 @@ class TrainParams(Section):
     decay: Annotated[float, Field(gt=0, le=1)] = 0.99
     validation: ValidationParams = ValidationParams()
     solar: SolarParams = SolarParams()
+    labels: LabelParams = LabelParams()
     apgem: ApgemParams = ApgemParams()
     cfcd: CfcdParams = CfcdParams()
+
+    @property
+    def label_epochs(self) -> int:
+        """Epochs of training from labels; CFCD's of its first phase."""
+        return self.labels.epochs or self.epochs
+
+    @property
+    def crop(self) -> int:
+        """Side of the random crops in pixels."""
+        return self.labels.crop or self.image_size

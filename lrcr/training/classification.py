@@ -127,7 +127,7 @@ class LabelTrainer:
         batches = self._draw(rng)
         seeds = [rng.integers(2**63, size=len(batch)).tolist() for batch in batches]
         photos = [[self.images.photos[i] for i in batch] for batch in batches]
-        crops = crop_batches(zip(photos, seeds, strict=True), settings.image_size)
+        crops = crop_batches(zip(photos, seeds, strict=True), settings.crop, settings.labels.area)
         self.trained.train()
         if settings.freeze == "backbone":
             self.trained.model.backbone.eval()

@@ -84,7 +84,8 @@ class ListwiseTrainer:
 
         def describe(rows: Tensor) -> Tensor:
             photos = [self.images.photos[i] for i in ids[rows.numpy()]]
-            [images] = crop_batches([(photos, seeds[rows.numpy()].tolist())], settings.image_size)
+            given = (photos, seeds[rows.numpy()].tolist())
+            [images] = crop_batches([given], settings.crop, settings.labels.area)
             vectors: Tensor = self.model(images.to(self.device, memory_format=torch.channels_last))
             return vectors
 

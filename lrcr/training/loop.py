@@ -139,7 +139,8 @@ class _Run:
             self._coarse_to_fine(self.model)
         elif isinstance(self.model, GlobalModel) and self.params.model.name == "apgem":
             trainer = ListwiseTrainer(self.params, self.model, self.images, self.device, self.track)
-            self.model.load_state_dict(self._phase("all", trainer).weights)
+            progress = self._phase("all", trainer, epochs=self.params.train.label_epochs)
+            self.model.load_state_dict(progress.weights)
         elif self.params.train.merge:
             self._merge()
         else:
@@ -171,9 +172,9 @@ class _Run:
         """Train with a classifier, then from the best epoch on with hard local negatives too."""
         images, classes = labelled(self.images)
         classified = Classified(model, int(classes.max()) + 1, seed_of_classifier(self.params))
-        coarse, fine = self.params.train.epochs, self.params.train.cfcd.fine_epochs
+        coarse, fine = self.params.train.label_epochs, self.params.train.cfcd.fine_epochs
         given = (self.params, classified, images, classes)
-        best = self._phase("coarse", LabelTrainer(*given, coarse, self.device, self.track))
+        best = self._phase("coarse", LabelTrainer(*given, coarse, self.device, self.track), epochs=coarse)
         classified.load_state_dict(best.weights)
         if fine:
             trainer = LabelTrainer(*given, fine, self.device, self.track, maps=self.maps)
