@@ -38,7 +38,7 @@ def run() -> Iterator[Value]:
         make_dataset("photos", photos, Path(folder, "dataset"), seed=0, track=track)
         for number, (name, overrides) in enumerate(_ROWS.items()):
             work = Path(folder, str(number))
-            result, images_per_second = _evaluate(recipe(data, *overrides), Path(folder, "dataset"), work)
+            result, images_per_second = evaluate(recipe(data, *overrides), Path(folder, "dataset"), work)
             for setup in SETUPS:
                 value = result.evaluation.map[setup]
                 assert value is not None, "every setup has positives"
@@ -50,7 +50,7 @@ def run() -> Iterator[Value]:
             yield Value(f"{name}: ms a query", result.cost["search_ms_per_query"])
 
 
-def _evaluate(params: Params, dataset: Path, work: Path) -> tuple[Result, float]:
+def evaluate(params: Params, dataset: Path, work: Path) -> tuple[Result, float]:
     """Everything from the photos to the result, and how many of them are described a second."""
     model, descriptors = work / "model.pt", work / "descriptors"
     train(params, dataset, None, model, track=track)

@@ -47,9 +47,9 @@ def _table(every: dict[str, list[Runs]], best: str) -> str:
     ]
     for row, runs in every.items():
         medium, hard = (_compare(runs, every[best], setup) for setup in _SETUPS)
-        differences = ["", ""] if row == best else [_interval(difference) for _, difference in (medium, hard)]
+        differences = ["", ""] if row == best else [interval(difference) for _, difference in (medium, hard)]
         tau = float(np.mean([np.nanmean(run[SELECTIVE].table["medium"]) for run in runs]))
-        cells = [row, _spread(medium[0]), _spread(hard[0]), f"{_words(runs):.0f}", *differences]
+        cells = [row, spread(medium[0]), spread(hard[0]), f"{_words(runs):.0f}", *differences]
         lines.append(f"| {' | '.join([*cells, f'{_at_words(runs, memory):.1f}', f'{tau:.1f}'])} |")
     return "\n".join([*lines, ""])
 
@@ -61,11 +61,13 @@ def _compare(runs: Sequence[Runs], others: Sequence[Runs], setup: str) -> tuple[
     return comparison.a, comparison.difference
 
 
-def _spread(spread: Spread) -> str:
-    return f"{spread.mean:.1f}" if spread.deviation is None else f"{spread.mean:.1f} ± {spread.deviation:.1f}"
+def spread(over: Spread) -> str:
+    """The mean ± the deviation over seeds."""
+    return f"{over.mean:.1f}" if over.deviation is None else f"{over.mean:.1f} ± {over.deviation:.1f}"
 
 
-def _interval(difference: Difference) -> str:
+def interval(difference: Difference) -> str:
+    """The difference, and its interval in brackets."""
     return f"{difference.mean:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]"
 
 
