@@ -73,7 +73,8 @@ class ApgemParams(Section):
 class CfcdParams(Section):
     """CFCD's training from labels: epochs of classification, then `fine_epochs` with hard local negatives too.
 
-    `rate` of SGD, that falls by half a cosine in each phase and rises over `warmup` epochs in the first; images a step;
+    `rate` is that of SGD at the height of the first phase, after it rose over `warmup` epochs, `fine_rate` that at the
+    start of the second (null: the same); both fall by half a cosine. `batch`: images a step;
     MadaCos with its alpha, or a head of fixed scale and margin; weight of the local triplets in the second phase (1.0
     in effect in the authors' code, which does not apply the weight of its configuration).
     """
@@ -82,6 +83,7 @@ class CfcdParams(Section):
     batch: Annotated[int, Field(ge=2)] = 128
     warmup: Natural = 5
     fine_epochs: Natural = 50
+    fine_rate: Positive | None = None
     head: Literal["madacos", "fixed"] = "madacos"
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.02
     scale: Positive = 32.0

@@ -157,6 +157,17 @@ def test_the_second_phase_takes_tuples_of_eight(nine):
         assert set(classes[negatives]) == set(trainer.confused[classes[anchor]])
 
 
+def test_the_second_phase_has_a_rate_of_its_own_and_keeps_statistics(nine):
+    trainer = label_trainer(small("cfcd", "train.cfcd.batch=16", "train.cfcd.fine_rate=0.001"), nine, fine=True)
+    before = {name: value.clone() for name, value in trainer.trained.state_dict().items()}
+    trainer._set_rate(0)
+    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
+    trainer.run_epoch(1)
+    after = trainer.trained.state_dict()
+    still = {name for name, value in before.items() if torch.equal(value, after[name])}
+    assert still == {name for name in before if "running" in name or "tracked" in name or name == "model.pooling.p"}
+
+
 def test_the_loss_is_that_of_madacos_and_of_the_local_triplets(nine):
     params = small("cfcd", "train.cfcd.batch=16", "train.cfcd.local=0.5")
     trainer = label_trainer(params, nine, fine=True)
