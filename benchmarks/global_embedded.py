@@ -14,7 +14,7 @@ from dvc.api import DVCFileSystem, exp_show
 
 from benchmarks.bars import RESULTS, Value
 from benchmarks.global_photos import evaluate
-from benchmarks.tables import interval, spread
+from benchmarks.tables import interval, markdown, spread
 from lrcr.artifacts import staged_file
 from lrcr.cli.revisions import read_revision
 from lrcr.cli.terminal import track
@@ -103,7 +103,7 @@ def _tell_models(models: dict[str, pd.DataFrame], costs: dict[str, dict[str, flo
         size = [dimensions, f"{first['bytes_per_image']:.0f}"]
         cost = [f"{value:.3g}" for value in costs[title].values()]
         rows.append([title, f"{len(own)}", *_maps(own), *size, *cost])
-    return _table(["", "seeds", *SETUPS, "dimensions", "bytes an image", "images/s", "ms a query"], rows)
+    return markdown(["", "seeds", *SETUPS, "dimensions", "bytes an image", "images/s", "ms a query"], rows)
 
 
 def _tell_parts(parts: dict[str, pd.DataFrame]) -> str:
@@ -112,11 +112,7 @@ def _tell_parts(parts: dict[str, pd.DataFrame]) -> str:
     for title, own in parts.items():
         differences = [] if title == _BASE else [_difference(own, parts[_BASE], setup) for setup in SETUPS]
         rows.append([title, f"{len(own)}", *_maps(own), *differences])
-    return _table(["", "seeds", *SETUPS, *(f"{setup}, difference to {_BASE}" for setup in SETUPS)], rows)
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in [head, ["---"] * len(head), *rows])
+    return markdown(["", "seeds", *SETUPS, *(f"{setup}, difference to {_BASE}" for setup in SETUPS)], rows)
 
 
 def _maps(own: pd.DataFrame) -> list[str]:

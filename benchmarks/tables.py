@@ -40,18 +40,20 @@ def _table(every: dict[str, list[Runs]], best: str) -> str:
     Equal memory is that of the average.
     """
     memory = _words(every["average"])
-    lines = [
-        f"| | medium | hard | words | difference to {best}, medium | hard | medium at {memory:.0f} words "
-        f"| medium with τ = {SELECTIVE.tau:g} |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    head = ["", "medium", "hard", "words", f"difference to {best}, medium", "hard", f"medium at {memory:.0f} words"]
+    lines = []
     for row, runs in every.items():
         medium, hard = (_compare(runs, every[best], setup) for setup in _SETUPS)
         differences = ["", ""] if row == best else [interval(difference) for _, difference in (medium, hard)]
         tau = float(np.mean([np.nanmean(run[SELECTIVE].table["medium"]) for run in runs]))
         cells = [row, spread(medium[0]), spread(hard[0]), f"{_words(runs):.0f}", *differences]
-        lines.append(f"| {' | '.join([*cells, f'{_at_words(runs, memory):.1f}', f'{tau:.1f}'])} |")
-    return "\n".join([*lines, ""])
+        lines.append([*cells, f"{_at_words(runs, memory):.1f}", f"{tau:.1f}"])
+    return markdown([*head, f"medium with τ = {SELECTIVE.tau:g}"], lines)
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ["---"] * len(head), *rows))
 
 
 def _compare(runs: Sequence[Runs], others: Sequence[Runs], setup: str) -> tuple[Spread, Difference]:
