@@ -43,8 +43,8 @@ _COARSE = {"train.cfcd.fine_epochs": 0}
 _PARTS: dict[str, Changes] = {
     "fixed scale and margin": {**_COARSE, "train.cfcd.head": "fixed"},
     "MadaCos": _COARSE,
-    "MadaCos, then tuples without local triplets": {"train.cfcd.local": 0},
-    "MadaCos, then tuples with local triplets": {},
+    "MadaCos, then tuples of look-alikes without local triplets": {"train.cfcd.local": 0},
+    "MadaCos, then tuples of look-alikes with local triplets": {},
 }
 _BASE = "MadaCos"
 _CURVES = {"scale": "scale", "margin": "margin", "validation_map": "validation mAP (medium)"}
