@@ -110,7 +110,7 @@ def _tell_parts(parts: dict[str, pd.DataFrame]) -> str:
     """A table in Markdown: CFCD with more and more of its parts, and differences to one of them over common seeds."""
     rows = []
     for title, own in parts.items():
-        differences = [] if title == _BASE else [_difference(own, parts[_BASE], setup) for setup in SETUPS]
+        differences = ["" if title == _BASE else _difference(own, parts[_BASE], setup) for setup in SETUPS]
         rows.append([title, f"{len(own)}", *_maps(own), *differences])
     return markdown(["", "seeds", *SETUPS, *(f"{setup}, difference to {_BASE}" for setup in SETUPS)], rows)
 
