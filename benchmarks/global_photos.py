@@ -49,9 +49,13 @@ def run() -> Iterator[Value]:
             values |= {title: float(result.metrics.get(key, math.nan)) for key, title in _SIZES.items()}
             values |= {"images/s": images_per_second, "ms a query": result.cost["search_ms_per_query"]}
             yield from (Value(f"{name}: {what}", value) for what, value in values.items() if not math.isnan(value))
-            lines.append([name, *("" if math.isnan(value) else f"{value:.3g}" for value in values.values())])
+            lines.append([name, *(_show(value) for value in values.values())])
     with staged_file(RESULTS / "global_photos.md") as temporary:
         temporary.write_text(markdown(["", *values], lines), encoding="utf-8")
+
+
+def _show(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def evaluate(params: Params, dataset: Path, work: Path) -> tuple[Result, float]:
