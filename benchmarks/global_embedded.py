@@ -43,6 +43,7 @@ _COARSE = {"train.cfcd.fine_epochs": 0}
 _PARTS: dict[str, Changes] = {
     "fixed scale and margin": {**_COARSE, "train.cfcd.head": "fixed"},
     "MadaCos": _COARSE,
+    "MadaCos, 8 epochs more": {**_COARSE, "train.labels.epochs": 38},
     "MadaCos, then tuples of look-alikes without local triplets": {"train.cfcd.local": 0},
     "MadaCos, then tuples of look-alikes with local triplets": {},
 }
