@@ -11,6 +11,7 @@ BENCHMARKS = {
     "training": "what training is worth on the embedded default (15 minutes)",
     "photos": "mAP on real photos beside the reference implementation (20 minutes)",
     "global_photos": "global vectors off the shelf next to HOW with ASMK, real photos (30 minutes)",
+    "global_embedded": "all models of the queued grid on the embedded default, and CFCD's parts (10 minutes)",
     "context_photos": "learnable smoothing and graph learned on real photos: table and curve (an hour)",
     "context_parts": "what each part of the context is worth there: kernels, heads, kinds of graph (40 minutes)",
     "border": "what leaving aside the border of the map is worth there, without learning (10 minutes)",

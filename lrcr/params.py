@@ -37,12 +37,14 @@ Scales = Annotated[list[Positive], Field(min_length=1)]
 class ExtractParams(Section):
     """Multi-scale extraction; `scales: null` takes HOW's for local models and CFCD's for global ones.
 
-    `descriptors` are the strongest local ones. `keep: false` stores none of the database's: the index is made of them
-    shard by shard, and they are dropped.
+    `global_scales`, where they are given, are those of global models: a vector is best at about the size of training,
+    while local descriptors gain from larger images. `descriptors` are the strongest local ones. `keep: false` stores
+    none of the database's: the index is made of them shard by shard, and they are dropped.
     """
 
     image_size: Count = 1024
     scales: Scales | None = None
+    global_scales: Scales | None = None
     descriptors: Count = 1000
     precision: Literal["float32", "float16"] = "float32"
     shard: Count = 500
@@ -159,7 +161,9 @@ class Params(Section):
     @property
     def scales(self) -> list[float]:
         """Scales of extraction: those given, or the published ones of the model's family."""
-        return self.extract.scales or (_LOCAL_SCALES if self.model.is_local else _GLOBAL_SCALES)
+        if self.model.is_local:
+            return self.extract.scales or _LOCAL_SCALES
+        return self.extract.global_scales or self.extract.scales or _GLOBAL_SCALES
 
     @property
     def fit_scales(self) -> list[float]:

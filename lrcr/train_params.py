@@ -50,6 +50,18 @@ class SolarParams(Section):
     second_order: NotNegative = 10.0
 
 
+class LabelParams(Section):
+    """Training from labels (apgem, cfcd): epochs over all images (null: `train.epochs`), and their random crops.
+
+    `crop` is the side in pixels to which they are resized (null: `train.image_size`), `area` the least share of an
+    image that one covers.
+    """
+
+    epochs: Count | None = None
+    crop: Count | None = None
+    area: Annotated[float, Field(gt=0, le=1)] = 0.08
+
+
 class ApgemParams(Section):
     """AP-GeM's training: images a step, how many of them pass at a time (memory), bins of quantised AP."""
 
@@ -59,9 +71,10 @@ class ApgemParams(Section):
 
 
 class CfcdParams(Section):
-    """CFCD's training from labels: `train.epochs` of classification, then `fine_epochs` with hard local negatives.
+    """CFCD's training from labels: epochs of classification, then `fine_epochs` with hard local negatives too.
 
-    `rate` of SGD, that falls by half a cosine in each phase and rises over `warmup` epochs in the first; images a step;
+    `rate` is that of SGD at the height of the first phase, after it rose over `warmup` epochs, `fine_rate` that at the
+    start of the second (null: the same); both fall by half a cosine. `batch`: images a step;
     MadaCos with its alpha, or a head of fixed scale and margin; weight of the local triplets in the second phase (1.0
     in effect in the authors' code, which does not apply the weight of its configuration).
     """
@@ -70,6 +83,7 @@ class CfcdParams(Section):
     batch: Annotated[int, Field(ge=2)] = 128
     warmup: Natural = 5
     fine_epochs: Natural = 50
+    fine_rate: Positive | None = None
     head: Literal["madacos", "fixed"] = "madacos"
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.02
     scale: Positive = 32.0
@@ -101,5 +115,16 @@ class TrainParams(Section):
     decay: Annotated[float, Field(gt=0, le=1)] = 0.99
     validation: ValidationParams = ValidationParams()
     solar: SolarParams = SolarParams()
+    labels: LabelParams = LabelParams()
     apgem: ApgemParams = ApgemParams()
     cfcd: CfcdParams = CfcdParams()
+
+    @property
+    def label_epochs(self) -> int:
+        """Epochs of training from labels; CFCD's of its first phase."""
+        return self.labels.epochs or self.epochs
+
+    @property
+    def crop(self) -> int:
+        """Side of the random crops in pixels."""
+        return self.labels.crop or self.image_size

@@ -341,6 +341,9 @@ def test_each_family_has_its_published_scales_unless_others_are_given():
     assert params.sections("extract")["extract"]["scales"] == params.scales
     assert params.fit_section()["fit"]["scales"] == params.scales
     assert load_params(overrides=["model.name=cfcd", "extract.scales=[1]"]).fit_scales == [1.0]
+    scales = ("extract.scales=[1]", "extract.global_scales=[3]")
+    assert load_params(overrides=["model.name=cfcd", *scales]).scales == [3.0]
+    assert load_params(overrides=scales).scales == [1.0]
     given = load_params(overrides=["model.name=cfcd", "extract.scales=[1]", "codebook.scales=[2]"])
     assert (given.scales, given.fit_scales) == ([1.0], [2.0])
 

@@ -30,6 +30,7 @@ TINY = {
     "train.epochs": 1,
     "train.queries": 4,
     "train.image_size": 64,
+    "train.labels.epochs": 1,
     "extract.image_size": 96,
     "extract.descriptors": 50,
     "codebook.words": 16,
@@ -142,6 +143,15 @@ def test_metrics_cost_and_plots_have_their_layout(project):
     shown = run(project, "dvc plots show && cat dvc_plots/index.html")
     assert "validation_map" in shown
     assert "data/report/synthetic/rankings.png" in shown
+
+
+def test_stages_run_the_package_beside_them(tmp_path):
+    """A queued experiment has its own copy of the code, which may differ from what is installed."""
+    folder = make_project(tmp_path / "project")
+    with (folder / "lrcr/params.py").open("a") as file:
+        file.write("print('its own')\n")
+    command = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]["check"]["cmd"]
+    assert "its own" in run(folder, command)
 
 
 @pytest.mark.slow

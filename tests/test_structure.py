@@ -99,7 +99,7 @@ def stages() -> dict[str, dict]:
 @pytest.mark.parametrize("name", stages())
 def test_each_stage_lists_what_it_imports(name):
     stage = stages()[name]
-    script = stage["cmd"].split()[1]
+    script = f"{stage['cmd'].split()[2].replace('.', '/')}.py"
     listed = {dep for dep in stage["deps"] if dep.startswith("lrcr/")}
     needed = {
         file

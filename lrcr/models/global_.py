@@ -66,7 +66,8 @@ class GlobalModel(nn.Module):
         pooling: features of shape (B, C, H, W) → (B, C).
         projection: (B, C) → (B, D).
         dim: D.
-        freeze_batchnorm: whether the trunk's BatchNorm keeps its statistics in training.
+        freeze_batchnorm: whether the trunk's BatchNorm keeps its statistics in training, as with pretrained weights.
+            (CFCD's authors train it; weights into which it is folded would lose by that what they know.)
     """
 
     def __init__(

@@ -82,7 +82,7 @@ def _assemble_global(params: Params, backbone: Backbone) -> GlobalModel:
         _build_pooling(params),
         _build_projection(params, channels, dim),
         dim,
-        freeze_batchnorm=params.backbone.weights != "none" and name != "cfcd",  # CFCD's large batches train it
+        freeze_batchnorm=params.backbone.weights != "none",
     )
 
 

@@ -69,7 +69,7 @@ class LabelTrainer:
 
     The first phase passes over all images in random order. The second passes over as many images in tuples of anchor,
     positive and six negatives of the classes most confused with the anchor's by the classifier as it is now, and adds
-    their local triplets to the loss.
+    their local triplets to the loss. There BatchNorm keeps its statistics: tuples of look-alikes are no sample of all.
 
     Args:
         params: the `train` section and the seed.
@@ -105,9 +105,10 @@ class LabelTrainer:
         self.confused = None if maps is None else self._confuse(maps)
         self.width = 1 if maps is None else TUPLE  # images that stay together
         self.step = max(1, settings.cfcd.batch // self.width) * self.width
+        self.rate = settings.cfcd.rate if maps is None else settings.cfcd.fine_rate or settings.cfcd.rate
         self.optimizer = torch.optim.SGD(
             classified.parameters(),
-            lr=settings.cfcd.rate,
+            lr=self.rate,
             momentum=_MOMENTUM,
             nesterov=True,
             weight_decay=settings.weight_decay,
@@ -133,8 +134,8 @@ class LabelTrainer:
         seeds = [self._share(rng.integers(2**63, size=len(batch))).tolist() for batch in batches]
         batches = [self._share(batch) for batch in batches]
         photos = [[self.images.photos[i] for i in batch] for batch in batches]
-        crops = crop_batches(zip(photos, seeds, strict=True), settings.image_size)
-        self.trained.train()
+        crops = crop_batches(zip(photos, seeds, strict=True), settings.crop, settings.labels.area)
+        self.trained.train(self.confused is None)
         if settings.freeze == "backbone":
             self.trained.model.backbone.eval()
         logged = []
@@ -171,10 +172,9 @@ class LabelTrainer:
 
     def _set_rate(self, epochs: float) -> None:
         """Half a cosine over the phase; in the first phase a linear rise comes before."""
-        settings = self.params.train.cfcd
-        warmup = settings.warmup if self.confused is None else 0
+        warmup = self.params.train.cfcd.warmup if self.confused is None else 0
         warm = min(1.0, (epochs + 1) / (warmup + 1))
-        self.optimizer.param_groups[0]["lr"] = settings.rate * warm * 0.5 * (1 + cos(pi * epochs / self.epochs))
+        self.optimizer.param_groups[0]["lr"] = self.rate * warm * 0.5 * (1 + cos(pi * epochs / self.epochs))
 
     def _step(self, ids: Ids, images: Tensor) -> tuple[float, float, float]:
         """One step of the optimiser on this rank's share of a batch; returns its part of the loss, scale and margin."""

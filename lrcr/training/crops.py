@@ -12,17 +12,18 @@ from torch import Tensor
 from lrcr.datasets.dataset import Photo
 from lrcr.images import load_image, normalise
 
-_AREA = (0.08, 1.0)  # of the crop, as a share of the photo's
 _ASPECT = (3 / 4, 4 / 3)  # width over height
 _TRIES = 10
 _THREADS = 4
 
 
-def crop_batches(batches: Iterable[tuple[Sequence[Photo], Sequence[int]]], size: int) -> Iterator[Tensor]:
+def crop_batches(batches: Iterable[tuple[Sequence[Photo], Sequence[int]]], size: int, area: float) -> Iterator[Tensor]:
     """Decode and crop batches of photos, one batch ahead: tensors of shape (B, 3, size, size).
 
     Args:
         batches: photos, and for each the seed of its crop.
+        size: side of the crops in pixels, once they are resized.
+        area: see `random_crop`.
 
     Raises:
         ImageError: a photo cannot be decoded.
@@ -31,30 +32,34 @@ def crop_batches(batches: Iterable[tuple[Sequence[Photo], Sequence[int]]], size:
     with ThreadPoolExecutor(_THREADS) as pool:
         for photos, seeds in batches:
             pairs = zip(photos, seeds, strict=True)
-            waiting.append([pool.submit(random_crop, photo, size, int(seed)) for photo, seed in pairs])
+            waiting.append([pool.submit(random_crop, photo, size, area, int(seed)) for photo, seed in pairs])
             if len(waiting) == 2:
                 yield torch.stack([crop.result() for crop in waiting.popleft()])
         while waiting:
             yield torch.stack([crop.result() for crop in waiting.popleft()])
 
 
-def random_crop(photo: Photo, size: int, seed: int) -> Tensor:
-    """A crop of 8 to 100 % of a photo's area, stretched to a square: normalised, of shape (3, size, size).
+def random_crop(photo: Photo, size: int, area: float, seed: int) -> Tensor:
+    """A crop of at least the share `area` of a photo's, stretched to a square: normalised, of shape (3, size, size).
 
     Raises:
         ImageError: the photo cannot be decoded.
     """
     pixels = load_image(photo.path, orient=photo.orient, box=photo.box).pixels
     rng = np.random.default_rng(seed)
-    crop = pixels.resize((size, size), Image.Resampling.BILINEAR, box=draw_box(*pixels.size, rng))
+    crop = pixels.resize((size, size), Image.Resampling.BILINEAR, box=draw_box(*pixels.size, area, rng))
     return normalise(crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else crop)
 
 
-def draw_box(width: int, height: int, rng: np.random.Generator) -> tuple[float, float, float, float]:
-    """x0, y0, x1, y1 of a crop of an image; where none of ten fits, of its largest central square."""
+def draw_box(width: int, height: int, area: float, rng: np.random.Generator) -> tuple[float, float, float, float]:
+    """x0, y0, x1, y1 of a crop of an image; where none of ten fits, of its largest central square.
+
+    Args:
+        area: its least share of the image's; up to the whole all are as likely.
+    """
     for _ in range(_TRIES):
-        area, aspect = rng.uniform(*_AREA) * width * height, np.exp(rng.uniform(*np.log(_ASPECT)))
-        wide, high = float(np.sqrt(area * aspect)), float(np.sqrt(area / aspect))
+        pixels, aspect = rng.uniform(area, 1) * width * height, np.exp(rng.uniform(*np.log(_ASPECT)))
+        wide, high = float(np.sqrt(pixels * aspect)), float(np.sqrt(pixels / aspect))
         if wide <= width and high <= height:
             x, y = rng.uniform(0, width - wide), rng.uniform(0, height - high)
             return x, y, x + wide, y + high

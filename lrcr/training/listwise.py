@@ -71,12 +71,16 @@ class ListwiseTrainer:
         return {"epoch": epoch, "loss": sum(losses) / len(losses), "rate": self.parts.largest_rate}
 
     def _draw(self, rng: np.random.Generator) -> list[Ids]:
-        """An epoch's batches of image ids: classes in random order, the images of each together."""
+        """An epoch's batches of image ids: classes in random order, the images of each in one batch as far as can be.
+
+        Within it they are mixed: BatchNorm that is trained sees chunks, and would mark those of a few classes.
+        """
         place = rng.permutation(self.classes.max() + 1)[self.classes]
         order = np.lexsort((rng.permutation(len(place)), place))
         size = self.params.train.apgem.batch
         least = max(2, ranks.count())  # images of a batch
-        return [batch for batch in np.split(order, range(size, len(order), size)) if len(batch) >= least]
+        parts = np.split(order, range(size, len(order), size))
+        return [rng.permutation(batch) for batch in parts if len(batch) >= least]
 
     def _step(self, ids: Ids, seeds: Ids) -> float:
         """One step of the optimiser over a batch, whose images are decoded and cropped chunk by chunk, twice."""
@@ -85,7 +89,8 @@ class ListwiseTrainer:
 
         def describe(rows: Tensor) -> Tensor:
             photos = [self.images.photos[i] for i in ids[rows.numpy()]]
-            [images] = crop_batches([(photos, seeds[rows.numpy()].tolist())], settings.image_size)
+            given = (photos, seeds[rows.numpy()].tolist())
+            [images] = crop_batches([given], settings.crop, settings.labels.area)
             vectors: Tensor = self.model(images.to(self.device, memory_format=torch.channels_last))
             return vectors
 

@@ -195,7 +195,8 @@ class _Run:
             self._coarse_to_fine(self.model)
         elif isinstance(self.model, GlobalModel) and self.params.model.name == "apgem":
             trainer = ListwiseTrainer(self.params, self.model, self.images, self.device, self.track)
-            self.model.load_state_dict(self._phase("all", trainer).weights)
+            progress = self._phase("all", trainer, epochs=self.params.train.label_epochs)
+            self.model.load_state_dict(progress.weights)
         elif self.params.train.merge:
             self._merge()
         else:
@@ -228,9 +229,9 @@ class _Run:
         images, classes = labelled(self.images)
         share_batchnorm(model)
         classified = Classified(model, int(classes.max()) + 1, seed_of_classifier(self.params))
-        coarse, fine = self.params.train.epochs, self.params.train.cfcd.fine_epochs
+        coarse, fine = self.params.train.label_epochs, self.params.train.cfcd.fine_epochs
         given = (self.params, classified, images, classes)
-        best = self._phase("coarse", LabelTrainer(*given, coarse, self.device, self.track))
+        best = self._phase("coarse", LabelTrainer(*given, coarse, self.device, self.track), epochs=coarse)
         classified.load_state_dict(best.weights)
         if fine:
             trainer = LabelTrainer(*given, fine, self.device, self.track, maps=self.maps)

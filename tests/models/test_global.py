@@ -133,6 +133,13 @@ def test_frozen_batchnorm_of_the_trunk_keeps_its_statistics_and_that_of_the_proj
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_pretrained_weights_freeze_batchnorm_of_the_trunk(name, tmp_path):
+    torch.save(Backbone("resnet18", 2).trunk.state_dict(), tmp_path / "trunk.pth")
+    assert build_model(small(name, f"backbone.weights={tmp_path / 'trunk.pth'}")).freeze_batchnorm
+    assert not build_model(small(name)).freeze_batchnorm
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_part_of_a_model_gets_a_gradient(name):
     model = build_model(small(name)).train()
     (model(draw(4, 64, 64)) * torch.arange(model.dim)).sum().backward()

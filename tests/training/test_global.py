@@ -15,7 +15,7 @@ from lrcr.losses.second_order import second_order_loss
 from lrcr.losses.triplet import triplet_loss
 from lrcr.models.zoo import build_model, open_model
 from lrcr.params import Params, load_params
-from lrcr.training import listwise
+from lrcr.training import classification, listwise
 from lrcr.training.classification import Classified, LabelTrainer, labelled
 from lrcr.training.crops import crop_batches, draw_box, random_crop
 from lrcr.training.listwise import ListwiseTrainer
@@ -159,11 +159,22 @@ def test_the_second_phase_takes_tuples_of_eight(nine):
         assert set(classes[negatives]) == set(trainer.confused[classes[anchor]])
 
 
+def test_the_second_phase_has_a_rate_of_its_own_and_keeps_statistics(nine):
+    trainer = label_trainer(small("cfcd", "train.cfcd.batch=16", "train.cfcd.fine_rate=0.001"), nine, fine=True)
+    before = {name: value.clone() for name, value in trainer.trained.state_dict().items()}
+    trainer._set_rate(0)
+    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
+    trainer.run_epoch(1)
+    after = trainer.trained.state_dict()
+    still = {name for name, value in before.items() if torch.equal(value, after[name])}
+    assert still == {name for name in before if "running" in name or "tracked" in name or name == "model.pooling.p"}
+
+
 def test_the_loss_is_that_of_madacos_and_of_the_local_triplets(nine):
     params = small("cfcd", "train.cfcd.batch=16", "train.cfcd.local=0.5")
     trainer = label_trainer(params, nine, fine=True)
     ids = trainer._draw(np.random.default_rng(0))[0]
-    images = torch.stack([random_crop(trainer.images.photos[i], 64, seed=i) for i in ids])
+    images = torch.stack([random_crop(trainer.images.photos[i], 64, 0.08, seed=i) for i in ids])
     trainer.trained.train()
     with torch.no_grad():
         features = trainer.trained.model.backbone(images)
@@ -185,7 +196,7 @@ def test_the_images_at_which_classification_diverges_are_named(nine, fine):
     trainer = label_trainer(small("cfcd", "train.cfcd.batch=16"), nine, fine=fine)
     trainer.trained.eval()  # BatchNorm would spread what is wrong with one image to all
     ids = trainer._draw(np.random.default_rng(0))[0]
-    images = torch.stack([random_crop(trainer.images.photos[i], 64, seed=i) for i in ids])
+    images = torch.stack([random_crop(trainer.images.photos[i], 64, 0.3, seed=i) for i in ids])
     images[9] = torch.nan
     files = [str(trainer.images.photos[i].path) for i in ids]
     named = f"tuple {', '.join(files[8:16])}" if fine else f"image {files[9]}"
@@ -200,8 +211,8 @@ def test_the_image_at_which_listwise_training_diverges_is_named(nine, monkeypatc
     monkeypatch.setattr(
         listwise,
         "crop_batches",
-        lambda batches, size: [
-            spoil(crop, photos, wrong) for (photos, _), crop in zip(batches, crop_batches(batches, size), strict=True)
+        lambda batches, *size: [
+            spoil(crop, photos, wrong) for (photos, _), crop in zip(batches, crop_batches(batches, *size), strict=True)
         ],
     )
     with pytest.raises(LrcrError, match=re.escape(f"the loss is nan at image {wrong.path}, of a batch of 8; lower")):
@@ -211,6 +222,13 @@ def test_the_image_at_which_listwise_training_diverges_is_named(nine, monkeypatc
 def spoil(images, photos, wrong):
     images[[photo == wrong for photo in photos]] = torch.nan
     return images
+
+
+def test_labels_have_epochs_and_crops_of_their_own(tmp_path, nine, monkeypatch):
+    seen = []
+    monkeypatch.setattr(classification, "crop_batches", lambda *given: seen.append(given[1:]) or crop_batches(*given))
+    run(small("cfcd", "train.labels={epochs: 3, crop: 24, area: 0.5}"), nine, tmp_path / "model.pt")
+    assert seen == [(24, 0.5)] * 4
 
 
 def test_a_fixed_head_keeps_scale_and_margin(nine):
@@ -264,19 +282,20 @@ def test_chunks_do_not_change_a_listwise_step(nine):
 def test_crops_follow_their_seed_and_come_in_order(nine):
     photos = open_dataset(nine).photos()
     batches = [(photos[:3], [1, 2, 3]), (photos[3:5], [4, 5]), (photos[:1], [1])]
-    crops = list(crop_batches(batches, 16))
+    crops = list(crop_batches(batches, 16, 0.08))
     assert [crop.shape for crop in crops] == [(3, 3, 16, 16), (2, 3, 16, 16), (1, 3, 16, 16)]
-    assert torch.equal(crops[1][1], random_crop(photos[4], 16, 5)) and torch.equal(crops[0][0], crops[2][0])
-    assert not torch.equal(random_crop(photos[4], 16, 5), random_crop(photos[4], 16, 6))
+    assert torch.equal(crops[1][1], random_crop(photos[4], 16, 0.08, 5)) and torch.equal(crops[0][0], crops[2][0])
+    assert not torch.equal(random_crop(photos[4], 16, 0.08, 5), random_crop(photos[4], 16, 0.08, 6))
 
 
+@pytest.mark.parametrize("area", [0.08, 0.5])
 @pytest.mark.parametrize(("width", "height"), [(400, 300), (300, 400), (1000, 10)])
-def test_boxes_lie_inside_and_cover_8_to_100_percent(width, height):
+def test_boxes_lie_inside_and_cover_the_least_share_to_all(width, height, area):
     rng, shares = np.random.default_rng(0), []
     for _ in range(300):
-        x0, y0, x1, y1 = draw_box(width, height, rng)
+        x0, y0, x1, y1 = draw_box(width, height, area, rng)
         assert 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height
         assert 3 / 4 - 1e-6 <= (x1 - x0) / (y1 - y0) <= 4 / 3 + 1e-6
         shares.append((x1 - x0) * (y1 - y0) / (width * height))
     if width < 1000:
-        assert 0.08 <= min(shares) < 0.12 and 0.85 < max(shares) <= 1
+        assert area <= min(shares) < area + 0.04 and 0.85 < max(shares) <= 1

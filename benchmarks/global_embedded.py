@@ -1,0 +1,152 @@
+"""The embedded default: all models of one queued grid side by side, and what each part of CFCD is worth.
+
+Reads the experiments on the present commit that the commands under "Global models" in README.md have left there. What
+description and search cost is measured here, of untrained models (weights do not change it), for all in the same way.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from dvc.api import DVCFileSystem, exp_show
+
+from benchmarks.bars import RESULTS, Value
+from benchmarks.global_photos import evaluate
+from benchmarks.tables import interval, markdown, spread
+from lrcr.artifacts import staged_file
+from lrcr.cli.revisions import read_revision
+from lrcr.cli.terminal import track
+from lrcr.datasets.make import make_dataset
+from lrcr.errors import LrcrError
+from lrcr.evaluation.per_query import parse_per_query
+from lrcr.evaluation.protocol import SETUPS
+from lrcr.evaluation.seeds import Side, Spread, compare_seeds
+from lrcr.params import Params, load_params
+from lrcr.report.picture import blank_figure, save_figure
+
+Changes = dict[str, Any]
+"""Keys of params.yaml and their values."""
+
+_MODELS = {
+    "local": "HOW + ASMK",
+    "mac": "MAC",
+    "spoc": "SPoC",
+    "gem": "GeM",
+    "rmac": "R-MAC",
+    "solar": "SOLAR",
+    "apgem": "AP-GeM",
+    "cfcd": "CFCD",
+}
+_COARSE = {"train.cfcd.fine_epochs": 0}
+_PARTS: dict[str, Changes] = {
+    "fixed scale and margin": {**_COARSE, "train.cfcd.head": "fixed"},
+    "MadaCos": _COARSE,
+    "MadaCos, 8 epochs more": {**_COARSE, "train.labels.epochs": 38},
+    "MadaCos, then tuples of look-alikes without local triplets": {"train.cfcd.local": 0},
+    "MadaCos, then tuples of look-alikes with local triplets": {},
+}
+_BASE = "MadaCos"
+_CURVES = {"scale": "scale", "margin": "margin", "validation_map": "validation mAP (medium)"}
+
+
+def run() -> Iterator[Value]:
+    """Tables in `results/global_embedded.md`, CFCD's curves in `.png`; yields every model's mAP and cost."""
+    params, runs = load_params(Path("params.yaml")), pd.DataFrame(exp_show())
+    models = {title: _select(runs, {"model.name": name}) for name, title in _MODELS.items()}
+    parts = {title: _select(runs, {"model.name": "cfcd", **changes}) for title, changes in _PARTS.items()}
+    costs = _measure_costs(params)
+    for title, own in models.items():
+        for setup in SETUPS:
+            yield Value(f"{title}: mAP ({setup}), mean over seeds", float(own[f"map.{setup}"].mean()))
+        for what, value in costs[title].items():
+            yield Value(f"{title}: {what}", value)
+    with staged_file(RESULTS / "global_embedded.md") as temporary:
+        temporary.write_text(f"{_tell_models(models, costs)}\n{_tell_parts(parts)}", encoding="utf-8")
+    _draw_curves(RESULTS / "global_embedded.png", models["CFCD"])
+
+
+def _select(runs: pd.DataFrame, changes: Changes) -> pd.DataFrame:
+    """The experiments in which just these params differ from params.yaml, and the seed: a row for each seed.
+
+    Raises:
+        LrcrError: there is none.
+    """
+    own = runs.iloc[0].to_dict() | changes  # the first row is that of the workspace
+    sections = tuple(f"{name}." for name in Params.model_fields)
+    keys = [key for key in runs.columns if key.startswith(sections)]
+    done = runs["Experiment"].notna() & runs["map.medium"].notna()
+    chosen = runs[done & (runs[keys] == pd.Series(own)[keys]).all(axis=1)]
+    if chosen.empty:
+        raise LrcrError(f"no experiment on this commit has {changes}; queue it first (README, Global models)")
+    return chosen.drop_duplicates("seed").sort_values("seed")
+
+
+def _measure_costs(params: Params) -> dict[str, dict[str, float]]:
+    """Images described a second and milliseconds a query, of every model."""
+    costs, [name] = {}, params.data.eval
+    with tempfile.TemporaryDirectory() as folder:
+        make_dataset(name, params.datasets[name], Path(folder, name), seed=params.seed, track=track)
+        for model, title in _MODELS.items():
+            own = load_params(Path("params.yaml"), [f"model.name={model}", "train.epochs=0"])
+            result, images_per_second = evaluate(own, Path(folder, name), Path(folder, f"of {model}"))
+            costs[title] = {"images/s": images_per_second, "ms a query": result.cost["search_ms_per_query"]}
+    return costs
+
+
+def _tell_models(models: dict[str, pd.DataFrame], costs: dict[str, dict[str, float]]) -> str:
+    """A table in Markdown: each model's mAP ± deviation over seeds, its size and its cost."""
+    rows = []
+    for title, own in models.items():
+        first = own.iloc[0]
+        dimensions = "" if pd.isna(first.get("dimensions")) else f"{first['dimensions']:.0f}"
+        size = [dimensions, f"{first['bytes_per_image']:.0f}"]
+        cost = [f"{value:.3g}" for value in costs[title].values()]
+        rows.append([title, f"{len(own)}", *_maps(own), *size, *cost])
+    return markdown(["", "seeds", *SETUPS, "dimensions", "bytes an image", "images/s", "ms a query"], rows)
+
+
+def _tell_parts(parts: dict[str, pd.DataFrame]) -> str:
+    """A table in Markdown: CFCD with more and more of its parts, and differences to one of them over common seeds."""
+    rows = []
+    for title, own in parts.items():
+        differences = ["" if title == _BASE else _difference(own, parts[_BASE], setup) for setup in SETUPS]
+        rows.append([title, f"{len(own)}", *_maps(own), *differences])
+    return markdown(["", "seeds", *SETUPS, *(f"{setup}, difference to {_BASE}" for setup in SETUPS)], rows)
+
+
+def _maps(own: pd.DataFrame) -> list[str]:
+    """The mAP in each setup, ± its deviation over seeds."""
+    values = [own[f"map.{setup}"] for setup in SETUPS]
+    return [spread(Spread(each.mean(), each.std() if len(each) > 1 else None)) for each in values]
+
+
+def _difference(own: pd.DataFrame, base: pd.DataFrame, setup: str) -> str:
+    """Points of mAP with their 95 % interval, over the seeds that both have."""
+    pairs = own.merge(base, on="seed", suffixes=("", " of base"))
+    sides = [[_side(name) for name in pairs[column]] for column in ("Experiment", "Experiment of base")]
+    difference = compare_seeds(*sides, setup).difference
+    assert difference is not None, "the embedded dataset has many landmarks"
+    return interval(difference)
+
+
+def _side(experiment: str) -> Side:
+    where, contents = read_revision(experiment, None)
+    return Side(where, parse_per_query(contents, where))
+
+
+def _draw_curves(path: Path, own: pd.DataFrame) -> None:
+    """What MadaCos does to scale and margin, epoch by epoch, and the validation mAP; a line for each seed."""
+    figure = blank_figure(11, 3.5)
+    axes = figure.subplots(1, len(_CURVES))
+    for name, seed in zip(own["Experiment"], own["seed"], strict=True):
+        tree = DVCFileSystem(rev=name)
+        for axis, (curve, title) in zip(axes, _CURVES.items(), strict=True):
+            with tree.open(f"/metrics/training/plots/metrics/{curve}.tsv") as file:
+                values = pd.read_csv(file, sep="\t")[curve]
+            axis.plot(range(1, len(values) + 1), values, label=f"seed {seed:.0f}")
+            axis.set(xlabel="epoch", title=title)
+            axis.grid(alpha=0.3)
+    axes[0].legend()
+    save_figure(path, figure, "curves")
