@@ -43,7 +43,7 @@ class SmoothingParams(Section):
     learn: Literal["shared", "bandwidth", "both"] = "both"
     embedding: Count = 16
     bandwidth: NotNegative = 0.0
-    attention: Literal["norm", "share"] = "share"
+    attention: Literal["norm", "share"] = "norm"
     penalty: NotNegative = 0.0
 
     @field_validator("kernel")

@@ -277,7 +277,8 @@ def test_attention_from_before_or_after_the_graph(network):
 @torch.inference_mode()
 def test_gate_and_share_multiply_attention_and_leave_the_features():
     shape = ["backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=16"]
-    model = build_model(load_params(None, [*shape, "smoothing.kind=learnable", "graph.kind=gcn"])).eval()
+    context = ["smoothing.kind=learnable", "smoothing.attention=share", "graph.kind=gcn"]
+    model = build_model(load_params(None, [*shape, *context])).eval()
     for i, parameter in enumerate([*model.graph.parameters(), *model.smoothing.parameters()]):
         parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(i)))
     features = model.backbone(draw(1, 40, 56))

@@ -57,7 +57,7 @@ def test_maps_are_those_of_the_model(photo):
 
 
 def test_gate_and_share_multiply_the_attention(photo):
-    insight = look(build(SMOOTHING, GRAPH), photo, 96)
+    insight = look(build(SMOOTHING, "smoothing.attention=share", GRAPH), photo, 96)
     assert insight.change is None and insight.gate.std() > 0.01 and insight.share.std() > 0.01
     np.testing.assert_allclose(insight.attention, insight.plain * insight.gate * insight.share, rtol=1e-4)
 
@@ -74,7 +74,7 @@ def test_what_a_model_does_not_have_is_none(photo):
     np.testing.assert_array_equal(plain.plain, plain.attention)
     assert (plain.change, plain.gate, plain.share, plain.bandwidth, plain.confidence) == (None,) * 5
     assert plain.spots == ()
-    shared = look(build(SMOOTHING, "smoothing.learn=shared", "smoothing.attention=norm"), photo, 96)
+    shared = look(build(SMOOTHING, "smoothing.learn=shared"), photo, 96)
     assert shared.share is None
     assert (shared.bandwidth, shared.confidence) == (None, None)
     assert all(spot.weights.shape == (3, 3) and spot.edges is None for spot in shared.spots)
