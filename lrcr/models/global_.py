@@ -11,6 +11,7 @@ from typing import Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from lrcr.models.backbone import Backbone
 from lrcr.models.descriptors import ImageDescriptors, resize, scales_that_fit
@@ -95,7 +96,7 @@ class GlobalModel(nn.Module):
         super().train(mode)
         if self.freeze_batchnorm:
             for module in self.backbone.modules():
-                if isinstance(module, nn.BatchNorm2d):
+                if isinstance(module, _BatchNorm):  # that of several ranks too
                     module.eval()
         return self
 
