@@ -5,9 +5,9 @@ from pathlib import Path
 
 from benchmarks.arena import Arena
 from benchmarks.bars import Value
-from benchmarks.rows import Match, Runs, changed, compare_rows
+from benchmarks.rows import Match, Runs, changed, code, compare_rows
 from benchmarks.tables import tell
-from lrcr.artifacts import state_folder
+from lrcr.artifacts import fingerprint, state_folder
 from lrcr.cli.terminal import track
 from lrcr.datasets.make import make_dataset
 from lrcr.models.zoo import open_model
@@ -26,7 +26,7 @@ def run() -> Iterator[Value]:
 
 def _compare(seed: int) -> dict[str, Runs]:
     params = load_params(Path("params.yaml"), [f"seed={seed}"])
-    work = state_folder(f"benchmarks/embedded-{seed}")
+    work = state_folder(f"benchmarks/{fingerprint(code(), params.model_dump(mode='json'))}")
     for name in (_TRAIN, _VAL, _EVAL):
         make_dataset(name, params.datasets[name], work / name, seed=seed, track=track)
     if not (work / "trunk.pt").exists():

@@ -19,7 +19,7 @@ from lrcr.cli.terminal import track
 from lrcr.datasets.dataset import open_dataset
 from lrcr.models.inference import ready_for_inference
 from lrcr.models.local import LocalModel
-from lrcr.models.zoo import open_model
+from lrcr.models.zoo import open_model, weight_files
 from lrcr.params import Params, check_params
 from lrcr.training.loop import train
 
@@ -113,11 +113,12 @@ def together(matches: Sequence[dict[str, Runs]]) -> dict[str, Runs]:
 
 def score_row(params: Params, train_on: Path, arena: Arena, settings: Sequence[Setting], seed: int) -> Runs:
     """Train a row as `lrcr train` does and evaluate it, unless that has been done."""
-    identity = fingerprint(_code(), params.model_dump(mode="json"), open_dataset(train_on).fingerprint, arena.identity)
+    origin = [code(), weight_files(params), open_dataset(train_on).fingerprint]
+    identity = fingerprint(*origin, params.model_dump(mode="json"), arena.identity)
     folder = state_folder(f"benchmarks/{identity}")
     files = {setting: folder / f"{setting.share:g}-{setting.tau:g}-{seed}.parquet" for setting in settings}
     if not all(file.exists() for file in files.values()):
-        trunk = fingerprint(params.sections("backbone"), params.train.image_size, open_dataset(train_on).fingerprint)
+        trunk = fingerprint(*origin, params.sections("backbone"), params.train.image_size)
         maps = state_folder(f"benchmarks/{trunk}")
         scored = arena.score(_train(params, train_on, folder / "model.pt", maps), settings, seed)
         for setting, run in scored.items():
@@ -139,7 +140,7 @@ def _joined(parts: Sequence[Scored]) -> Scored:
     return Scored(table.assign(query=range(len(table))), sum(part.words for part in parts) / len(parts))
 
 
-def _code() -> str:
+def code() -> str:
     """A hash of the code that decides a score."""
     root = Path(__file__).parents[1]
     files = [*sorted((root / "lrcr").rglob("*.py")), root / "benchmarks/arena.py", Path(__file__)]

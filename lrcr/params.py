@@ -185,6 +185,7 @@ class Params(Section):
         """The named sections as plain values, for manifests and fingerprints; what the model decides is resolved."""
         dumped = self.model_dump(mode="json")
         dumped["extract"]["scales"] = self.scales
+        del dumped["extract"]["global_scales"]
         dumped["codebook"]["scales"] = self.fit_scales
         if not self.model.is_local:
             dumped["codebook"]["whitening"] = self.vector_whitening

@@ -6,9 +6,12 @@ A shard's bytes depend on its own photos alone, so it does not matter who made i
 
 import multiprocessing
 import os
+import pickle
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from functools import cache
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
@@ -65,10 +68,10 @@ def _tick(tick: Tick, times: int) -> None:
 
 def _share_out(make: Make, todo: Sequence[tuple[Sequence[Any], Path]], workers: int, tick: Tick) -> None:
     context = multiprocessing.get_context("spawn")  # what is forked cannot use CUDA
-    begin = (make, context.Value("i", 0), os.getpid())
+    begin = (pickle.dumps(make), context.Value("i", 0), os.getpid())
     with ProcessPoolExecutor(workers, context, _begin, begin) as pool:
-        shards = {pool.submit(_work, own, file): len(own) for own, file in todo}
         try:
+            shards = {pool.submit(_work, own, file): len(own) for own, file in todo}
             for shard in as_completed(shards):
                 shard.result()
                 _tick(tick, shards[shard])
@@ -80,14 +83,21 @@ def _share_out(make: Make, todo: Sequence[tuple[Sequence[Any], Path]], workers: 
             pool.shutdown(cancel_futures=True)
 
 
-_make: Make
-"""What this process, a worker, makes shards by."""
+_pickled: bytes
+"""What this process, a worker, makes shards by; opened with its first shard, when it has its own GPU."""
 
 
-def _begin(make: Make, begun: "Synchronized[int]", parent: int) -> None:
-    global _make
+@cache
+def _make() -> Make:
+    make: Make = pickle.loads(_pickled)
+    return make
+
+
+def _begin(pickled: bytes, begun: "Synchronized[int]", parent: int) -> None:
+    global _pickled
     end_with(parent)
-    _make = make
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and thereby this
+    _pickled = pickled
     with begun:
         number, begun.value = begun.value, begun.value + 1
     if torch.cuda.is_available():
@@ -95,4 +105,4 @@ def _begin(make: Make, begun: "Synchronized[int]", parent: int) -> None:
 
 
 def _work(items: Sequence[Any], file: Path) -> None:
-    _make(items, file, no_tick)
+    _make()(items, file, no_tick)

@@ -1,4 +1,4 @@
-"""Train the model: `python stages/train.py`, or on several GPUs `torchrun --nproc-per-node N stages/train.py`."""
+"""Train the model: alone, or on several GPUs under `torchrun --nproc-per-node N -m stages.train`."""
 
 from pathlib import Path
 

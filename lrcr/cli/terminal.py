@@ -90,4 +90,4 @@ def run_stage(main: Callable[[Params], None], *, several: bool = False) -> None:
 def refuse_ranks() -> None:
     """Refuse to do the same work once in each rank of torchrun."""
     if ranks.count() > 1:
-        raise ParamsError(f"torchrun: {ranks.count()} ranks, but only stages/train.py can share its work; start one")
+        raise ParamsError(f"torchrun: {ranks.count()} ranks, but only stages.train can share its work; start one")

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models import VisionTransformer
 from torchvision.ops import StochasticDepth
 
@@ -117,6 +118,13 @@ class _PatchTokens(nn.Module):
         grid = own[:, 1:].mT.unflatten(2, (side, side))
         grid = F.interpolate(grid, size, mode="bicubic", align_corners=False)
         return torch.cat([own[:, :1], grid.flatten(2).mT], dim=1)
+
+
+def keep_statistics(module: nn.Module) -> None:
+    """Let every BatchNorm within a module, that of several ranks too, use and keep the statistics it has."""
+    for child in module.modules():
+        if isinstance(child, _BatchNorm):
+            child.eval()
 
 
 def build_backbone(params: BackboneParams) -> Backbone:

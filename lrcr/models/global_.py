@@ -11,9 +11,8 @@ from typing import Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from lrcr.models.backbone import Backbone
+from lrcr.models.backbone import Backbone, keep_statistics
 from lrcr.models.descriptors import ImageDescriptors, resize, scales_that_fit
 from lrcr.models.pooling import mac, rmac_regions, spoc
 from lrcr.models.second_order import SecondOrderAttention
@@ -95,9 +94,7 @@ class GlobalModel(nn.Module):
         """Switch to training; frozen BatchNorm of the trunk stays in evaluation."""
         super().train(mode)
         if self.freeze_batchnorm:
-            for module in self.backbone.modules():
-                if isinstance(module, _BatchNorm):  # that of several ranks too
-                    module.eval()
+            keep_statistics(self.backbone)
         return self
 
     def forward(self, images: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lrcr.models.attention import l2_attention
-from lrcr.models.backbone import Backbone, inside
+from lrcr.models.backbone import Backbone, inside, keep_statistics
 from lrcr.models.descriptors import ImageDescriptors, resize, scales_that_fit
 from lrcr.models.graph import Refinement
 from lrcr.models.pooling import attention_pool
@@ -113,9 +113,7 @@ class LocalModel(nn.Module):
         """Switch to training; frozen BatchNorm stays in evaluation."""
         super().train(mode)
         if self.freeze_batchnorm:
-            for module in self.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
+            keep_statistics(self)
         return self
 
     def forward(self, images: Tensor) -> Tensor:

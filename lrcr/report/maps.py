@@ -39,6 +39,7 @@ class _Panel:
         unit: of the values.
         veil: whether the photo shows through, the more the smaller the value.
         spot: the location to be marked.
+        of: what it is a map of, where that is not the model's insight.
     """
 
     title: str
@@ -48,6 +49,7 @@ class _Panel:
     unit: str = ""
     veil: bool = False
     spot: Spot | None = None
+    of: Insight | None = None
 
 
 def draw_maps(path: Path, name: str, insight: Insight, baseline: Insight | None = None) -> None:
@@ -103,11 +105,11 @@ def _attention(insight: Insight, baseline: Insight | None) -> list[_Panel]:
     before, after = ("before", "after") if baseline is None else ("baseline", "model")
     of_what = "{} context" if baseline is None else "of the {}"
     bounds = (min(float(own.min()), float(other.min())), 1.0)
-    comparable = own.shape == other.shape
+    comparable = own.shape == other.shape and (baseline is None or baseline.window == insight.window)
     if comparable and np.abs(own - other).max() < _SAME:
         alike = "" if baseline is None else ", the baseline's as well"
         return [_Panel(f"attention{alike}", own, _widen(*bounds), _VEILED, veil=True)]
-    panels = [_Panel(f"attention {of_what.format(before)}", other, bounds, _VEILED, veil=True)]
+    panels = [_Panel(f"attention {of_what.format(before)}", other, bounds, _VEILED, veil=True, of=baseline)]
     panels.append(_Panel(f"attention {of_what.format(after)}", own, bounds, _VEILED, veil=True))
     if comparable:
         most = float(np.abs(own - other).max())
@@ -199,7 +201,7 @@ def _show_panel(axis: Axes, panel: _Panel, insight: Insight) -> None:
     colours = _veiled(panel.colours) if panel.veil else matplotlib.colormaps[panel.colours]
     low, high = panel.bounds
     image = axis.imshow(
-        panel.values, cmap=colours, vmin=low, vmax=high, extent=_extent(insight), interpolation="nearest"
+        panel.values, cmap=colours, vmin=low, vmax=high, extent=_extent(panel.of or insight), interpolation="nearest"
     )
     axis.set(xlim=(0, insight.photo.width), ylim=(insight.photo.height, 0))
     _head(axis, panel.title)

@@ -13,6 +13,7 @@ from lrcr.device import derive_seed, generator
 from lrcr.errors import DatasetError, LrcrError
 from lrcr.losses.local_triplet import local_triplet_loss
 from lrcr.losses.madacos import MadaCos, cosine_logits, madacos
+from lrcr.models.backbone import keep_statistics
 from lrcr.models.global_ import GlobalModel
 from lrcr.params import Params
 from lrcr.progress import Track, silent
@@ -135,7 +136,9 @@ class LabelTrainer:
         batches = [self._share(batch) for batch in batches]
         photos = [[self.images.photos[i] for i in batch] for batch in batches]
         crops = crop_batches(zip(photos, seeds, strict=True), settings.crop, settings.labels.area)
-        self.trained.train(self.confused is None)
+        self.trained.train()
+        if self.confused is not None:
+            keep_statistics(self.trained)
         if settings.freeze == "backbone":
             self.trained.model.backbone.eval()
         logged = []

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from lrcr import ranks
 from lrcr.datasets.dataset import Ids
 from lrcr.device import generator
-from lrcr.errors import LrcrError
+from lrcr.errors import DatasetError, LrcrError
 from lrcr.losses.listwise import backward_in_two_passes, listwise_loss
 from lrcr.models.global_ import GlobalModel
 from lrcr.params import Params
@@ -80,7 +80,10 @@ class ListwiseTrainer:
         size = self.params.train.apgem.batch
         least = max(2, ranks.count())  # images of a batch
         parts = np.split(order, range(size, len(order), size))
-        return [rng.permutation(batch) for batch in parts if len(batch) >= least]
+        batches = [rng.permutation(batch) for batch in parts if len(batch) >= least]
+        if not batches:
+            raise DatasetError(f"training: {min(size, len(order))} images a batch are too few; there must be {least}")
+        return batches
 
     def _step(self, ids: Ids, seeds: Ids) -> float:
         """One step of the optimiser over a batch, whose images are decoded and cropped chunk by chunk, twice."""

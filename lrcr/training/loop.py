@@ -73,7 +73,7 @@ def train(
             log, track = _forget, silent
         state = _train(params, train_folder, val_folder, model_file, log, track, maps_folder, device)
     if ranks.is_first_here():
-        shutil.rmtree(state)
+        shutil.rmtree(state, ignore_errors=True)  # machines may share it
 
 
 def _require_even_shares(params: Params) -> None:
@@ -82,7 +82,7 @@ def _require_even_shares(params: Params) -> None:
     if count == 1 or ranks.rank() or not settings.epochs:
         return
     key, batch = ("train.cfcd.batch", settings.cfcd.batch) if name == "cfcd" else ("train.batch", settings.batch)
-    tuples = batch // TUPLE if name == "cfcd" and settings.cfcd.fine_epochs else batch
+    tuples = max(1, batch // TUPLE) if name == "cfcd" and settings.cfcd.fine_epochs else batch
     if name != "apgem" and (batch % count or tuples % count):
         together = f" in tuples of {TUPLE}" if tuples != batch else ""
         raise ParamsError(f"{key}: {batch}{together} cannot be shared evenly by {count} ranks; give a multiple")

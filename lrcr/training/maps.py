@@ -85,10 +85,11 @@ class StoredMaps:
         for positions, batch in self.trunk.batches(photos, scales=scales):
             for row, position in enumerate(positions):
                 maps = [features[row].half().cpu().numpy() for features in batch]
-                own = self.folder / f"{ranks.rank()}.npz"
+                target = self._file(photos[position], scales)
+                own = target.with_name(f"{ranks.rank()}-{target.name}")
                 with staged_file(own) as temporary, temporary.open("wb") as file:
                     np.savez(file, *maps)
-                own.replace(self._file(photos[position], scales))
+                own.replace(target)
 
     def _stack(self, group: list[tuple[int, list[Tensor]]]) -> tuple[list[int], list[Tensor]]:
         of_scales = zip(*(maps for _, maps in group), strict=True)

@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from lrcr.errors import ParamsError
@@ -157,3 +160,16 @@ def test_bad_names_are_refused(tmp_path):
     draw_maps(tmp_path / "maps.JPG", "photo.jpg", insight())
     with Image.open(tmp_path / "maps.JPG") as drawn:
         assert drawn.format == "JPEG"
+
+
+def test_each_map_lies_in_the_window_of_its_own_model():
+    inner, whole = insight(), insight((8, 10))
+    inner = replace(inner, window=(0.1, 0.125, 0.9, 0.875))
+    figure = Figure()
+    drawn = []
+    for panel in module._attention(inner, whole):
+        axis = figure.add_subplot()
+        module._show_panel(axis, panel, inner)
+        drawn.append(axis.images[1].get_extent())
+    np.testing.assert_allclose(drawn, [(0, 80, 60, 0), (8, 72, 52.5, 7.5)])
+    assert titles(inner, insight()) == ["attention of the baseline", "attention of the model"]

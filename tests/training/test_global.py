@@ -168,6 +168,7 @@ def test_the_second_phase_has_a_rate_of_its_own_and_keeps_statistics(nine):
     after = trainer.trained.state_dict()
     still = {name for name, value in before.items() if torch.equal(value, after[name])}
     assert still == {name for name in before if "running" in name or "tracked" in name or name == "model.pooling.p"}
+    assert trainer.trained.model.backbone.training  # a GPU would infer in half precision otherwise
 
 
 def test_the_loss_is_that_of_madacos_and_of_the_local_triplets(nine):

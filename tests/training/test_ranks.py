@@ -156,4 +156,4 @@ def test_what_does_not_train_is_not_done_by_several_ranks(capsys):
     with pytest.raises(SystemExit) as ended:
         run_stage(lambda params: pytest.fail("it ran"))
     assert ended.value.code == 2
-    assert capsys.readouterr().err.startswith("error: torchrun: 3 ranks, but only stages/train.py can share its work")
+    assert capsys.readouterr().err.startswith("error: torchrun: 3 ranks, but only stages.train can share its work")
