@@ -6,12 +6,12 @@ A shard's bytes depend on its own photos alone, so it does not matter who made i
 
 import multiprocessing
 import os
-import pickle
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
+from multiprocessing.queues import Queue
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,11 @@ def _tick(tick: Tick, times: int) -> None:
 
 def _share_out(make: Make, todo: Sequence[tuple[Sequence[Any], Path]], workers: int, tick: Tick) -> None:
     context = multiprocessing.get_context("spawn")  # what is forked cannot use CUDA
-    begin = (pickle.dumps(make), context.Value("i", 0), os.getpid())
+    makes = context.Queue()  # from which a worker takes its own once it has a GPU
+    makes.cancel_join_thread()
+    for _ in range(workers):
+        makes.put(make)
+    begin = (makes, context.Value("i", 0), os.getpid())
     with ProcessPoolExecutor(workers, context, _begin, begin) as pool:
         try:
             shards = {pool.submit(_work, own, file): len(own) for own, file in todo}
@@ -83,21 +87,20 @@ def _share_out(make: Make, todo: Sequence[tuple[Sequence[Any], Path]], workers: 
             pool.shutdown(cancel_futures=True)
 
 
-_pickled: bytes
-"""What this process, a worker, makes shards by; opened with its first shard, when it has its own GPU."""
+_makes: "Queue[Make]"
+"""Where this process, a worker, finds what it makes shards by."""
 
 
 @cache
 def _make() -> Make:
-    make: Make = pickle.loads(_pickled)
-    return make
+    return _makes.get()
 
 
-def _begin(pickled: bytes, begun: "Synchronized[int]", parent: int) -> None:
-    global _pickled
+def _begin(makes: "Queue[Make]", begun: "Synchronized[int]", parent: int) -> None:
+    global _makes
     end_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and thereby this
-    _pickled = pickled
+    _makes = makes
     with begun:
         number, begun.value = begun.value, begun.value + 1
     if torch.cuda.is_available():
