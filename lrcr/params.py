@@ -37,8 +37,8 @@ Scales = Annotated[list[Positive], Field(min_length=1)]
 class ExtractParams(Section):
     """Multi-scale extraction; `scales: null` takes HOW's for local models and CFCD's for global ones.
 
-    `global_scales`, where they are given, are those of global models: a vector is best at about the size of training,
-    while local descriptors gain from larger images. `descriptors` are the strongest local ones. `keep: false` stores
+    `global_scales`, where they are given, are those of global models, whose vectors are best at about the size of
+    training. `descriptors` are the strongest local ones. `keep: false` stores
     none of the database's: the index is made of them shard by shard, and they are dropped.
     """
 
