@@ -38,8 +38,8 @@ class ExtractParams(Section):
     """Multi-scale extraction; `scales: null` takes HOW's for local models and CFCD's for global ones.
 
     `global_scales`, where they are given, are those of global models, whose vectors are best at about the size of
-    training. `descriptors` are the strongest local ones. `keep: false` stores
-    none of the database's: the index is made of them shard by shard, and they are dropped.
+    training. `descriptors` are the strongest local ones. `keep: false` stores none of the database's: the index is made
+    of them shard by shard, and they are dropped.
     """
 
     image_size: Count = 1024
