@@ -303,7 +303,8 @@ def test_candidates_are_the_strongest_of_all_scales_and_half_sure_at_the_last_se
 
 def test_the_selection_has_a_gradient():
     shape = ["backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=16", "train.freeze=backbone"]
-    model = build_model(load_params(None, [*shape, "smoothing.kind=learnable", "graph.kind=gcn"]))
+    context = ["smoothing.kind=learnable", "smoothing.attention=share", "graph.kind=gcn"]
+    model = build_model(load_params(None, [*shape, *context]))
     presence = model.candidates([model.context(model.backbone(draw(1, 40, 56)).detach())], 40).presence
     (presence[::2].sum() - presence[1::2].sum()).backward()
     for parameter in (model.graph.output.weight, model.smoothing.bandwidth.weight, model.smoothing.confidence.weight):
