@@ -40,13 +40,6 @@ _MODELS = {
     "cfcd": "CFCD",
 }
 _COARSE = {"train.cfcd.fine_epochs": 0}
-_PARTS: dict[str, Changes] = {
-    "fixed scale and margin": {**_COARSE, "train.cfcd.head": "fixed"},
-    "MadaCos": _COARSE,
-    "MadaCos, 8 epochs more": {**_COARSE, "train.labels.epochs": 38},
-    "MadaCos, then tuples of look-alikes without local triplets": {"train.cfcd.local": 0},
-    "MadaCos, then tuples of look-alikes with local triplets": {},
-}
 _BASE = "MadaCos"
 _CURVES = {"scale": "scale", "margin": "margin", "validation_map": "validation mAP (medium)"}
 
@@ -55,7 +48,7 @@ def run() -> Iterator[Value]:
     """Tables in `results/global_embedded.md`, CFCD's curves in `.png`; yields every model's mAP and cost."""
     params, runs = load_params(Path("params.yaml")), pd.DataFrame(exp_show())
     models = {title: _select(runs, {"model.name": name}) for name, title in _MODELS.items()}
-    parts = {title: _select(runs, {"model.name": "cfcd", **changes}) for title, changes in _PARTS.items()}
+    parts = {title: _select(runs, {"model.name": "cfcd", **changes}) for title, changes in _parts(params).items()}
     costs = _measure_costs(params)
     for title, own in models.items():
         for setup in SETUPS:
@@ -65,6 +58,18 @@ def run() -> Iterator[Value]:
     with staged_file(RESULTS / "global_embedded.md") as temporary:
         temporary.write_text(f"{_tell_models(models, costs)}\n{_tell_parts(parts)}", encoding="utf-8")
     _draw_curves(RESULTS / "global_embedded.png", models["CFCD"])
+
+
+def _parts(params: Params) -> dict[str, Changes]:
+    """What each row of CFCD's table changes; one trains with the classifier for as long as both phases last."""
+    epochs = params.train.label_epochs + params.train.cfcd.fine_epochs
+    return {
+        "fixed scale and margin": {**_COARSE, "train.cfcd.head": "fixed"},
+        _BASE: _COARSE,
+        f"{_BASE}, {params.train.cfcd.fine_epochs} epochs more": {**_COARSE, "train.labels.epochs": epochs},
+        f"{_BASE}, then tuples of look-alikes without local triplets": {"train.cfcd.local": 0},
+        f"{_BASE}, then tuples of look-alikes with local triplets": {},
+    }
 
 
 def _select(runs: pd.DataFrame, changes: Changes) -> pd.DataFrame:

@@ -10,7 +10,6 @@ import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from functools import cache
 from multiprocessing.queues import Queue
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
@@ -87,25 +86,25 @@ def _share_out(make: Make, todo: Sequence[tuple[Sequence[Any], Path]], workers: 
             pool.shutdown(cancel_futures=True)
 
 
-_makes: "Queue[Make]"
-"""Where this process, a worker, finds what it makes shards by."""
-
-
-@cache
-def _make() -> Make:
-    return _makes.get()
+_make: Make | LrcrError
+"""What this process, a worker, makes shards by, or why it cannot."""
 
 
 def _begin(makes: "Queue[Make]", begun: "Synchronized[int]", parent: int) -> None:
-    global _makes
+    global _make
     end_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and thereby this
-    _makes = makes
     with begun:
         number, begun.value = begun.value, begun.value + 1
     if torch.cuda.is_available():
         torch.cuda.set_device(number % torch.cuda.device_count())
+    try:
+        _make = makes.get()
+    except LrcrError as error:
+        _make = error
 
 
 def _work(items: Sequence[Any], file: Path) -> None:
-    _make()(items, file, no_tick)
+    if isinstance(_make, LrcrError):
+        raise _make
+    _make(items, file, no_tick)

@@ -3,15 +3,18 @@
 import multiprocessing
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from lrcr.artifacts import Manifest
-from lrcr.errors import ImageError, LrcrError, ParamsError
-from lrcr.extraction import extract_dataset
+from lrcr.errors import ArtifactError, ImageError, LrcrError, ParamsError
+from lrcr.extraction import Extractor, extract_dataset
 from lrcr.models.zoo import MODEL_SECTIONS, build_model, save_model
 from lrcr.params import load_params
+from lrcr.progress import silent
+from lrcr.shards import make_shards
 
 PARAMS = load_params(
     overrides=[
@@ -92,6 +95,17 @@ def test_what_a_worker_refuses_is_told(tmp_path, monkeypatch, model_file, draw_d
     (folder / "images" / "2.png").write_bytes(b"text")
     with pytest.raises(ImageError, match=r"2\.png"):
         extract_dataset(PARAMS, model_file, folder, tmp_path / "out")
+    assert not multiprocessing.active_children()
+
+
+def test_a_model_that_workers_cannot_open_is_told(tmp_path, monkeypatch, model_file):
+    monkeypatch.setenv("LRCR_WORKERS", "2")
+    lost = tmp_path / "lost.pt"
+    lost.write_bytes(model_file.read_bytes())
+    make = partial(print, Extractor(PARAMS, lost))
+    lost.unlink()
+    with pytest.raises(ArtifactError, match=r"lost\.pt"):
+        make_shards(make, range(12), 1, tmp_path, ".h5", silent, "try")
     assert not multiprocessing.active_children()
 
 
