@@ -1,22 +1,25 @@
-"""The trunk of every model: torchvision's networks without their head and, if asked, their last blocks."""
+"""The trunk of every model: torchvision's networks without their head and, if asked, their last blocks.
+
+torchvision takes seconds to import, so only what builds a network does.
+"""
 
 import math
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torchvision.models import VisionTransformer
-from torchvision.ops import StochasticDepth
 
 from lrcr.errors import WeightsError
 from lrcr.model_params import BackboneParams
+
+if TYPE_CHECKING:
+    from torchvision.models import VisionTransformer
 
 _HEAD = ("avgpool", "fc")
 _TRUNK = "backbone.trunk."  # before the names of a trunk in a model file of lrcr
@@ -37,6 +40,8 @@ class Backbone(nn.Module):
     """
 
     def __init__(self, name: str, skip_layers: int) -> None:
+        import torchvision
+
         super().__init__()
         network = torchvision.models.get_model(name, weights=None)
         self.trunk: nn.Module
@@ -48,7 +53,7 @@ class Backbone(nn.Module):
             # Stages and the layers that halve the resolution before them stand in turns: 0, 1 | 2, 3 | 4, 5 | 6, 7.
             kept = network.features[: 8 - 2 * skip_layers]
             for module in kept.modules():
-                if isinstance(module, StochasticDepth):
+                if isinstance(module, torchvision.ops.StochasticDepth):
                     module.p = 0.0  # no two passes would agree, and a killed training would not end as a whole one
             self.trunk = nn.Sequential(OrderedDict(features=kept))
             self.channels, self.stride = kept[-1][-1].block[0].out_channels, 32 // 2**skip_layers
@@ -92,7 +97,7 @@ class _PatchTokens(nn.Module):
     goes with it.
     """
 
-    def __init__(self, network: VisionTransformer, skip_layers: int) -> None:
+    def __init__(self, network: "VisionTransformer", skip_layers: int) -> None:
         super().__init__()
         self.conv_proj = network.conv_proj
         self.class_token = network.class_token
@@ -162,6 +167,8 @@ def load_weights(module: nn.Module, weights: dict[str, Tensor], where: str) -> N
 
 
 def _imagenet(name: str) -> dict[str, Tensor]:
+    import torchvision
+
     weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
     try:
         state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
