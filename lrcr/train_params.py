@@ -94,8 +94,9 @@ class CfcdParams(Section):
 class TrainParams(Section):
     """Training over tuples (query, positive, negatives), and what single global models have of their own.
 
-    `freeze: backbone` computes the trunk's maps once; `merge` trains smoothing and graph first alone, then together;
-    `warmup` counts steps in which the rate of the context rises to its full height. Tuples see images at `scales`.
+    `freeze: backbone` computes the trunk's maps once; `merge` trains smoothing and graph first alone, then both for
+    `together` epochs (null: `epochs`) from the best of each; `warmup` counts steps in which the rate of the context
+    rises to its full height. Tuples see images at `scales`.
     """
 
     epochs: Natural = 20
@@ -110,6 +111,7 @@ class TrainParams(Section):
     warmup: Natural = 100
     freeze: Literal["none", "backbone"] = "none"
     merge: bool = False
+    together: Natural | None = None
     losses: LossParams = LossParams()
     weight_decay: NotNegative = 1e-4
     decay: Annotated[float, Field(gt=0, le=1)] = 0.99

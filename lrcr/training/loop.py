@@ -206,7 +206,7 @@ class _Run:
         return Trainer(self.params, self.model, self.images, self.maps, self.device, self.track, parts=parts)
 
     def _merge(self) -> None:
-        """Train smoothing and graph each alone from the start, then both together from the best of each."""
+        """Train smoothing and graph each alone from the start, then both together, if asked, from the best of each."""
         start = _copy(self.model)
         epochs, alone = 0, {}
         for part in _ALONE:
@@ -220,7 +220,9 @@ class _Run:
             own = (name for name in merged if name.startswith(f"{part}."))
             merged.update({name: progress.weights[name] for name in own})
         self.model.load_state_dict(merged)
-        together = self._phase("together", self._tuples(), done=epochs)
+        if self.params.train.together == 0:
+            return
+        together = self._phase("together", self._tuples(), done=epochs, epochs=self.params.train.together)
         best = max(together, better, key=lambda progress: progress.best_score)
         self.model.load_state_dict(best.weights)
 

@@ -522,7 +522,9 @@ def test_a_killed_training_by_asmk_continues_to_the_same_weights(tmp_path, landm
 MERGE = ("train.merge=true", "train.freeze=backbone", "train.epochs=1")
 
 
-def test_merging_trains_each_alone_and_then_both(tmp_path, monkeypatch, landmarks, pretrained):
+@pytest.fixture
+def seen(monkeypatch) -> list[tuple[int, int, dict[str, Tensor], dict[str, Tensor]]]:
+    """Of each epoch: its number, the first of its phase, the weights before and after it."""
     seen, epochs = [], Trainer.run_epoch
 
     def run_epoch(self, epoch, first):
@@ -533,16 +535,29 @@ def test_merging_trains_each_alone_and_then_both(tmp_path, monkeypatch, landmark
         return values
 
     monkeypatch.setattr(Trainer, "run_epoch", run_epoch)
-    logged = run(context(pretrained, *MERGE), landmarks, tmp_path / "model.pt")
-    assert [(epoch, first) for epoch, first, *_ in seen] == [(1, 1), (2, 2), (3, 3)]
-    assert [values["epoch"] for values in logged] == [1, 2, 3]
+    return seen
+
+
+def test_merging_trains_each_alone_and_then_both(tmp_path, seen, landmarks, pretrained):
+    logged = run(context(pretrained, *MERGE, "train.together=2"), landmarks, tmp_path / "model.pt")
+    assert [(epoch, first) for epoch, first, *_ in seen] == [(1, 1), (2, 2), (3, 3), (4, 3)]
+    assert [values["epoch"] for values in logged] == [1, 2, 3, 4]
     changed = [parts(moved(before, after)) for _, _, before, after in seen]
-    assert changed == [{"smoothing"}, {"graph"}, {"smoothing", "graph"}]
-    (_, _, start, smoothed), (_, _, again, refined), (_, _, merged, _) = seen
+    assert changed == [{"smoothing"}, {"graph"}, {"smoothing", "graph"}, {"smoothing", "graph"}]
+    (_, _, start, smoothed), (_, _, again, refined), (_, _, merged, _), _ = seen
     assert same(start, again)
-    for name, tensor in merged.items():
-        alone = smoothed if name.startswith("smoothing.") else refined
-        assert torch.equal(tensor, alone[name]), name
+    assert same(merged, joined(smoothed, refined))
+
+
+def test_merging_may_join_the_best_of_each_as_they_are(tmp_path, seen, landmarks, pretrained):
+    run(context(pretrained, *MERGE, "train.together=0"), landmarks, tmp_path / "model.pt")
+    (_, _, _, smoothed), (_, _, _, refined) = seen
+    assert same(weights(tmp_path / "model.pt"), joined(smoothed, refined))
+
+
+def joined(smoothed: dict[str, Tensor], refined: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The smoothing of one model and all else of another."""
+    return {name: (smoothed if name.startswith("smoothing.") else refined)[name] for name in refined}
 
 
 @pytest.mark.parametrize("epoch", [1, 2])
