@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lrcr.asmk import Layout, build_index, learn_codebook, open_index
+from lrcr.asmk import Codebook, Layout, build_index, learn_codebook, open_index
 from lrcr.asmk.engine import aggregate_images
 from lrcr.cli.terminal import track
 from lrcr.datasets.dataset import Photo, open_dataset
 from lrcr.descriptors import Descriptors, join
 from lrcr.evaluation.metrics import evaluate
 from lrcr.evaluation.per_query import tabulate_queries
+from lrcr.evaluation.protocol import SETUPS
 from lrcr.extraction import sample_photos
 from lrcr.loading import load_batches
 from lrcr.models.descriptors import resize, scales_that_fit
@@ -49,13 +50,16 @@ class Arena:
         trunk: any model with the trunk.
         evaluated: folder of the dataset that is searched.
         fit: folder of the dataset the codebook is learned on; None takes the same.
+        codebooks: over how many of them a score is the mean, as they move mAP more than most of what is compared.
     """
 
-    def __init__(self, params: Params, trunk: LocalModel, evaluated: Path, fit: Path | None = None) -> None:
-        self.params = params
+    def __init__(
+        self, params: Params, trunk: LocalModel, evaluated: Path, fit: Path | None = None, codebooks: int = 1
+    ) -> None:
+        self.params, self.codebooks = params, codebooks
         self.dataset = open_dataset(evaluated)
         learned_on = open_dataset(fit or evaluated)
-        self.identity = [self.dataset.fingerprint, learned_on.fingerprint]
+        self.identity = [self.dataset.fingerprint, learned_on.fingerprint, codebooks]
         seen = sample_photos(learned_on.photos(), params.codebook.images, params.seed)
         boxed = self.dataset.queries["x0"].notna() | self.dataset.queries["image"].isna()
         own = [photo for photo, alone in zip(self.dataset.query_photos(), boxed, strict=True) if alone]
@@ -66,17 +70,30 @@ class Arena:
         self.fit_maps = _compute_maps(trunk, seen, size, params.fit_scales)
 
     def score(self, model: LocalModel, settings: Sequence[Setting], seed: int) -> dict[Setting, Scored]:
-        """Evaluate a model, ready for inference, in several settings with the codebook of one seed."""
+        """Evaluate a model, ready for inference, in several settings with the codebooks of one seed."""
         learned = self.params.codebook
         fit = join([_describe(model, maps, self.params.fit_scales, learned.descriptors) for maps in self.fit_maps])
-        sample = np.random.default_rng(seed).permutation(len(fit.descriptors))[: learned.per_word * learned.words]
-        codebook = learn_codebook(
-            fit.descriptors[np.sort(sample)], learned.words, iterations=learned.iterations, seed=seed
-        )
-        counts = {setting: round(setting.share * self.params.extract.descriptors) for setting in settings}
-        every = [_describe(model, maps, self.params.scales, max(counts.values())) for maps in self.maps]
+        largest = max(self._count(setting) for setting in settings)
+        every = [_describe(model, maps, self.params.scales, largest) for maps in self.maps]
+        runs = [
+            self._search(every, self._learn_codebook(fit.descriptors, seed * self.codebooks + number), settings)
+            for number in range(self.codebooks)
+        ]
+        return {setting: _mean([run[setting] for run in runs]) for setting in settings}
+
+    def _count(self, setting: Setting) -> int:
+        return round(setting.share * self.params.extract.descriptors)
+
+    def _learn_codebook(self, descriptors: np.ndarray, seed: int) -> Codebook:
+        learned = self.params.codebook
+        sample = np.random.default_rng(seed).permutation(len(descriptors))[: learned.per_word * learned.words]
+        return learn_codebook(descriptors[np.sort(sample)], learned.words, iterations=learned.iterations, seed=seed)
+
+    def _search(
+        self, every: Sequence[Descriptors], codebook: Codebook, settings: Sequence[Setting]
+    ) -> dict[Setting, Scored]:
         index, search, scored = self.params.index, self.params.search, {}
-        for count in set(counts.values()):
+        for count in {self._count(setting) for setting in settings}:
             images = join([_strongest(image, count) for image in every])
             database = images.take(range(len(self.dataset.images)))
             queries = images.take([int(row) for row in self.rows])
@@ -86,7 +103,7 @@ class Arena:
                 build_index(Path(folder), [aggregated], layout, params={}, inputs={})
                 opened = open_index(Path(folder))
                 asked = aggregate_images(queries, codebook, search.assignment, binary=index.binary)
-                for setting in (setting for setting in settings if counts[setting] == count):
+                for setting in (setting for setting in settings if self._count(setting) == count):
                     found, scores, offsets = opened.search(asked, alpha=search.alpha, tau=setting.tau, idf=search.idf)
                     ranking = Ranking(np.repeat(np.arange(len(self.rows)), np.diff(offsets)), found, scores)
                     evaluation = evaluate(ranking, self.dataset.relevance, len(self.dataset.queries))
@@ -130,3 +147,10 @@ def _strongest(image: Descriptors, count: int) -> Descriptors:
     return Descriptors(
         image.descriptors[kept], image.strength[kept], image.xy[kept], image.scale[kept], np.array([0, rows], np.int64)
     )
+
+
+def _mean(runs: Sequence[Scored]) -> Scored:
+    """The mean AP of each query, and of the words."""
+    tables = [run.table for run in runs]
+    means = {setup: np.mean([table[setup] for table in tables], axis=0) for setup in SETUPS}
+    return Scored(tables[0].assign(**means), float(np.mean([run.words for run in runs])))

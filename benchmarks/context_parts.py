@@ -16,7 +16,7 @@ def _average(**keys: Any) -> Changes:
 
 
 def _filter(**keys: Any) -> Changes:
-    return [{"smoothing": {"kind": "learnable", **keys}}]
+    return [{"smoothing": {"kind": "learnable", "kernel": 3, "learn": "both", **keys}}]
 
 
 def _graph(**keys: Any) -> Changes:

@@ -28,7 +28,7 @@ from lrcr.params import Params, load_params
 def run() -> Iterator[Value]:
     """The table and its curve."""
     params = frozen_trunk(test_data())
-    matches = halves(params)
+    matches = halves(params, CODEBOOKS)
     yield from tell("context_photos", [compare_rows(params, matches, seed) for seed in SEEDS])
 
 
@@ -38,7 +38,7 @@ def compare_parts(name: str, changes: dict[str, Changes]) -> Iterator[Value]:
     yield from tell_parts(name, together([score_rows(params, match, changes, 0, [PLAIN]) for match in halves(params)]))
 
 
-def halves(params: Params) -> list[Match]:
+def halves(params: Params, codebooks: int = 1) -> list[Match]:
     """Each half of the photos to evaluate on, the other one to learn and to validate on."""
     work, trunk = state_folder("benchmarks/photos"), build_model(params).eval()
     for half in (0, 1):
@@ -46,11 +46,14 @@ def halves(params: Params) -> list[Match]:
         _write_half(test_data() / "photos", work / f"folder-{half}", half)
         make_folder(work / f"folder-{half}", work / f"half-{half}")
     folders = [work / f"half-{half}" for half in (0, 1)]
-    arenas = [Arena(params, trunk, folder) for folder in folders]
+    arenas = [Arena(params, trunk, folder, codebooks=codebooks) for folder in folders]
     return [Match(folders[1 - half], arenas[1 - half], arenas[half]) for half in (0, 1)]
 
 
 SEEDS = (0, 1)
+CODEBOOKS = 3
+"""For each seed; their mean counts."""
+
 _PLAIN = ("smoothing.kind=average", "graph.kind=none", "train.merge=false")
 
 
