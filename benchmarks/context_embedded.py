@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmarks.arena import Arena
 from benchmarks.bars import Value
-from benchmarks.rows import Match, Runs, changed, code, compare_rows
+from benchmarks.rows import PER_LOCATION, Match, Runs, changed, code, compare_rows
 from benchmarks.tables import tell
 from lrcr.artifacts import fingerprint, state_folder
 from lrcr.cli.terminal import track
@@ -15,10 +15,7 @@ from lrcr.params import Params, load_params
 from lrcr.training.loop import train
 
 _SEEDS = (0, 1, 2, 3, 4)
-_LONGER = {"epochs": 3, "validation": {"every": 3}, "merge": False, "together": None}
-_FREER = {"kernel": 3, "learn": "both"}
-"""What the recipe spares a few hundred photos: there are ten times as many."""
-
+_LONGER = {"epochs": 3, "validation": {"every": 3}, "merge": False}  # there are ten times the photos of the recipe's
 _TRAIN, _VAL, _EVAL = "synthetic-train", "synthetic-val", "synthetic"
 
 
@@ -47,5 +44,5 @@ def _context(params: Params, trunk_file: Path) -> Params:
     losses = {**recipe["train"]["losses"], "descriptors": params.extract.descriptors}
     train = {**recipe["train"], **sizes, "losses": losses, **_LONGER}
     trunk = {"weights": str(trunk_file), "border": recipe["backbone"]["border"]}
-    smoothing = {**recipe["smoothing"], **_FREER, "kind": "average"}
-    return changed(params, {"backbone": trunk, "smoothing": smoothing, "train": train})
+    smoothing = {**recipe["smoothing"], "kind": "average"}
+    return changed(params, {"backbone": trunk, "smoothing": smoothing, "train": train}, PER_LOCATION)

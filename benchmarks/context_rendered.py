@@ -8,9 +8,9 @@ from pathlib import Path
 
 from benchmarks.arena import Arena
 from benchmarks.bars import Value
-from benchmarks.context_photos import CODEBOOKS, frozen_trunk, make_folder
+from benchmarks.context_photos import frozen_trunk, make_folder
 from benchmarks.photos import test_data
-from benchmarks.rows import Match, compare_rows
+from benchmarks.rows import PER_LOCATION, Match, changed, compare_rows
 from benchmarks.tables import tell
 from lrcr.artifacts import state_folder
 from lrcr.cli.terminal import track
@@ -24,15 +24,13 @@ _SEEDS = (0,)
 def run() -> Iterator[Value]:
     """The table and its curve."""
     data = test_data()
-    params = frozen_trunk(data)
+    params = changed(frozen_trunk(data), PER_LOCATION)
     trunk = build_model(params).eval()
     embedded = load_params(Path("params.yaml")).datasets
     work = state_folder("benchmarks/rendered")
     for name in ("synthetic-train", "synthetic-val"):
         make_dataset(name, embedded[name], work / name, seed=0, track=track)
     make_folder(data / "photos", work / "photos")
-    validation, evaluated = (
-        Arena(params, trunk, work / name, codebooks=CODEBOOKS) for name in ("synthetic-val", "photos")
-    )
+    validation, evaluated = (Arena(params, trunk, work / name) for name in ("synthetic-val", "photos"))
     match = Match(work / "synthetic-train", validation, evaluated)
     yield from tell("context_rendered", [compare_rows(params, [match], seed) for seed in _SEEDS])
