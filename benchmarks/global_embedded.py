@@ -69,14 +69,16 @@ def run() -> Iterator[Value]:
 
 
 def _parts(params: Params) -> dict[str, Changes]:
-    """What each row of CFCD's table changes; one trains with the classifier for as long as both phases last."""
-    epochs = params.train.label_epochs + params.train.cfcd.fine_epochs
+    """What each row of CFCD's table changes; controls train with the classifier for as long as both phases last."""
+    coarse, fine = params.train.label_epochs, params.train.cfcd.fine_epochs
     return {
         "fixed scale and margin": {**_COARSE, "train.cfcd.head": "fixed"},
         _BASE: _COARSE,
-        f"{_BASE}, {params.train.cfcd.fine_epochs} epochs more": {**_COARSE, "train.labels.epochs": epochs},
+        f"{_BASE}, {fine} epochs more": {**_COARSE, "train.labels.epochs": coarse + fine},
         f"{_BASE}, then tuples of look-alikes without local triplets": {"train.cfcd.local": 0},
         f"{_BASE}, then tuples of look-alikes with local triplets": {},
+        f"{_BASE}, {2 * coarse + fine} epochs": {**_COARSE, "train.labels.epochs": 2 * coarse + fine},
+        f"{_BASE}, {2 * coarse} epochs, then with local triplets": {"train.labels.epochs": 2 * coarse},
     }
 
 
