@@ -117,7 +117,8 @@ def _tell_models(
     rows = []
     for title, own in models.items():
         first = own.iloc[0]
-        dimensions = "" if pd.isna(first.get("dimensions")) else f"{first['dimensions']:.0f}"
+        vectors = pd.to_numeric(first.get("dimensions"), errors="coerce")  # local models have none
+        dimensions = "" if pd.isna(vectors) else f"{vectors:.0f}"
         size = [dimensions, f"{first['bytes_per_image']:.0f}"]
         cost = [f"{value:.3g}" for value in costs[title].values()]
         better = dict(zip(SETUPS, _maps(classified[title]), strict=True))["medium"] if title in classified else ""
