@@ -28,8 +28,8 @@ from lrcr.params import Params, load_params
 def run() -> Iterator[Value]:
     """The table and its curve."""
     params = frozen_trunk(test_data())
-    matches = halves(params, CODEBOOKS)
-    yield from tell("context_photos", [compare_rows(params, matches, seed) for seed in SEEDS])
+    matches = halves(params, _CODEBOOKS)
+    yield from tell("context_photos", [compare_rows(params, matches, seed) for seed in _SEEDS])
 
 
 def compare_parts(name: str, changes: dict[str, Changes]) -> Iterator[Value]:
@@ -50,8 +50,8 @@ def halves(params: Params, codebooks: int = 1) -> list[Match]:
     return [Match(folders[1 - half], arenas[1 - half], arenas[half]) for half in (0, 1)]
 
 
-SEEDS = (0, 1)
-CODEBOOKS = 3
+_SEEDS = (0, 1)
+_CODEBOOKS = 3
 """For each seed; their mean counts."""
 
 _PLAIN = ("smoothing.kind=average", "graph.kind=none", "train.merge=false")
