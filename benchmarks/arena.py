@@ -10,21 +10,20 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lrcr.asmk import Codebook, Layout, build_index, learn_codebook, open_index
-from lrcr.asmk.engine import aggregate_images
-from lrcr.cli.terminal import track
-from lrcr.datasets.dataset import Photo, open_dataset
-from lrcr.descriptors import Descriptors, join
+from lrcr.cli.terminal import progress
+from lrcr.config.params import Params
+from lrcr.data.dataset import Photo, open_dataset
+from lrcr.data.loading import load_batches
+from lrcr.data.ranking import Ranking
 from lrcr.evaluation.metrics import evaluate
 from lrcr.evaluation.per_query import tabulate_queries
 from lrcr.evaluation.protocol import SETUPS
-from lrcr.extraction import sample_photos
-from lrcr.loading import load_batches
+from lrcr.features.extraction import sample_photos
+from lrcr.features.store import Descriptors, join
 from lrcr.models.descriptors import resize, scales_that_fit
 from lrcr.models.local import LocalModel
-from lrcr.params import Params
-from lrcr.progress import ticking
-from lrcr.ranking import Ranking
+from lrcr.retrieval.asmk import Codebook, Layout, build_index, learn_codebook, open_index
+from lrcr.retrieval.asmk.engine import aggregate_images
 
 
 class Setting(NamedTuple):
@@ -118,13 +117,13 @@ def _compute_maps(
 ) -> list[list[torch.Tensor]]:
     """The trunk's map of each photo at each scale at which a pixel is left, float16 of shape (1, C, H, W)."""
     found: dict[int, list[torch.Tensor]] = {}
-    with ticking(track, "compute maps", len(photos)) as tick:
+    with progress.task("compute maps", len(photos)) as task:
         for batch in load_batches(photos, image_size, 8):
             images = batch.images.contiguous(memory_format=torch.channels_last)
             maps = [model.backbone(resize(images, scale)).half() for scale in scales_that_fit(images, scales)]
             for row, position in enumerate(batch.positions):
                 found[position] = [m[row : row + 1].clone() for m in maps]
-                tick()
+                task.advance()
     return [found[position] for position in range(len(photos))]
 
 

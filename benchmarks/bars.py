@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from lrcr.artifacts import write_json
+from lrcr.storage.artifacts import write_json
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -7,11 +7,12 @@ from benchmarks.arena import Arena
 from benchmarks.bars import Value
 from benchmarks.rows import PER_LOCATION, Match, Runs, changed, code, compare_rows
 from benchmarks.tables import tell
-from lrcr.artifacts import fingerprint, state_folder
-from lrcr.cli.terminal import track
+from lrcr.cli.terminal import progress
+from lrcr.config.params import Params
+from lrcr.config.reading import load_params
 from lrcr.datasets.make import make_dataset
-from lrcr.models.zoo import open_model
-from lrcr.params import Params, load_params
+from lrcr.models.factory import open_model
+from lrcr.storage.artifacts import fingerprint, state_folder
 from lrcr.training.loop import train
 
 _SEEDS = (0, 1, 2, 3, 4)
@@ -28,9 +29,9 @@ def _compare(seed: int) -> dict[str, Runs]:
     params = load_params(Path("params.yaml"), [f"seed={seed}"])
     work = state_folder(f"benchmarks/{fingerprint(code(), params.model_dump(mode='json'))}")
     for name in (_TRAIN, _VAL, _EVAL):
-        make_dataset(name, params.datasets[name], work / name, seed=seed, track=track)
+        make_dataset(name, params.datasets[name], work / name, seed=seed, progress=progress)
     if not (work / "trunk.pt").exists():
-        train(params, work / _TRAIN, work / _VAL, work / "trunk.pt", track=track)
+        train(params, work / _TRAIN, work / _VAL, work / "trunk.pt", progress=progress)
     own = _context(params, work / "trunk.pt")
     trunk, _ = open_model(work / "trunk.pt")
     evaluated, validation = (Arena(own, trunk, work / name, work / _TRAIN) for name in (_EVAL, _VAL))

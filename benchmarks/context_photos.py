@@ -17,12 +17,13 @@ from benchmarks.bars import Value
 from benchmarks.photos import test_data
 from benchmarks.rows import PLAIN, Changes, Match, compare_rows, score_rows, together
 from benchmarks.tables import tell, tell_parts
-from lrcr.artifacts import state_folder
-from lrcr.cli.terminal import track
-from lrcr.dataset_params import FolderParams
+from lrcr.cli.terminal import progress
+from lrcr.config.datasets import FolderParams
+from lrcr.config.params import Params
+from lrcr.config.reading import load_params
 from lrcr.datasets.make import make_dataset
-from lrcr.models.zoo import build_model
-from lrcr.params import Params, load_params
+from lrcr.models.factory import build_model
+from lrcr.storage.artifacts import state_folder
 
 
 def run() -> Iterator[Value]:
@@ -65,7 +66,7 @@ def frozen_trunk(data: Path) -> Params:
 
 def make_folder(photos: Path, folder: Path) -> None:
     """Make the dataset of a folder of photos."""
-    make_dataset(folder.name, FolderParams(kind="folder", path=str(photos)), folder, seed=0, track=track)
+    make_dataset(folder.name, FolderParams(kind="folder", path=str(photos)), folder, seed=0, progress=progress)
 
 
 def _write_half(photos: Path, folder: Path, half: int) -> None:

@@ -12,11 +12,11 @@ from benchmarks.context_photos import frozen_trunk, make_folder
 from benchmarks.photos import test_data
 from benchmarks.rows import PER_LOCATION, Match, changed, compare_rows
 from benchmarks.tables import tell
-from lrcr.artifacts import state_folder
-from lrcr.cli.terminal import track
+from lrcr.cli.terminal import progress
+from lrcr.config.reading import load_params
 from lrcr.datasets.make import make_dataset
-from lrcr.models.zoo import build_model
-from lrcr.params import load_params
+from lrcr.models.factory import build_model
+from lrcr.storage.artifacts import state_folder
 
 _SEEDS = (0,)
 
@@ -29,7 +29,7 @@ def run() -> Iterator[Value]:
     embedded = load_params(Path("params.yaml")).datasets
     work = state_folder("benchmarks/rendered")
     for name in ("synthetic-train", "synthetic-val"):
-        make_dataset(name, embedded[name], work / name, seed=0, track=track)
+        make_dataset(name, embedded[name], work / name, seed=0, progress=progress)
     make_folder(data / "photos", work / "photos")
     validation, evaluated = (Arena(params, trunk, work / name) for name in ("synthetic-val", "photos"))
     match = Match(work / "synthetic-train", validation, evaluated)

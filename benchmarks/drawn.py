@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from lrcr.asmk.aggregation import Aggregated, columns
+from lrcr.retrieval.asmk.aggregation import Aggregated, columns
 
 
 def draw_images(

@@ -13,16 +13,16 @@ import torch
 from benchmarks.bars import Value
 from benchmarks.photos import recipe, test_data
 from benchmarks.timing import ratio, seconds
-from lrcr.artifacts import Manifest
-from lrcr.dataset_params import FolderParams
-from lrcr.datasets.dataset import Photo, open_dataset
+from lrcr.config.datasets import FolderParams
+from lrcr.config.params import Params
+from lrcr.data.dataset import Photo, open_dataset
+from lrcr.data.images import load_image, prepare
 from lrcr.datasets.make import make_dataset
-from lrcr.device import resolve_device
-from lrcr.extraction import Extractor
-from lrcr.images import load_image, prepare
+from lrcr.features.extraction import Extractor
 from lrcr.models.descriptors import ImageDescriptors
-from lrcr.models.zoo import MODEL_SECTIONS, Model, build_model, save_model
-from lrcr.params import Params
+from lrcr.models.factory import MODEL_SECTIONS, Model, build_model, save_model
+from lrcr.runtime.device import resolve_device
+from lrcr.storage.artifacts import Manifest
 
 _PHOTOS, _ROUNDS = 24, 5
 _LRCR = ("smoothing.kind=learnable", "graph.kind=gcn")

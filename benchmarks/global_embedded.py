@@ -15,16 +15,17 @@ from dvc.api import DVCFileSystem, exp_show
 from benchmarks.bars import RESULTS, Value
 from benchmarks.global_photos import evaluate
 from benchmarks.tables import interval, markdown, spread
-from lrcr.artifacts import staged_file
 from lrcr.cli.revisions import read_revision
-from lrcr.cli.terminal import track
+from lrcr.cli.terminal import progress
+from lrcr.config.params import Params
+from lrcr.config.reading import load_params
 from lrcr.datasets.make import make_dataset
 from lrcr.errors import LrcrError
 from lrcr.evaluation.per_query import parse_per_query
 from lrcr.evaluation.protocol import SETUPS
 from lrcr.evaluation.seeds import Side, Spread, compare_seeds
-from lrcr.params import Params, load_params
 from lrcr.report.picture import blank_figure, save_figure
+from lrcr.storage.artifacts import staged_file
 
 Changes = dict[str, Any]
 """Keys of params.yaml and their values."""
@@ -102,7 +103,7 @@ def _measure_costs(params: Params) -> dict[str, dict[str, float]]:
     """Images described a second and milliseconds a query, of every model."""
     costs, [name] = {}, params.data.eval
     with tempfile.TemporaryDirectory() as folder:
-        make_dataset(name, params.datasets[name], Path(folder, name), seed=params.seed, track=track)
+        make_dataset(name, params.datasets[name], Path(folder, name), seed=params.seed, progress=progress)
         for model, title in _MODELS.items():
             own = load_params(Path("params.yaml"), [f"model.name={model}", "train.epochs=0"])
             result, images_per_second = evaluate(own, Path(folder, name), Path(folder, f"of {model}"))

@@ -13,15 +13,15 @@ from pathlib import Path
 from benchmarks.bars import RESULTS, Value
 from benchmarks.photos import recipe, test_data
 from benchmarks.tables import markdown
-from lrcr.artifacts import staged_file
-from lrcr.cli.terminal import track
-from lrcr.dataset_params import FolderParams
+from lrcr.cli.terminal import progress
+from lrcr.config.datasets import FolderParams
+from lrcr.config.params import Params
 from lrcr.datasets.make import make_dataset
+from lrcr.evaluation.evaluate import Result, evaluate_dataset
 from lrcr.evaluation.protocol import SETUPS
-from lrcr.evaluation.run import Result, evaluate_dataset
-from lrcr.extraction import extract_dataset, extract_fit
-from lrcr.indexing import index_dataset, make_codebook
-from lrcr.params import Params
+from lrcr.features.extraction import extract_dataset, extract_fit
+from lrcr.retrieval.build import index_dataset, make_codebook
+from lrcr.storage.artifacts import staged_file
 from lrcr.training.loop import train
 
 _ROWS = {
@@ -40,7 +40,7 @@ def run() -> Iterator[Value]:
     data, lines = test_data(), []
     with tempfile.TemporaryDirectory() as folder:
         photos = FolderParams(kind="folder", path=str(data / "photos"))
-        make_dataset("photos", photos, Path(folder, "dataset"), seed=0, track=track)
+        make_dataset("photos", photos, Path(folder, "dataset"), seed=0, progress=progress)
         for number, (name, overrides) in enumerate(_ROWS.items()):
             result, images_per_second = evaluate(
                 recipe(data, *overrides), Path(folder, "dataset"), Path(folder, f"{number}")
@@ -61,10 +61,10 @@ def _show(value: float) -> str:
 def evaluate(params: Params, dataset: Path, work: Path) -> tuple[Result, float]:
     """Everything from the photos to the result, and how many of them are described a second."""
     model, descriptors = work / "model.pt", work / "descriptors"
-    train(params, dataset, None, model, track=track)
-    cost = extract_dataset(params, model, dataset, descriptors, track)
-    extract_fit(params, model, dataset, work / "fit", track)
-    make_codebook(params, work / "fit", work / "codebook", track)
-    index_dataset(params, model, dataset, descriptors, work / "codebook", work / "index", track)
+    train(params, dataset, None, model, progress=progress)
+    cost = extract_dataset(params, model, dataset, descriptors, progress)
+    extract_fit(params, model, dataset, work / "fit", progress)
+    make_codebook(params, work / "fit", work / "codebook", progress)
+    index_dataset(params, model, dataset, descriptors, work / "codebook", work / "index", progress)
     evaluate_dataset(params, dataset, descriptors, work / "index")  # compiles what the next measures
     return evaluate_dataset(params, dataset, descriptors, work / "index"), cost["extract_images_per_second"]

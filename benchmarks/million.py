@@ -12,8 +12,8 @@ import numpy as np
 
 from benchmarks.bars import Value
 from benchmarks.drawn import draw_images
-from lrcr.asmk import Aggregated, Layout, build_index, open_index
-from lrcr.asmk.speed import draw_queries, measure
+from lrcr.retrieval.asmk import Aggregated, Layout, build_index, open_index
+from lrcr.retrieval.asmk.speed import draw_queries, measure
 
 _IMAGES, _PER_IMAGE, _WORDS, _DIM, _SKEW = 1_000_000, 395, 65536, 128, 0.5
 _PART = 10_000

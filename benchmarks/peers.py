@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lrcr.asmk.aggregation import Aggregated
 from lrcr.errors import LrcrError
+from lrcr.retrieval.asmk.aggregation import Aggregated
 
 try:
     from asmk import hamming

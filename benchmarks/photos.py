@@ -10,14 +10,15 @@ from pathlib import Path
 from statistics import mean
 
 from benchmarks.bars import Value
-from lrcr.cli.terminal import track
-from lrcr.dataset_params import FolderParams
+from lrcr.cli.terminal import progress
+from lrcr.config.datasets import FolderParams
+from lrcr.config.params import Params
+from lrcr.config.reading import load_params
 from lrcr.datasets.make import make_dataset
 from lrcr.errors import LrcrError
-from lrcr.evaluation.run import evaluate_dataset
-from lrcr.extraction import extract_dataset, extract_fit
-from lrcr.indexing import index_dataset, make_codebook
-from lrcr.params import Params, load_params
+from lrcr.evaluation.evaluate import evaluate_dataset
+from lrcr.features.extraction import extract_dataset, extract_fit
+from lrcr.retrieval.build import index_dataset, make_codebook
 from lrcr.training.loop import train
 
 _REFERENCE = {"medium": 75.67, "hard": 62.15}
@@ -31,7 +32,7 @@ def run() -> Iterator[Value]:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         photos = FolderParams(kind="folder", path=str(data / "photos"))
-        make_dataset("photos", photos, work / "dataset", seed=0, track=track)
+        make_dataset("photos", photos, work / "dataset", seed=0, progress=progress)
         params = recipe(data, *(f"{key}={data / file}" for key, file in given.items()))
         describe(params, work, "given")
         for setup, value in _map(params, work, "given").items():
@@ -66,9 +67,9 @@ def recipe(data: Path, *overrides: str) -> Params:
 def describe(params: Params, work: Path, name: str) -> None:
     """Make the model off the shelf and describe the photos of `work/dataset` in the folder `work/name`."""
     model = work / name / "model.pt"
-    train(params, work / "dataset", None, model, track=track)
-    extract_dataset(params, model, work / "dataset", work / name / "descriptors", track)
-    extract_fit(params, model, work / "dataset", work / name / "fit", track=track)
+    train(params, work / "dataset", None, model, progress=progress)
+    extract_dataset(params, model, work / "dataset", work / name / "descriptors", progress)
+    extract_fit(params, model, work / "dataset", work / name / "fit", progress=progress)
 
 
 def _map(params: Params, work: Path, name: str) -> dict[str, float]:

@@ -12,9 +12,9 @@ import pandas as pd
 
 from benchmarks.bars import Value
 from benchmarks.timing import ratio, seconds
+from lrcr.data.ranking import Ranking
 from lrcr.evaluation.metrics import evaluate
 from lrcr.evaluation.protocol import SETUPS
-from lrcr.ranking import Ranking
 
 _QUERIES, _IMAGES = 70, 1_006_000
 _GRADED = {"easy": 40, "hard": 30, "junk": 50}

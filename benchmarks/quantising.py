@@ -13,14 +13,14 @@ import numpy as np
 from benchmarks.bars import Value
 from benchmarks.photos import describe, recipe, test_data
 from benchmarks.timing import ratio
-from lrcr.asmk import read_centroids
-from lrcr.cli.terminal import track
-from lrcr.dataset_params import FolderParams
+from lrcr.cli.terminal import progress
+from lrcr.config.datasets import FolderParams
+from lrcr.config.params import Params
 from lrcr.datasets.make import make_dataset
-from lrcr.descriptors import open_descriptors
-from lrcr.evaluation.run import evaluate_dataset
-from lrcr.indexing import index_dataset, make_codebook
-from lrcr.params import Params
+from lrcr.evaluation.evaluate import evaluate_dataset
+from lrcr.features.store import open_descriptors
+from lrcr.retrieval.asmk import read_centroids
+from lrcr.retrieval.build import index_dataset, make_codebook
 
 _WORDS, _TIMED = 65536, 10_000
 
@@ -32,7 +32,7 @@ def run() -> Iterator[Value]:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         photos = FolderParams(kind="folder", path=str(data / "photos"))
-        make_dataset("photos", photos, work / "dataset", seed=0, track=track)
+        make_dataset("photos", photos, work / "dataset", seed=0, progress=progress)
         describe(params, work, "described")
         yield from _compare(params, work)
 
@@ -61,6 +61,6 @@ def _map(params: Params, work: Path, kind: str) -> dict[str, float]:
     params = params.model_copy(update={"index": index})
     descriptors, model = work / "described" / "descriptors", work / "described" / "model.pt"
     make_codebook(params, work / "described" / "fit", work / "codebook")
-    index_dataset(params, model, work / "dataset", descriptors, work / "codebook", work / kind, track)
+    index_dataset(params, model, work / "dataset", descriptors, work / "codebook", work / kind, progress)
     found = evaluate_dataset(params, work / "dataset", descriptors, work / kind).evaluation.map
     return {setup: value for setup, value in found.items() if value is not None and setup in ("medium", "hard")}

@@ -9,8 +9,8 @@ import numpy as np
 
 from benchmarks.bars import Value
 from benchmarks.drawn import draw_images
-from lrcr.asmk import Layout, build_index, open_index
-from lrcr.asmk.speed import measure
+from lrcr.retrieval.asmk import Layout, build_index, open_index
+from lrcr.retrieval.asmk.speed import measure
 
 _IMAGES, _PER_IMAGE, _WORDS, _DIM = 100_000, 690, 65536, 128
 _QUERIES, _QUERY_WORDS, _TOP = 20, 3000, 100

@@ -14,13 +14,14 @@ import pandas as pd
 import torch
 
 from benchmarks.arena import Arena, Scored, Setting
-from lrcr.artifacts import fingerprint, hash_file, staged_file, state_folder
-from lrcr.cli.terminal import track
-from lrcr.datasets.dataset import open_dataset
+from lrcr.cli.terminal import progress
+from lrcr.config.params import Params
+from lrcr.config.reading import check_params
+from lrcr.data.dataset import open_dataset
+from lrcr.models.factory import open_model, weight_files
 from lrcr.models.inference import ready_for_inference
 from lrcr.models.local import LocalModel
-from lrcr.models.zoo import open_model, weight_files
-from lrcr.params import Params, check_params
+from lrcr.storage.artifacts import fingerprint, hash_file, staged_file, state_folder
 from lrcr.training.loop import train
 
 Changes = list[dict[str, Any]]
@@ -133,7 +134,7 @@ def score_row(params: Params, train_on: Path, arena: Arena, settings: Sequence[S
 
 def _train(params: Params, train_on: Path, model_file: Path, maps: Path) -> LocalModel:
     if not model_file.exists():
-        train(params, train_on, None, model_file, track=track, maps_folder=maps)
+        train(params, train_on, None, model_file, progress=progress, maps_folder=maps)
     model, _ = open_model(model_file)
     return ready_for_inference(model, torch.device("cpu"))
 

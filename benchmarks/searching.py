@@ -16,7 +16,7 @@ from benchmarks import peers
 from benchmarks.bars import Value
 from benchmarks.drawn import draw_images
 from benchmarks.timing import ratio, seconds
-from lrcr.asmk import Aggregated, Layout, build_index, open_index
+from lrcr.retrieval.asmk import Aggregated, Layout, build_index, open_index
 
 _WORDS, _DIM = 65536, 128
 _QUERIES, _QUERY_WORDS = 70, 3000

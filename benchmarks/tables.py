@@ -8,10 +8,10 @@ import pandas as pd
 
 from benchmarks.bars import RESULTS, Value
 from benchmarks.rows import BASELINES, CURVE, PLAIN, SELECTIVE, Runs
-from lrcr.artifacts import staged_file
 from lrcr.evaluation.compare import Difference
 from lrcr.evaluation.seeds import Side, Spread, compare_seeds
 from lrcr.report.picture import blank_figure, save_figure
+from lrcr.storage.artifacts import staged_file
 
 _SETUPS = ("medium", "hard")
 

@@ -8,14 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.bars import Value
-from lrcr.cli.terminal import track
-from lrcr.datasets.dataset import open_dataset
+from lrcr.cli.terminal import progress
+from lrcr.config.params import Params
+from lrcr.config.reading import load_params
+from lrcr.data.dataset import open_dataset
 from lrcr.datasets.make import make_dataset
 from lrcr.evaluation.compare import compare, query_landmarks
-from lrcr.evaluation.run import evaluate_dataset
-from lrcr.extraction import extract_dataset, extract_fit
-from lrcr.indexing import index_dataset, make_codebook
-from lrcr.params import Params, load_params
+from lrcr.evaluation.evaluate import evaluate_dataset
+from lrcr.features.extraction import extract_dataset, extract_fit
+from lrcr.retrieval.build import index_dataset, make_codebook
 from lrcr.training.loop import train
 
 _SEEDS = (0, 1, 2)
@@ -30,7 +31,7 @@ def run() -> Iterator[Value]:
         with tempfile.TemporaryDirectory() as folder:
             data = Path(folder)
             for name in (_EVAL, _TRAIN, _VAL):
-                make_dataset(name, params.datasets[name], data / name, seed=seed, track=track)
+                make_dataset(name, params.datasets[name], data / name, seed=seed, progress=progress)
             ids = query_landmarks(open_dataset(data / _EVAL))
             off_the_shelf = params.model_copy(update={"train": params.train.model_copy(update={"epochs": 0})})
             untrained.append(_average_precisions(off_the_shelf, data, data / "untrained"))
@@ -49,9 +50,9 @@ def _average_precisions(params: Params, data: Path, work: Path) -> npt.NDArray[n
     """AP (medium) of each query after training, extraction, codebook and index; NaN where it has no positive."""
     model, descriptors, fit = work / "model.pt", work / "descriptors", work / "fit"
     codebook, index = work / "codebook", work / "index"
-    train(params, data / _TRAIN, data / _VAL, model, track=track)
-    extract_dataset(params, model, data / _EVAL, descriptors, track)
-    extract_fit(params, model, data / _TRAIN, fit, track)
+    train(params, data / _TRAIN, data / _VAL, model, progress=progress)
+    extract_dataset(params, model, data / _EVAL, descriptors, progress)
+    extract_fit(params, model, data / _TRAIN, fit, progress)
     make_codebook(params, fit, codebook)
-    index_dataset(params, model, data / _EVAL, descriptors, codebook, index, track)
+    index_dataset(params, model, data / _EVAL, descriptors, codebook, index, progress)
     return evaluate_dataset(params, data / _EVAL, descriptors, index).evaluation.ap["medium"]

@@ -1,35 +1,40 @@
-"""How long work reports its progress: every slow function takes a `track` and wraps its loop in it."""
+"""How long work reports its progress: every slow function takes a `Progress`, which by default shows nothing."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 Item = TypeVar("Item")
-Tick = Callable[[], object]
-"""Called after each step, to show progress."""
 
 
-class Track(Protocol):
-    """Yields the items unchanged and shows, wherever it pleases, how many have passed."""
+class Progress:
+    """Progress that is shown nowhere; a subclass shows it.
 
-    def __call__(self, items: Iterable[Item], description: str, total: int | None = None) -> Iterable[Item]:
-        """Wrap `items`; `total` is their number where `len` cannot tell."""
-        ...
+    Example:
+        >>> progress = Progress()
+        >>> for photo in progress.over(["a.jpg", "b.jpg"], "describe"):
+        ...     pass
+        >>> with progress.task("compute maps", 2) as task:
+        ...     task.advance(2)
+    """
+
+    @contextmanager
+    def task(self, description: str, total: int | None) -> Iterator["Progress"]:
+        """Show a task of `total` steps for the length of the block; its steps are counted by `advance`."""
+        yield self
+
+    def advance(self, steps: int = 1) -> None:
+        """Count steps of this task."""
+
+    def over(self, items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
+        """Yield the items, a step each; `total` is their number where `len` cannot tell."""
+        if total is None and hasattr(items, "__len__"):
+            total = len(items)
+        with self.task(description, total) as task:
+            for item in items:
+                yield item
+                task.advance()
 
 
-def silent(items: Iterable[Item], description: str, total: int | None = None) -> Iterable[Item]:
-    """Report nothing: the library's default."""
-    return items
-
-
-@contextmanager
-def ticking(track: Track, description: str, total: int) -> Iterator[Tick]:
-    """A function to call after each of `total` steps, for work that is no simple loop."""
-    steps = iter(track(range(total), description, total))
-    next(steps, None)
-    yield partial(next, steps, None)
-
-
-def no_tick() -> None:
-    """The tick of work that nobody watches."""
+SILENT = Progress()
+"""Shows nothing: the default everywhere in the library."""

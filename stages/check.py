@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from lrcr.artifacts import write_json
 from lrcr.cli.terminal import run_stage
-from lrcr.params import Params
+from lrcr.config.params import Params
+from lrcr.storage.artifacts import write_json
 
 
 def main(params: Params) -> None:

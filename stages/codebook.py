@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from lrcr.cli.terminal import run_stage, track
-from lrcr.indexing import make_codebook
-from lrcr.params import Params
+from lrcr.cli.terminal import progress, run_stage
+from lrcr.config.params import Params
+from lrcr.retrieval.build import make_codebook
 
 
 def main(params: Params) -> None:
     """Learn from the fit set's descriptors."""
-    make_codebook(params, Path("data/descriptors/fit"), Path("data/codebook"), track)
+    make_codebook(params, Path("data/descriptors/fit"), Path("data/codebook"), progress)
 
 
 run_stage(main)

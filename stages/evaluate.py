@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
-from lrcr.artifacts import read_json, write_json
 from lrcr.cli.terminal import run_stage
+from lrcr.config.params import Params
+from lrcr.evaluation.evaluate import evaluate_dataset
 from lrcr.evaluation.per_query import write_per_query
-from lrcr.evaluation.run import evaluate_dataset
-from lrcr.params import Params
+from lrcr.storage.artifacts import read_json, write_json
 
 
 def main(params: Params) -> None:

@@ -3,17 +3,17 @@
 import sys
 from pathlib import Path
 
-from lrcr.artifacts import write_json
-from lrcr.cli.terminal import run_stage, track
-from lrcr.extraction import extract_dataset
-from lrcr.params import Params
+from lrcr.cli.terminal import progress, run_stage
+from lrcr.config.params import Params
+from lrcr.features.extraction import extract_dataset
+from lrcr.storage.artifacts import write_json
 
 
 def main(params: Params) -> None:
     """Extract the dataset named on the command line."""
     name = sys.argv[1]
     cost = extract_dataset(
-        params, Path("data/model.pt"), Path("data", name), Path("data/descriptors", name), track=track
+        params, Path("data/model.pt"), Path("data", name), Path("data/descriptors", name), progress=progress
     )
     write_json(Path(f"data/cost/{name}.json"), cost)
 

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from lrcr.cli.terminal import run_stage, track
-from lrcr.extraction import extract_fit
-from lrcr.params import Params
+from lrcr.cli.terminal import progress, run_stage
+from lrcr.config.params import Params
+from lrcr.features.extraction import extract_fit
 
 
 def main(params: Params) -> None:
     """Extract a sample of `data.fit`."""
     dataset = Path("data", params.data.fit or "")
-    extract_fit(params, Path("data/model.pt"), dataset, Path("data/descriptors/fit"), track=track)
+    extract_fit(params, Path("data/model.pt"), dataset, Path("data/descriptors/fit"), progress=progress)
 
 
 if __name__ == "__main__":  # workers read this file too

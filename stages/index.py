@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from lrcr.cli.terminal import run_stage, track
-from lrcr.indexing import index_dataset
-from lrcr.params import Params
+from lrcr.cli.terminal import progress, run_stage
+from lrcr.config.params import Params
+from lrcr.retrieval.build import index_dataset
 
 
 def main(params: Params) -> None:
@@ -18,7 +18,7 @@ def main(params: Params) -> None:
         Path("data/descriptors", name),
         Path("data/codebook"),
         Path("data/index", name),
-        track=track,
+        progress=progress,
     )
 
 

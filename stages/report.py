@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from lrcr.artifacts import write_json
-from lrcr.cli.terminal import run_stage, track
-from lrcr.params import Params
+from lrcr.cli.terminal import progress, run_stage
+from lrcr.config.params import Params
 from lrcr.report.dataset import report_dataset
+from lrcr.storage.artifacts import write_json
 
 
 def main(params: Params) -> None:
@@ -19,7 +19,7 @@ def main(params: Params) -> None:
         Path("data/index", name),
         Path(f"data/rankings/{name}.parquet"),
         Path("data/report", name),
-        track=track,
+        progress=progress,
     )
     write_json(Path(f"metrics/report/{name}.json"), metrics)
 

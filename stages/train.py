@@ -4,9 +4,9 @@ from pathlib import Path
 
 from dvclive import Live
 
-from lrcr import ranks
-from lrcr.cli.terminal import run_stage, track
-from lrcr.params import Params
+from lrcr.cli.terminal import progress, run_stage
+from lrcr.config.params import Params
+from lrcr.runtime import distributed
 from lrcr.training.loop import train
 
 
@@ -14,7 +14,7 @@ def main(params: Params) -> None:
     """Train on `data.train`, validate on `data.val` (or on held-out landmarks of the same), log every epoch."""
     val = Path("data", params.data.val) if params.data.val not in (None, params.data.train) else None
     paths = (Path("data", params.data.train or ""), val, Path("data/model.pt"))
-    if ranks.rank():
+    if distributed.rank():
         train(params, *paths)
         return
     with Live("metrics/training", dvcyaml=None, report=None, save_dvc_exp=False, monitor_system=False) as live:
@@ -24,7 +24,7 @@ def main(params: Params) -> None:
                 live.log_metric(name, value)
             live.next_step()
 
-        train(params, *paths, log=log, track=track)
+        train(params, *paths, log=log, progress=progress)
 
 
 run_stage(main, several=True)

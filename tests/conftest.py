@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lrcr.datasets.dataset import leave_one_out, write_dataset
+from lrcr.data.dataset import leave_one_out, write_dataset
 
 
 @pytest.fixture(scope="session")

@@ -148,7 +148,7 @@ def test_metrics_cost_and_plots_have_their_layout(project):
 def test_stages_run_the_package_beside_them(tmp_path):
     """A queued experiment has its own copy of the code, which may differ from what is installed."""
     folder = make_project(tmp_path / "project")
-    with (folder / "lrcr/params.py").open("a") as file:
+    with (folder / "lrcr/config/params.py").open("a") as file:
         file.write("print('its own')\n")
     command = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]["check"]["cmd"]
     assert "its own" in run(folder, command)

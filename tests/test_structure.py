@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from lrcr.models.zoo import MODEL_SECTIONS
+from lrcr.models.factory import MODEL_SECTIONS
 
 ROOT = Path(__file__).parents[1]
 PARAMS = ["section", "dataset_params", "model_params", "train_params", "params"]

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lrcr.cli.options import AsJson
-from lrcr.search import Searcher
+from lrcr.retrieval.searcher import Searcher
 
 _MEANING = {
     "open_ms": "open, ms",

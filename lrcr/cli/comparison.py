@@ -14,9 +14,9 @@ from lrcr.cli.options import AsJson
 from lrcr.cli.revisions import read_revision
 from lrcr.errors import ParamsError
 from lrcr.evaluation.compare import Difference
+from lrcr.evaluation.evaluate import evaluate_ranking
 from lrcr.evaluation.per_query import open_per_query, parse_per_query
 from lrcr.evaluation.protocol import SETUPS
-from lrcr.evaluation.run import evaluate_ranking
 from lrcr.evaluation.seeds import Comparison, Side, Spread, compare_seeds
 
 _MEANING = "A .csv of `lrcr evaluate --ap`, a .parquet ranking, a git revision, an experiment, or 'workspace'"

@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from lrcr.cli.options import AsJson, FitFolder, ModelFile, Overrides, ParamsFile, params_without_training
-from lrcr.cli.terminal import track
+from lrcr.cli.terminal import progress
 from lrcr.errors import ParamsError
+from lrcr.evaluation.evaluate import evaluate_dataset, require_queries
 from lrcr.evaluation.per_query import write_per_query
 from lrcr.evaluation.protocol import SETUPS
-from lrcr.evaluation.run import evaluate_dataset, require_queries
-from lrcr.workflow import prepare
+from lrcr.pipeline import prepare
 
 _SIZES = ("words_per_image", "dimensions", "bytes_per_image")
 
@@ -34,7 +34,7 @@ def evaluate(
     if ap is not None and (ap.suffix != ".csv" or ap.is_dir()):
         raise ParamsError(f"--ap {ap}: the AP of each query goes into a .csv file; name it so")
     chosen = params_without_training(params, overrides, model)
-    with prepare(chosen, photos, model=model, fit=fit, check=require_queries, track=track) as ready:
+    with prepare(chosen, photos, model=model, fit=fit, check=require_queries, progress=progress) as ready:
         result = evaluate_dataset(ready.params, ready.dataset, ready.descriptors, ready.index)
         if ap is not None:
             write_per_query(ap, result.per_query)

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from lrcr.artifacts import MANIFEST, read_json
-from lrcr.cli.terminal import track
-from lrcr.datasets.dataset import DESCRIPTION, open_dataset
-from lrcr.descriptors import read_shard
+from lrcr.cli.terminal import progress
+from lrcr.data.dataset import DESCRIPTION, open_dataset
 from lrcr.errors import ArtifactError
-from lrcr.models.zoo import open_model
-from lrcr.search import Searcher
+from lrcr.features.store import read_shard
+from lrcr.models.factory import open_model
+from lrcr.retrieval.searcher import Searcher
+from lrcr.storage.artifacts import MANIFEST, read_json
 
 
 def inspect(file: Annotated[Path, typer.Argument(help="A dataset, model, store, codebook, index, ranking …")]) -> None:
@@ -24,7 +24,7 @@ def inspect(file: Annotated[Path, typer.Argument(help="A dataset, model, store, 
 def verify(folder: Annotated[Path, typer.Argument(metavar="INDEX", help="An index that `lrcr index` wrote.")]) -> None:
     """Compare every file of an index with what was written."""
     searcher = Searcher(folder)
-    searcher.verify(track)
+    searcher.verify(progress)
     typer.echo(f"{folder}: {searcher.index.images} images, every file as it was written")
 
 

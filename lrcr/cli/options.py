@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from lrcr.config.params import Params
+from lrcr.config.reading import load_params
 from lrcr.errors import ParamsError
-from lrcr.models.zoo import MODEL_SECTIONS
-from lrcr.params import Params, load_params
+from lrcr.models.factory import MODEL_SECTIONS
 
 ParamsFile = Annotated[
     Path | None, typer.Option("--params", help="YAML file of params; what it leaves out keeps its default.")

@@ -7,15 +7,15 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from lrcr.cli.terminal import stderr, track
-from lrcr.datasets.dataset import Photo, open_dataset
+from lrcr.cli.terminal import progress, stderr
+from lrcr.config.retrieval import ExtractParams
+from lrcr.data.dataset import Photo, open_dataset
+from lrcr.data.ranking import Ranking
 from lrcr.errors import ParamsError
-from lrcr.evaluation.run import evaluate_ranking
-from lrcr.models.zoo import open_local_model
-from lrcr.params import ExtractParams
-from lrcr.ranking import Ranking
+from lrcr.evaluation.evaluate import evaluate_ranking
+from lrcr.models.factory import open_local_model
 from lrcr.report.grading import choose_contrasts, choose_extremes, make_row
-from lrcr.report.insight import look
+from lrcr.report.inspection import look
 from lrcr.report.maps import draw_maps
 from lrcr.report.picture import picture_format
 from lrcr.report.rankings import draw_rankings
@@ -45,7 +45,7 @@ def maps(
     pictures = _name_pictures(photos, output)
     seen_by = open_local_model(model)
     compared_with = None if baseline is None else open_local_model(baseline)
-    for path, picture in zip(track(photos, "drawing maps", len(photos)), pictures, strict=True):
+    for path, picture in zip(progress.over(photos, "drawing maps", len(photos)), pictures, strict=True):
         photo = Photo(path, orient=True)
         other = None if compared_with is None else look(compared_with, photo, image_size)
         draw_maps(picture, path.name, look(seen_by, photo, image_size, spots), other)
@@ -78,7 +78,7 @@ def rankings(
         for number in query or extremes
         for ranking, ap, method in zip(loaded, aps, methods, strict=True)
     ]
-    draw_rankings(output, rows, orient=opened.orient, track=track)
+    draw_rankings(output, rows, orient=opened.orient, progress=progress)
     stderr.print(f"{output}: {len(rows)} rankings")
 
 

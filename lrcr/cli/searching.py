@@ -10,18 +10,18 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lrcr.artifacts import staged_folder
 from lrcr.cli.options import AsJson, FitFolder, ModelFile, Overrides, ParamsFile, params_without_training
-from lrcr.cli.terminal import stderr, track
-from lrcr.datasets.dataset import ArchivedImage, Photo, image_files
-from lrcr.descriptors import Descriptors
+from lrcr.cli.terminal import progress, stderr
+from lrcr.data.dataset import ArchivedImage, Photo, image_files
 from lrcr.errors import ParamsError
-from lrcr.extraction import Extractor
-from lrcr.indexing import MODEL
+from lrcr.features.extraction import Extractor
+from lrcr.features.store import Descriptors
+from lrcr.pipeline import prepare
 from lrcr.report.matches import Explained, Place, draw_matches
 from lrcr.report.rankings import QueryTile, ResultTile, draw_rankings
-from lrcr.search import Searcher
-from lrcr.workflow import prepare
+from lrcr.retrieval.build import MODEL
+from lrcr.retrieval.searcher import Searcher
+from lrcr.storage.artifacts import staged_folder
 
 
 def index(
@@ -36,7 +36,7 @@ def index(
     if output.exists() and not (output / "manifest.json").is_file():
         raise ParamsError(f"--output {output}: exists and is no index; name another folder")
     chosen = params_without_training(params, overrides, model)
-    with prepare(chosen, photos, model=model, fit=fit, track=track) as ready, staged_folder(output) as temporary:
+    with prepare(chosen, photos, model=model, fit=fit, progress=progress) as ready, staged_folder(output) as temporary:
         shutil.copytree(ready.index, temporary, dirs_exist_ok=True)
     stderr.print(f"{output}: {Searcher(output).summary}")
 
@@ -97,7 +97,7 @@ def _explain(
 ) -> None:
     """Describe the returned photos again and draw where they match the query."""
     explained = []
-    for file, result in track(results, "describe results", len(results)):
+    for file, result in progress.over(results, "describe results", len(results)):
         found = extractor.describe([Photo(file, orient=True)])
         title = f"{result['rank']}. {result['image']}, {result['score']:.4f}"
         place = Place(file, found.xy)

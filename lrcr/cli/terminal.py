@@ -21,10 +21,11 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from lrcr import ranks
+from lrcr.config.params import Params
+from lrcr.config.reading import load_params
 from lrcr.errors import LrcrError, ParamsError
-from lrcr.params import Params, load_params
 from lrcr.progress import Item
+from lrcr.runtime import distributed
 
 BAD_INPUT = 2
 _FIRST_SPEAKS = 3.0  # seconds
@@ -39,7 +40,7 @@ class _Rate(ProgressColumn):
         return Text("" if task.speed is None else f"{task.speed:.3g}/s")
 
 
-def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
+def progress.over(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
     """Show a progress bar on standard error while the items pass."""
     columns = (
         TextColumn("{task.description}"),
@@ -70,7 +71,7 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except LrcrError as error:
-        if ranks.rank():
+        if distributed.rank():
             time.sleep(_FIRST_SPEAKS)  # if it says the same, this process is ended before it repeats it
         stderr.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(BAD_INPUT)
@@ -89,5 +90,7 @@ def run_stage(main: Callable[[Params], None], *, several: bool = False) -> None:
 
 def refuse_ranks() -> None:
     """Refuse to do the same work once in each rank of torchrun."""
-    if ranks.count() > 1:
-        raise ParamsError(f"torchrun: {ranks.count()} ranks, but only stages.train can share its work; start one")
+    if distributed.world_size() > 1:
+        raise ParamsError(
+            f"torchrun: {distributed.world_size()} ranks, but only stages.train can share its work; start one"
+        )

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from lrcr.cli.options import Overrides, ParamsFile
-from lrcr.cli.terminal import stderr, track
-from lrcr.params import load_params
-from lrcr.workflow import train_on_folder
+from lrcr.cli.terminal import progress, stderr
+from lrcr.config.reading import load_params
+from lrcr.pipeline import train_on_folder
 
 
 def train(
@@ -23,5 +23,5 @@ def train(
     def log(values: dict[str, float]) -> None:
         stderr.print("  ".join(f"{name} {value:.4g}" for name, value in values.items()))
 
-    train_on_folder(load_params(params, overrides or ()), folder, output, val=val, log=log, track=track)
+    train_on_folder(load_params(params, overrides or ()), folder, output, val=val, log=log, progress=progress)
     stderr.print(f"{output}: model written")

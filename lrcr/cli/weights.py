@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lrcr.cli.terminal import stderr, track
+from lrcr.cli.terminal import progress, stderr
 from lrcr.datasets.fetch import Store
 from lrcr.datasets.make import CHECKSUMS
 from lrcr.datasets.sources import HOW_MODELS
@@ -20,6 +20,6 @@ def weights(
 ) -> None:
     """Download a released model of HOW, or read one that is here, and write it as a model file."""
     released = HOW_MODELS.get(source)
-    file = Path(source) if released is None else Store.from_environment(CHECKSUMS).fetch(released, track).path
+    file = Path(source) if released is None else Store.from_environment(CHECKSUMS).fetch(released, progress).path
     import_how(file, output)
     stderr.print(f"{output}: model written")

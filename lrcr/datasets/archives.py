@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from lrcr.artifacts import staged_file
 from lrcr.errors import DatasetError
-from lrcr.progress import Track, silent, ticking
+from lrcr.progress import SILENT, Progress
+from lrcr.storage.artifacts import staged_file
 
 _BLOCK = 512
 _LONGEST_HEADER = 1 << 16  # bytes of a long name or of pax records
@@ -148,7 +148,7 @@ def _safe_name(name: bytes) -> str:
     return str(path)
 
 
-def decompress(source: Path, target: Path, track: Track = silent) -> None:
+def decompress(source: Path, target: Path, progress: Progress = SILENT) -> None:
     """Write a gzip file without its compression, atomically.
 
     Raises:
@@ -160,13 +160,13 @@ def decompress(source: Path, target: Path, track: Track = silent) -> None:
         staged_file(target) as temporary,
         gzip.open(source) as packed,
         temporary.open("wb") as file,
-        ticking(track, f"decompress {source.name} (MiB)", -(-compressed // _MIB)) as tick,
+        ticking(progress, f"decompress {source.name} (MiB)", -(-compressed // _MIB)) as tick,
     ):
         try:
             while chunk := packed.read(_MIB):
                 if file.tell() + len(chunk) > most:
                     raise DatasetError(f"{source}: {compressed} bytes become more than {most}; get another copy")
                 file.write(chunk)
-                tick()
+                task.advance()
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise DatasetError(f"{source}: not a whole gzip file ({error}); get another copy") from None

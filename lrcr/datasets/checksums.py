@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lrcr.artifacts import read_json, write_json
 from lrcr.datasets.remote import Checksum
 from lrcr.errors import DownloadError
+from lrcr.storage.artifacts import read_json, write_json
 
 
 class Checksums:

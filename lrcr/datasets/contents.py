@@ -14,13 +14,13 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from lrcr.artifacts import fingerprint, staged_file, state_folder
+from lrcr.data.dataset import ArchivedImage, hash_contents
+from lrcr.data.images import load_image
 from lrcr.datasets.archives import Member, list_members
-from lrcr.datasets.dataset import ArchivedImage, hash_contents
 from lrcr.datasets.fetch import Fetched
 from lrcr.errors import DatasetError, ImageError
-from lrcr.images import load_image
-from lrcr.progress import Track, silent
+from lrcr.progress import SILENT, Progress
+from lrcr.storage.artifacts import fingerprint, staged_file, state_folder
 
 _log = logging.getLogger(__name__)
 _TYPES = {
@@ -80,7 +80,9 @@ def key_of(name: str) -> str:
     return PurePosixPath(name).stem
 
 
-def find_images(archives: Sequence[Fetched], root: Path, wanted: Collection[str], track: Track = silent) -> Contents:
+def find_images(
+    archives: Sequence[Fetched], root: Path, wanted: Collection[str], progress: Progress = SILENT
+) -> Contents:
     """Look for images in archives below `root`.
 
     Args:
@@ -91,7 +93,7 @@ def find_images(archives: Sequence[Fetched], root: Path, wanted: Collection[str]
     """
     keys = frozenset(wanted)
     state = state_folder(fingerprint("contents", sorted(keys)))
-    tables = [_read_or_look(archive, root, keys, state, track) for archive in archives]
+    tables = [_read_or_look(archive, root, keys, state, progress) for archive in archives]
     table = pd.concat(tables, ignore_index=True)
     refused = table.dropna(subset="refused")
     sound = table[table["refused"].isna()].drop(columns="refused")
@@ -103,17 +105,17 @@ def find_images(archives: Sequence[Fetched], root: Path, wanted: Collection[str]
     return Contents(root, first, reasons, hash_contents(hashes), state)
 
 
-def _read_or_look(archive: Fetched, root: Path, keys: frozenset[str], state: Path, track: Track) -> pd.DataFrame:
+def _read_or_look(archive: Fetched, root: Path, keys: frozenset[str], state: Path, progress: Progress) -> pd.DataFrame:
     """What one archive holds, from an earlier run where there was one."""
     seen = state / f"{archive.checksum.sha256}.parquet"
     if not seen.exists():
-        table = _look(archive.path, root, keys, track)
+        table = _look(archive.path, root, keys, progress)
         with staged_file(seen) as temporary:
             table.to_parquet(temporary, index=False)
     return pd.read_parquet(seen)
 
 
-def _look(archive: Path, root: Path, keys: frozenset[str], track: Track) -> pd.DataFrame:
+def _look(archive: Path, root: Path, keys: frozenset[str], progress: Progress) -> pd.DataFrame:
     members = [member for member in list_members(archive) if key_of(member.name) in keys]
     name = str(archive.relative_to(root))
 
@@ -126,5 +128,5 @@ def _look(archive: Path, root: Path, keys: frozenset[str], track: Track) -> pd.D
             return (*place, 0, 0, str(error).removeprefix(f"{image}: "))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        rows = list(track(pool.map(look, members), f"look into {archive.name}", len(members)))
+        rows = list(progress.over(pool.map(look, members), f"look into {archive.name}", len(members)))
     return pd.DataFrame(rows, columns=list(_TYPES)).astype(_TYPES)

@@ -4,15 +4,15 @@ import re
 import time
 from pathlib import Path
 
-from lrcr.artifacts import hash_file
 from lrcr.datasets.remote import Checksum, Patience, RemoteFile
 from lrcr.datasets.transfer import ConnectionLostError, MirrorError, discard, receive, size_of
 from lrcr.errors import DownloadError
-from lrcr.progress import Track, silent
+from lrcr.progress import SILENT, Progress
+from lrcr.storage.artifacts import hash_file
 
 
 def download(
-    file: RemoteFile, path: Path, *, expected: Checksum | None, patience: Patience, track: Track = silent
+    file: RemoteFile, path: Path, *, expected: Checksum | None, patience: Patience, progress: Progress = SILENT
 ) -> Checksum:
     """Download `file` to `path`, going on from what an earlier run left.
 
@@ -26,7 +26,7 @@ def download(
     reasons = []
     for url in file.urls:
         try:
-            return _download_from(url, file, path, expected, patience, track)
+            return _download_from(url, file, path, expected, patience, progress)
         except MirrorError as error:
             reasons.append(f"{url}: {error}")
     tried = "; ".join(reasons)
@@ -34,7 +34,7 @@ def download(
 
 
 def _download_from(
-    url: str, file: RemoteFile, path: Path, expected: Checksum | None, patience: Patience, track: Track
+    url: str, file: RemoteFile, path: Path, expected: Checksum | None, patience: Patience, progress: Progress
 ) -> Checksum:
     part = path.with_name(f"{path.name}.part")
     began_before = part.exists()
@@ -42,7 +42,7 @@ def _download_from(
     failures, furthest = 0, size_of(part)
     while True:
         try:
-            receive(url, file, part, size, patience.timeout, track)
+            receive(url, file, part, size, patience.timeout, progress)
             break
         except ConnectionLostError as error:
             failures = 1 if size_of(part) > furthest else failures + 1
@@ -56,7 +56,7 @@ def _download_from(
         discard(part)
         if not began_before:
             raise
-        return _download_from(url, file, path, expected, patience, track)
+        return _download_from(url, file, path, expected, patience, progress)
     part.replace(path)
     discard(part)
     return checksum

@@ -17,13 +17,13 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from lrcr.artifacts import hash_file, read_json, write_json
 from lrcr.datasets.archives import decompress
 from lrcr.datasets.checksums import Checksums
 from lrcr.datasets.download import download
 from lrcr.datasets.remote import DEFAULT_PATIENCE, Checksum, Patience, RemoteFile
 from lrcr.errors import ArtifactError, DownloadError
-from lrcr.progress import Track, silent
+from lrcr.progress import SILENT, Progress
+from lrcr.storage.artifacts import hash_file, read_json, write_json
 
 _log = logging.getLogger(__name__)
 
@@ -60,16 +60,16 @@ class Store:
         own = os.environ.get("LRCR_ARCHIVES")
         return cls(folder.absolute(), Checksums(checksums), Path(own).absolute() if own else None)
 
-    def fetch(self, file: RemoteFile, track: Track = silent) -> Fetched:
+    def fetch(self, file: RemoteFile, progress: Progress = SILENT) -> Fetched:
         """The file, downloaded if it is not here.
 
         Raises:
             DownloadError: it cannot be downloaded, does not fit on the disk, or is another one than expected.
         """
         with self._locked():
-            return self._fetch(file, track)
+            return self._fetch(file, progress)
 
-    def fetch_archive(self, file: RemoteFile, track: Track = silent) -> Fetched:
+    def fetch_archive(self, file: RemoteFile, progress: Progress = SILENT) -> Fetched:
         """A tar archive without compression, whose members can be read by their offset.
 
         A compressed one is decompressed once; its download is removed then, a copy of the user's stays.
@@ -82,19 +82,19 @@ class Store:
         archive = self.folder / f"{stem}.tar"
         with self._locked():
             if archive.name == Path(file.name).name:
-                return self._link(self._fetch(file, track), archive)
+                return self._link(self._fetch(file, progress), archive)
             source = self._decompressed_from(archive)
             if source is not None:
                 self._confirm(file, source, archive)
                 return Fetched(archive, source)
-            fetched = self._fetch(file, track)
-            decompress(fetched.path, archive, track)
+            fetched = self._fetch(file, progress)
+            decompress(fetched.path, archive, progress)
             self._note(archive, fetched.checksum)
             if fetched.path.is_relative_to(self.folder):
                 fetched.path.unlink()
             return Fetched(archive, fetched.checksum)
 
-    def _fetch(self, file: RemoteFile, track: Track) -> Fetched:
+    def _fetch(self, file: RemoteFile, progress: Progress) -> Fetched:
         for folder in (self.own, self.folder):
             if folder is not None and (folder / file.name).is_file():
                 path = folder / file.name
@@ -104,7 +104,7 @@ class Store:
         path = self.folder / file.name
         path.parent.mkdir(parents=True, exist_ok=True)
         expected = file.pinned or self.checksums.get(file.name)
-        checksum = download(file, path, expected=expected, patience=self.patience, track=track)
+        checksum = download(file, path, expected=expected, patience=self.patience, progress=progress)
         self._note(path, checksum)
         self._confirm(file, checksum, path)
         return Fetched(path, checksum)

@@ -19,16 +19,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from lrcr.dataset_params import FolderParams
-from lrcr.datasets.dataset import hash_contents, leave_one_out, write_dataset
+from lrcr.config.datasets import FolderParams
+from lrcr.data.dataset import hash_contents, leave_one_out, write_dataset
 from lrcr.datasets.ground_truth import graded_tables, read_ground_truth, read_labels
 from lrcr.datasets.photos import read_photos
-from lrcr.progress import Track, silent
+from lrcr.progress import SILENT, Progress
 
 _log = logging.getLogger(__name__)
 
 
-def make_folder(folder: Path, name: str, params: FolderParams, *, track: Track = silent) -> None:
+def make_folder(folder: Path, name: str, params: FolderParams, *, progress: Progress = SILENT) -> None:
     """Read the user's folder `params.path` and write the dataset `name` into the existing, empty `folder`.
 
     Refused images and their reasons stand in the facts of `dataset.json`, beside the number of files skipped.
@@ -37,7 +37,7 @@ def make_folder(folder: Path, name: str, params: FolderParams, *, track: Track =
         DatasetError: there are no images, or labels or ground truth are malformed or contradict the images.
     """
     source = Path(params.path).expanduser()
-    photos = read_photos(source, track=track)
+    photos = read_photos(source, progress=progress)
     labels = read_labels(source / "labels.csv", photos)
     file = source / "ground_truth.json"
     truth = read_ground_truth(file, photos)

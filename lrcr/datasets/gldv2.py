@@ -13,17 +13,17 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv
 
-from lrcr.dataset_params import GoogleParams
+from lrcr.config.datasets import GoogleParams
+from lrcr.data.dataset import write_dataset
 from lrcr.datasets.contents import Contents, find_images
-from lrcr.datasets.dataset import write_dataset
 from lrcr.datasets.fetch import Store
 from lrcr.datasets.sources import BENCHMARKS, Benchmark
 from lrcr.datasets.verify import require_counts, require_distinct
 from lrcr.errors import DatasetError
-from lrcr.progress import Track, silent
+from lrcr.progress import SILENT, Progress
 
 
-def make_gldv2(folder: Path, name: str, params: GoogleParams, store: Store, *, track: Track = silent) -> None:
+def make_gldv2(folder: Path, name: str, params: GoogleParams, store: Store, *, progress: Progress = SILENT) -> None:
     """Write the tables of one split into the existing, empty `folder`.
 
     Raises:
@@ -33,7 +33,7 @@ def make_gldv2(folder: Path, name: str, params: GoogleParams, store: Store, *, t
     split = f"{params.kind}/{params.split}"
     benchmark = BENCHMARKS[split]
     make = _label_training if params.split == "train" else _ask_index
-    made = make(split, benchmark, store, track)
+    made = make(split, benchmark, store, progress)
     write_dataset(
         folder,
         name=name,
@@ -57,24 +57,24 @@ class _Made:
     contents: Contents
 
 
-def _label_training(split: str, benchmark: Benchmark, store: Store, track: Track) -> _Made:
-    file = store.fetch(benchmark.truth["labels"], track).path
+def _label_training(split: str, benchmark: Benchmark, store: Store, progress: Progress) -> _Made:
+    file = store.fetch(benchmark.truth["labels"], progress).path
     labels = read_labels(file)
     require_counts(split, benchmark, {"images": len(labels), "labels": len(set(labels.values()))})
-    contents = _find(benchmark, store, labels, track)
+    contents = _find(benchmark, store, labels, progress)
     keys = [key for key in labels if key not in contents.refused_keys]
     images = contents.rows(keys, file).assign(image=range(len(keys)), label=[labels[key] for key in keys])
     return _Made({"images": images}, contents)
 
 
-def _ask_index(split: str, benchmark: Benchmark, store: Store, track: Track) -> _Made:
-    index_file = store.fetch(benchmark.truth["index"], track).path
-    solution_file = store.fetch(benchmark.truth["solution"], track).path
+def _ask_index(split: str, benchmark: Benchmark, store: Store, progress: Progress) -> _Made:
+    index_file = store.fetch(benchmark.truth["index"], progress).path
+    solution_file = store.fetch(benchmark.truth["solution"], progress).path
     index = _read_table(index_file, ["id"])["id"].tolist()
     require_distinct(index, index_file)
     solution = read_solution(solution_file, split.rpartition("/")[2])
     require_counts(split, benchmark, {"images": len(index), "queries": len(solution)})
-    contents = _find(benchmark, store, {*index, *solution}, track)
+    contents = _find(benchmark, store, {*index, *solution}, progress)
     kept = [key for key in index if key not in contents.refused_keys]
     images = contents.rows(kept, index_file).assign(image=range(len(kept)), label=None)
     queries = contents.rows(list(solution), solution_file)
@@ -83,9 +83,9 @@ def _ask_index(split: str, benchmark: Benchmark, store: Store, track: Track) -> 
     return _Made({"images": images, "queries": queries, "relevance": relevance}, contents)
 
 
-def _find(benchmark: Benchmark, store: Store, wanted: Collection[str], track: Track) -> Contents:
-    archives = [store.fetch_archive(archive, track) for archive in benchmark.archives]
-    return find_images(archives, store.folder, wanted, track)
+def _find(benchmark: Benchmark, store: Store, wanted: Collection[str], progress: Progress) -> Contents:
+    archives = [store.fetch_archive(archive, progress) for archive in benchmark.archives]
+    return find_images(archives, store.folder, wanted, progress)
 
 
 def read_labels(file: Path) -> dict[str, str]:

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import pandas as pd
 from pydantic import Field, ValidationError
 
-from lrcr.datasets.dataset import GRADES
+from lrcr.config.base import Section
+from lrcr.data.dataset import GRADES
+from lrcr.data.images import round_box
 from lrcr.datasets.photos import Photos, StoredImage
 from lrcr.errors import DatasetError, ImageError
-from lrcr.images import round_box
-from lrcr.section import Section
 
 
 class GradedQuery(Section):

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from lrcr.artifacts import staged_folder
-from lrcr.dataset_params import (
+from lrcr.config.datasets import (
     DatasetParams,
     DistractorParams,
     FolderParams,
@@ -17,7 +16,8 @@ from lrcr.datasets.gldv2 import make_gldv2
 from lrcr.datasets.revisited import make_distractors, make_revisited
 from lrcr.datasets.sfm120k import make_sfm120k
 from lrcr.datasets.synthetic import make_synthetic
-from lrcr.progress import Track, silent
+from lrcr.progress import SILENT, Progress
+from lrcr.storage.artifacts import staged_folder
 
 CHECKSUMS = Path("checksums.json")
 """Where the checksums of downloaded files are recorded, unless another file is named; to be committed."""
@@ -30,7 +30,7 @@ def make_dataset(
     *,
     seed: int,
     checksums: Path = CHECKSUMS,
-    track: Track = silent,
+    progress: Progress = SILENT,
 ) -> None:
     """Make the dataset `name` in `folder`, replacing what is there only when it is complete.
 
@@ -43,16 +43,16 @@ def make_dataset(
     """
     with staged_folder(folder) as temporary:
         if isinstance(params, FolderParams):
-            make_folder(temporary, name, params, track=track)
+            make_folder(temporary, name, params, progress=progress)
         elif isinstance(params, SyntheticParams):
-            make_synthetic(temporary, name, params, seed=seed, track=track)
+            make_synthetic(temporary, name, params, seed=seed, progress=progress)
         else:
             store = Store.from_environment(checksums)
             if isinstance(params, RevisitedParams):
-                make_revisited(temporary, name, params, store, track=track)
+                make_revisited(temporary, name, params, store, progress=progress)
             elif isinstance(params, DistractorParams):
-                make_distractors(temporary, name, params, store, track=track)
+                make_distractors(temporary, name, params, store, progress=progress)
             elif isinstance(params, GoogleParams):
-                make_gldv2(temporary, name, params, store, track=track)
+                make_gldv2(temporary, name, params, store, progress=progress)
             else:
-                make_sfm120k(temporary, name, params, store, track=track)
+                make_sfm120k(temporary, name, params, store, progress=progress)

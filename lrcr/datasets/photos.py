@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from lrcr.artifacts import hash_file
+from lrcr.data.images import UnknownFormatError, load_image
 from lrcr.errors import DatasetError, ImageError
-from lrcr.images import UnknownFormatError, load_image
-from lrcr.progress import Track, silent
+from lrcr.progress import SILENT, Progress
+from lrcr.storage.artifacts import hash_file
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif")
 
@@ -45,7 +45,7 @@ class Photos:
         raise DatasetError(f"{where} names {name!r}, which is not under {self.root.resolve().name}/{hint}")
 
 
-def read_photos(path: Path, *, track: Track = silent) -> Photos:
+def read_photos(path: Path, *, progress: Progress = SILENT) -> Photos:
     """Decode and hash every image below a user's folder, sorted by name.
 
     Raises:
@@ -59,7 +59,7 @@ def read_photos(path: Path, *, track: Track = silent) -> Photos:
     accepted, refused, skipped = {}, {}, set()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results = pool.map(_inspect, [files[name] for name in names])
-        for name, result in zip(names, track(results, f"reading {path.name}", len(names)), strict=True):
+        for name, result in zip(names, progress.over(results, f"reading {path.name}", len(names)), strict=True):
             shown = os.fsencode(name).decode("utf-8", "backslashreplace")
             if result is None:
                 skipped.add(shown)

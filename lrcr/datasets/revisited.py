@@ -14,15 +14,15 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lrcr.dataset_params import DistractorParams, RevisitedParams
+from lrcr.config.datasets import DistractorParams, RevisitedParams
+from lrcr.data.dataset import GRADES, write_dataset
 from lrcr.datasets.contents import Contents, find_images, key_of
-from lrcr.datasets.dataset import GRADES, write_dataset
 from lrcr.datasets.fetch import Store
 from lrcr.datasets.pickles import read_pickle
 from lrcr.datasets.sources import BENCHMARKS, DISTRACTORS, Benchmark
 from lrcr.datasets.verify import explain_record, require_counts, require_distinct, require_ids
 from lrcr.errors import DatasetError
-from lrcr.progress import Track, silent
+from lrcr.progress import SILENT, Progress
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +46,9 @@ class _Truth(BaseModel):
     gnd: list[_Query]
 
 
-def make_revisited(folder: Path, name: str, params: RevisitedParams, store: Store, *, track: Track = silent) -> None:
+def make_revisited(
+    folder: Path, name: str, params: RevisitedParams, store: Store, *, progress: Progress = SILENT
+) -> None:
     """Write the tables of Revisited Oxford or Paris into the existing, empty `folder`.
 
     Raises:
@@ -54,10 +56,10 @@ def make_revisited(folder: Path, name: str, params: RevisitedParams, store: Stor
         DatasetError: the files are damaged, contradict each other, or do not hold what they must.
     """
     benchmark = BENCHMARKS[params.kind]
-    file = store.fetch(benchmark.truth["truth"], track).path
+    file = store.fetch(benchmark.truth["truth"], progress).path
     truth = read_revisited(file)
-    archives = [store.fetch_archive(archive, track) for archive in benchmark.archives]
-    contents = find_images(archives, store.folder, {*truth.imlist, *truth.qimlist}, track)
+    archives = [store.fetch_archive(archive, progress) for archive in benchmark.archives]
+    contents = find_images(archives, store.folder, {*truth.imlist, *truth.qimlist}, progress)
     images = _as_images(contents.rows(truth.imlist, file))
     queries = _as_queries(truth, contents.rows(truth.qimlist, file), file)
     relevance = graded_table(truth)
@@ -65,7 +67,7 @@ def make_revisited(folder: Path, name: str, params: RevisitedParams, store: Stor
     require_counts(params.kind, benchmark, {"images": len(images), "queries": len(queries), **grades})
     parts, facts = [contents], dict[str, Any]()
     if params.distractors:
-        more, facts = find_distractors(BENCHMARKS[DISTRACTORS], store, track)
+        more, facts = find_distractors(BENCHMARKS[DISTRACTORS], store, progress)
         images = _as_images(pd.concat([images, more.images], ignore_index=True))
         parts.append(more)
     write_dataset(
@@ -84,7 +86,9 @@ def make_revisited(folder: Path, name: str, params: RevisitedParams, store: Stor
         part.forget()
 
 
-def make_distractors(folder: Path, name: str, params: DistractorParams, store: Store, *, track: Track = silent) -> None:
+def make_distractors(
+    folder: Path, name: str, params: DistractorParams, store: Store, *, progress: Progress = SILENT
+) -> None:
     """Write the table of the million distractors, a database that nothing is asked of, into `folder`.
 
     Raises:
@@ -92,7 +96,7 @@ def make_distractors(folder: Path, name: str, params: DistractorParams, store: S
         DatasetError: the files are damaged, or do not hold what they must.
     """
     benchmark = BENCHMARKS[params.kind]
-    contents, facts = find_distractors(benchmark, store, track)
+    contents, facts = find_distractors(benchmark, store, progress)
     write_dataset(
         folder,
         name=name,
@@ -108,7 +112,7 @@ def make_distractors(folder: Path, name: str, params: DistractorParams, store: S
     contents.forget()
 
 
-def find_distractors(benchmark: Benchmark, store: Store, track: Track) -> tuple[Contents, dict[str, Any]]:
+def find_distractors(benchmark: Benchmark, store: Store, progress: Progress) -> tuple[Contents, dict[str, Any]]:
     """The distractors in the order of their list, and what the archives lack.
 
     The list names images that the archives do not hold, and some that cannot be decoded may be among those they hold:
@@ -118,12 +122,12 @@ def find_distractors(benchmark: Benchmark, store: Store, track: Track) -> tuple[
         DownloadError: a file cannot be had.
         DatasetError: the list or an archive is damaged, or not one of the listed images is there.
     """
-    file = store.fetch(benchmark.truth["list"], track).path
+    file = store.fetch(benchmark.truth["list"], progress).path
     listed = read_list(file)
     require_counts(DISTRACTORS, benchmark, {"listed": len(listed)})
-    archives = [store.fetch_archive(archive, track) for archive in benchmark.archives]
+    archives = [store.fetch_archive(archive, progress) for archive in benchmark.archives]
     keys = [key_of(name) for name in listed]
-    contents = find_images(archives, store.folder, keys, track)
+    contents = find_images(archives, store.folder, keys, progress)
     there = [key for key in dict.fromkeys(keys) if key in contents.images.index]
     facts = {"listed": len(listed), "missing": len(listed) - len(there), "refused": contents.refused}
     if not there:

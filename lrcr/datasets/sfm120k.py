@@ -11,15 +11,15 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lrcr.dataset_params import SfmParams
+from lrcr.config.datasets import SfmParams
+from lrcr.data.dataset import write_dataset
 from lrcr.datasets.contents import Contents, find_images, key_of
-from lrcr.datasets.dataset import write_dataset
 from lrcr.datasets.fetch import Store
 from lrcr.datasets.pickles import read_pickle
 from lrcr.datasets.sources import BENCHMARKS
 from lrcr.datasets.verify import explain_record, require_counts, require_distinct, require_ids
 from lrcr.errors import DatasetError
-from lrcr.progress import Track, silent
+from lrcr.progress import SILENT, Progress
 
 
 class _Pairs(BaseModel):
@@ -49,7 +49,7 @@ class _Validation(BaseModel):
     gnd: list[_Relevant]
 
 
-def make_sfm120k(folder: Path, name: str, params: SfmParams, store: Store, *, track: Track = silent) -> None:
+def make_sfm120k(folder: Path, name: str, params: SfmParams, store: Store, *, progress: Progress = SILENT) -> None:
     """Write the tables of one split into the existing, empty `folder`.
 
     Raises:
@@ -59,11 +59,11 @@ def make_sfm120k(folder: Path, name: str, params: SfmParams, store: Store, *, tr
     split = f"{params.kind}/{params.split}"
     benchmark = BENCHMARKS[split]
     (part, source), *_ = benchmark.truth.items()
-    file = store.fetch(source, track).path
+    file = store.fetch(source, progress).path
     truth = read_pairs(file, params.split) if part == "pairs" else read_validation(file)
-    archives = [store.fetch_archive(archive, track) for archive in benchmark.archives]
+    archives = [store.fetch_archive(archive, progress) for archive in benchmark.archives]
     keys = [key_of(image) for image in truth.cids]
-    contents = find_images(archives, store.folder, keys, track)
+    contents = find_images(archives, store.folder, keys, progress)
     tables = _pair_tables(truth, contents, file) if isinstance(truth, _Pairs) else _query_tables(truth, contents, file)
     images = tables["images"]
     require_counts(split, benchmark, {"images": len(images), "labels": images["label"].nunique()})

@@ -15,10 +15,10 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from lrcr.artifacts import read_json, write_json
 from lrcr.datasets.remote import RemoteFile
 from lrcr.errors import ArtifactError, DownloadError
-from lrcr.progress import Track, ticking
+from lrcr.progress import Progress
+from lrcr.storage.artifacts import read_json, write_json
 
 _MIB = 1 << 20
 _WORTH_ANOTHER_TRY = (408, 425, 429, 500, 502, 503, 504)
@@ -33,7 +33,7 @@ class ConnectionLostError(Exception):
     """The connection failed; another attempt may go on from there."""
 
 
-def receive(url: str, file: RemoteFile, part: Path, size: int | None, timeout: float, track: Track) -> None:
+def receive(url: str, file: RemoteFile, part: Path, size: int | None, timeout: float, progress: Progress) -> None:
     """Append what is missing to `part`, through one connection.
 
     Args:
@@ -60,7 +60,7 @@ def receive(url: str, file: RemoteFile, part: Path, size: int | None, timeout: f
             have = _continued_at(response, have)
             total = _total(response, have, file, size)
             _require_space(part.parent, (total or file.largest) - have)
-            _append(response, part, have, _Length(file, total), track)
+            _append(response, part, have, _Length(file, total), progress)
 
 
 def _judge_status(status: int, part: Path) -> None:
@@ -106,20 +106,20 @@ class _Length:
         return self.file.largest if self.total is None else self.total
 
 
-def _append(response: HTTPResponse, part: Path, have: int, length: _Length, track: Track) -> None:
+def _append(response: HTTPResponse, part: Path, have: int, length: _Length, progress: Progress) -> None:
     """Write what arrives behind the first `have` bytes of `part`."""
     with _disk(part), part.open("r+b" if have else "wb") as target:
         _write_version(part, response)
         target.seek(have)
         target.truncate()
         steps = -(-length.most // _MIB) - have // _MIB
-        with ticking(track, f"download {length.file.name} (MiB)", steps) as tick:
+        with progress.task(f"download {length.file.name} (MiB)", steps) as task:
             for chunk in _chunks(response):
                 if have + len(chunk) > length.most:
                     raise MirrorError(f"sends more than {length.most} bytes")
                 target.write(chunk)
                 for _ in range(have // _MIB, (have + len(chunk)) // _MIB):
-                    tick()
+                    task.advance()
                 have += len(chunk)
     if length.total is not None and have < length.total:
         raise ConnectionLostError(f"broke off after {have} of {length.total} bytes")

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lrcr.datasets.dataset import Dataset
-from lrcr.device import generator
+from lrcr.data.dataset import Dataset
 from lrcr.errors import ArtifactError
 from lrcr.evaluation.per_query import name_landmarks, number_landmarks
+from lrcr.runtime.seeds import generator
 
 _BLOCK = 2**22  # draws held in memory at a time
 

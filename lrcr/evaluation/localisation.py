@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from lrcr.datasets.dataset import Dataset, Photo
-from lrcr.descriptors import Descriptors, DescriptorStore
+from lrcr.data.dataset import Dataset, Photo
+from lrcr.data.images import load_image
 from lrcr.errors import DatasetError
-from lrcr.images import load_image
+from lrcr.features.store import Descriptors, DescriptorStore
 
 Region = npt.NDArray[np.bool_]
 

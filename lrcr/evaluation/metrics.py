@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from lrcr.data.ranking import Ranking
 from lrcr.evaluation.protocol import NOT_FOUND, SETUPS, Positives, place_relevant, select_positives
-from lrcr.ranking import Ranking
 
 DEPTHS = (1, 5, 10)
 PerQuery = npt.NDArray[np.float64]
@@ -49,7 +49,7 @@ def evaluate(ranking: Ranking, relevance: pd.DataFrame, queries: int) -> Evaluat
 
     Args:
         ranking: complete or not; images and queries that it lacks count as not found.
-        relevance: columns `query`, `image`, `grade`, as in `lrcr.datasets.dataset.Dataset`.
+        relevance: columns `query`, `image`, `grade`, as in `lrcr.data.dataset.Dataset`.
         queries: how many queries (Q) the dataset has.
 
     Raises:

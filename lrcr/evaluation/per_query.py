@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from lrcr.artifacts import staged_file
-from lrcr.datasets.dataset import Dataset
+from lrcr.data.dataset import Dataset
 from lrcr.errors import ArtifactError
 from lrcr.evaluation.metrics import Evaluation
 from lrcr.evaluation.protocol import SETUPS
+from lrcr.storage.artifacts import staged_file
 
 _DTYPES = {"query": "int64", "landmark": "string", **dict.fromkeys(SETUPS, "float64")}
 _ROUNDING = 1e-9  # by which a sum of exact parts may exceed 100

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from lrcr.data.ranking import Ranking
 from lrcr.errors import ArtifactError, DatasetError
-from lrcr.jit import parallel
-from lrcr.ranking import Ranking
+from lrcr.runtime.jit import parallel
 
 NOT_FOUND = int(np.iinfo(np.int64).max)
 
@@ -52,7 +52,7 @@ def place_relevant(ranking: Ranking, relevance: pd.DataFrame, queries: int) -> p
 
     Args:
         ranking: of any subset of the queries, complete or not.
-        relevance: columns `query`, `image`, `grade` of G rows, as in `lrcr.datasets.dataset.Dataset`.
+        relevance: columns `query`, `image`, `grade` of G rows, as in `lrcr.data.dataset.Dataset`.
         queries: how many queries the dataset has.
 
     Returns:

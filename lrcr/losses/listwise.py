@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrcr import ranks
+from lrcr.runtime import distributed
 
 
 def listwise_loss(similarity: Tensor, relevant: Tensor, bins: int = 25) -> Tensor:
@@ -63,13 +63,15 @@ def backward_in_two_passes(
         `loss_of(describe(all images)).backward()`.
     """
     ends = np.cumsum([len(chunk) for chunk in chunks])
-    own = [(chunk, slice(end - len(chunk), end)) for chunk, end in ranks.share(list(zip(chunks, ends, strict=True)))]
+    own = [
+        (chunk, slice(end - len(chunk), end)) for chunk, end in distributed.share(list(zip(chunks, ends, strict=True)))
+    ]
     with torch.no_grad():
         vectors = [describe(chunk) for chunk, _ in own]
     joined = vectors[0].new_zeros(int(ends[-1]), vectors[0].shape[1])
     for (_, rows), part in zip(own, vectors, strict=True):
         joined[rows] = part
-    ranks.add(joined).requires_grad_()
+    distributed.all_reduce_sum(joined).requires_grad_()
     loss = loss_of(joined)
     (gradient,) = torch.autograd.grad(loss, joined)
     for chunk, rows in own:

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from lrcr.config.model import BackboneParams
 from lrcr.errors import WeightsError
-from lrcr.model_params import BackboneParams
 
 if TYPE_CHECKING:
     from torchvision.models import VisionTransformer
@@ -77,7 +77,7 @@ class Backbone(nn.Module):
         return features.float()
 
 
-def inside(maps: Tensor, border: int) -> Tensor:
+def crop_border(maps: Tensor, border: int) -> Tensor:
     """Maps of shape (…, H, W) without their border; one that has nothing else stays as it is.
 
     At the border of its map a network answers to the zeros that it is padded with.
@@ -125,7 +125,7 @@ class _PatchTokens(nn.Module):
         return torch.cat([own[:, :1], grid.flatten(2).mT], dim=1)
 
 
-def keep_statistics(module: nn.Module) -> None:
+def freeze_batchnorm_stats(module: nn.Module) -> None:
     """Let every BatchNorm within a module, that of several ranks too, use and keep the statistics it has."""
     for child in module.modules():
         if isinstance(child, _BatchNorm):

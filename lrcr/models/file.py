@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lrcr.artifacts import Manifest, staged_file
 from lrcr.errors import ArtifactError
+from lrcr.storage.artifacts import Manifest, staged_file
 
 
 def write_model_file(path: Path, state: dict[str, Tensor], manifest: Manifest) -> None:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lrcr.model_params import GraphParams
+from lrcr.config.model import GraphParams
 from lrcr.models.smoothing import normalise, start_at_zero
 
 _CHUNK = 1024  # nodes whose edges to all others are held at a time

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lrcr.artifacts import Manifest, hash_file
+from lrcr.config.reading import check_params
+from lrcr.data.images import MEAN, STD
 from lrcr.errors import WeightsError
-from lrcr.images import MEAN, STD
 from lrcr.models.backbone import Backbone, load_weights
+from lrcr.models.factory import MODEL_SECTIONS
 from lrcr.models.file import write_model_file
-from lrcr.models.zoo import MODEL_SECTIONS
-from lrcr.params import check_params
+from lrcr.storage.artifacts import Manifest, hash_file
 
 _CHILDREN = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lrcr.models.attention import l2_attention
-from lrcr.models.backbone import Backbone, inside, keep_statistics
+from lrcr.models.backbone import Backbone, crop_border, freeze_batchnorm_stats
 from lrcr.models.descriptors import ImageDescriptors, resize, scales_that_fit
 from lrcr.models.graph import Refinement
 from lrcr.models.pooling import attention_pool
@@ -29,11 +29,11 @@ class Candidates:
 
     Args:
         descriptors: of shape (n, D), the strongest first, at least one row.
-        presence: of shape (n,), in (0, 1]: how surely each is selected.
+        selection_probability: of shape (n,), in (0, 1]: how surely each is selected.
     """
 
     descriptors: Tensor
-    presence: Tensor
+    selection_probability: Tensor
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class LocalModel(nn.Module):
         """Switch to training; frozen BatchNorm stays in evaluation."""
         super().train(mode)
         if self.freeze_batchnorm:
-            keep_statistics(self)
+            freeze_batchnorm_stats(self)
         return self
 
     def forward(self, images: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ class LocalModel(nn.Module):
 
     def context(self, features: Tensor) -> Context:
         """Refine and smooth what is inside the border of the trunk's features of shape (B, C, H, W)."""
-        features = inside(features, self.border)
+        features = crop_border(features, self.border)
         if not features.numel():
             return Context(l2_attention(features), features, features)
         refined = features if self.graph_gates else self.graph(features)
@@ -184,7 +184,7 @@ class LocalModel(nn.Module):
         contexts = [self.context(features) for features in maps]
         smoothed = torch.cat([context.features.flatten(2) for context in contexts], dim=2)
         attention = torch.cat([context.attention.flatten(1) for context in contexts], dim=1)
-        positions = [inside(_positions(features), self.border).flatten(1).T for features in maps]
+        positions = [crop_border(_positions(features), self.border).flatten(1).T for features in maps]
         scale = torch.cat([at.new_full(at.shape[:1], s) for at, s in zip(positions, scales, strict=True)])
         position, result = torch.cat(positions), []
         for image in range(len(attention)):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from lrcr.model_params import SmoothingParams
+from lrcr.config.model import SmoothingParams
 
 Layer = TypeVar("Layer", bound=nn.Module)
 

@@ -7,26 +7,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lrcr.artifacts import require_input, require_params, staged_folder
-from lrcr.datasets.dataset import Dataset, open_dataset
-from lrcr.descriptors import DescriptorStore, open_descriptors
-from lrcr.device import generator, resolve_device
-from lrcr.evaluation.run import evaluate_ranking, require_queries
-from lrcr.extraction import Extractor
-from lrcr.indexing import MODEL
+from lrcr.config.params import Params
+from lrcr.data.dataset import Dataset, open_dataset
+from lrcr.data.ranking import Ranking
+from lrcr.evaluation.evaluate import evaluate_ranking, require_queries
+from lrcr.features.extraction import Extractor
+from lrcr.features.store import DescriptorStore, open_descriptors
+from lrcr.models.factory import MODEL_SECTIONS, open_local_model
 from lrcr.models.file import read_model_file
 from lrcr.models.inference import ready_for_inference
-from lrcr.models.zoo import MODEL_SECTIONS, open_local_model
-from lrcr.params import Params
-from lrcr.progress import Track, silent
-from lrcr.ranking import Ranking
+from lrcr.progress import SILENT, Progress
 from lrcr.report.edges import correlate_with_edges, summarise
 from lrcr.report.grading import choose_extremes, grade_images, make_row
-from lrcr.report.insight import has_bandwidth_map, look
+from lrcr.report.inspection import has_bandwidth_map, look
 from lrcr.report.maps import draw_maps
 from lrcr.report.matches import Explained, Place, draw_matches
 from lrcr.report.rankings import draw_rankings
-from lrcr.search import Searcher
+from lrcr.retrieval.build import MODEL
+from lrcr.retrieval.searcher import Searcher
+from lrcr.runtime.device import resolve_device
+from lrcr.runtime.seeds import generator
+from lrcr.storage.artifacts import require_input, require_params, staged_folder
 
 _IMAGES, _MAPS = 50, 4  # images the correlation is measured on, and how many of them are drawn
 _QUERIES, _MATCHES, _TOP = 6, 4, 10  # queries on the sheet, how many of them are explained, results of each
@@ -39,7 +40,7 @@ def report_dataset(
     index_folder: Path,
     ranking_file: Path,
     folder: Path,
-    track: Track = silent,
+    progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Draw what the pipeline did with a dataset into `folder`, which is replaced as a whole.
 
@@ -61,11 +62,11 @@ def report_dataset(
     with staged_folder(folder) as temporary:
         correlations = []
         if inputs.searcher.explains:
-            correlations = _map_photos(params, inputs.dataset, index_folder / MODEL, temporary, track)
-            for query in track(queries[:_MATCHES], "drawing matches", _MATCHES):
+            correlations = _map_photos(params, inputs.dataset, index_folder / MODEL, temporary, progress)
+            for query in progress.over(queries[:_MATCHES], "drawing matches", _MATCHES):
                 _explain(params, inputs, query, temporary / f"matches-{query:04}.png")
         rows = [make_row(inputs.dataset, inputs.ranking, query, _TOP, float(inputs.ap[query])) for query in queries]
-        draw_rankings(temporary / "rankings.png", rows, orient=inputs.dataset.orient, track=track)
+        draw_rankings(temporary / "rankings.png", rows, orient=inputs.dataset.orient, progress=progress)
     return {"bandwidth_gradient_correlation": asdict(summarise(correlations))}
 
 
@@ -97,14 +98,14 @@ def _open(params: Params, dataset_folder: Path, descriptors_folder: Path, index_
     return _Inputs(dataset, Ranking.load(ranking), ap, searcher, *stores)
 
 
-def _map_photos(params: Params, dataset: Dataset, model_file: Path, folder: Path, track: Track) -> list[float]:
+def _map_photos(params: Params, dataset: Dataset, model_file: Path, folder: Path, progress: Progress) -> list[float]:
     """Look at photos drawn by the seed and draw the first of them; returns the correlations that are defined."""
     model = ready_for_inference(open_local_model(model_file), resolve_device(params.device))
     photos, names = dataset.photos(), dataset.images["path"]
     number = _IMAGES if has_bandwidth_map(model) else _MAPS
     drawn = generator(params.seed, "report images").permutation(len(photos))[:number].tolist()
     correlations = []
-    for place, image in enumerate(track(drawn, "drawing maps", len(drawn))):
+    for place, image in enumerate(progress.over(drawn, "drawing maps", len(drawn))):
         insight = look(model, photos[image], params.extract.image_size)
         if place < _MAPS:
             draw_maps(folder / f"maps-{image:04}.png", names[image], insight)

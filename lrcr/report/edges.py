@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from lrcr.report.insight import Insight, Values
+from lrcr.report.inspection import Inspection, Values
 
 _SOBEL = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8  # a ramp of one a pixel gives one
 
@@ -37,7 +37,7 @@ def gradient_magnitude(photo: Image.Image, shape: tuple[int, int]) -> Values:
     return cells
 
 
-def correlate_with_edges(insight: Insight) -> float | None:
+def correlate_with_edges(insight: Inspection) -> float | None:
     """Spearman's correlation, −1…1, over one photo's locations, of bandwidth and gradient magnitude.
 
     Of ranks, as a bandwidth has no natural unit: exp(−a d²) turns any growth beyond the range of d² into the same

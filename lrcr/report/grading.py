@@ -3,10 +3,10 @@
 import numpy as np
 import numpy.typing as npt
 
-from lrcr.datasets.dataset import Dataset
-from lrcr.device import generator
-from lrcr.ranking import Ranking
+from lrcr.data.dataset import Dataset
+from lrcr.data.ranking import Ranking
 from lrcr.report.rankings import Grade, QueryTile, ResultTile
+from lrcr.runtime.seeds import generator
 
 
 def grade_images(dataset: Dataset, query: int) -> dict[int, Grade]:

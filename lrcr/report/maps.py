@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import LinearLocator, MaxNLocator
 from PIL import Image, ImageOps
 
-from lrcr.report.insight import Insight, Spot, Values
+from lrcr.report.inspection import Inspection, Spot, Values
 from lrcr.report.picture import blank_figure, picture_format, save_figure
 
 _SUBJECT = "maps"
@@ -49,10 +49,10 @@ class _Panel:
     unit: str = ""
     veil: bool = False
     spot: Spot | None = None
-    of: Insight | None = None
+    of: Inspection | None = None
 
 
-def draw_maps(path: Path, name: str, insight: Insight, baseline: Insight | None = None) -> None:
+def draw_maps(path: Path, name: str, insight: Inspection, baseline: Inspection | None = None) -> None:
     """Draw the maps of one photo into one picture, atomically; what the model does not have is left out.
 
     Args:
@@ -94,11 +94,11 @@ def _make_axes(part: SubFigure, count: int, columns: int) -> list[Axes]:
     return axes[:count]
 
 
-def _slenderness(insight: Insight) -> float:
+def _slenderness(insight: Inspection) -> float:
     return insight.photo.height / insight.photo.width
 
 
-def _attention(insight: Insight, baseline: Insight | None) -> list[_Panel]:
+def _attention(insight: Inspection, baseline: Inspection | None) -> list[_Panel]:
     """Both attentions and their difference, or only one where they are alike."""
     own = _as_strength(insight.attention)
     other = _as_strength(insight.plain if baseline is None else baseline.attention)
@@ -117,7 +117,7 @@ def _attention(insight: Insight, baseline: Insight | None) -> list[_Panel]:
     return panels
 
 
-def _context(insight: Insight) -> list[_Panel]:
+def _context(insight: Inspection) -> list[_Panel]:
     named = {
         "relative change by the graph": insight.change,
         "gate of the graph": insight.gate,
@@ -132,7 +132,7 @@ def _context(insight: Insight) -> list[_Panel]:
     ]
 
 
-def _edges(insight: Insight) -> list[_Panel]:
+def _edges(insight: Inspection) -> list[_Panel]:
     """The edges of each spot that has some; the colours end at the largest weight to another location."""
     panels = []
     for number, spot in enumerate(insight.spots, 1):
@@ -156,7 +156,7 @@ def _widen(low: float, high: float) -> tuple[float, float]:
     return 0.0, high if high > _SAME else 1.0
 
 
-def _show_photo(axis: Axes, name: str, insight: Insight) -> None:
+def _show_photo(axis: Axes, name: str, insight: Inspection) -> None:
     _lay_photo(axis, insight.photo)
     _head(axis, name if len(name) <= _NAME else f"{name[: _NAME // 3]}…{name[-_NAME // 2 :]}")
     axis.set_axis_off()
@@ -164,7 +164,7 @@ def _show_photo(axis: Axes, name: str, insight: Insight) -> None:
         _mark(axis, insight, spot, str(number))
 
 
-def _mark(axis: Axes, insight: Insight, spot: Spot, text: str) -> None:
+def _mark(axis: Axes, insight: Inspection, spot: Spot, text: str) -> None:
     """A numbered disc at the centre of the spot's location."""
     left, top, width, height = _cell(insight, spot)
     x, y = left + width / 2, top + height / 2
@@ -172,20 +172,20 @@ def _mark(axis: Axes, insight: Insight, spot: Spot, text: str) -> None:
     axis.annotate(text, (x, y), ha="center", va="center_baseline", fontsize=8, zorder=5)
 
 
-def _frame(axis: Axes, insight: Insight, spot: Spot) -> None:
+def _frame(axis: Axes, insight: Inspection, spot: Spot) -> None:
     """Outline the cell of the spot's location."""
     left, top, width, height = _cell(insight, spot)
     axis.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=_FRAME, linewidth=2))
 
 
-def _cell(insight: Insight, spot: Spot) -> tuple[float, float, float, float]:
+def _cell(insight: Inspection, spot: Spot) -> tuple[float, float, float, float]:
     """Left, top, width and height of the spot's location in the photo, pixels."""
     left, right, bottom, top = _extent(insight)
     height, width = (bottom - top) / insight.attention.shape[0], (right - left) / insight.attention.shape[1]
     return left + spot.location[1] * width, top + spot.location[0] * height, width, height
 
 
-def _extent(insight: Insight) -> tuple[float, float, float, float]:
+def _extent(insight: Inspection) -> tuple[float, float, float, float]:
     """Left, right, bottom and top of the maps in the photo, pixels."""
     (left, top, right, bottom), (width, height) = insight.window, insight.photo.size
     return left * width, right * width, bottom * height, top * height
@@ -196,7 +196,7 @@ def _lay_photo(axis: Axes, photo: Image.Image, bounds: tuple[int, int] = (0, 255
     axis.imshow(photo, cmap="gray", vmin=bounds[0], vmax=bounds[1], extent=(0, photo.width, photo.height, 0))
 
 
-def _show_panel(axis: Axes, panel: _Panel, insight: Insight) -> None:
+def _show_panel(axis: Axes, panel: _Panel, insight: Inspection) -> None:
     _lay_photo(axis, ImageOps.grayscale(insight.photo), _FADED)
     colours = _veiled(panel.colours) if panel.veil else matplotlib.colormaps[panel.colours]
     low, high = panel.bounds
@@ -241,7 +241,7 @@ def _add_bar(axis: Axes, image: AxesImage, unit: str, slenderness: float, *, bey
     bar.ax.tick_params(labelsize=8)
 
 
-def _show_filters(axes: Sequence[Axes], insight: Insight, spots: Sequence[Spot]) -> None:
+def _show_filters(axes: Sequence[Axes], insight: Inspection, spots: Sequence[Spot]) -> None:
     """The weights of each spot's filter, as a small map of its own; all share their colours."""
     percents = [100 * spot.weights for spot in spots if spot.weights is not None]
     most = max(float(np.nanmax(percent)) for percent in percents)
@@ -255,7 +255,7 @@ def _show_filters(axes: Sequence[Axes], insight: Insight, spots: Sequence[Spot])
     _add_bar(axes[-1], image, "%", 1.0, beyond=False)
 
 
-def _settings(insight: Insight, spot: Spot) -> str:
+def _settings(insight: Inspection, spot: Spot) -> str:
     named = {"a": insight.bandwidth, "c": insight.confidence}
     known = [f"{name} = {values[spot.location]:.2g}" for name, values in named.items() if values is not None]
     return f": {', '.join(known)}" if known else ""

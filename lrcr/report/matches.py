@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.collections import LineCollection
 
-from lrcr.asmk.explain import Match
+from lrcr.data.images import ImageFile, load_image
 from lrcr.errors import ParamsError
-from lrcr.images import ImageFile, load_image
 from lrcr.report.picture import blank_figure, picture_format, save_figure
+from lrcr.retrieval.asmk.explain import Match
 
 _SUBJECT = "matches"
 _WIDTH, _ROW = 11.0, 4.0  # inches

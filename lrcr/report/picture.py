@@ -6,8 +6,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from lrcr.artifacts import staged_file
 from lrcr.errors import ParamsError
+from lrcr.storage.artifacts import staged_file
 
 _FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}
 _DPI = 100  # pixels an inch

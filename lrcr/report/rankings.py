@@ -9,11 +9,11 @@ from typing import Literal
 import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
-from lrcr.artifacts import staged_file
+from lrcr.data.images import Box, ImageFile, load_image
 from lrcr.errors import ImageError, ParamsError
-from lrcr.images import Box, ImageFile, load_image
-from lrcr.progress import Track, silent
+from lrcr.progress import SILENT, Progress
 from lrcr.report.picture import picture_format
+from lrcr.storage.artifacts import staged_file
 
 Grade = Literal["easy", "hard", "junk", "wrong"]
 
@@ -68,7 +68,7 @@ def draw_rankings(
     rows: Sequence[tuple[QueryTile, Sequence[ResultTile]]],
     *,
     orient: bool = True,
-    track: Track = silent,
+    progress: Progress = SILENT,
 ) -> None:
     """Draw queries and their results, five in a line (ten if a query has more than ten), into one picture; atomically.
 
@@ -94,7 +94,7 @@ def draw_rankings(
         raise ParamsError(f"{path}: {len(rows)} queries make a picture higher than {_LARGEST_SIDE} pixels; draw fewer")
     sheet = Image.new("RGB", (3 * _MARGIN + _CELL[0] * (span + columns), sum(heights) + _MARGIN), _PAPER)
     top = _MARGIN
-    for (query, results), height in zip(track(rows, "drawing rankings", len(rows)), heights, strict=True):
+    for (query, results), height in zip(progress.over(rows, "drawing rankings", len(rows)), heights, strict=True):
         _draw_query(sheet, _Cell(_MARGIN, top, span), query, orient)
         for place, result in enumerate(results):
             x = 2 * _MARGIN + _CELL[0] * (span + place % columns)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lrcr import ranks
+from lrcr.runtime import distributed
 
 
 class SharedBatchNorm(_BatchNorm):
@@ -24,7 +24,7 @@ class SharedBatchNorm(_BatchNorm):
         mean = _mean_of_ranks(input.mean(dim=others))
         centred = input - mean.view(channels)
         variance = _mean_of_ranks(centred.square().mean(dim=others))
-        self._remember(mean.detach(), variance.detach(), input.numel() // len(mean) * ranks.count())
+        self._remember(mean.detach(), variance.detach(), input.numel() // len(mean) * distributed.world_size())
         scale = self.weight * (variance + self.eps).rsqrt()
         return centred * scale.view(channels) + self.bias.view(channels)
 
@@ -40,7 +40,7 @@ class SharedBatchNorm(_BatchNorm):
 
 def _mean_of_ranks(values: Tensor) -> Tensor:
     summed: Tensor = _Sum.apply(values)
-    return summed / ranks.count()
+    return summed / distributed.world_size()
 
 
 class _Sum(torch.autograd.Function):
@@ -48,16 +48,16 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
-        return ranks.add(values.clone())
+        return distributed.all_reduce_sum(values.clone())
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return ranks.add(gradients[0].clone())
+        return distributed.all_reduce_sum(gradients[0].clone())
 
 
 def share_batchnorm(module: nn.Module) -> None:
     """Let every BatchNorm within a module share its statistics with the other ranks, where there are any."""
-    if ranks.count() == 1:
+    if distributed.world_size() == 1:
         return
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lrcr import ranks
-from lrcr.artifacts import staged_file
+from lrcr.runtime import distributed
+from lrcr.storage.artifacts import staged_file
 
 
 @dataclass
@@ -51,7 +51,7 @@ def resume(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer)
     def read() -> dict[str, Any] | None:
         return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
 
-    state = ranks.of_first(read)
+    state = distributed.broadcast(read)
     if state is None:
         return Progress()
     model.load_state_dict(state["model"])

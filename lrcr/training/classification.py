@@ -7,16 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lrcr import ranks
-from lrcr.datasets.dataset import Ids
-from lrcr.device import derive_seed, generator
+from lrcr.config.params import Params
+from lrcr.data.dataset import Ids
 from lrcr.errors import DatasetError, LrcrError
 from lrcr.losses.local_triplet import local_triplet_loss
 from lrcr.losses.madacos import MadaCos, cosine_logits, madacos
-from lrcr.models.backbone import keep_statistics
-from lrcr.models.global_ import GlobalModel
-from lrcr.params import Params
-from lrcr.progress import Track, silent
+from lrcr.models.backbone import freeze_batchnorm_stats
+from lrcr.models.global_model import GlobalModel
+from lrcr.progress import SILENT, Progress
+from lrcr.runtime import distributed
+from lrcr.runtime.seeds import derive_seed, generator
 from lrcr.training.confusion import confused_classes, draw_tuples
 from lrcr.training.crops import crop_batches
 from lrcr.training.maps import Maps, describe_in_shares
@@ -28,7 +28,7 @@ TUPLE = 2 + _NEGATIVES
 """Images of a tuple of the second phase."""
 
 
-class Classified(nn.Module):
+class ClassifierHead(nn.Module):
     """A global model and the classifier that is kept in training only.
 
     Args:
@@ -84,12 +84,12 @@ class LabelTrainer:
     def __init__(
         self,
         params: Params,
-        classified: Classified,
+        classified: ClassifierHead,
         images: TrainingSet,
         classes: Ids,
         epochs: int,
         device: torch.device,
-        track: Track = silent,
+        progress: Progress = SILENT,
         *,
         maps: Maps | None = None,
     ) -> None:
@@ -99,7 +99,7 @@ class LabelTrainer:
         self.classes = classes
         self.epochs = epochs
         self.device = device
-        self.track = track
+        self.progress = track
         settings = params.train
         frozen = settings.freeze == "backbone"
         classified.model.backbone.requires_grad_(not frozen)
@@ -138,16 +138,16 @@ class LabelTrainer:
         crops = crop_batches(zip(photos, seeds, strict=True), settings.crop, settings.labels.area)
         self.trained.train()
         if self.confused is not None:
-            keep_statistics(self.trained)
+            freeze_batchnorm_stats(self.trained)
         if settings.freeze == "backbone":
             self.trained.model.backbone.eval()
         logged = []
-        steps = self.track(zip(batches, crops, strict=True), f"epoch {epoch}", len(batches))
+        steps = self.progress.over(zip(batches, crops, strict=True), f"epoch {epoch}", len(batches))
         for step, (batch, images) in enumerate(steps):
             self._set_rate(epoch - first + step / len(batches))
             logged.append(self._step(batch, images))
         loss, scale, margin = (float(value) for value in np.mean(logged, axis=0))
-        loss = float(ranks.add(torch.tensor(loss, dtype=torch.float64, device=self.device)))
+        loss = float(distributed.all_reduce_sum(torch.tensor(loss, dtype=torch.float64, device=self.device)))
         rate = float(self.optimizer.param_groups[0]["lr"])
         return {"epoch": epoch, "loss": loss, "rate": rate, "scale": scale, "margin": margin}
 
@@ -156,7 +156,7 @@ class LabelTrainer:
 
         Of a last batch that ranks cannot share evenly what is over is left out.
         """
-        count, even = len(self.images.photos), self.width * ranks.count()
+        count, even = len(self.images.photos), self.width * distributed.world_size()
         if self.confused is None:
             drawn = rng.permutation(count)
         else:
@@ -165,13 +165,15 @@ class LabelTrainer:
             batch[: len(batch) // even * even] for batch in np.split(drawn, range(self.step, len(drawn), self.step))
         ]
         if not len(batches[0]):
-            raise DatasetError(f"training: {count} labelled images are too few for {ranks.count()} ranks; start fewer")
+            raise DatasetError(
+                f"training: {count} labelled images are too few for {distributed.world_size()} ranks; start fewer"
+            )
         # A last batch of one image has no statistics for BatchNorm.
         return [batch for batch in batches if len(batch) > 1]
 
     def _share(self, batch: Ids) -> Ids:
         """What this rank takes of a batch: every so many images, or tuples."""
-        return np.concatenate(ranks.share(list(batch.reshape(-1, self.width))))
+        return np.concatenate(distributed.share(list(batch.reshape(-1, self.width))))
 
     def _set_rate(self, epochs: float) -> None:
         """Half a cosine over the phase; in the first phase a linear rise comes before."""
@@ -186,14 +188,16 @@ class LabelTrainer:
         features = model.backbone(images.to(self.device, memory_format=torch.channels_last))
         labels = torch.from_numpy(self.classes[ids]).to(self.device)
         head = self._head(self.trained.cosines(model.describe_map(features)), labels)
-        loss = F.cross_entropy(head.logits, labels) / ranks.count()
+        loss = F.cross_entropy(head.logits, labels) / distributed.world_size()
         if self.confused is not None:
             loss = loss + self.params.train.cfcd.local * self._local_losses(features).sum()
         if not torch.isfinite(loss):
             each = F.cross_entropy(head.logits, labels, reduction="none")
-            raise LrcrError(f"training: the loss is {loss} {self._blame(ids, each, features)}; lower train.cfcd.rate")
+            raise LrcrError(
+                f"training: the loss is {loss} {self._locate_non_finite(ids, each, features)}; lower train.cfcd.rate"
+            )
         torch.autograd.backward(loss)
-        ranks.add_gradients(self.trained.parameters())
+        distributed.all_reduce_gradients(self.trained.parameters())
         self.optimizer.step()
         return loss.item(), float(head.scale), float(head.margin)
 
@@ -206,7 +210,7 @@ class LabelTrainer:
         return MadaCos(cosine_logits(cosines, labels, scale, margin), scale, margin, median)
 
     @torch.no_grad()
-    def _blame(self, ids: Ids, losses: Tensor, features: Tensor) -> str:
+    def _locate_non_finite(self, ids: Ids, losses: Tensor, features: Tensor) -> str:
         """Name the first image, in the second phase with its tuple, whose features or whose own loss is not finite.
 
         Features count first: MadaCos's median spreads what is wrong with one image to the losses of all.

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lrcr.datasets.dataset import Photo
-from lrcr.images import load_image, normalise
+from lrcr.data.dataset import Photo
+from lrcr.data.images import load_image, normalise
 
 _ASPECT = (3 / 4, 4 / 3)  # width over height
 _TRIES = 10

@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lrcr.datasets.dataset import Ids, Photo
+from lrcr.config.params import Params
+from lrcr.data.dataset import Ids, Photo
 from lrcr.losses.contrastive import contrastive_loss
 from lrcr.losses.second_order import second_order_loss
 from lrcr.losses.triplet import triplet_loss
-from lrcr.models.global_ import GlobalModel
-from lrcr.params import Params
+from lrcr.models.global_model import GlobalModel
 
 
 class GlobalObjective:
@@ -26,10 +26,10 @@ class GlobalObjective:
         self.params = params
         self.model = model
 
-    def begin(self, pool: Sequence[Photo], epoch: int) -> None:
+    def on_epoch_start(self, pool: Sequence[Photo], epoch: int) -> None:
         """Nothing has to be learned before an epoch."""
 
-    def see(self, maps: Sequence[Tensor]) -> list[Tensor]:
+    def embed(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """The vector of each image, of shape (1, D), from the trunk's features of shape (B, C, H, W) at each scale."""
         mean = torch.stack([self.model.describe_map(features) for features in maps]).mean(dim=0)
         return list(torch.split(F.normalize(mean, dim=1), 1))

@@ -6,17 +6,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lrcr import ranks
-from lrcr.datasets.dataset import Ids
-from lrcr.device import generator
+from lrcr.config.params import Params
+from lrcr.data.dataset import Ids
 from lrcr.errors import DatasetError, LrcrError
 from lrcr.losses.listwise import backward_in_two_passes, listwise_loss
-from lrcr.models.global_ import GlobalModel
-from lrcr.params import Params
-from lrcr.progress import Track, silent
+from lrcr.models.global_model import GlobalModel
+from lrcr.progress import SILENT, Progress
+from lrcr.runtime import distributed
+from lrcr.runtime.seeds import generator
 from lrcr.training.classification import labelled
 from lrcr.training.crops import crop_batches
-from lrcr.training.parts import Parts
+from lrcr.training.optimizer import Parts
 from lrcr.training.tuples import TrainingSet
 
 
@@ -33,13 +33,13 @@ class ListwiseTrainer:
     """
 
     def __init__(
-        self, params: Params, model: GlobalModel, images: TrainingSet, device: torch.device, track: Track = silent
+        self, params: Params, model: GlobalModel, images: TrainingSet, device: torch.device, progress: Progress = SILENT
     ) -> None:
         self.params = params
         self.model = model
         self.images, self.classes = labelled(images)
         self.device = device
-        self.track = track
+        self.progress = track
         self.parts = Parts(params.train, model)
 
     @property
@@ -65,7 +65,7 @@ class ListwiseTrainer:
         if self.params.train.freeze == "backbone":
             self.model.backbone.eval()
         losses = []
-        for step, batch in enumerate(self.track(batches, f"epoch {epoch}", len(batches))):
+        for step, batch in enumerate(self.progress.over(batches, f"epoch {epoch}", len(batches))):
             self.parts.set_rates(epoch - first, step + (epoch - first) * len(batches))
             losses.append(self._step(batch, rng.integers(2**63, size=len(batch))))
         return {"epoch": epoch, "loss": sum(losses) / len(losses), "rate": self.parts.largest_rate}
@@ -78,7 +78,7 @@ class ListwiseTrainer:
         place = rng.permutation(self.classes.max() + 1)[self.classes]
         order = np.lexsort((rng.permutation(len(place)), place))
         size = self.params.train.apgem.batch
-        least = max(2, ranks.count())  # images of a batch
+        least = max(2, distributed.world_size())  # images of a batch
         parts = np.split(order, range(size, len(order), size))
         batches = [rng.permutation(batch) for batch in parts if len(batch) >= least]
         if not batches:
@@ -103,17 +103,19 @@ class ListwiseTrainer:
             similarity = (vectors @ vectors.T).masked_fill(itself, -torch.inf)
             return listwise_loss(similarity, classes[:, None] == classes, settings.apgem.bins)
 
-        number = max(-(-len(ids) // settings.apgem.chunk), ranks.count())
+        number = max(-(-len(ids) // settings.apgem.chunk), distributed.world_size())
         chunks = torch.tensor_split(torch.arange(len(ids)), number)
         loss = float(backward_in_two_passes(describe, chunks, loss_of))
         if not np.isfinite(loss):
-            raise LrcrError(f"training: the loss is {loss} {self._blame(ids, describe, chunks)}; lower train.rates")
-        ranks.add_gradients(self.model.parameters())
+            raise LrcrError(
+                f"training: the loss is {loss} {self._locate_non_finite(ids, describe, chunks)}; lower train.rates"
+            )
+        distributed.all_reduce_gradients(self.model.parameters())
         self.optimizer.step()
         return loss
 
     @torch.no_grad()
-    def _blame(self, ids: Ids, describe: Callable[[Tensor], Tensor], chunks: Sequence[Tensor]) -> str:
+    def _locate_non_finite(self, ids: Ids, describe: Callable[[Tensor], Tensor], chunks: Sequence[Tensor]) -> str:
         """Name the first image of the batch whose vector is not finite."""
         finite = torch.cat([describe(chunk).isfinite().all(dim=1) for chunk in chunks])
         wrong = int((~finite).int().argmax())

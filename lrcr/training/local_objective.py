@@ -7,16 +7,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lrcr import ranks
-from lrcr.asmk import learn_codebook
-from lrcr.datasets.dataset import Ids, Photo
-from lrcr.device import derive_seed, generator
+from lrcr.config.params import Params
+from lrcr.data.dataset import Ids, Photo
 from lrcr.losses.asmk import asmk_loss
 from lrcr.losses.contrastive import contrastive_loss
 from lrcr.losses.matches import match_loss
 from lrcr.models.local import Candidates, LocalModel, Pyramid
 from lrcr.models.smoothing import LearnableSmoothing
-from lrcr.params import Params
+from lrcr.retrieval.asmk import learn_codebook
+from lrcr.runtime import distributed
+from lrcr.runtime.seeds import derive_seed, generator
 from lrcr.training.maps import Maps
 
 _ITERATIONS = 10  # of k-means: these words serve one epoch
@@ -38,10 +38,10 @@ class LocalObjective:
         self.words: Tensor | None = None
 
     @torch.no_grad()
-    def begin(self, pool: Sequence[Photo], epoch: int) -> None:
+    def on_epoch_start(self, pool: Sequence[Photo], epoch: int) -> None:
         """Learn this epoch's visual words, if need be: the first rank, from the strongest descriptors of the pool."""
         if self.params.train.losses.asmk:
-            words = ranks.of_first(lambda: self._learn_words(pool, epoch))
+            words = distributed.broadcast(lambda: self._learn_words(pool, epoch))
             self.words = torch.from_numpy(words).to(self.model.whitening.bias.device)
 
     def _learn_words(self, pool: Sequence[Photo], epoch: int) -> npt.NDArray[np.float32]:
@@ -55,7 +55,7 @@ class LocalObjective:
         kept = generator(self.params.seed, "word sample", epoch).permutation(len(descriptors))[: 64 * losses.words]
         return learn_codebook(descriptors[np.sort(kept)], losses.words, iterations=_ITERATIONS, seed=seed).centroids
 
-    def see(self, maps: Sequence[Tensor]) -> list[Pyramid]:
+    def embed(self, maps: Sequence[Tensor]) -> list[Pyramid]:
         """The context of each image at each scale, from the trunk's features of shape (B, C, H, W) there."""
         contexts = [self.model.context(features) for features in maps]
         return [[context.of_image(row) for context in contexts] for row in range(len(maps[0]))]
@@ -81,7 +81,7 @@ class LocalObjective:
     def _local_loss(self, query: Candidates, positive: Candidates, *negatives: Candidates) -> Tensor:
         """The losses that compare local descriptors, of one tuple."""
         settings = self.params.train
-        losses, loss = settings.losses, query.presence.new_zeros(())
+        losses, loss = settings.losses, query.selection_probability.new_zeros(())
         if losses.matches:
             own, same, *others = (i.descriptors[: losses.descriptors] for i in (query, positive, *negatives))
             loss = loss + losses.matches * match_loss(own, same, others, settings.margin)

@@ -10,21 +10,21 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from lrcr import ranks
-from lrcr.artifacts import Manifest, state_folder
-from lrcr.datasets.dataset import Dataset, open_dataset
-from lrcr.device import enough_memory, make_deterministic, resolve_device
+from lrcr.config.params import Params
+from lrcr.data.dataset import Dataset, open_dataset
 from lrcr.errors import ParamsError
-from lrcr.models.global_ import GlobalModel
-from lrcr.models.zoo import MODEL_SECTIONS, Model, build_model, save_model, weight_files
-from lrcr.params import Params
-from lrcr.progress import Track, silent
+from lrcr.models.factory import MODEL_SECTIONS, Model, build_model, save_model, weight_files
+from lrcr.models.global_model import GlobalModel
+from lrcr.progress import SILENT, Progress
+from lrcr.runtime import distributed
+from lrcr.runtime.device import explain_out_of_memory, make_deterministic, resolve_device
+from lrcr.storage.artifacts import Manifest, state_folder
 from lrcr.training.batchnorm import share_batchnorm
-from lrcr.training.checkpoint import Progress, resume, save_checkpoint
-from lrcr.training.classification import TUPLE, Classified, LabelTrainer, labelled, seed_of_classifier
+from lrcr.training.checkpoint import TrainingState, resume, save_checkpoint
+from lrcr.training.classification import TUPLE, ClassifierHead, LabelTrainer, labelled, seed_of_classifier
 from lrcr.training.listwise import ListwiseTrainer
 from lrcr.training.maps import Maps, StoredMaps, TrunkMaps
-from lrcr.training.trainer import Trainer
+from lrcr.training.tuple_trainer import TupleTrainer
 from lrcr.training.tuples import TrainingSet, training_set
 from lrcr.training.validation import Validator, hold_out
 from lrcr.training.whitening import learn_whitening
@@ -46,14 +46,14 @@ def train(
     model_file: Path,
     *,
     log: Log = _forget,
-    track: Track = silent,
+    progress: Progress = SILENT,
     maps_folder: Path | None = None,
 ) -> None:
     """Train a model on one dataset, choose its best epoch on another, and store it.
 
     Without a validation set 20 % of the landmarks are held out by the seed. `train.epochs: 0` gives the off-the-shelf
     model with its whitening. A killed training continues after its last whole epoch. Under `torchrun` the ranks share
-    the work (`lrcr.ranks`); the first logs and writes.
+    the work (`lrcr.runtime.distributed`); the first logs and writes.
 
     Args:
         maps_folder: where the maps of a frozen trunk are kept afterwards, for others to train on with the same trunk,
@@ -68,18 +68,18 @@ def train(
     make_deterministic()
     device = resolve_device(params.device)
     _require_even_shares(params)
-    with ranks.joined(device), enough_memory(_memory_remedy(params)):
-        if ranks.rank():
+    with distributed.process_group(device), explain_out_of_memory(_memory_remedy(params)):
+        if distributed.rank():
             log, track = _forget, silent
-        state = _train(params, train_folder, val_folder, model_file, log, track, maps_folder, device)
-    if ranks.is_first_here():
+        state = _train(params, train_folder, val_folder, model_file, log, progress, maps_folder, device)
+    if distributed.is_local_main():
         shutil.rmtree(state, ignore_errors=True)  # machines may share it
 
 
 def _require_even_shares(params: Params) -> None:
     """Refuse what several ranks would not train as one does; the first speaks for all, which wait for it."""
-    settings, name, count = params.train, params.model.name, ranks.count()
-    if count == 1 or ranks.rank() or not settings.epochs:
+    settings, name, count = params.train, params.model.name, distributed.world_size()
+    if count == 1 or distributed.rank() or not settings.epochs:
         return
     key, batch = ("train.cfcd.batch", settings.cfcd.batch) if name == "cfcd" else ("train.batch", settings.batch)
     tuples = max(1, batch // TUPLE) if name == "cfcd" and settings.cfcd.fine_epochs else batch
@@ -111,7 +111,7 @@ def _train(
     val_folder: Path | None,
     model_file: Path,
     log: Log,
-    track: Track,
+    progress: Progress,
     maps_folder: Path | None,
     device: torch.device,
 ) -> Path:
@@ -128,12 +128,12 @@ def _train(
             clusters, validation = hold_out(dataset, params.seed)
             images = training_set(dataset, clusters)
         validator = Validator(params, model, maps, images.photos, validation, device)
-        run = _Run(params, model, images, maps, validator, state, log, device, track)
+        run = _Run(params, model, images, maps, validator, state, log, device, progress)
     if params.whitening.file is None or not params.model.is_local:
-        learn_whitening(model, maps, images.photos, params, track)
+        learn_whitening(model, maps, images.photos, params, progress)
     if run is not None:
         run.train()
-    if ranks.rank() == 0:
+    if distributed.rank() == 0:
         save_model(model_file, model, manifest)
     return state
 
@@ -153,7 +153,7 @@ def _maps(params: Params, model: Model, folder: Path, device: torch.device) -> M
 _ALONE = ("smoothing", "graph")
 
 
-class Epochs(Protocol):
+class Trainer(Protocol):
     """One kind of training, epoch by epoch."""
 
     @property
@@ -187,14 +187,14 @@ class _Run:
     state: Path
     log: Log
     device: torch.device
-    track: Track
+    progress: Progress
 
     def train(self) -> None:
         """Run all phases and leave the weights of the best epoch in the model."""
         if isinstance(self.model, GlobalModel) and self.params.model.name == "cfcd":
             self._coarse_to_fine(self.model)
         elif isinstance(self.model, GlobalModel) and self.params.model.name == "apgem":
-            trainer = ListwiseTrainer(self.params, self.model, self.images, self.device, self.track)
+            trainer = ListwiseTrainer(self.params, self.model, self.images, self.device, self.progress)
             progress = self._phase("all", trainer, epochs=self.params.train.label_epochs)
             self.model.load_state_dict(progress.weights)
         elif self.params.train.merge:
@@ -202,8 +202,8 @@ class _Run:
         else:
             self.model.load_state_dict(self._phase("all", self._tuples()).weights)
 
-    def _tuples(self, parts: Sequence[str] | None = None) -> Trainer:
-        return Trainer(self.params, self.model, self.images, self.maps, self.device, self.track, parts=parts)
+    def _tuples(self, parts: Sequence[str] | None = None) -> TupleTrainer:
+        return TupleTrainer(self.params, self.model, self.images, self.maps, self.device, self.progress, parts=parts)
 
     def _merge(self) -> None:
         """Train smoothing and graph each alone from the start, then both together, if asked, from the best of each."""
@@ -230,35 +230,35 @@ class _Run:
         """Train with a classifier, then from the best epoch on with hard local negatives too."""
         images, classes = labelled(self.images)
         share_batchnorm(model)
-        classified = Classified(model, int(classes.max()) + 1, seed_of_classifier(self.params))
+        classified = ClassifierHead(model, int(classes.max()) + 1, seed_of_classifier(self.params))
         coarse, fine = self.params.train.label_epochs, self.params.train.cfcd.fine_epochs
         given = (self.params, classified, images, classes)
-        best = self._phase("coarse", LabelTrainer(*given, coarse, self.device, self.track), epochs=coarse)
+        best = self._phase("coarse", LabelTrainer(*given, coarse, self.device, self.progress), epochs=coarse)
         classified.load_state_dict(best.weights)
         if fine:
-            trainer = LabelTrainer(*given, fine, self.device, self.track, maps=self.maps)
+            trainer = LabelTrainer(*given, fine, self.device, self.progress, maps=self.maps)
             after = self._phase("fine", trainer, done=coarse, epochs=fine)
             classified.load_state_dict(max(best, after, key=lambda progress: progress.best_score).weights)
 
-    def _phase(self, name: str, trainer: Epochs, *, done: int = 0, epochs: int | None = None) -> Progress:
+    def _phase(self, name: str, trainer: Trainer, *, done: int = 0, epochs: int | None = None) -> TrainingState:
         """Run the epochs of one phase that are still to do; `done` epochs were those of earlier phases."""
         settings, checkpoint = self.params.train, self.state / f"{name}.pt"
         last = done + (settings.epochs if epochs is None else epochs)
         trained = trainer.trained
         if not any(parameter.requires_grad for parameter in trained.parameters()):
             _LOG.warning("training: nothing to train (train.freeze, train.rates); the model stays off the shelf")
-            return Progress(best=_copy(trained))
+            return TrainingState(best=_copy(trained))
         progress = resume(checkpoint, trained, trainer.optimizer)
         for values in progress.history:
             self.log(values)
         for epoch in range(done + len(progress.history) + 1, last + 1):
             values = trainer.run_epoch(epoch, first=done + 1)
             if (epoch - done) % settings.validation.every == 0 or epoch == last:
-                values["validation_map"] = ranks.of_first(self.validator.score)
+                values["validation_map"] = distributed.broadcast(self.validator.score)
                 if values["validation_map"] > progress.best_score:
                     progress.best_score, progress.best = values["validation_map"], _copy(trained)
             progress.history.append(values)
-            if ranks.rank() == 0:
+            if distributed.rank() == 0:
                 save_checkpoint(checkpoint, progress, trained, trainer.optimizer)
             self.log(values)
         return progress

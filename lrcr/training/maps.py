@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrcr import ranks
-from lrcr.artifacts import fingerprint, staged_file
-from lrcr.datasets.dataset import Photo
-from lrcr.loading import load_batches
+from lrcr.data.dataset import Photo
+from lrcr.data.loading import load_batches
 from lrcr.models.backbone import Backbone
 from lrcr.models.descriptors import resize, scales_that_fit
-from lrcr.models.zoo import Model
-from lrcr.progress import Tick, no_tick
+from lrcr.models.factory import Model
+from lrcr.progress import SILENT, Progress
+from lrcr.runtime import distributed
+from lrcr.storage.artifacts import fingerprint, staged_file
 
 _BATCH = 8
 
@@ -86,7 +86,7 @@ class StoredMaps:
             for row, position in enumerate(positions):
                 maps = [features[row].half().cpu().numpy() for features in batch]
                 target = self._file(photos[position], scales)
-                own = target.with_name(f"{ranks.rank()}-{target.name}")
+                own = target.with_name(f"{distributed.rank()}-{target.name}")
                 with staged_file(own) as temporary, temporary.open("wb") as file:
                     np.savez(file, *maps)
                 own.replace(target)
@@ -102,7 +102,7 @@ class StoredMaps:
 
 
 @torch.no_grad()
-def describe_globally(model: Model, maps: Maps, photos: Sequence[Photo], tick: Tick = no_tick) -> Tensor:
+def describe_globally(model: Model, maps: Maps, photos: Sequence[Photo], progress: Progress = SILENT) -> Tensor:
     """The training descriptor of each photo: unit vectors of shape (photos, D).
 
     Args:
@@ -113,13 +113,13 @@ def describe_globally(model: Model, maps: Maps, photos: Sequence[Photo], tick: T
     for positions, [features] in maps.batches(photos):
         vectors[torch.tensor(positions, device=vectors.device)] = model.describe_map(features)
         for _ in positions:
-            tick()
+            task.advance()
     return vectors
 
 
-def describe_in_shares(model: Model, maps: Maps, photos: Sequence[Photo], tick: Tick = no_tick) -> Tensor:
+def describe_in_shares(model: Model, maps: Maps, photos: Sequence[Photo], progress: Progress = SILENT) -> Tensor:
     """`describe_globally`, each rank describing its share of the photos; all ranks get all vectors."""
-    own = describe_globally(model, maps, ranks.share(photos), tick)
+    own = describe_globally(model, maps, distributed.share(photos), tick)
     vectors = own.new_zeros(len(photos), model.dim)
-    vectors[ranks.rank() :: ranks.count()] = own
-    return ranks.add(vectors)
+    vectors[distributed.rank() :: distributed.world_size()] = own
+    return distributed.all_reduce_sum(vectors)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lrcr.datasets.dataset import Dataset, Ids, Photo, cluster_ids
+from lrcr.data.dataset import Dataset, Ids, Photo, cluster_ids
 from lrcr.errors import DatasetError
 
 

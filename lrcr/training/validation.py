@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lrcr.asmk import Layout, build_index, learn_codebook, open_index
-from lrcr.asmk.engine import aggregate_images
-from lrcr.datasets.dataset import Dataset, Ids, Photo, cluster_ids, empty_table, leave_one_out
-from lrcr.descriptors import Descriptors
-from lrcr.device import generator
+from lrcr.config.params import Params
+from lrcr.data.dataset import Dataset, Ids, Photo, cluster_ids, empty_table, leave_one_out
+from lrcr.data.ranking import Ranking
 from lrcr.errors import DatasetError
 from lrcr.evaluation.metrics import evaluate
-from lrcr.extraction import extract_photos, sample_photos
-from lrcr.models.zoo import Model
-from lrcr.params import Params
-from lrcr.ranking import Ranking
+from lrcr.features.extraction import extract_photos, sample_photos
+from lrcr.features.store import Descriptors
+from lrcr.models.factory import Model
+from lrcr.retrieval.asmk import Layout, build_index, learn_codebook, open_index
+from lrcr.retrieval.asmk.engine import aggregate_images
+from lrcr.runtime.seeds import generator
 from lrcr.training.maps import Maps, describe_globally
 
 HELD_OUT = 0.2

@@ -4,18 +4,20 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from lrcr import ranks
-from lrcr.datasets.dataset import Photo
-from lrcr.extraction import sample_photos
+from lrcr.config.params import Params
+from lrcr.data.dataset import Photo
+from lrcr.features.extraction import sample_photos
+from lrcr.models.factory import Model
 from lrcr.models.local import LocalModel
 from lrcr.models.whitening import Array, Whitening, fit_whitening
-from lrcr.models.zoo import Model
-from lrcr.params import Params
-from lrcr.progress import Track, silent, ticking
+from lrcr.progress import SILENT, Progress
+from lrcr.runtime import distributed
 from lrcr.training.maps import Maps
 
 
-def learn_whitening(model: Model, maps: Maps, photos: Sequence[Photo], params: Params, track: Track = silent) -> None:
+def learn_whitening(
+    model: Model, maps: Maps, photos: Sequence[Photo], params: Params, progress: Progress = SILENT
+) -> None:
     """Learn the whitening of a local model, or a global model's projection that is one, from a sample of photos.
 
     The former from the smoothed features of the strongest locations, the latter from pooled vectors, both at scale 1.
@@ -38,13 +40,13 @@ def learn_whitening(model: Model, maps: Maps, photos: Sequence[Photo], params: P
 
     @torch.no_grad()
     def features() -> Iterator[Array]:
-        with ticking(track, "learn whitening", len(sample)) as tick:
+        with progress.task("learn whitening", len(sample)) as task:
             for positions, [batch] in maps.batches(sample):
                 for found in model.to_whiten(batch, params.whitening.descriptors):
                     yield found.cpu().numpy()
                 for _ in positions:
-                    tick()
+                    task.advance()
 
-    if ranks.rank() == 0:
+    if distributed.rank() == 0:
         layer.assign(*fit_whitening(features(), len(layer.bias), params.whitening.shrinkage))
-    ranks.copy_first(layer)
+    distributed.broadcast_module(layer)

@@ -7,11 +7,11 @@ import pytest
 from typer.testing import CliRunner
 
 from lrcr.cli.main import app
-from lrcr.datasets.dataset import open_dataset
+from lrcr.data.dataset import open_dataset
+from lrcr.data.ranking import Ranking
 from lrcr.errors import LrcrError
+from lrcr.evaluation.evaluate import evaluate_ranking
 from lrcr.evaluation.per_query import name_landmarks, write_per_query
-from lrcr.evaluation.run import evaluate_ranking
-from lrcr.ranking import Ranking
 
 
 def compare(*arguments):

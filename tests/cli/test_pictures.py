@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from lrcr.artifacts import Manifest
 from lrcr.cli.main import app, main
 from lrcr.cli.pictures import _tell_apart
-from lrcr.models.zoo import MODEL_SECTIONS, build_model, save_model
-from lrcr.params import load_params
-from lrcr.ranking import Ranking
+from lrcr.config.reading import load_params
+from lrcr.data.ranking import Ranking
+from lrcr.models.factory import MODEL_SECTIONS, build_model, save_model
+from lrcr.storage.artifacts import Manifest
 
 
 @pytest.fixture(scope="module")

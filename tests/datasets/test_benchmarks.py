@@ -11,18 +11,19 @@ import pytest
 from PIL import Image
 from pydantic import TypeAdapter
 
-from lrcr.dataset_params import DatasetParams
+from lrcr.config.datasets import DatasetParams
+from lrcr.config.params import Params
+from lrcr.config.reading import load_params
+from lrcr.data.dataset import Dataset, open_dataset
+from lrcr.data.images import load_image
 from lrcr.datasets import contents, make
-from lrcr.datasets.dataset import Dataset, open_dataset
 from lrcr.datasets.make import make_dataset
 from lrcr.datasets.sources import BENCHMARKS
 from lrcr.errors import DatasetError, DownloadError
-from lrcr.evaluation.run import evaluate_dataset
-from lrcr.extraction import extract_dataset, extract_fit
-from lrcr.images import load_image
-from lrcr.indexing import index_dataset, make_codebook
-from lrcr.params import Params, load_params
+from lrcr.evaluation.evaluate import evaluate_dataset
+from lrcr.features.extraction import extract_dataset, extract_fit
 from lrcr.report.dataset import report_dataset
+from lrcr.retrieval.build import index_dataset, make_codebook
 from lrcr.training.loop import train
 
 from . import lookalikes

@@ -261,12 +261,12 @@ def test_a_full_disk_keeps_what_it_has(server, tmp_path, monkeypatch):
 def test_progress_counts_every_mebibyte(server, tmp_path):
     seen = []
 
-    def track(items, description, total):
+    def progress.over(items, description, total):
         for item in items:
             yield item
             seen.append((description, total))
 
     file = RemoteFile("photos.tar", (server.url("/f", ranged(CONTENTS)),), MOST)
-    download(file, tmp_path / "photos.tar", expected=None, patience=HASTE, track=track)
+    download(file, tmp_path / "photos.tar", expected=None, patience=HASTE, progress=progress)
     assert set(seen) == {("download photos.tar (MiB)", 3)}
     assert shutil.disk_usage(tmp_path).free > 0

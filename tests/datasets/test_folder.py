@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lrcr.dataset_params import FolderParams
+from lrcr.config.datasets import FolderParams
+from lrcr.data.dataset import open_dataset
 from lrcr.datasets import photos as photos_module
-from lrcr.datasets.dataset import open_dataset
 from lrcr.datasets.folder import make_folder
 from lrcr.datasets.photos import read_photos
 from lrcr.errors import DatasetError
@@ -39,7 +39,7 @@ def write_truth(path: Path, queries, **more) -> None:
     (path / "ground_truth.json").write_text(json.dumps({"queries": queries, **more}), encoding="utf-8")
 
 
-def make(path: Path, target: Path | None = None, track=None):
+def make(path: Path, target: Path | None = None, progress=None):
     target = target or path.parent / "data"
     target.mkdir(exist_ok=True)
     make_folder(target, "mine", FolderParams(kind="folder", path=str(path)), **({"track": track} if track else {}))
@@ -367,12 +367,12 @@ def test_every_file_is_tracked_hashed_once(photos, monkeypatch):
     hashed, tracked = [], []
     monkeypatch.setattr(photos_module, "hash_file", lambda file: hashed.append(file.name) or "0" * 64)
 
-    def track(items, description, total=None):
+    def progress.over(items, description, total=None):
         tracked.append((description, total))
         return items
 
     (photos / "images" / "notes.txt").write_text("text")
-    read_photos(photos, track=track)
+    read_photos(photos, progress=progress)
     assert sorted(hashed) == ["a.png", "b.png", "c.png", "d.png", "e.png"]
     assert tracked == [("reading photos", 6)]
 

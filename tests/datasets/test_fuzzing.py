@@ -14,7 +14,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lrcr.dataset_params import RevisitedParams
+from lrcr.config.datasets import RevisitedParams
 from lrcr.datasets.archives import decompress, list_members
 from lrcr.datasets.checksums import Checksums
 from lrcr.datasets.fetch import Store

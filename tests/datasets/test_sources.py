@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lrcr.dataset_params import DATASET_KINDS
+from lrcr.config.datasets import DATASET_KINDS
 from lrcr.datasets.sources import BENCHMARKS, HOW_MODELS
 
 DOCS = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text()

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lrcr.dataset_params import SyntheticParams
-from lrcr.datasets.dataset import open_dataset
+from lrcr.config.datasets import SyntheticParams
+from lrcr.data.dataset import open_dataset
 from lrcr.datasets.synthetic import make_synthetic
 from lrcr.datasets.synthetic.camera import Camera, look_at, sample_camera
 from lrcr.datasets.synthetic.canvas import Canvas
@@ -313,10 +313,10 @@ def test_more_queries_than_images_with_positives_are_refused(tmp_path, monkeypat
 def test_progress_counts_buildings(tmp_path):
     seen = []
 
-    def track(items, description, total=None):
+    def progress.over(items, description, total=None):
         seen.append((description, total))
         return items
 
-    make_synthetic(tmp_path, "tiny", params(landmarks=1, images=3, distractors=1), seed=0, track=track, workers=1)
+    make_synthetic(tmp_path, "tiny", params(landmarks=1, images=3, distractors=1), seed=0, progress=progress, workers=1)
     assert seen == [("Rendering tiny", 2)]
     assert isinstance(open_dataset(tmp_path).images, pd.DataFrame)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lrcr.datasets.dataset import Dataset, empty_table
+from lrcr.data.dataset import Dataset, empty_table
 from lrcr.errors import ArtifactError
 from lrcr.evaluation import compare as module
 from lrcr.evaluation.compare import Difference, compare, query_landmarks

@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 from PIL import ExifTags, Image
 
-from lrcr.artifacts import Manifest, write_manifest
-from lrcr.datasets.dataset import Dataset, empty_table
-from lrcr.descriptors import Descriptors, join, open_descriptors, write_shard
+from lrcr.data.dataset import Dataset, empty_table
+from lrcr.data.images import load_image
 from lrcr.errors import ArtifactError, DatasetError, ImageError
 from lrcr.evaluation.localisation import Localisation, measure_localisation
-from lrcr.images import load_image
+from lrcr.features.store import Descriptors, join, open_descriptors, write_shard
+from lrcr.storage.artifacts import Manifest, write_manifest
 
 
 def make_local(xy, strength):

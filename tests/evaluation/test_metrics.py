@@ -6,10 +6,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from lrcr.data.ranking import Ranking
 from lrcr.datasets.pickles import read_pickle
 from lrcr.evaluation.metrics import evaluate, mean_average_precision_at
 from lrcr.evaluation.protocol import SETUPS
-from lrcr.ranking import Ranking
 
 GRADES = ("easy", "hard", "junk")
 compiled = settings(deadline=None, max_examples=50)  # the first example compiles the kernels

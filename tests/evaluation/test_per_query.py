@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from lrcr.datasets.dataset import Dataset, empty_table
+from lrcr.data.dataset import Dataset, empty_table
+from lrcr.data.ranking import Ranking
 from lrcr.errors import ArtifactError
 from lrcr.evaluation.metrics import evaluate
 from lrcr.evaluation.per_query import (
@@ -17,7 +18,6 @@ from lrcr.evaluation.per_query import (
     tabulate_queries,
     write_per_query,
 )
-from lrcr.ranking import Ranking
 
 HEADER = "query,landmark,easy,medium,hard\n"
 

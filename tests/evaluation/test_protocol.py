@@ -2,9 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lrcr.data.ranking import Ranking
 from lrcr.errors import ArtifactError, DatasetError
 from lrcr.evaluation.protocol import NOT_FOUND, SETUPS, place_relevant, select_positives
-from lrcr.ranking import Ranking
 
 
 def make_ranking(*images):

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lrcr.dataset_params import FolderParams, SyntheticParams
+from lrcr.config.datasets import FolderParams, SyntheticParams
+from lrcr.config.reading import load_params
 from lrcr.datasets.checksums import Checksums
 from lrcr.datasets.fetch import Fetched, Store
 from lrcr.datasets.make import make_dataset
 from lrcr.datasets.remote import Checksum, Patience, RemoteFile
-from lrcr.extraction import extract_dataset, extract_fit
-from lrcr.indexing import index_dataset, make_codebook
-from lrcr.params import load_params
+from lrcr.features.extraction import extract_dataset, extract_fit
+from lrcr.retrieval.build import index_dataset, make_codebook
 from lrcr.training.loop import train
 
 from .looking import look

@@ -7,8 +7,8 @@ import torch
 import torchvision
 from torch import nn
 
+from lrcr.config.model import BackboneParams
 from lrcr.errors import WeightsError
-from lrcr.model_params import BackboneParams
 from lrcr.models.backbone import Backbone, build_backbone, load_weights
 
 SMALL = {"name": "resnet18", "skip_layers": 3}

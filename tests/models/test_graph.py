@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lrcr.model_params import GraphParams
+from lrcr.config.model import GraphParams
 from lrcr.models.graph import GraphRefinement, build_graph, propagate
 
 KINDS = [
@@ -130,7 +130,7 @@ def test_the_neighbourhood_of_a_node_is_its_row_of_the_graph(neighbours):
 _PEAK = """
 import resource, torch
 from lrcr.models.graph import build_graph
-from lrcr.model_params import GraphParams
+from lrcr.config.model import GraphParams
 torch.set_num_threads(1)
 kinds = [dict(kind="gcn"), dict(kind="gcn", neighbours=16), dict(kind="attention")]
 modules = [build_graph(GraphParams(**kind), 64).eval() for kind in kinds]

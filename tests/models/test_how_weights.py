@@ -9,12 +9,12 @@ import torchvision
 from typer.testing import CliRunner
 
 from lrcr.cli.main import app
+from lrcr.config.reading import load_params
+from lrcr.data.images import MEAN, STD
 from lrcr.errors import WeightsError
-from lrcr.images import MEAN, STD
+from lrcr.models.factory import build_model, open_model
 from lrcr.models.how_weights import import_how
 from lrcr.models.whitening import read_whitening
-from lrcr.models.zoo import build_model, open_model
-from lrcr.params import load_params
 
 CHILDREN = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 FORMATS = ("older", "newer")

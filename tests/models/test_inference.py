@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from lrcr.config.reading import load_params
+from lrcr.models.factory import build_model
 from lrcr.models.inference import ready_for_inference
-from lrcr.models.zoo import build_model
-from lrcr.params import load_params
 
 CPU = torch.device("cpu")
 

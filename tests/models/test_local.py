@@ -6,16 +6,16 @@ import torch
 from PIL import Image
 from torch import nn
 
-from lrcr.datasets.dataset import Photo
-from lrcr.extraction import extract_photos
+from lrcr.config.reading import load_params
+from lrcr.data.dataset import Photo
+from lrcr.features.extraction import extract_photos
 from lrcr.models.attention import l2_attention
 from lrcr.models.backbone import Backbone
 from lrcr.models.descriptors import ImageDescriptors, resize
+from lrcr.models.factory import build_model
 from lrcr.models.local import LocalModel
 from lrcr.models.smoothing import AverageSmoothing, own_share
 from lrcr.models.whitening import Whitening
-from lrcr.models.zoo import build_model
-from lrcr.params import load_params
 from lrcr.training.maps import TrunkMaps, describe_globally
 
 CPU = torch.device("cpu")
@@ -296,17 +296,23 @@ def test_candidates_are_the_strongest_of_all_scales_and_half_sure_at_the_last_se
     maps = [network.backbone(resize(draw(1, 40, 56), scale)) for scale in (1.0, 0.5)]
     [expected] = network.strongest(maps, [1.0, 0.5], 64)
     torch.testing.assert_close(found.descriptors, expected.descriptors, rtol=1e-4, atol=1e-5)
-    assert len(found.presence) == 64 and found.presence[39].item() == pytest.approx(0.5, abs=1e-4)
-    assert (found.presence.diff() <= 1e-6).all() and found.presence[0] > 0.5 > found.presence[-1]
-    assert len(network.candidates(pyramid, 10**6).presence) == 10 * 14 + 5 * 7
+    assert len(found.selection_probability) == 64 and found.selection_probability[39].item() == pytest.approx(
+        0.5, abs=1e-4
+    )
+    assert (found.selection_probability.diff() <= 1e-6).all() and found.selection_probability[
+        0
+    ] > 0.5 > found.selection_probability[-1]
+    assert len(network.candidates(pyramid, 10**6).selection_probability) == 10 * 14 + 5 * 7
 
 
 def test_the_selection_has_a_gradient():
     shape = ["backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=16", "train.freeze=backbone"]
     context = ["smoothing.kind=learnable", "smoothing.attention=share", "graph.kind=gcn"]
     model = build_model(load_params(None, [*shape, *context]))
-    presence = model.candidates([model.context(model.backbone(draw(1, 40, 56)).detach())], 40).presence
-    (presence[::2].sum() - presence[1::2].sum()).backward()
+    selection_probability = model.candidates(
+        [model.context(model.backbone(draw(1, 40, 56)).detach())], 40
+    ).selection_probability
+    (selection_probability[::2].sum() - selection_probability[1::2].sum()).backward()
     for parameter in (model.graph.output.weight, model.smoothing.bandwidth.weight, model.smoothing.confidence.weight):
         assert parameter.grad.abs().max() > 0
 

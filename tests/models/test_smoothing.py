@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from lrcr.model_params import SmoothingParams
+from lrcr.config.model import SmoothingParams
 from lrcr.models.smoothing import (
     AverageSmoothing,
     Filter,

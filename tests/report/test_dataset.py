@@ -7,15 +7,15 @@ import pytest
 import torch
 from PIL import Image
 
-from lrcr.artifacts import Manifest
+from lrcr.config.reading import load_params
+from lrcr.data.ranking import Ranking
 from lrcr.errors import ArtifactError, DatasetError
-from lrcr.evaluation.run import evaluate_dataset
-from lrcr.extraction import extract_dataset, extract_fit
-from lrcr.indexing import index_dataset, make_codebook
-from lrcr.models.zoo import MODEL_SECTIONS, build_model, save_model
-from lrcr.params import load_params
-from lrcr.ranking import Ranking
+from lrcr.evaluation.evaluate import evaluate_dataset
+from lrcr.features.extraction import extract_dataset, extract_fit
+from lrcr.models.factory import MODEL_SECTIONS, build_model, save_model
 from lrcr.report.dataset import report_dataset
+from lrcr.retrieval.build import index_dataset, make_codebook
+from lrcr.storage.artifacts import Manifest
 
 PARAMS = load_params(
     overrides=[
@@ -93,7 +93,7 @@ def test_inputs_that_do_not_belong_together_are_refused(project, landmarks, draw
         report(project, landmarks, tmp_path / "report", ranking=tmp_path / "none.parquet")
     silent = draw_dataset(tmp_path / "silent", [(48, 36)] * 2, [None, None])
     with pytest.raises(DatasetError, match="has no queries"):
-        report(project, silent, tmp_path / "report")
+        report(project, SILENT, tmp_path / "report")
     assert not (tmp_path / "report").exists()
 
 

@@ -3,13 +3,13 @@ import pytest
 from PIL import Image
 
 from lrcr.report.edges import EdgeCorrelation, correlate_with_edges, gradient_magnitude, summarise
-from lrcr.report.insight import Insight
+from lrcr.report.inspection import Inspection
 
 
 def insight(photo, bandwidth):
     attention = np.ones((4, 8) if bandwidth is None else bandwidth.shape, np.float32)
     nothing = dict.fromkeys(("change", "gate", "share", "confidence"))
-    return Insight(photo, attention, attention, bandwidth=bandwidth, spots=(), **nothing)
+    return Inspection(photo, attention, attention, bandwidth=bandwidth, spots=(), **nothing)
 
 
 @pytest.fixture

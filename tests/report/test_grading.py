@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from lrcr.datasets.dataset import open_dataset
-from lrcr.ranking import Ranking
+from lrcr.data.dataset import open_dataset
+from lrcr.data.ranking import Ranking
 from lrcr.report.grading import choose_contrasts, choose_extremes, grade_images, make_row
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from lrcr.errors import ParamsError
 from lrcr.report import maps as module
-from lrcr.report.insight import Insight, Spot
+from lrcr.report.inspection import Inspection, Spot
 from lrcr.report.maps import draw_maps
 
 
@@ -18,7 +18,7 @@ def ramp(height, width):
 def insight(shape=(6, 8), spots=(), **maps):
     values = {"plain": ramp(*shape), "attention": ramp(*shape)}
     values |= dict.fromkeys(("change", "gate", "share", "bandwidth", "confidence"))
-    return Insight(Image.new("RGB", (80, 60), "white"), **{**values, **maps}, spots=tuple(spots))
+    return Inspection(Image.new("RGB", (80, 60), "white"), **{**values, **maps}, spots=tuple(spots))
 
 
 def titles(model, baseline=None):
@@ -111,7 +111,7 @@ def test_panels_leave_few_empty_places(panels, columns):
 @pytest.mark.parametrize("value", [0.0, 1.0, 1e-9, 1e6])
 def test_constant_maps_of_photos_of_any_shape(tmp_path, size, value):
     constant = np.full((2, 3), value, np.float32)
-    looked = Insight(Image.new("RGB", size), *[constant] * 7, spots=(spot((1, 2), shape=(2, 3)),))
+    looked = Inspection(Image.new("RGB", size), *[constant] * 7, spots=(spot((1, 2), shape=(2, 3)),))
     assert draw(tmp_path / "maps.png", looked).std() > 0
 
 

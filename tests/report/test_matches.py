@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from lrcr.asmk.explain import Match
 from lrcr.errors import ImageError, ParamsError
 from lrcr.report.matches import Explained, Place, draw_matches
+from lrcr.retrieval.asmk.explain import Match
 
 
 @pytest.fixture

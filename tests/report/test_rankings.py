@@ -131,11 +131,11 @@ def test_names_that_cannot_be_printed_do_not_stop_the_picture(tmp_path):
 def test_several_queries_stand_below_each_other_and_are_reported(tmp_path):
     reported = []
 
-    def track(items, description, total=None):
+    def progress.over(items, description, total=None):
         reported.append((description, total))
         return items
 
-    sheet = draw(tmp_path, [(QUERY, results(7)), (QUERY, results(2)), (QUERY, [])], track=track)
+    sheet = draw(tmp_path, [(QUERY, results(7)), (QUERY, results(2)), (QUERY, [])], progress=progress)
     assert sheet.shape[0] == 3 * (2 * 216 + 16) + 16
     assert reported == [("drawing rankings", 3)]
 

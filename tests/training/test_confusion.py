@@ -4,7 +4,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lrcr.datasets.dataset import Photo
+from lrcr.data.dataset import Photo
 from lrcr.errors import DatasetError
 from lrcr.training import confusion
 from lrcr.training.confusion import confused_classes, draw_tuples

@@ -7,21 +7,22 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lrcr.datasets.dataset import open_dataset
+from lrcr.config.params import Params
+from lrcr.config.reading import load_params
+from lrcr.data.dataset import open_dataset
 from lrcr.errors import DatasetError, LrcrError
 from lrcr.losses.local_triplet import local_triplet_loss
 from lrcr.losses.madacos import madacos
 from lrcr.losses.second_order import second_order_loss
 from lrcr.losses.triplet import triplet_loss
-from lrcr.models.zoo import build_model, open_model
-from lrcr.params import Params, load_params
+from lrcr.models.factory import build_model, open_model
 from lrcr.training import classification, listwise
-from lrcr.training.classification import Classified, LabelTrainer, labelled
+from lrcr.training.classification import ClassifierHead, LabelTrainer, labelled
 from lrcr.training.crops import crop_batches, draw_box, random_crop
 from lrcr.training.listwise import ListwiseTrainer
 from lrcr.training.loop import train
 from lrcr.training.maps import TrunkMaps
-from lrcr.training.trainer import Trainer
+from lrcr.training.tuple_trainer import TupleTrainer
 from lrcr.training.tuples import TrainingSet, training_set
 
 CPU = torch.device("cpu")
@@ -111,7 +112,7 @@ def test_a_projection_starts_as_the_whitening_of_pooled_vectors(tmp_path, nine):
 
 def tuple_trainer(params, folder):
     model = build_model(params)
-    return Trainer(params, model, training_set(open_dataset(folder)), TrunkMaps(model.backbone, 32, CPU), CPU)
+    return TupleTrainer(params, model, training_set(open_dataset(folder)), TrunkMaps(model.backbone, 32, CPU), CPU)
 
 
 def test_the_loss_of_solar_is_triplets_and_second_order_similarity(nine):
@@ -128,7 +129,7 @@ def test_the_loss_of_solar_is_triplets_and_second_order_similarity(nine):
 
 def label_trainer(params, folder, *, fine=False):
     images, classes = labelled(training_set(open_dataset(folder)))
-    classified = Classified(build_model(params), int(classes.max()) + 1, 0)
+    classified = ClassifierHead(build_model(params), int(classes.max()) + 1, 0)
     maps = TrunkMaps(classified.model.backbone, 32, CPU) if fine else None
     return LabelTrainer(params, classified, images, classes, 4, CPU, maps=maps)
 

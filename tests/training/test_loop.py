@@ -6,17 +6,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from lrcr.datasets.dataset import open_dataset
+from lrcr.config.params import Params
+from lrcr.config.reading import load_params
+from lrcr.data.dataset import open_dataset
+from lrcr.data.loading import load_batches
 from lrcr.errors import DatasetError, LrcrError, OutOfMemoryError, WeightsError
-from lrcr.extraction import sample_photos
-from lrcr.loading import load_batches
+from lrcr.features.extraction import sample_photos
 from lrcr.losses.contrastive import contrastive_loss
-from lrcr.models.zoo import MODEL_SECTIONS, build_model, open_model
-from lrcr.params import Params, load_params
+from lrcr.models.factory import MODEL_SECTIONS, build_model, open_model
 from lrcr.training import local_objective
 from lrcr.training.loop import train
 from lrcr.training.maps import StoredMaps, TrunkMaps
-from lrcr.training.trainer import Trainer
+from lrcr.training.tuple_trainer import TupleTrainer
 from lrcr.training.tuples import training_set
 from lrcr.training.validation import Validator
 
@@ -121,9 +122,9 @@ def test_a_killed_training_continues_to_the_same_weights(tmp_path, trained, land
         train(small(), landmarks, None, tmp_path / "model.pt", log=kill_after(1))
     assert not (tmp_path / "model.pt").exists()
     epochs: list[int] = []
-    run_epoch = Trainer.run_epoch
+    run_epoch = TupleTrainer.run_epoch
     monkeypatch.setattr(
-        Trainer, "run_epoch", lambda self, epoch, **kw: epochs.append(epoch) or run_epoch(self, epoch, **kw)
+        TupleTrainer, "run_epoch", lambda self, epoch, **kw: epochs.append(epoch) or run_epoch(self, epoch, **kw)
     )
     assert run(small(), landmarks, tmp_path / "model.pt") == trained[1]
     assert epochs == [2]
@@ -322,14 +323,14 @@ def test_a_killed_training_of_convnext_continues_to_the_same_weights(tmp_path, l
 
 
 @pytest.fixture
-def trainer(landmarks, pretrained) -> Trainer:
+def trainer(landmarks, pretrained) -> TupleTrainer:
     return make_trainer(small(f"backbone.weights={pretrained}", "train.queries=100", "train.pool=9"), landmarks)
 
 
-def make_trainer(params: Params, folder: Path) -> Trainer:
+def make_trainer(params: Params, folder: Path) -> TupleTrainer:
     model = build_model(params)
     maps = TrunkMaps(model.backbone, params.train.image_size, CPU)
-    return Trainer(params, model, training_set(open_dataset(folder)), maps, CPU)
+    return TupleTrainer(params, model, training_set(open_dataset(folder)), maps, CPU)
 
 
 def test_tuples_are_query_positive_and_negatives_of_the_pool(trainer):
@@ -368,7 +369,7 @@ def test_a_step_of_tuples_one_by_one_is_that_of_all_at_once(trainer):
         torch.testing.assert_close(gradient, parameter.grad, rtol=1e-3, atol=1e-5)
 
 
-def vectors_of(trainer: Trainer, ids: np.ndarray) -> Tensor:
+def vectors_of(trainer: TupleTrainer, ids: np.ndarray) -> Tensor:
     return torch.cat([trainer.model.pool(context) for context in trainer._see(ids)])
 
 
@@ -525,7 +526,7 @@ MERGE = ("train.merge=true", "train.freeze=backbone", "train.epochs=1")
 @pytest.fixture
 def seen(monkeypatch) -> list[tuple[int, int, dict[str, Tensor], dict[str, Tensor]]]:
     """Of each epoch: its number, the first of its phase, the weights before and after it."""
-    seen, epochs = [], Trainer.run_epoch
+    seen, epochs = [], TupleTrainer.run_epoch
 
     def run_epoch(self, epoch, first):
         before = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
@@ -534,7 +535,7 @@ def seen(monkeypatch) -> list[tuple[int, int, dict[str, Tensor], dict[str, Tenso
         seen.append((epoch, first, before, after))
         return values
 
-    monkeypatch.setattr(Trainer, "run_epoch", run_epoch)
+    monkeypatch.setattr(TupleTrainer, "run_epoch", run_epoch)
     return seen
 
 
@@ -575,5 +576,5 @@ def test_a_frozen_trunk_from_nothing_keeps_its_statistics(landmarks, tmp_path):
     model = build_model(params)
     before = {name: tensor.clone() for name, tensor in model.backbone.state_dict().items()}
     maps = StoredMaps(TrunkMaps(model.backbone, 32, CPU), tmp_path / "maps")
-    Trainer(params, model, training_set(open_dataset(landmarks)), maps, CPU).run_epoch(1)
+    TupleTrainer(params, model, training_set(open_dataset(landmarks)), maps, CPU).run_epoch(1)
     assert not moved(before, model.backbone.state_dict())

@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from lrcr.datasets.dataset import open_dataset
-from lrcr.loading import load_batches
+from lrcr.config.reading import load_params
+from lrcr.data.dataset import open_dataset
+from lrcr.data.loading import load_batches
+from lrcr.models.factory import build_model
 from lrcr.models.local import resize
-from lrcr.models.zoo import build_model
-from lrcr.params import load_params
 from lrcr.training.maps import StoredMaps, TrunkMaps, describe_globally
 
 CPU = torch.device("cpu")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrcr.datasets.dataset import Dataset, Photo, cluster_ids, open_dataset
+from lrcr.data.dataset import Dataset, Photo, cluster_ids, open_dataset
 from lrcr.errors import DatasetError
 from lrcr.training.tuples import TrainingSet, mine_negatives, training_set
 

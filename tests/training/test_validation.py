@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from lrcr.datasets.dataset import Dataset, cluster_ids, open_dataset
+from lrcr.config.reading import load_params
+from lrcr.data.dataset import Dataset, cluster_ids, open_dataset
 from lrcr.errors import DatasetError
+from lrcr.models.factory import build_model
 from lrcr.models.local import LocalModel
-from lrcr.models.zoo import build_model
-from lrcr.params import load_params
 from lrcr.training.maps import TrunkMaps
 from lrcr.training.tuples import training_set
 from lrcr.training.validation import Validator, hold_out

@@ -12,7 +12,7 @@ from lrcr.datasets.synthetic.frame import Frame
 from lrcr.datasets.synthetic.landmark import Landmark, Plane, Vector, build_landmark
 from lrcr.datasets.synthetic.light import Light
 from lrcr.datasets.synthetic.sprites import HEIGHTS, sample_sprite
-from lrcr.device import derive_seed
+from lrcr.runtime.seeds import derive_seed
 
 _CLUTTER = 14  # neighbouring buildings a split draws from
 _CLUTTER_DETAIL = 260

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from lrcr.artifacts import hash_file
 from lrcr.datasets.synthetic.grading import Sight, grade, surface_points
 from lrcr.datasets.synthetic.landmark import build_landmark
 from lrcr.datasets.synthetic.render import View, render_view
-from lrcr.device import derive_seed, generator
+from lrcr.runtime.seeds import derive_seed, generator
+from lrcr.storage.artifacts import hash_file
 
 _DETAIL = 600  # pixels along a building's larger side in its finest textures
 _SURE_VIEWS = 2  # of each landmark: they see each other well

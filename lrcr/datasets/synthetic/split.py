@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lrcr.dataset_params import SyntheticParams
-from lrcr.datasets.dataset import hash_contents, write_dataset
+from lrcr.config.datasets import SyntheticParams
+from lrcr.data.dataset import hash_contents, write_dataset
 from lrcr.datasets.synthetic.shoot import Assignment, Photo, Reel, shoot
-from lrcr.device import derive_seed, generator
 from lrcr.errors import DatasetError
-from lrcr.progress import Track, silent
-from lrcr.workers import end_with
+from lrcr.progress import SILENT, Progress
+from lrcr.runtime.seeds import derive_seed, generator
+from lrcr.runtime.workers import end_with
 
 RENDERER_VERSION = 1  # to be raised with every change that alters an image or a grade
 LICENCE = "rendered by lrcr; no rights reserved (CC0)"
@@ -24,7 +24,13 @@ _QUERY_SHOWN, _QUERY_CLARITY, _QUERY_SIDE = 0.12, 0.35, 48.0  # what makes a goo
 
 
 def make_synthetic(
-    folder: Path, name: str, params: SyntheticParams, *, seed: int, track: Track = silent, workers: int | None = None
+    folder: Path,
+    name: str,
+    params: SyntheticParams,
+    *,
+    seed: int,
+    progress: Progress = SILENT,
+    workers: int | None = None,
 ) -> None:
     """Render a split into an existing, empty folder and store its tables there.
 
@@ -40,7 +46,7 @@ def make_synthetic(
     """
     split_seed = derive_seed(seed, "synthetic", params.split)
     assignments = _assignments(folder, params, split_seed)
-    reels = list(track(_shoot_all(assignments, workers), f"Rendering {name}", total=len(assignments)))
+    reels = list(progress.over(_shoot_all(assignments, workers), f"Rendering {name}", total=len(assignments)))
     photos = [photo for reel in reels for photo in reel.photos]
     tables = {"images": _images_table(reels)}
     if params.split == "train":

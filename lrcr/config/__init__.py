@@ -1,0 +1,1 @@
+"""The typed, validated params, and how they are read."""

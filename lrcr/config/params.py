@@ -1,0 +1,163 @@
+"""The typed, validated parameters.
+
+The defaults are HOW's published recipe (ResNet-18, Tolias et al., ECCV 2020), and what only a global model heeds has
+that model's published value.
+"""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from lrcr.config.base import Name, Natural, Section
+from lrcr.config.datasets import DatasetParams
+from lrcr.config.model import (
+    BackboneParams,
+    GraphParams,
+    Method,
+    ModelParams,
+    PoolingParams,
+    SmoothingParams,
+    WhiteningParams,
+)
+from lrcr.config.retrieval import GLOBAL_SCALES, LOCAL_SCALES, CodebookParams, ExtractParams, IndexParams, SearchParams
+from lrcr.config.training import AdamParams, TrainParams
+
+
+class DataParams(Section):
+    """Which datasets play which part; names from the `datasets` section."""
+
+    train: str | None = Field(None, description="to train on")
+    val: str | None = Field(None, description="to validate on; the name of train holds out 20 % of its landmarks")
+    fit: str | None = Field(None, description="to learn the codebook on")
+    eval: list[str] = Field([], description="to search and to evaluate")
+
+
+class Params(Section):
+    """Everything that decides a result."""
+
+    seed: Natural = Field(0, description="of everything random, ≥ 0")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU where there is one")
+    datasets: dict[Name, DatasetParams] = Field({}, description="name → what it is")
+    data: DataParams = Field(DataParams(), description="which datasets play which part")
+    model: ModelParams = Field(ModelParams(), description="which model")
+    backbone: BackboneParams = Field(BackboneParams(), description="the trunk")
+    smoothing: SmoothingParams = Field(SmoothingParams(), description="of local models")
+    graph: GraphParams = Field(GraphParams(), description="of local models")
+    pooling: PoolingParams = Field(PoolingParams(), description="of global models")
+    whitening: WhiteningParams = Field(WhiteningParams(), description="inside the model")
+    train: TrainParams = Field(TrainParams(), description="training")
+    extract: ExtractParams = Field(ExtractParams(), description="extraction")
+    codebook: CodebookParams = Field(CodebookParams(), description="visual words, or whitening of global vectors")
+    index: IndexParams = Field(IndexParams(), description="the index")
+    search: SearchParams = Field(SearchParams(), description="search; never stored in an index")
+
+    @model_validator(mode="after")
+    def _known_datasets(self) -> "Params":
+        roles = [("train", self.data.train), ("val", self.data.val), ("fit", self.data.fit)]
+        for role, name in roles + [("eval", name) for name in self.data.eval]:
+            if name is not None and name not in self.datasets:
+                known = ", ".join(self.datasets) or "none"
+                raise ValueError(f"data.{role}: unknown dataset {name!r}; add it under datasets (there: {known})")
+        return self
+
+    @model_validator(mode="after")
+    def _one_source_of_whitening(self) -> "Params":
+        if self.from_scratch and self.method != "classification" and self._adam.learning_rates.whitening:
+            raise ValueError(
+                f"train.{self.method}.learning_rates.whitening: must be 0 with backbone.weights none, where the "
+                "whitening is learned again after every epoch"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _method_fits_the_model(self) -> "Params":
+        if self.model.is_local and self.method != "tuples":
+            raise ValueError(f"train.method: {self.method} trains global vectors; set it to tuples, or model.name gem")
+        if self.model.name == "solar" and self.train.freeze == "backbone":
+            raise ValueError("train.freeze: backbone would freeze the layers around solar's attention; set it to none")
+        if self.train.tuples.schedule != "joint" and self.method == "tuples":
+            self._context_to_schedule()
+        return self
+
+    def _context_to_schedule(self) -> None:
+        if not self.model.is_local:
+            raise ValueError(f"train.tuples.schedule: {self.model.name} has no smoothing and graph; set it to joint")
+        if self.smoothing.kind != "learnable" or self.graph.kind == "none":
+            raise ValueError(
+                "train.tuples.schedule: needs smoothing.kind learnable and graph.kind gcn or attention; set both"
+            )
+
+    @model_validator(mode="after")
+    def _settings_of_the_model(self) -> "Params":
+        name, projection = self.model.name, self.pooling.projection
+        if projection is not None and name not in ("gem", "solar", "apgem", "cfcd"):
+            raise ValueError(f"pooling.projection: {name} has none; leave it out or set model.name gem")
+        if name == "solar" and not self.backbone.name.startswith("resnet"):
+            raise ValueError(f"model.name: solar attends between the blocks of a ResNet, not of {self.backbone.name}")
+        if not self.model.is_local and self.backbone.crop_border:
+            raise ValueError("backbone.crop_border: concerns local models only; leave it out, or set model.name local")
+        losses = self.train.tuples.losses
+        if not self.model.is_local and self.method == "tuples" and (losses.matches or losses.asmk):
+            raise ValueError(f"train.tuples.losses: {name} has no local descriptors; leave matches and asmk at 0")
+        if not self.model.is_local and self.train.validation.by == "asmk":
+            raise ValueError(f"train.validation.by: {name} has no local descriptors for asmk; set it to global")
+        return self
+
+    @property
+    def method(self) -> Method:
+        """How the model is trained: as said, or as in its publication."""
+        return self.train.method or self.model.method
+
+    @property
+    def from_scratch(self) -> bool:
+        """Whether the trunk starts from drawn weights, without a given whitening."""
+        return self.backbone.weights == "none" and self.whitening.file is None
+
+    @property
+    def _adam(self) -> AdamParams:
+        return self.train.listwise if self.method == "listwise" else self.train.tuples
+
+    @property
+    def scales(self) -> list[float]:
+        """Scales of extraction: those given, or the published ones of the model's family."""
+        if self.model.is_local:
+            return self.extract.scales or LOCAL_SCALES
+        return self.extract.global_scales or self.extract.scales or GLOBAL_SCALES
+
+    @property
+    def fit_scales(self) -> list[float]:
+        """Scales of the descriptors that the codebook is learned from."""
+        return self.codebook.scales or ([1.0] if self.model.is_local else self.scales)
+
+    @property
+    def vector_whitening(self) -> Literal["none", "pca", "discriminative"]:
+        """How global vectors are whitened: as said, or none behind a projection and PCA elsewhere."""
+        projected = self.model.name == "cfcd" or self.pooling.projection is not None
+        return self.codebook.whitening or ("none" if projected else "pca")
+
+    @property
+    def learns_codebook(self) -> bool:
+        """Whether anything is learned from the fit set between extraction and index."""
+        return self.codebook.file is None and (self.model.is_local or self.vector_whitening != "none")
+
+    def sections(self, *names: str) -> dict[str, Any]:
+        """The named sections as plain values, for manifests and fingerprints.
+
+        What the model decides is resolved, and what is not read is left out: the methods of training but for the
+        chosen one, smoothing and graph of a global model, pooling of a local one.
+        """
+        dumped = self.model_dump(mode="json")
+        dumped["train"] = self.train.resolved(self.method)
+        dumped["extract"]["scales"] = self.scales
+        del dumped["extract"]["global_scales"]
+        dumped["codebook"]["scales"] = self.fit_scales
+        if not self.model.is_local:
+            dumped["codebook"]["whitening"] = self.vector_whitening
+        unread = ("pooling",) if self.model.is_local else ("smoothing", "graph")
+        return {name: dumped[name] for name in names if name not in unread}
+
+    def fit_section(self) -> dict[str, Any]:
+        """What decides the descriptors that the codebook is learned from, as plain values."""
+        codebook = self.sections("codebook")["codebook"]
+        decisive = {name: codebook[name] for name in ("images", "scales", "max_descriptors")}
+        return {"fit": {"image_size": self.extract.image_size, "seed": self.seed, **decisive}}

@@ -1,0 +1,1 @@
+"""What every room shares: images, batches of them, the tables of a dataset, rankings."""

@@ -1,0 +1,272 @@
+"""A dataset: tables of what images there are, what is asked and what is relevant to what.
+
+`data/<name>/` holds Parquet tables beside `dataset.json`; the images themselves stay where they are (`root`).
+
+- `images`: `image` (id = row number), `path` (below `root`), `width`, `height` (pixels as stored), `label` (nullable),
+  `mask` (nullable; path below `root` of an image of the same size, white where the landmark is seen, read by the same
+  rules; a table may lack the column; whoever writes one lets `contents` cover the masks)
+- `queries`: `query` (id = row number), `path`, `x0 y0 x1 y1` (nullable box, pixels as stored), `image` (nullable id)
+- both, where images are read out of tar archives: `archive` (nullable; below `root`), `offset`, `bytes`: there the
+  image lies, and `path` is its name in the archive; other tables may lack these columns
+- `relevance`: `query`, `image`, `grade` (easy, hard or junk)
+- `pairs`: `query`, `positive` (image ids; for training)
+"""
+
+import hashlib
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from lrcr.errors import ArtifactError, DatasetError
+from lrcr.storage.artifacts import Manifest, hash_file, read_json, write_json
+
+Ids = npt.NDArray[np.int64]
+
+GRADES = ("easy", "hard", "junk")
+_MAP_DEPTHS = {"gldv2": 100}  # of the benchmarks that measure mAP@k, by kind
+DESCRIPTION = "dataset.json"
+_ARCHIVED = {"archive": "string", "offset": "Int64", "bytes": "Int64"}
+_OPTIONAL = {"images": ("mask", *_ARCHIVED), "queries": tuple(_ARCHIVED)}
+_DTYPES: dict[str, dict[str, str]] = {
+    "images": {
+        "image": "int64",
+        "path": "string",
+        "width": "int64",
+        "height": "int64",
+        **dict.fromkeys(("label", "mask"), "string"),
+        **_ARCHIVED,
+    },
+    "queries": {
+        "query": "int64",
+        "path": "string",
+        **dict.fromkeys(("x0", "y0", "x1", "y1"), "float64"),
+        "image": "Int64",
+        **_ARCHIVED,
+    },
+    "relevance": {"query": "int64", "image": "int64", "grade": "string"},
+    "pairs": {"query": "int64", "positive": "int64"},
+}
+
+
+@dataclass(frozen=True)
+class ArchivedImage:
+    """An image file inside a tar archive without compression: `bytes` of them from `offset` on; `name` is its name."""
+
+    archive: Path
+    name: str
+    offset: int
+    bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.archive}: {self.name}"
+
+    def open(self, mode: Literal["rb"]) -> BinaryIO:
+        """The image's bytes.
+
+        Raises:
+            OSError: the archive cannot be read, or ends before.
+        """
+        with self.archive.open(mode) as file:
+            file.seek(self.offset)
+            contents = file.read(self.bytes)
+        if len(contents) < self.bytes:
+            raise OSError(f"the archive ends before byte {self.offset + self.bytes}")
+        return io.BytesIO(contents)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One image to read: where it lies, which part of it, and whether EXIF orientation is applied.
+
+    Args:
+        path: a file of its own, or a place in an archive.
+        box: x0, y0, x1, y1 in pixels of the stored, unrotated image; None takes the whole.
+    """
+
+    path: Path | ArchivedImage
+    box: tuple[float, float, float, float] | None = None
+    orient: bool = False
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The tables of one dataset (columns: see the module) and how its images are read.
+
+    Args:
+        name: its name in the params.
+        root: folder below which the paths of the tables lie.
+        orient: whether EXIF orientation is applied (folders, yes; published benchmarks, no).
+        fingerprint: identity of tables and image contents.
+        map_depth: results of a query that mAP@k looks at, where the benchmark measures it.
+    """
+
+    name: str
+    root: Path
+    orient: bool
+    fingerprint: str
+    images: pd.DataFrame
+    queries: pd.DataFrame
+    relevance: pd.DataFrame
+    pairs: pd.DataFrame
+    map_depth: int | None = None
+
+    def __post_init__(self) -> None:
+        """Hold the tables to the contract."""
+        for table in ("images", "queries"):
+            ids = getattr(self, table).iloc[:, 0]
+            if not ids.equals(pd.Series(range(len(ids)), name=ids.name, dtype="int64")):
+                raise DatasetError(f"{self.name}: {table}.parquet: ids are not 0, 1, 2, …; make the dataset again")
+        self._check_ids("relevance", "query", len(self.queries))
+        self._check_ids("relevance", "image", len(self.images))
+        self._check_ids("pairs", "query", len(self.images))
+        self._check_ids("pairs", "positive", len(self.images))
+        self._check_ids("queries", "image", len(self.images))
+        unknown = set(self.relevance["grade"]) - set(GRADES)
+        if unknown:
+            raise DatasetError(f"{self.name}: relevance.parquet: grade {unknown.pop()!r}; use {', '.join(GRADES)}")
+
+    def photos(self) -> list[Photo]:
+        """The database's images, by id."""
+        return [Photo(path, None, self.orient) for path in image_files(self.root, self.images)]
+
+    def photo(self, image: int) -> Photo:
+        """One of the database's images."""
+        return Photo(next(image_files(self.root, self.images[image : image + 1])), None, self.orient)
+
+    def query_photos(self) -> list[Photo]:
+        """The queries, by id."""
+        boxes = self.queries[["x0", "y0", "x1", "y1"]].itertuples(index=False, name=None)
+        return [
+            Photo(path, None if pd.isna(box[0]) else box, self.orient)
+            for path, box in zip(image_files(self.root, self.queries), boxes, strict=True)
+        ]
+
+    def _check_ids(self, table: str, column: str, count: int) -> None:
+        ids = getattr(self, table)[column].dropna()
+        wrong = ids[(ids < 0) | (ids >= count)]
+        if len(wrong):
+            raise DatasetError(f"{self.name}: {table}.parquet: {column} {wrong.iloc[0]} does not exist (0…{count - 1})")
+
+
+def image_files(root: Path, table: pd.DataFrame) -> Iterator[Path | ArchivedImage]:
+    """Where the images of a table's rows lie: by `path`, and where there are, by `archive`, `offset` and `bytes`."""
+    below = cache(root.joinpath)
+    rows = table.reindex(columns=["path", *_ARCHIVED])
+    for path, archive, offset, size in rows.itertuples(index=False, name=None):
+        yield root / path if pd.isna(archive) else ArchivedImage(below(archive), path, int(offset), int(size))
+
+
+def empty_table(table: str) -> pd.DataFrame:
+    """The table `images | queries | relevance | pairs` with its columns and no rows."""
+    return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in _DTYPES[table].items()})
+
+
+def write_dataset(
+    folder: Path,
+    *,
+    name: str,
+    kind: str,
+    params: dict[str, Any],
+    root: Path,
+    orient: bool,
+    contents: str,
+    licence: str,
+    tables: dict[str, pd.DataFrame],
+    facts: dict[str, Any] | None = None,
+) -> None:
+    """Store the tables of a dataset and `dataset.json` in an existing folder, and check them by opening them again.
+
+    Args:
+        params: what the dataset was made from, as plain values.
+        root: where the images lie; inside `folder` it is stored relative to it, elsewhere absolute.
+        contents: a hash over the contents of all images, and of all masks.
+        licence: a note on the rights in the images.
+        tables: `images` and, where there are any, `queries`, `relevance`, `pairs`.
+        facts: anything else worth keeping (refused files, rates).
+    """
+    hashes = {"contents": contents}
+    for table in _DTYPES:
+        frame = _typed(tables.get(table, empty_table(table)), table)
+        if "archive" in frame and frame["archive"].isna().all():
+            frame = frame.drop(columns=list(_ARCHIVED))
+        frame.to_parquet(folder / f"{table}.parquet", index=False)
+        hashes[table] = hash_file(folder / f"{table}.parquet")
+    counts = {table: len(tables.get(table, ())) for table in _DTYPES}
+    inside = root.resolve().is_relative_to(folder.resolve())
+    stored_root = str(root.resolve().relative_to(folder.resolve())) if inside else str(root.resolve())
+    facts = {"licence": licence, "root": stored_root, "orient": orient, "counts": counts, **(facts or {})}
+    manifest = Manifest("dataset", {"name": name, "kind": kind, **params}, hashes, facts)
+    write_json(folder / DESCRIPTION, manifest.as_dict())
+    open_dataset(folder)
+
+
+def open_dataset(folder: Path) -> Dataset:
+    """Open the dataset stored in `folder`.
+
+    Raises:
+        ArtifactError: it is missing or damaged.
+        DatasetError: its tables contradict each other.
+    """
+    description = folder / DESCRIPTION
+    manifest = Manifest.from_dict(read_json(description), description, "dataset")
+    frames = {table: _read_table(folder / f"{table}.parquet", manifest.inputs.get(table)) for table in _DTYPES}
+    return Dataset(
+        name=str(manifest.params.get("name")),
+        root=folder / str(manifest.facts.get("root")),
+        orient=bool(manifest.facts.get("orient")),
+        fingerprint=manifest.fingerprint,
+        **frames,
+        map_depth=_MAP_DEPTHS.get(str(manifest.params.get("kind"))),
+    )
+
+
+def _read_table(path: Path, expected: str | None) -> pd.DataFrame:
+    if not path.exists() or hash_file(path) != expected:
+        raise ArtifactError(f"{path}: missing or altered since it was made; make the dataset again")
+    return _typed(pd.read_parquet(path), path.stem)
+
+
+def hash_contents(hashes: dict[str, str]) -> str:
+    """One hash over the images (and masks) of a dataset from path → hash of each."""
+    digest = hashlib.sha256()
+    for path in sorted(hashes):
+        digest.update(f"{path}\0{hashes[path]}\n".encode())
+    return digest.hexdigest()
+
+
+def leave_one_out(images: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Ask for the other images of each label that at least two share: easy the others, junk the query itself.
+
+    Args:
+        images: a table of images.
+
+    Returns:
+        The tables `queries` (without boxes) and `relevance`.
+    """
+    labelled = images.dropna(subset="label")[["image", "path", "label"]]
+    shared = labelled[labelled["label"].duplicated(keep=False)]
+    queries = shared.assign(query=range(len(shared)), **dict.fromkeys(("x0", "y0", "x1", "y1"), np.nan))
+    pairs = queries[["query", "image", "label"]].merge(shared, on="label", suffixes=("_query", ""))
+    pairs = pairs.sort_values(["query", "image"])
+    relevance = pairs.assign(grade=np.where(pairs["image"] == pairs["image_query"], "junk", "easy"))
+    return _typed(queries, "queries"), _typed(relevance, "relevance")
+
+
+def cluster_ids(dataset: Dataset) -> Ids:
+    """A number for each image's label, of shape (n,); an image without a label is a cluster of its own."""
+    codes, labels = pd.factorize(dataset.images["label"])
+    alone = codes < 0
+    return np.where(alone, len(labels) + np.cumsum(alone) - 1, codes).astype(np.int64)
+
+
+def _typed(frame: pd.DataFrame, table: str) -> pd.DataFrame:
+    lacking = [column for column in _OPTIONAL.get(table, ()) if column not in frame]
+    frame = frame.assign(**dict.fromkeys(lacking))
+    return frame[list(_DTYPES[table])].astype(_DTYPES[table]).reset_index(drop=True)

@@ -1,0 +1,106 @@
+"""One dataset's evaluation: rank the database for every query and measure the ranking."""
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lrcr.config.params import Params
+from lrcr.data.dataset import Dataset, open_dataset
+from lrcr.data.ranking import Ranking
+from lrcr.errors import ArtifactError, DatasetError
+from lrcr.evaluation.localisation import measure_localisation
+from lrcr.evaluation.metrics import Evaluation, evaluate, mean_average_precision_at
+from lrcr.evaluation.per_query import tabulate_queries
+from lrcr.features.store import open_descriptors
+from lrcr.retrieval.searcher import Searcher
+from lrcr.storage.artifacts import require_input, require_params
+
+_STATISTICS = ("dimensions", "words_per_image", "bytes_per_image", "descriptors_per_word", "imbalance", "empty_words")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an evaluation gives.
+
+    Args:
+        ranking: of every query.
+        evaluation: its AP and precision, query by query.
+        per_query: the AP beside the landmark of each query (`lrcr.evaluation.per_query`).
+        metrics: reproducible bit for bit: `map`, `mp@k`, `queries`, and the statistics of the index: `bytes_per_image`;
+            of global vectors `dimensions`; of local descriptors `words_per_image`, `descriptors_per_word` (in one
+            image; burstiness), `imbalance` and `empty_words`, and `localisation` where masks or boxes tell the place of
+            landmarks and the descriptors were kept; `map@k` where the benchmark measures it.
+        cost: what depends on the machine: `search_ms_per_query`.
+    """
+
+    ranking: Ranking
+    evaluation: Evaluation
+    per_query: pd.DataFrame
+    metrics: dict[str, Any]
+    cost: dict[str, float]
+
+
+def require_queries(dataset: Dataset) -> None:
+    """Refuse a dataset that asks nothing.
+
+    Raises:
+        DatasetError: it has no queries.
+    """
+    if dataset.queries.empty:
+        raise DatasetError(f"{dataset.name}: has no queries; give the folder labels.csv or ground_truth.json")
+
+
+def evaluate_dataset(params: Params, dataset_folder: Path, descriptors_folder: Path, index_folder: Path) -> Result:
+    """Search a dataset's index with its queries and evaluate the ranking under the Revisited protocol.
+
+    Raises:
+        ArtifactError: an input is damaged, or was made from another input than the others.
+        DatasetError: the dataset has no queries.
+    """
+    dataset = open_dataset(dataset_folder)
+    require_queries(dataset)
+    asked, database = (open_descriptors(descriptors_folder / part) for part in ("queries", "database"))
+    searcher = Searcher(index_folder, params.search)
+    index = searcher.index.manifest
+    require_params(index, params.sections("index"), index_folder)
+    require_input(index, "dataset", dataset.fingerprint, index_folder)
+    for store in (asked, database):
+        require_input(store.manifest, "dataset", dataset.fingerprint, store.folder)
+        require_input(store.manifest, "model", index.inputs["model"], store.folder)
+    queries = searcher.prepare(asked.read())
+    start = time.perf_counter()
+    ranking = searcher.rank(queries, params.search.top)
+    seconds = time.perf_counter() - start
+    evaluation = evaluate(ranking, dataset.relevance, len(dataset.queries))
+    size = {key: index.facts[key] for key in _STATISTICS if key in index.facts}
+    cost = {"search_ms_per_query": 1000 * seconds / len(dataset.queries)}
+    localisation = measure_localisation(dataset, database) if searcher.explains and database.kept else None
+    place = {} if localisation is None else {"localisation": asdict(localisation)}
+    depth, count = dataset.map_depth, len(dataset.queries)
+    at_depth = {f"map@{depth}": mean_average_precision_at(depth, ranking, dataset.relevance, count)} if depth else {}
+    metrics = {**evaluation.as_metrics(), **at_depth, **size, **place}
+    return Result(ranking, evaluation, tabulate_queries(evaluation, dataset), metrics, cost)
+
+
+def evaluate_ranking(file: Path, dataset_folder: Path) -> pd.DataFrame:
+    """The AP of each query of a stored ranking (`lrcr.evaluation.per_query`).
+
+    Raises:
+        ArtifactError: ranking or dataset is missing or damaged, or the ranking is of another dataset.
+        DatasetError: the dataset has no queries.
+    """
+    dataset = open_dataset(dataset_folder)
+    require_queries(dataset)
+    ranking = Ranking.load(file)
+    largest = int(ranking.image.max(initial=-1))
+    if largest >= len(dataset.images):
+        raise ArtifactError(
+            f"{file}: image {largest}, but {dataset_folder} has {len(dataset.images)}; name its dataset"
+        )
+    try:
+        return tabulate_queries(evaluate(ranking, dataset.relevance, len(dataset.queries)), dataset)
+    except ArtifactError as error:
+        raise ArtifactError(f"{file}: {error}") from None

@@ -1,0 +1,1 @@
+"""Descriptors: from photos to a store of shards."""

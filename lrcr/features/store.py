@@ -1,0 +1,195 @@
+"""The store of local descriptors: HDF5 shards under one manifest.
+
+Image *i* of a shard owns the rows `offsets[i]:offsets[i + 1]`, strongest first.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from lrcr.errors import ArtifactError
+from lrcr.storage.artifacts import MANIFEST, Manifest, open_manifest, staged_file
+
+Floats = npt.NDArray[np.float32]
+Sample = Callable[[int, np.random.Generator], npt.NDArray[np.floating]]
+"""Draws at most so many descriptors of a database, of shape (N, D)."""
+
+
+@dataclass(frozen=True)
+class Descriptors:
+    """Local descriptors of several images.
+
+    Args:
+        descriptors: of shape (N, D), float32 or float16.
+        strength: of shape (N,): attention over the image's maximum across scales.
+        xy: of shape (N, 2): centre of the location in pixels of the original image.
+        scale: of shape (N,).
+        offsets: of shape (images + 1,), int64.
+    """
+
+    descriptors: npt.NDArray[np.floating]
+    strength: Floats
+    xy: Floats
+    scale: Floats
+    offsets: npt.NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        """Hold the arrays to the contract."""
+        rows = len(self.descriptors)
+        shapes = (self.strength.shape, self.xy.shape, self.scale.shape)
+        if self.descriptors.ndim != 2 or shapes != ((rows,), (rows, 2), (rows,)):
+            raise ArtifactError(f"descriptors: arrays of unequal length ({rows} rows against {shapes}); extract again")
+        ends = (*self.offsets[:1], *self.offsets[-1:])
+        if ends != (0, rows) or (np.diff(self.offsets) < 0).any():
+            raise ArtifactError("descriptors: offsets do not ascend from 0 to the number of rows; extract again")
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.offsets) - 1
+
+    def take(self, images: Sequence[int]) -> "Descriptors":
+        """The descriptors of some of the images, in the given order."""
+        spans = [np.arange(self.offsets[i], self.offsets[i + 1]) for i in images]
+        rows = np.concatenate([np.zeros(0, np.int64), *spans])
+        offsets = np.cumsum([0, *map(len, spans)], dtype=np.int64)
+        return Descriptors(self.descriptors[rows], self.strength[rows], self.xy[rows], self.scale[rows], offsets)
+
+
+def require_finite(images: Descriptors, names: Sequence[str] | None = None) -> None:
+    """Refuse descriptors that hold NaN or infinity.
+
+    Args:
+        names: of the images, for the error message; without them it tells their numbers.
+
+    Raises:
+        ArtifactError: a descriptor is not finite (its image is named).
+    """
+    wrong = np.flatnonzero(~np.isfinite(images.descriptors).all(axis=1))
+    if len(wrong):
+        image = int(np.searchsorted(images.offsets, wrong[0], side="right")) - 1
+        name = names[image] if names is not None else f"image {image}"
+        raise ArtifactError(f"{name}: a descriptor holds NaN or infinity; extract it again with weights that are sound")
+
+
+def join(parts: Sequence[Descriptors]) -> Descriptors:
+    """All images of several parts (at least one), in order."""
+    bases = np.cumsum([0, *(len(part.descriptors) for part in parts)])
+    offsets = [part.offsets[1:] + base for part, base in zip(parts, bases, strict=False)]
+    return Descriptors(
+        np.concatenate([part.descriptors for part in parts]),
+        np.concatenate([part.strength for part in parts]),
+        np.concatenate([part.xy for part in parts]),
+        np.concatenate([part.scale for part in parts]),
+        np.concatenate([np.zeros(1, np.int64), *offsets]),
+    )
+
+
+def write_shard(path: Path, shard: Descriptors) -> None:
+    """Store one shard: whole or not at all, and always the same bytes for the same arrays."""
+    with staged_file(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
+        for name in ("descriptors", "strength", "xy", "scale", "offsets"):
+            file.create_dataset(name, data=getattr(shard, name), track_times=False)
+
+
+def read_shard(path: Path, image: int | None = None) -> Descriptors:
+    """Read one shard into memory, or one image of it.
+
+    Raises:
+        ArtifactError: it is missing, damaged or holds other arrays than the contract's.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            offsets = file["offsets"][:].astype(np.int64)
+            if image is not None:
+                if not 0 <= image < len(offsets) - 1:
+                    raise IndexError(f"no image {image}")
+                offsets = offsets[image : image + 2]
+            rows = slice(offsets[0], offsets[-1])
+            return Descriptors(
+                descriptors=file["descriptors"][rows],
+                strength=file["strength"][rows].astype(np.float32),
+                xy=file["xy"][rows].astype(np.float32),
+                scale=file["scale"][rows].astype(np.float32),
+                offsets=offsets - offsets[0],
+            )
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: no such file; extract again") from None
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from None
+    except (OSError, KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{path}: not a shard of descriptors ({error}); extract again") from None
+
+
+@dataclass(frozen=True)
+class DescriptorStore:
+    """A folder of shards.
+
+    Args:
+        folder: where it lies.
+        manifest: of kind "descriptors"; its facts list the shards.
+    """
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def images(self) -> int:
+        """The number of images."""
+        return int(self.manifest.facts["images"])
+
+    @property
+    def kept(self) -> bool:
+        """Whether the descriptors are stored; a database's under `extract.keep: false` are not."""
+        return bool(self.manifest.facts.get("kept", True))
+
+    def shards(self) -> Iterator[Descriptors]:
+        """The shards in order, one at a time in memory."""
+        for name in self.manifest.facts["shards"]:
+            yield read_shard(self.folder / name)
+
+    def image(self, image: int) -> Descriptors:
+        """The descriptors of one image, read alone.
+
+        Raises:
+            ArtifactError: there is no such image, its shard is damaged, or descriptors were not kept.
+        """
+        if not self.kept:
+            raise ArtifactError(f"{self.folder}: no descriptors were kept; set extract.keep to true and extract again")
+        if not 0 <= image < self.images:
+            raise ArtifactError(f"{self.folder}: has no image {image}, only 0…{self.images - 1}; extract again")
+        shard, row = divmod(image, int(self.manifest.facts["shard"]))
+        return read_shard(self.folder / self.manifest.facts["shards"][shard], row)
+
+    def sample(self, most: int, rng: np.random.Generator) -> npt.NDArray[np.floating]:
+        """At most `most` descriptors, of shape (N, D), drawn from all shards alike, in order."""
+        total = int(self.manifest.facts["descriptors"])
+        chosen = np.sort(rng.choice(total, most, replace=False)) if most < total else np.arange(total)
+        parts, base = [], 0
+        for shard in self.shards():
+            rows = chosen[(chosen >= base) & (chosen < base + len(shard.descriptors))] - base
+            parts.append(shard.descriptors[rows])
+            base += len(shard.descriptors)
+        return np.concatenate(parts)
+
+    def read(self) -> Descriptors:
+        """Everything in memory, descriptors as stored."""
+        return join(list(self.shards()))
+
+
+def open_descriptors(folder: Path) -> DescriptorStore:
+    """Open the store in `folder`.
+
+    Raises:
+        ArtifactError: it is missing or damaged.
+    """
+    manifest = open_manifest(folder, "descriptors")
+    if not {"images", "descriptors", "shards", "shard"} <= manifest.facts.keys():
+        raise ArtifactError(f"{folder / MANIFEST}: does not list its shards; extract again")
+    missing = [name for name in manifest.facts["shards"] if not (folder / name).is_file()]
+    if missing:
+        raise ArtifactError(f"{folder / missing[0]}: no such file; extract again")
+    return DescriptorStore(folder, manifest)

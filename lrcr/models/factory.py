@@ -1,0 +1,165 @@
+"""From params to a model, and from a model to its file and back."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lrcr.config.params import Params
+from lrcr.config.reading import check_params
+from lrcr.errors import ArtifactError, WeightsError
+from lrcr.models.backbone import Backbone, build_backbone, load_weights
+from lrcr.models.file import read_model_file, write_model_file
+from lrcr.models.global_model import MAC, RMAC, GlobalModel, SPoC, add_second_order_attention
+from lrcr.models.graph import build_graph
+from lrcr.models.local import LocalModel
+from lrcr.models.pooling import GeM
+from lrcr.models.smoothing import build_smoothing
+from lrcr.models.whitening import Whitening, read_whitening
+from lrcr.runtime.seeds import derive_seed
+from lrcr.storage.artifacts import Manifest, hash_file
+
+ARCHITECTURE = ("model", "backbone", "smoothing", "graph", "pooling", "whitening")
+"""The sections of the params that shape a model."""
+
+MODEL_SECTIONS = (*ARCHITECTURE, "train", "seed")
+"""The sections that decide a trained model; its file carries them."""
+
+
+Model = LocalModel | GlobalModel
+
+_CFCD_DIM = 512
+
+
+def build_model(params: Params) -> Model:
+    """Build the model that the params describe, on the CPU, with its weights and a given whitening loaded.
+
+    Without `whitening.file` the whitening of a local model only selects channels until it is learned.
+
+    Raises:
+        WeightsError: weights or whitening do not fit.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(params.seed, "weights"))
+        model = _assemble(params, build_backbone(params.backbone))
+    if isinstance(model, LocalModel) and params.whitening.file is not None:
+        channels, dim = model.backbone.channels, params.whitening.dim
+        model.whitening.assign(*read_whitening(Path(params.whitening.file), channels, dim))
+    return model
+
+
+def _assemble(params: Params, backbone: Backbone) -> Model:
+    assemble = _assemble_local if params.model.is_local else _assemble_global
+    return assemble(params, backbone)
+
+
+def _assemble_local(params: Params, backbone: Backbone) -> LocalModel:
+    dim = params.whitening.dim
+    if dim > backbone.channels:
+        name = f"{params.backbone.name} with skip_layers {params.backbone.skip_layers}"
+        raise WeightsError(f"whitening.dim: {dim} is more than the {backbone.channels} channels of {name}; lower it")
+    return LocalModel(
+        backbone,
+        build_graph(params.graph, backbone.channels),
+        build_smoothing(params.smoothing, backbone.channels),
+        Whitening(backbone.channels, dim),
+        graph_gates=params.graph.kind != "none" and params.graph.output == "reweight",
+        attention_from=params.graph.attention_from,
+        border=params.backbone.border,
+        share_attends=params.smoothing.kind == "learnable" and params.smoothing.attention == "share",
+        freeze_batchnorm=params.backbone.weights != "none",
+    )
+
+
+def _assemble_global(params: Params, backbone: Backbone) -> GlobalModel:
+    name, channels = params.model.name, backbone.channels
+    dim = params.pooling.projection or (_CFCD_DIM if name == "cfcd" else channels)
+    if dim > channels and name != "cfcd":
+        raise WeightsError(f"pooling.projection: {dim} is more than the {channels} channels of the map; lower it")
+    if name == "solar":
+        add_second_order_attention(backbone)
+    return GlobalModel(
+        backbone,
+        _build_pooling(params),
+        _build_projection(params, channels, dim),
+        dim,
+        freeze_batchnorm=params.backbone.weights != "none",
+    )
+
+
+def _build_pooling(params: Params) -> nn.Module:
+    name, pooling = params.model.name, params.pooling
+    if name == "mac":
+        return MAC()
+    if name == "spoc":
+        return SPoC()
+    if name == "rmac":
+        return RMAC(pooling.levels, pooling.overlap)
+    return GeM(pooling.p, learnable=name != "cfcd")
+
+
+def _build_projection(params: Params, channels: int, dim: int) -> nn.Module:
+    if params.model.name == "cfcd":
+        return nn.Sequential(nn.Linear(channels, dim), nn.BatchNorm1d(dim))
+    return nn.Identity() if params.pooling.projection is None else Whitening(channels, dim)
+
+
+def weight_files(params: Params) -> dict[str, str]:
+    """Hashes of the files that the model starts from, as inputs of its manifest.
+
+    Raises:
+        WeightsError: a file is missing.
+    """
+    whitening = params.whitening.file if params.model.is_local else None
+    named = {"weights": params.backbone.weights, "whitening": whitening}
+    files = {name: Path(path) for name, path in named.items() if path not in ("none", "imagenet", None)}
+    for name, path in files.items():
+        if not path.is_file():
+            key = "backbone.weights" if name == "weights" else "whitening.file"
+            raise WeightsError(f"{key}: {path}: no such file; name an existing .pth or .npz file")
+    return {name: hash_file(path) for name, path in files.items()}
+
+
+def save_model(path: Path, model: Model, manifest: Manifest) -> None:
+    """Store a model and its manifest, atomically."""
+    write_model_file(path, model.state_dict(), manifest)
+
+
+def open_model(path: Path) -> tuple[Model, Manifest]:
+    """Read a model in evaluation mode, on the CPU, and its manifest.
+
+    Raises:
+        ArtifactError: the file is missing or is no model of lrcr.
+        ParamsError: this lrcr does not know its params.
+        WeightsError: a tensor is missing or has another shape than the manifest's params demand.
+    """
+    state, manifest = read_model_file(path)
+    params = check_params({section: manifest.params.get(section) for section in ARCHITECTURE}, str(path))
+    model = _assemble(params, Backbone(params.backbone.name, params.backbone.skip_layers))
+    load_weights(model, state, str(path))
+    return model.eval(), manifest
+
+
+def open_local_model(path: Path) -> LocalModel:
+    """Read a model of which maps are drawn.
+
+    Raises:
+        ArtifactError: as `open_model`, or it is a global model.
+    """
+    model, manifest = open_model(path)
+    if not isinstance(model, LocalModel):
+        name = manifest.params["model"]["name"]
+        raise ArtifactError(f"{path}: a model of kind {name} has no attention to draw; name a local model")
+    return model
+
+
+def adopt_model(params: Params, model_file: Path) -> Params:
+    """The params with a model file's own sections in place of theirs.
+
+    Raises:
+        ArtifactError: the file is missing or is no model of lrcr.
+        ParamsError: this lrcr does not know its params.
+    """
+    _, manifest = read_model_file(model_file)
+    own = {section: manifest.params.get(section) for section in MODEL_SECTIONS}
+    return check_params({**params.model_dump(mode="json"), **own}, str(model_file))

@@ -1,0 +1,155 @@
+"""The global models: trunk, pooling and a projection make one vector of an image.
+
+MAC, SPoC, GeM, R-MAC and AP-GeM differ in pooling and loss; SOLAR adds second-order attention between the trunk's last
+blocks; CFCD (Zhu et al., ICCV 2023) is GeM with a fixed power, a layer to 512 dimensions and BatchNorm.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lrcr.models.backbone import Backbone, freeze_batchnorm_stats
+from lrcr.models.descriptors import ImageDescriptors, resize, scales_that_fit
+from lrcr.models.pooling import mac, rmac_regions, spoc
+from lrcr.models.second_order import SecondOrderAttention
+
+_ATTENTION = "attention"  # begins the names of SOLAR's blocks among those of the trunk
+
+
+class MAC(nn.Module):
+    """`lrcr.models.pooling.mac`."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Pool features of shape (B, C, H, W) to (B, C)."""
+        return mac(features)
+
+
+class SPoC(nn.Module):
+    """`lrcr.models.pooling.spoc`."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Pool features of shape (B, C, H, W) to (B, C)."""
+        return spoc(features)
+
+
+class RMAC(nn.Module):
+    """`lrcr.models.pooling.rmac_regions`.
+
+    Args:
+        levels: of the regions.
+        overlap: of neighbouring regions, as a share of their side.
+    """
+
+    def __init__(self, levels: int, overlap: float) -> None:
+        super().__init__()
+        self.levels = levels
+        self.overlap = overlap
+
+    def regions(self, features: Tensor) -> Tensor:
+        """The regions' unit vectors, of shape (B, R, C), of features of shape (B, C, H, W)."""
+        return rmac_regions(features, self.levels, self.overlap)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Pool features of shape (B, C, H, W) to (B, C)."""
+        return self.regions(features).sum(dim=1)
+
+
+class GlobalModel(nn.Module):
+    """Features → pooling → projection → L2.
+
+    Args:
+        backbone: the trunk, with second-order attention in it where the model has some.
+        pooling: features of shape (B, C, H, W) → (B, C).
+        projection: (B, C) → (B, D).
+        dim: D.
+        freeze_batchnorm: whether the trunk's BatchNorm keeps its statistics in training, as with pretrained weights.
+            (CFCD's authors train it; weights into which it is folded would lose by that what they know.)
+    """
+
+    def __init__(
+        self, backbone: Backbone, pooling: nn.Module, projection: nn.Module, dim: int, *, freeze_batchnorm: bool
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.pooling = pooling
+        self.projection = projection
+        self.dim = dim
+        self.freeze_batchnorm = freeze_batchnorm
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """The parts that may be trained, each with a rate of its own; attention is that between the trunk's blocks."""
+        trunk = list(self.backbone.trunk.named_parameters())
+        return {
+            "backbone": [parameter for name, parameter in trunk if not name.startswith(_ATTENTION)],
+            "attention": [parameter for name, parameter in trunk if name.startswith(_ATTENTION)],
+            "pooling": list(self.pooling.parameters()),
+            "projection": list(self.projection.parameters()),
+        }
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training; frozen BatchNorm of the trunk stays in evaluation."""
+        super().train(mode)
+        if self.freeze_batchnorm:
+            freeze_batchnorm_stats(self.backbone)
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The vector of each image, at scale 1: images of shape (B, 3, H, W) → unit vectors of shape (B, D)."""
+        return self.describe_map(self.backbone(images))
+
+    def describe_map(self, features: Tensor) -> Tensor:
+        """The vector of each image, from the trunk's features of shape (B, C, H, W): unit vectors of shape (B, D)."""
+        return F.normalize(self.projection(self.pooling(features)), dim=1)
+
+    def to_whiten(self, features: Tensor, count: int) -> list[Tensor]:
+        """What a whitening projection is learned from: the pooled unit vector of each image, of shape (1, C)."""
+        return list(torch.split(F.normalize(self.pooling(features), dim=1), 1))
+
+    def describe(self, images: Tensor, scales: Sequence[float], count: int) -> list[ImageDescriptors]:
+        """The one vector of each of B images of shape (B, 3, H, W): the mean of its unit vectors at all scales.
+
+        R-MAC instead gives the unit vectors of all regions at all scales, as many rows, so that each can be whitened;
+        their sum is the image's vector. Strength is 1, the position the image's centre. A scale at which no pixel
+        would be left is skipped; where none remains an image has no vector.
+
+        Args:
+            count: bounds local descriptors; of no account here.
+        """
+        kept = scales_that_fit(images, scales)
+        maps = [self.backbone(resize(images, scale)) for scale in kept]
+        if not maps:
+            rows, scale = images.new_zeros(len(images), 0, self.dim), []
+        elif isinstance(self.pooling, RMAC):
+            regions = [self.pooling.regions(features) for features in maps]
+            rows = torch.cat(regions, dim=1)
+            scale = [s for s, found in zip(kept, regions, strict=True) for _ in range(found.shape[1])]
+        else:
+            mean = torch.stack([self.describe_map(features) for features in maps]).mean(dim=0)
+            rows, scale = F.normalize(mean, dim=1)[:, None], [1.0]
+        return [_place(own, scale) for own in rows]
+
+
+def _place(rows: Tensor, scale: Sequence[float]) -> ImageDescriptors:
+    """Rows of shape (N, D) of one image, each with strength 1 in the image's centre."""
+    count = len(rows)
+    return ImageDescriptors(rows, rows.new_ones(count), rows.new_full((count, 2), 0.5), rows.new_tensor(scale))
+
+
+def add_second_order_attention(backbone: Backbone) -> None:
+    """Let second-order attention follow each of the last two blocks of a ResNet that are there, as in SOLAR."""
+    children = list(backbone.trunk.named_children())
+    last = [name for name, _ in children if name.startswith("layer")][-2:]
+    following = {last[-1]: SecondOrderAttention(backbone.channels, backbone.channels // 2)}
+    if len(last) == 2:
+        channels = backbone.channels // 2
+        following[last[0]] = SecondOrderAttention(channels, channels // 4)
+    trunk: OrderedDict[str, nn.Module] = OrderedDict()
+    for name, child in children:
+        trunk[name] = child
+        if name in following:
+            trunk[f"{_ATTENTION}_{name}"] = following[name]
+    backbone.trunk = nn.Sequential(trunk)

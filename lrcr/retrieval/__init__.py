@@ -1,0 +1,1 @@
+"""From descriptors to rankings: codebook, index, search."""

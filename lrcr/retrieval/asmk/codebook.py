@@ -1,0 +1,212 @@
+"""The codebook: visual words as centroids of k-means, and the nearest words of each local descriptor."""
+
+import logging
+import zipfile
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lrcr.errors import ArtifactError
+from lrcr.progress import SILENT, Progress
+from lrcr.runtime.seeds import derive_seed
+from lrcr.storage.artifacts import Manifest, hash_file, open_manifest, write_manifest
+
+# Approximate assignment: the words lie in √words groups, of which a share is looked through by codes of 4 bits for
+# every two dimensions; the best candidates are compared exactly. Of few words all are looked at.
+_PROBED, _CANDIDATES, _FEW_WORDS = 7 / 32, 12, 1024
+POINTS_PER_WORD = 39  # faiss warns below this: with fewer points k-means has no stable centroids
+_CENTROIDS = "centroids"
+_FILE = "centroids.npy"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Codebook:
+    """The visual words.
+
+    Args:
+        centroids: of shape (words, D), finite.
+        approximate: whether the nearest words are looked for among nearby ones only, several times faster.
+
+    Raises:
+        ArtifactError: the centroids are not a filled, finite matrix.
+    """
+
+    centroids: npt.NDArray[np.float32]
+    approximate: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse centroids to which no distance can be taken."""
+        if self.centroids.ndim != 2 or 0 in self.centroids.shape:
+            raise ArtifactError(f"codebook: centroids of shape {self.centroids.shape}; they must be (words, D)")
+        _require_finite(self.centroids, "codebook: centroid", "learn the codebook again")
+
+    def assign(self, descriptors: npt.NDArray[np.floating[Any]], count: int) -> npt.NDArray[np.int32]:
+        """The nearest words of each descriptor by Euclidean distance, nearest first.
+
+        Args:
+            descriptors: of shape (N, D).
+            count: words for each descriptor; no more than there are.
+
+        Returns:
+            Word ids of shape (N, min(count, words)).
+
+        Raises:
+            ArtifactError: descriptors of another dimension, or NaN or infinity among them.
+        """
+        words, dim = self.centroids.shape
+        if descriptors.ndim != 2 or descriptors.shape[1] != dim:
+            found = f"descriptors of shape {descriptors.shape}, but the codebook wants (N, {dim})"
+            raise ArtifactError(f"{found}; extract them with the model that the codebook was learned for")
+        points = np.ascontiguousarray(descriptors, dtype=np.float32)
+        _require_finite(points, "descriptors: row", "extract them again")
+        return np.asarray(self._search(points, min(count, words)), dtype=np.int32)
+
+    def _search(self, points: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.int64]:
+        if not self.approximate or len(self.centroids) < _FEW_WORDS:
+            return np.asarray(self._exact.search(points, count)[1])
+        self._grouped.k_factor = max(6, _CANDIDATES // count)
+        nearest = np.asarray(self._grouped.search(points, count)[1])
+        missing = (nearest < 0).any(axis=1)  # more words asked for than were looked through
+        if missing.any():
+            nearest[missing] = self._exact.search(points[missing], count)[1]
+        return nearest
+
+    def recall(self, descriptors: npt.NDArray[np.floating[Any]], count: int) -> float:
+        """The share of the `count` truly nearest words of each descriptor that `assign` finds, 0…1."""
+        found = self.assign(descriptors, count)
+        truth = replace(self, approximate=False).assign(descriptors, count)
+        return float((found[:, :, None] == truth[:, None, :]).any(axis=1).mean()) if len(truth) else 1.0
+
+    @cached_property
+    def _grouped(self) -> Any:
+        import faiss
+
+        words, dim = self.centroids.shape
+        groups, pieces = int(words**0.5), dim // 2 if dim % 2 == 0 else dim
+        index = faiss.index_factory(dim, f"IVF{groups},PQ{pieces}x4fs,RFlat")
+        inverted = faiss.extract_index_ivf(index)
+        inverted.cp.min_points_per_centroid = 1
+        inverted.nprobe = max(1, round(_PROBED * groups))
+        index.train(self.centroids)
+        index.add(self.centroids)
+        return index
+
+    @cached_property
+    def _exact(self) -> Any:
+        import faiss
+
+        index = faiss.IndexFlatL2(self.centroids.shape[1])
+        index.add(np.ascontiguousarray(self.centroids, dtype=np.float32))
+        return index
+
+
+def _require_finite(rows: npt.NDArray[np.float32], place: str, remedy: str) -> None:
+    wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if len(wrong):
+        raise ArtifactError(f"{place} {wrong[0]} holds NaN or infinity ({len(wrong)} such rows); {remedy}")
+
+
+def learn_codebook(
+    descriptors: npt.NDArray[np.floating[Any]],
+    words: int,
+    *,
+    iterations: int,
+    seed: int,
+    gpu: bool = False,
+    progress: Progress = SILENT,
+) -> Codebook:
+    """Learn visual words by k-means over all descriptors; equal seeds give equal words.
+
+    A word that loses all its descriptors takes over half of a large one's.
+
+    Args:
+        descriptors: of shape (N, D).
+        words: how many; reduced, with a warning, to N // 39 where there are too few descriptors.
+        iterations: of Lloyd's algorithm.
+        gpu: whether faiss computes on GPUs, where it has any.
+
+    Raises:
+        ArtifactError: there are no descriptors, or NaN or infinity among them.
+    """
+    import faiss
+
+    if descriptors.ndim != 2 or 0 in descriptors.shape:
+        raise ArtifactError(f"codebook: descriptors of shape {descriptors.shape}; extract some to learn from")
+    points = np.ascontiguousarray(descriptors, dtype=np.float32)
+    _require_finite(points, "codebook: descriptor", "extract them again")
+    learnable = max(1, len(points) // POINTS_PER_WORD)
+    if words > learnable:
+        _log.warning(
+            "codebook: %d words asked for, %d learned: a word takes %d descriptors and there are %d",
+            *(words, learnable, POINTS_PER_WORD, len(points)),
+        )
+    kmeans = faiss.Kmeans(
+        points.shape[1],
+        min(words, learnable),
+        niter=1,
+        seed=derive_seed(seed, "codebook") & 0x7FFFFFFF,
+        min_points_per_centroid=1,
+        max_points_per_centroid=len(points),
+        gpu=gpu and hasattr(faiss, "get_num_gpus") and faiss.get_num_gpus() > 0,
+    )
+    centroids = None  # drawn from the points
+    for _ in progress.over(range(iterations), "learn codebook", iterations):
+        kmeans.train(points, init_centroids=centroids)
+        centroids = kmeans.centroids
+    return Codebook(np.array(centroids, dtype=np.float32))
+
+
+def read_centroids(path: Path) -> Codebook:
+    """Read a user's codebook: the array `centroids` (words, D) of an .npz file.
+
+    Raises:
+        ArtifactError: the file is missing, is not an .npz, or its `centroids` are not a finite matrix of numbers.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            centroids = arrays[_CENTROIDS]
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: no such file; set codebook.file to an .npz with {_CENTROIDS!r}") from None
+    except KeyError:
+        raise ArtifactError(f"{path}: holds no array {_CENTROIDS!r}; name the (words, D) array so") from None
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise ArtifactError(f"{path}: not a readable .npz of numbers ({error}); write it with numpy.savez") from None
+    if not np.issubdtype(centroids.dtype, np.floating):
+        raise ArtifactError(f"{path}: {_CENTROIDS!r} holds {centroids.dtype}; store float32")
+    with np.errstate(over="ignore"):
+        narrow = centroids.astype(np.float32)
+    try:
+        return Codebook(narrow)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from None
+
+
+def save_codebook(folder: Path, codebook: Codebook, manifest: Manifest) -> None:
+    """Store a codebook in an existing (staged) folder; words, dimension and hash join the facts of its manifest."""
+    np.save(folder / _FILE, codebook.centroids)
+    words, dim = codebook.centroids.shape
+    stored = {"words": words, "dim": dim, "sha256": hash_file(folder / _FILE)}
+    write_manifest(folder, replace(manifest, facts={**manifest.facts, **stored}))
+
+
+def open_codebook(folder: Path) -> tuple[Codebook, Manifest]:
+    """Open a stored codebook.
+
+    Raises:
+        ArtifactError: it is missing or damaged.
+    """
+    manifest = open_manifest(folder, "codebook")
+    path = folder / _FILE
+    if not path.exists() or hash_file(path) != manifest.facts.get("sha256"):
+        raise ArtifactError(f"{path}: missing or altered since it was made; learn the codebook again")
+    centroids = np.load(path, allow_pickle=False)
+    expected = (manifest.facts.get("words"), manifest.facts.get("dim"))
+    if centroids.shape != expected or centroids.dtype != np.float32:
+        found = f"{centroids.dtype} of shape {centroids.shape}"
+        raise ArtifactError(f"{path}: {found}, but its manifest says float32 of shape {expected}; learn it again")
+    return Codebook(centroids), manifest

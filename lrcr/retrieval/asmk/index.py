@@ -1,0 +1,261 @@
+"""The index: segments of the inverted file and the weights of the words, under one atomically replaced manifest.
+
+Beside the segments lies `weights-<segments>/`: `idf` (words) float64, the weight ω of each word over all segments, and
+`norm` (images) float32, √Σω over the words of each image. Which folders are in use, the size and hash of each of their
+files and the counts are facts of the manifest.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from lrcr.errors import ArtifactError
+from lrcr.progress import SILENT, Progress
+from lrcr.retrieval.asmk.aggregation import Aggregated
+from lrcr.retrieval.asmk.kernels import Queries, Similarity, add_weights, score_segment, similarities
+from lrcr.retrieval.asmk.segments import Layout, Segment, open_segment, write_segments
+from lrcr.storage.arrays import REBUILD, open_array, verify_arrays, write_arrays
+from lrcr.storage.artifacts import MANIFEST, Manifest, open_manifest, write_manifest
+
+MEMORY = 2**31
+"""Bytes for inverting postings: what does not fit becomes several segments."""
+
+_SCORES_AT_ONCE = 2**26  # queries × images in memory together: 256 MiB of float32
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """An index open for search.
+
+    Args:
+        folder: where it lies.
+        manifest: what it is and what it was made from.
+        layout: what its segments share.
+        segments: in the order of their images.
+        idf: ω of each word, of shape (words,).
+        idf_norm: √Σω over the words of each image, of shape (images,).
+    """
+
+    folder: Path
+    manifest: Manifest
+    layout: Layout
+    segments: tuple[Segment, ...]
+    idf: npt.NDArray[np.float64]
+    idf_norm: npt.NDArray[np.float32]
+
+    @property
+    def images(self) -> int:
+        """How many images it holds."""
+        return len(self.idf_norm)
+
+    def search(
+        self, queries: Aggregated, *, alpha: float, tau: float, idf: bool, top: int | None = None
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """Rank the images for each query by ASMK (Tolias et al., ICCV 2013); equal scores by image id.
+
+        Args:
+            queries: each image of the batch is a query.
+            alpha, tau: σ(u) = u^alpha for u ≥ tau, else 0; tau is not negative.
+            idf: whether rare words count for more.
+            top: images returned for each query, at least 1; None returns all, those of score 0 too.
+
+        Returns:
+            Images and their scores, of shape (R,), and offsets (queries + 1,): query q owns offsets[q]:offsets[q+1].
+
+        Raises:
+            ArtifactError: the queries were aggregated otherwise than the images, or the index is damaged.
+        """
+        self.layout.require(queries, str(self.folder))
+        weights = self.idf if idf else self._alike
+        asked = _ask(queries, weights)
+        similarity = Similarity(similarities(queries.dim, alpha, tau), float(alpha), float(tau), weights)
+        kept = self.images if top is None else min(top, self.images)
+        images = np.empty((queries.count, kept), np.int64)
+        scores = np.empty((queries.count, kept), np.float32)
+        block = max(1, _SCORES_AT_ONCE // max(1, self.images))
+        for first in range(0, queries.count, block):
+            chosen = slice(first, min(first + block, queries.count))
+            found = self._score(_choose(asked, chosen), similarity, idf=idf)
+            for query, row in enumerate(found, first):
+                images[query] = _rank(row, kept)
+                scores[query] = row[images[query]]
+        return images.ravel(), scores.ravel(), np.arange(queries.count + 1, dtype=np.int64) * kept
+
+    @cached_property
+    def _alike(self) -> npt.NDArray[np.float64]:
+        """ω without IDF."""
+        return np.ones_like(self.idf)
+
+    def verify(self, progress: Progress = SILENT) -> None:
+        """Compare every file with its hash in the manifest.
+
+        Raises:
+            ArtifactError: naming a file that was altered.
+        """
+        facts = self.manifest.facts
+        verify_arrays(self.folder, [*facts["segments"], facts["weights"]], progress)
+
+    def _score(self, queries: Queries, similarity: Similarity, *, idf: bool) -> npt.NDArray[np.float32]:
+        """Scores of shape (queries, images)."""
+        count = len(queries.scale)
+        scores = np.empty((count, self.images), np.float32)
+        spans = -(-numba.get_num_threads() // max(1, count))
+        for segment in self.segments:
+            own = slice(segment.base, segment.base + segment.count)
+            lists = segment.lists._replace(norm=self.idf_norm[own]) if idf else segment.lists
+            if score_segment(queries, lists, similarity, segment.base, spans, scores):
+                file = segment.folder / ("packed.npy" if self.layout.packed else "images.npy")
+                raise ArtifactError(f"{file}: names images beyond its {segment.count}; {REBUILD}")
+        return scores
+
+
+def _ask(queries: Aggregated, weights: npt.NDArray[np.float64]) -> Queries:
+    totals = np.bincount(queries.images, weights=weights[queries.words], minlength=queries.count)
+    return Queries(
+        offsets=queries.offsets,
+        words=queries.words,
+        codes=queries.vectors if queries.binary else np.empty((0, 0), np.uint64),
+        residuals=np.empty((0, 0), np.float32) if queries.binary else queries.vectors.astype(np.float32),
+        scale=np.divide(1, np.sqrt(totals), out=np.zeros(queries.count), where=totals > 0),
+    )
+
+
+def _choose(queries: Queries, chosen: slice) -> Queries:
+    """Some of the queries; the offsets still count in the postings of all."""
+    return queries._replace(offsets=queries.offsets[chosen.start : chosen.stop + 1], scale=queries.scale[chosen])
+
+
+def _rank(scores: npt.NDArray[np.float32], kept: int) -> npt.NDArray[np.int64]:
+    """Ids of the `kept` highest scores, highest first, equal ones by id; no score is negative.
+
+    The bits of a float that is not negative rise with it, so one integer holds falling score and rising id, and
+    integers sort faster than floats and need no stable sort.
+    """
+    keys = (~scores.view(np.uint32)).astype(np.uint64) << np.uint64(32) | np.arange(len(scores), dtype=np.uint64)
+    if kept < len(keys):
+        keys = np.partition(keys, kept)[:kept]
+    keys.sort()
+    return (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
+
+
+def build_index(
+    folder: Path,
+    parts: Iterable[Aggregated],
+    layout: Layout,
+    *,
+    params: dict[str, Any],
+    inputs: dict[str, str],
+    memory: int = MEMORY,
+    facts: dict[str, Any] | None = None,
+) -> Manifest:
+    """Write an index into an existing (staged) folder.
+
+    Args:
+        parts: batches of postings; each continues where the images of the last one ended.
+        memory: bytes for inverting postings; what does not fit becomes several segments.
+        facts: what else the manifest is to tell.
+        params, inputs: what the index is made from (see `Manifest`).
+
+    Raises:
+        ArtifactError: a part does not fit the layout.
+    """
+    entries = write_segments(folder, parts, layout, memory)
+    return seal_index(folder, entries, layout, params=params, inputs=inputs, facts=facts)
+
+
+def seal_index(
+    folder: Path,
+    entries: Sequence[dict[str, Any]],
+    layout: Layout,
+    *,
+    params: dict[str, Any],
+    inputs: dict[str, str],
+    facts: dict[str, Any] | None = None,
+) -> Manifest:
+    """Weigh the words over segments that are already written, and write the manifest that makes them one index.
+
+    Args:
+        entries: what `write_segment` returned for each, in the order of their images.
+        facts: what else the manifest is to tell.
+        params, inputs: what the index is made from (see `Manifest`).
+    """
+    segments = _open_segments(folder, entries, layout)
+    counts = sum((np.diff(segment.lists.offsets) for segment in segments), np.zeros(layout.words, np.int64))
+    idf = _weigh(counts, sum(segment.count for segment in segments))
+    norms = [np.empty(0, np.float32)]
+    for segment in segments:
+        sums = np.zeros(segment.count)
+        add_weights(segment.lists, idf, sums)
+        norms.append(np.sqrt(sums).astype(np.float32))
+    name = f"weights-{len(entries):04d}"
+    files = write_arrays(folder / name, {"idf": idf, "norm": np.concatenate(norms)})
+    known = {
+        **(facts or {}),
+        **_statistics(entries, counts),
+        "words": layout.words,
+        "dim": layout.dim,
+        "binary": layout.binary,
+        "packed": layout.packed,
+        "segments": list(entries),
+        "weights": {"folder": name, "files": files},
+    }
+    manifest = Manifest("index", params, inputs, known)
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def _weigh(counts: npt.NDArray[np.int64], images: int) -> npt.NDArray[np.float64]:
+    """ω = log(images / postings)², and 1 for a word that no image uses, of shape (words,)."""
+    used = counts > 0
+    return np.where(used, np.log(max(images, 1) / np.where(used, counts, 1)) ** 2, 1.0)
+
+
+def _statistics(entries: Sequence[dict[str, Any]], counts: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """Counts, and how evenly words are used.
+
+    `descriptors_per_word`: those that an image has in a word it uses, its burstiness. `imbalance`: 1 where all words
+    have equally many postings, the number of words where one has all.
+    """
+    images, postings, assigned = (sum(entry[key] for entry in entries) for key in ("images", "postings", "assigned"))
+    size = sum(file["bytes"] for entry in entries for file in entry["files"].values())
+    return {
+        "images": images,
+        "postings": postings,
+        "words_per_image": postings / max(1, images),
+        "descriptors_per_word": assigned / max(1, postings),
+        "bytes_per_image": size / max(1, images),
+        "empty_words": int((counts == 0).sum()),
+        "imbalance": float(len(counts) * (counts.astype(float) ** 2).sum() / max(1, postings) ** 2),
+    }
+
+
+def open_index(folder: Path) -> Index:
+    """Open an index: sizes and offsets are checked, which takes milliseconds; `Index.verify` checks the contents.
+
+    Raises:
+        ArtifactError: naming the missing or damaged file.
+    """
+    manifest = open_manifest(folder, "index")
+    facts = manifest.facts
+    try:
+        layout = Layout(facts["words"], facts["dim"], facts["binary"], facts["packed"])
+        segments = _open_segments(folder, facts["segments"], layout)
+        weights, files = folder / facts["weights"]["folder"], facts["weights"]["files"]
+        idf = open_array(weights, "idf", files, np.float64, (layout.words,))
+        norm = open_array(weights, "norm", files, np.float32, (facts["images"],))
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(f"{folder / MANIFEST}: its facts lack or misstate {error}; {REBUILD}") from None
+    if sum(segment.count for segment in segments) != facts["images"]:
+        raise ArtifactError(f"{folder / MANIFEST}: its segments do not hold {facts['images']} images; {REBUILD}")
+    return Index(folder, manifest, layout, segments, idf, norm)
+
+
+def _open_segments(folder: Path, entries: Sequence[dict[str, Any]], layout: Layout) -> tuple[Segment, ...]:
+    bases = np.cumsum([0, *(entry["images"] for entry in entries)])
+    return tuple(open_segment(folder, entry, int(base), layout) for entry, base in zip(entries, bases, strict=False))

@@ -1,0 +1,183 @@
+"""The index of global vectors: one matrix, searched exhaustively by inner product.
+
+`vectors-0000/vectors.npy` (images, D), float32 or float16, mapped into memory, under one atomically replaced manifest.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.format import open_memmap
+
+from lrcr.errors import ArtifactError
+from lrcr.progress import SILENT, Progress
+from lrcr.storage.arrays import REBUILD, hash_files, open_array, verify_arrays
+from lrcr.storage.artifacts import MANIFEST, Manifest, open_manifest, staged_folder, write_manifest
+
+Vectors = npt.NDArray[np.float32]
+
+_FOLDER, _NAME = "vectors-0000", "vectors"
+_FLOATS_AT_ONCE = 2**26  # of the matrix, widened to float32 together: 256 MiB
+_MOST_ON_GPU = 2048  # results of a query that faiss returns from a GPU
+
+
+@dataclass(frozen=True, eq=False)
+class FlatIndex:
+    """An index open for search.
+
+    Args:
+        folder: where it lies.
+        manifest: what it is and what it was made from.
+        vectors: of shape (images, D), mapped from disk.
+    """
+
+    folder: Path
+    manifest: Manifest
+    vectors: npt.NDArray[np.floating[Any]]
+
+    @property
+    def images(self) -> int:
+        """How many images it holds."""
+        return len(self.vectors)
+
+    def search(
+        self, queries: Vectors, top: int | None = None, *, gpu: bool = False
+    ) -> tuple[npt.NDArray[np.int64], Vectors]:
+        """Rank the images for each query by inner product; equal scores by image id.
+
+        Args:
+            queries: of shape (Q, D).
+            top: images returned for each query, at least 1; None returns all.
+            gpu: whether faiss computes on a GPU, where it has one and no more than 2048 images are asked for.
+
+        Returns:
+            Images and scores, each of shape (Q, min(top, images)).
+
+        Raises:
+            ArtifactError: queries of another dimension or not finite, or the index holds NaN or infinity.
+        """
+        images, dim = self.vectors.shape
+        if queries.ndim != 2 or queries.shape[1] != dim or not np.isfinite(queries).all():
+            given = f"queries of shape {queries.shape}, finite: {bool(np.isfinite(queries).all())}"
+            raise ArtifactError(f"{self.folder}: {given}; it wants finite ones of shape (Q, {dim}) from its model")
+        kept = images if top is None else min(top, images)
+        asked = np.ascontiguousarray(queries, np.float32)
+        found = [(np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32))]
+        block = max(1, _FLOATS_AT_ONCE // dim)
+        for first in range(0, images if len(queries) else 0, block):
+            rows = np.ascontiguousarray(self.vectors[first : first + block], np.float32)
+            scores, ids = _nearest(asked, rows, min(kept, len(rows)), gpu=gpu)
+            found.append((ids + first, scores))
+            if sum(part.shape[1] for part, _ in found) > 2 * kept:
+                found = [_best(found, kept)]
+        found_ids, found_scores = _best(found, kept)
+        if not np.isfinite(found_scores).all():
+            raise ArtifactError(f"{self.folder / _FOLDER}: holds NaN or infinity; {REBUILD}")
+        return found_ids, found_scores
+
+    def verify(self, progress: Progress = SILENT) -> None:
+        """Compare the file with its hash in the manifest.
+
+        Raises:
+            ArtifactError: it was altered.
+        """
+        verify_arrays(self.folder, [self.manifest.facts["vectors"]], progress)
+
+
+def _nearest(queries: Vectors, rows: Vectors, kept: int, *, gpu: bool) -> tuple[Vectors, npt.NDArray[np.int64]]:
+    """Scores and rows of at least the `kept` largest inner products, and of all that equal the last of these.
+
+    faiss keeps any of the rows that tie at the end, so more are asked for until a lower score is among them.
+    """
+    asked = min(kept + 1, len(rows))
+    while True:
+        scores, ids = _search(queries, rows, asked, gpu=gpu)
+        if asked == len(rows) or (scores[:, kept - 1] > scores[:, -1]).all():
+            return scores, ids
+        asked = min(2 * asked, len(rows))
+
+
+def _search(queries: Vectors, rows: Vectors, count: int, *, gpu: bool) -> tuple[Vectors, npt.NDArray[np.int64]]:
+    """Scores and rows of the `count` largest inner products, largest first, each of shape (Q, count)."""
+    import faiss
+
+    if gpu and count <= _MOST_ON_GPU and hasattr(faiss, "get_num_gpus") and faiss.get_num_gpus() > 0:
+        found = faiss.knn_gpu(_gpu(), queries, rows, count, metric=faiss.METRIC_INNER_PRODUCT)
+    else:
+        found = faiss.knn(queries, rows, count, metric=faiss.METRIC_INNER_PRODUCT)
+    scores, ids = found
+    return scores, ids
+
+
+@cache
+def _gpu() -> Any:
+    """Scratch memory of faiss on the GPU, reserved once."""
+    import faiss
+
+    return faiss.StandardGpuResources()
+
+
+def _best(found: Sequence[tuple[npt.NDArray[np.int64], Vectors]], kept: int) -> tuple[npt.NDArray[np.int64], Vectors]:
+    """Of parts of each query's results the `kept` highest scores, highest first, equal ones by id."""
+    ids, scores = (np.concatenate([part[side] for part in found], axis=1) for side in (0, 1))
+    order = np.lexsort((ids, -scores), axis=1)[:, :kept]
+    return np.take_along_axis(ids, order, axis=1), np.take_along_axis(scores, order, axis=1)
+
+
+def build_flat_index(
+    folder: Path,
+    parts: Iterable[Vectors],
+    images: int,
+    *,
+    precision: str,
+    params: dict[str, Any],
+    inputs: dict[str, str],
+) -> Manifest:
+    """Write an index into an existing (staged) folder, part by part.
+
+    Args:
+        parts: vectors of consecutive images, each of shape (n, D); at least one part.
+        images: how many there are in all parts.
+        precision: float32 or float16, in which they are stored.
+        params, inputs: what the index is made from (see `Manifest`).
+    """
+    with staged_folder(folder / _FOLDER) as staged:
+        first, dim = 0, 0
+        for part in parts:
+            if not dim:
+                dim = part.shape[1]
+                vectors = open_memmap(staged / f"{_NAME}.npy", "w+", np.dtype(precision), (images, dim))
+            vectors[first : first + len(part)] = part
+            first += len(part)
+        vectors.flush()
+        files = hash_files(staged)
+    facts = {
+        "images": images,
+        "dimensions": dim,
+        "precision": precision,
+        "bytes_per_image": sum(file["bytes"] for file in files.values()) / max(1, images),
+        "vectors": {"folder": _FOLDER, "files": files},
+    }
+    manifest = Manifest("index", params, inputs, facts)
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def open_flat_index(folder: Path) -> FlatIndex:
+    """Open an index: sizes are checked, which takes milliseconds; `FlatIndex.verify` checks the contents.
+
+    Raises:
+        ArtifactError: naming the missing or damaged file.
+    """
+    manifest = open_manifest(folder, "index")
+    facts = manifest.facts
+    try:
+        shape, dtype = (facts["images"], facts["dimensions"]), np.dtype(facts["precision"])
+        vectors = open_array(folder / _FOLDER, _NAME, facts["vectors"]["files"], dtype, shape)
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(f"{folder / MANIFEST}: its facts lack or misstate {error}; {REBUILD}") from None
+    return FlatIndex(folder, manifest, vectors)

@@ -1,0 +1,1 @@
+"""Where the arithmetic runs: devices, seeds, compiled loops, ranks of torchrun, worker processes."""

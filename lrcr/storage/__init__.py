@@ -1,0 +1,1 @@
+"""Artifacts on disk: manifests, fingerprints, atomic writes, memory-mapped arrays."""

@@ -1,0 +1,69 @@
+"""The arrays of an index: files mapped into memory, their sizes checked on opening and their hashes on demand."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lrcr.errors import ArtifactError
+from lrcr.progress import SILENT, Progress
+from lrcr.storage.artifacts import hash_file, staged_folder
+
+REBUILD = "build the index again"
+
+
+def write_arrays(folder: Path, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
+    """Write arrays as `<name>.npy` of a new folder; returns size and SHA-256 of each file."""
+    with staged_folder(folder) as staged:
+        for name, array in arrays.items():
+            np.save(staged / f"{name}.npy", array)
+        return hash_files(staged)
+
+
+def hash_files(folder: Path) -> dict[str, Any]:
+    """Size and SHA-256 of each file of a folder."""
+    return {path.name: {"bytes": path.stat().st_size, "sha256": hash_file(path)} for path in sorted(folder.iterdir())}
+
+
+def open_array(
+    folder: Path, name: str, files: dict[str, Any], dtype: Any, shape: tuple[int, ...] | None
+) -> npt.NDArray[Any]:
+    """Map `<name>.npy` of a folder into memory, read-only; without a shape it has one dimension of any length > 0.
+
+    Raises:
+        ArtifactError: its size, type or shape is not what it was written with.
+    """
+    path = folder / f"{name}.npy"
+    size = path.stat().st_size if path.is_file() else None
+    if size != files[path.name]["bytes"]:
+        expected = files[path.name]["bytes"]
+        raise ArtifactError(
+            f"{path}: {'missing' if size is None else f'{size} bytes'}, not {expected} bytes; {REBUILD}"
+        )
+    try:
+        array = np.asarray(np.lib.format.open_memmap(path, mode="r"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: not a readable array ({error}); {REBUILD}") from None
+    if shape is None:
+        shape = (max(1, array.size),)
+    if array.dtype != dtype or array.shape != shape:
+        expected = f"{np.dtype(dtype)} of shape {shape}"
+        raise ArtifactError(f"{path}: {array.dtype} of shape {array.shape}, not {expected}; {REBUILD}")
+    return array
+
+
+def verify_arrays(root: Path, entries: Iterable[dict[str, Any]], progress: Progress = SILENT) -> None:
+    """Compare every file of some folders below `root` with its hash.
+
+    Args:
+        entries: of each folder its name, `folder`, and what `write_arrays` told of its `files`.
+
+    Raises:
+        ArtifactError: naming a file that was altered.
+    """
+    files = [(root / entry["folder"] / name, stored) for entry in entries for name, stored in entry["files"].items()]
+    for path, stored in progress.over(files, "verify", len(files)):
+        if not path.is_file() or hash_file(path) != stored["sha256"]:
+            raise ArtifactError(f"{path}: missing or altered since it was made; {REBUILD}")

@@ -1,0 +1,415 @@
+import math
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from lrcr.config.params import Params
+from lrcr.config.reading import load_params
+from lrcr.errors import ParamsError
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(tmp_path: Path, text: str) -> list[str]:
+    """The lines of the message, without the file's name."""
+    path = write(tmp_path, text)
+    with pytest.raises(ParamsError) as error:
+        load_params(path)
+    lines = str(error.value).splitlines()
+    assert all(line.startswith(f"{path}: ") for line in lines)
+    return [line.removeprefix(f"{path}: ") for line in lines]
+
+
+# HOW: ResNet-18, contrastive training and ASMK as published (Tolias et al., ECCV 2020) and released.
+PUBLISHED = {
+    "model.name": "local",
+    "backbone.name": "resnet18",
+    "backbone.skip_layers": 0,
+    "backbone.weights": "imagenet",
+    "smoothing.kind": "average",
+    "smoothing.kernel": 3,
+    "whitening.dim": 128,
+    "whitening.images": 5000,
+    "whitening.descriptors": 1000,
+    "whitening.shrinkage": 1.0,
+    "train.epochs": 20,
+    "train.queries": 2000,
+    "train.pool": 20000,
+    "train.negatives": 5,
+    "train.batch": 5,
+    "train.image_size": 1024,
+    "train.margin": 0.8,
+    "train.rates.backbone": 5e-6,
+    "train.rates.whitening": 0.0,
+    "train.weight_decay": 1e-4,
+    "train.decay": 0.99,
+    "train.solar.margin": 1.25,
+    "train.solar.second_order": 10.0,
+    "train.apgem.batch": 4096,
+    "train.apgem.bins": 25,
+    "train.cfcd.rate": 0.005,
+    "train.cfcd.batch": 128,
+    "train.cfcd.warmup": 5,
+    "train.cfcd.fine_epochs": 50,
+    "train.cfcd.alpha": 0.02,
+    "train.cfcd.local": 0.05,
+    "pooling.p": 3.0,
+    "pooling.levels": 3,
+    "pooling.overlap": 0.4,
+    "extract.image_size": 1024,
+    "scales": [2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25],
+    "extract.descriptors": 1000,
+    "codebook.words": 65536,
+    "codebook.images": 20000,
+    "fit_scales": [1.0],
+    "codebook.descriptors": 1000,
+    "index.assignment": 1,
+    "index.binary": True,
+    "search.assignment": 5,
+    "search.alpha": 3.0,
+    "search.tau": 0.0,
+    "search.idf": False,
+    "search.top": None,
+}
+
+
+@pytest.mark.parametrize("key", PUBLISHED)
+def test_default_is_the_published_recipe(key):
+    value = load_params()
+    for part in key.split("."):
+        value = getattr(value, part)
+    assert value == PUBLISHED[key]
+
+
+def test_nothing_is_evaluated_or_trained_on_unless_named():
+    params = load_params()
+    assert params.datasets == {}
+    assert (params.data.train, params.data.val, params.data.fit, params.data.eval) == (None, None, None, [])
+
+
+def test_file_overrides_defaults_key_by_key(tmp_path):
+    params = load_params(write(tmp_path, "train: {rates: {backbone: 0.5}, epochs: 0}\n"))
+    assert (params.train.rates.backbone, params.train.epochs) == (0.5, 0)
+    assert (params.train.rates.whitening, params.train.margin) == (0.0, 0.8)
+
+
+def test_empty_file_holds_the_defaults(tmp_path):
+    assert load_params(write(tmp_path, "# nothing yet\n")) == Params()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-4", 1e-4), ("5E-6", 5e-6), ("1.5e+2", 150.0), ("1", 1.0), (".5", 0.5)],
+)
+def test_floats_are_those_of_yaml_1_2(tmp_path, text, value):
+    assert load_params(write(tmp_path, f"train: {{weight_decay: {text}}}")).train.weight_decay == value
+    assert load_params(overrides=[f"train.weight_decay={text}"]).train.weight_decay == value
+
+
+@pytest.mark.parametrize("text", ["yes", "no", "on", "off"])
+def test_words_are_no_booleans_in_yaml_1_2(tmp_path, text):
+    [line] = refusal(tmp_path, f"search: {{idf: {text}}}")
+    assert line == f"search.idf: {text!r} is refused: input should be a valid boolean"
+
+
+def test_overrides_reach_nested_keys_and_win_over_the_file(tmp_path):
+    path = write(tmp_path, "smoothing: {kernel: 5}\nseed: 1\n")
+    params = load_params(
+        path, ["smoothing.kernel=7", "train.rates.whitening=1e-3", "datasets.mine.kind=folder", "datasets.mine.path=p"]
+    )
+    assert (params.seed, params.smoothing.kernel, params.train.rates.whitening) == (1, 7, 1e-3)
+    assert params.datasets["mine"].path == "p"
+
+
+def test_overrides_take_yaml_values():
+    params = load_params(overrides=["extract.scales=[1, 0.5]", "search.top=null", "backbone.weights=a=b.pth"])
+    assert (params.extract.scales, params.search.top, params.backbone.weights) == ([1.0, 0.5], None, "a=b.pth")
+
+
+def test_the_last_override_wins():
+    assert load_params(overrides=["seed=1", "seed=2"]).seed == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("smoothing: {kernl: 3}", ["smoothing.kernl: unknown key; did you mean 'kernel'?"]),
+        ("extrct: {}", ["extrct: unknown key; did you mean 'extract'?"]),
+        ("train: {rates: {trunk: 1}}", ["train.rates.trunk: unknown key; known here: backbone, context, whitening"]),
+        ("smoothing: {kernel: '3'}", ["smoothing.kernel: '3' is refused: input should be a valid integer"]),
+        ("smoothing: {kernel: 3.0}", ["smoothing.kernel: 3.0 is refused: input should be a valid integer"]),
+        ("seed: true", ["seed: True is refused: input should be a valid integer"]),
+        ("seed: -1", ["seed: -1 is refused: input should be greater than or equal to 0"]),
+        ("train: {margin: 0}", ["train.margin: 0 is refused: input should be greater than 0"]),
+        ("train: {decay: 1.1}", ["train.decay: 1.1 is refused: input should be less than or equal to 1"]),
+        ("whitening: {shrinkage: 2}", ["whitening.shrinkage: 2 is refused: input should be less than or equal to 1"]),
+        ("search: {tau: 1}", ["search.tau: 1 is refused: input should be less than 1"]),
+        ("backbone: {skip_layers: 4}", ["backbone.skip_layers: 4 is refused: input should be less than or equal to 3"]),
+        ("device: gpu", ["device: 'gpu' is refused: input should be 'auto', 'cpu' or 'cuda'"]),
+        (
+            "smoothing: {kernel: 4}",
+            ["smoothing.kernel: 4 is refused: must be odd (a kernel has a centre): 1, 3, 5 or 7"],
+        ),
+        (
+            "graph: {kind: attention, neighbours: 5}",
+            [
+                "graph: {'kind': 'attention', 'neighbours': 5} is refused: "
+                "kind attention joins all locations; leave neighbours out"
+            ],
+        ),
+        (
+            "graph: {attention_from: after}",
+            [
+                "graph: {'attention_from': 'after'} is refused: "
+                "attention_from after needs output refine; reweight leaves the features as they are"
+            ],
+        ),
+        (
+            "graph: {kind: attention, width: 6}",
+            [
+                "graph: {'kind': 'attention', 'width': 6} is refused: "
+                "kind attention has 4 heads; let width be a multiple of 4"
+            ],
+        ),
+        (
+            "train: {losses: {contrastive: 0}}",
+            ["train.losses: {'contrastive': 0} is refused: all weights are 0; give contrastive, matches or asmk one"],
+        ),
+        (
+            "{model: {name: gem}, backbone: {border: 1}}",
+            ["backbone.border: concerns local models only; leave it out, or set model.name local"],
+        ),
+        (
+            "train: {merge: true}",
+            ["train.merge: needs smoothing.kind learnable and graph.kind gcn or attention; set both"],
+        ),
+        ("model: 3", ["model: 3 is refused: a section of keys stands here: name"]),
+        ("model:", ["model: None is refused: a section of keys stands here: name"]),
+        ("extract: {scales: [1, -1]}", ["extract.scales.1: -1 is refused: input should be greater than 0"]),
+        (
+            "extract: {scales: []}",
+            ["extract.scales: [] is refused: list should have at least 1 item after validation, not 0"],
+        ),
+        ("1: 2", ["1: 1 is refused: keys should be strings"]),
+    ],
+)
+def test_refused_values_name_key_value_and_remedy(tmp_path, text, lines):
+    assert refusal(tmp_path, text) == lines
+
+
+@pytest.mark.parametrize("key", ["train.rates.backbone", "train.rates.whitening", "train.weight_decay", "train.margin"])
+@pytest.mark.parametrize("value", [".inf", ".nan"])
+def test_infinite_rates_are_refused(key, value):
+    with pytest.raises(ParamsError, match=f"{key}: (inf|nan) is refused"):
+        load_params(overrides=[f"{key}={value}"])
+
+
+KINDS = "folder, synthetic, roxford5k, rparis6k, revisitop1m, sfm120k, gldv2"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "lines"),
+    [
+        ("{kind: folder, pth: x}", ["X.path: missing; add it", "X.pth: unknown key; did you mean 'path'?"]),
+        ("{kind: folder, path: x, images: 3}", ["X.images: unknown key; known here: kind, path"]),
+        ("{path: x}", [f"X.kind: None is no kind of dataset; use {KINDS}"]),
+        ("{kind: drawn}", [f"X.kind: 'drawn' is no kind of dataset; use {KINDS}"]),
+        (
+            "{kind: synthetic, split: eval, landmarks: 4, images: 8, distractors: 1}",
+            [
+                "X: {'kind': 'synthetic', 'split': 'eval', 'landmarks': 4, 'images': 8, 'distractors': 1} is refused: "
+                "images must be at least 2 × landmarks + distractors"
+            ],
+        ),
+        (
+            "{kind: synthetic, split: eval, landmarks: 4, images: 9, distractors: 1, queries: 9}",
+            [
+                "X: {'kind': 'synthetic', 'split': 'eval', 'landmarks': 4, 'images': 9, 'distractors': 1, 'queries': 9}"
+                " is refused: queries must be at most images − distractors"
+            ],
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["photos", "folder", "synthetic"])
+def test_refused_datasets_are_named_even_if_a_kind_is_their_name(tmp_path, name, dataset, lines):
+    expected = [f"datasets.{line.replace('X', name, 1)}" for line in lines]
+    assert refusal(tmp_path, f"datasets: {{{name}: {dataset}}}") == expected
+
+
+@pytest.mark.parametrize("name", ["a b", "a/b", "-a", "ä", ""])
+def test_names_of_datasets_are_plain(tmp_path, name):
+    [line] = refusal(tmp_path, f"datasets: {{'{name}': {{kind: folder, path: x}}}}")
+    assert line.startswith(f"datasets.{name}: {name!r} is refused: string should match pattern")
+
+
+@pytest.mark.parametrize("role", ["train", "val", "fit"])
+def test_data_names_known_datasets(tmp_path, role):
+    text = f"datasets: {{a: {{kind: folder, path: x}}, b: {{kind: folder, path: y}}}}\ndata: {{{role}: c}}"
+    assert refusal(tmp_path, text) == [f"data.{role}: unknown dataset 'c'; add it under datasets (there: a, b)"]
+
+
+def test_every_name_of_data_eval_is_known(tmp_path):
+    text = "datasets: {a: {kind: folder, path: x}}\ndata: {eval: [a, c]}"
+    assert refusal(tmp_path, text) == ["data.eval: unknown dataset 'c'; add it under datasets (there: a)"]
+    assert refusal(tmp_path, "data: {fit: c}") == ["data.fit: unknown dataset 'c'; add it under datasets (there: none)"]
+
+
+def test_several_problems_take_several_lines(tmp_path):
+    lines = refusal(tmp_path, "seed: -1\nsmoothing: {kernl: 3, kernel: 2}\nextrct: {}\n")
+    assert [line.split(": ")[0] for line in lines] == ["seed", "smoothing.kernel", "smoothing.kernl", "extrct"]
+
+
+@pytest.mark.parametrize("text", ["a: [", "seed: 1\nseed: 2", "seed: !!int abc", "device: 2024-13-45", "\x00"])
+def test_bad_yaml_is_refused_in_one_line(tmp_path, text):
+    [line] = refusal(tmp_path, text)
+    assert line.startswith("not valid YAML (") and line.endswith("; mend it")
+
+
+def test_text_in_another_encoding_is_refused(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_bytes("backbone: {weights: Gewichte für alle.pth}".encode("latin-1"))
+    with pytest.raises(ParamsError, match=r"params\.yaml: not valid YAML \(.*utf-8"):
+        load_params(path)
+
+
+@pytest.mark.parametrize(("text", "found"), [("- 1", "list"), ("words", "str"), ("3", "int")])
+def test_a_file_without_keys_is_refused(tmp_path, text, found):
+    assert refusal(tmp_path, text) == [f"holds a {found}, not sections of keys; see params.yaml"]
+
+
+def test_missing_file_and_folder_are_refused(tmp_path):
+    with pytest.raises(ParamsError, match=r"none\.yaml: no such file; name a params file in YAML"):
+        load_params(tmp_path / "none.yaml")
+    with pytest.raises(ParamsError, match=r"cannot be read .*; name a params file in YAML"):
+        load_params(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("smoothing.kernel", "--set smoothing.kernel: not key=value; write for example --set smoothing.kernel=5"),
+        ("=3", "--set =3: not key=value; write for example --set smoothing.kernel=5"),
+        ("extract.scales=[1", "--set extract.scales=[1: '[1' is not a YAML value; quote it"),
+        ("device=2024-13-45", "--set device=2024-13-45: '2024-13-45' is not a YAML value; quote it"),
+        ("smoothing.kernl=3", "params: smoothing.kernl: unknown key; did you mean 'kernel'?"),
+        ("smoothing.kernel=0", "params: smoothing.kernel: 0 is refused: input should be greater than or equal to 1"),
+        ("seed=", "params: seed: None is refused: input should be a valid integer"),
+    ],
+)
+def test_bad_overrides_are_refused(override, message):
+    with pytest.raises(ParamsError) as error:
+        load_params(overrides=[override])
+    assert str(error.value) == message
+
+
+def test_override_below_a_value_is_refused(tmp_path):
+    with pytest.raises(ParamsError, match=r"--set seed\.x=1: seed is a value, not a section; see params\.yaml"):
+        load_params(write(tmp_path, "seed: 3"), ["seed.x=1"])
+
+
+def test_sections_are_plain_and_complete():
+    params = load_params(overrides=["smoothing.kernel=5", "seed=4"])
+    assert params.sections("model", "seed") == {"model": {"name": "local"}, "seed": 4}
+    assert params.sections() == {}
+    assert params.sections("train")["train"]["rates"] == {"backbone": 5e-6, "context": 5e-05, "whitening": 0.0}
+
+
+def test_fit_section_follows_exactly_what_decides_the_fit_descriptors():
+    fit = Params().fit_section()
+    for same in ("codebook.words=8", "codebook.seed=9", "extract.scales=[1]", "search.tau=0.5"):
+        assert load_params(overrides=[same]).fit_section() == fit
+    for other in (
+        "codebook.images=8",
+        "codebook.scales=[2]",
+        "codebook.descriptors=9",
+        "extract.image_size=8",
+        "seed=1",
+    ):
+        assert load_params(overrides=[other]).fit_section() != fit
+
+
+def test_each_family_has_its_published_scales_unless_others_are_given():
+    params = load_params(overrides=["model.name=cfcd"])
+    assert params.scales == params.fit_scales == [0.3535, 0.5, 0.7071, 1.0, 1.4142]
+    assert params.sections("extract")["extract"]["scales"] == params.scales
+    assert params.fit_section()["fit"]["scales"] == params.scales
+    assert load_params(overrides=["model.name=cfcd", "extract.scales=[1]"]).fit_scales == [1.0]
+    scales = ("extract.scales=[1]", "extract.global_scales=[3]")
+    assert load_params(overrides=["model.name=cfcd", *scales]).scales == [3.0]
+    assert load_params(overrides=scales).scales == [1.0]
+    given = load_params(overrides=["model.name=cfcd", "extract.scales=[1]", "codebook.scales=[2]"])
+    assert (given.scales, given.fit_scales) == ([1.0], [2.0])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["model.name=mac", "pooling.projection=8"], "pooling.projection: mac has none"),
+        (["pooling.projection=8"], "pooling.projection: local has none"),
+        (["model.name=solar", "backbone.name=vit_b_16"], "model.name: solar attends between the blocks of a ResNet"),
+        (["model.name=solar", "train.freeze=backbone"], "train.freeze: backbone would freeze what surrounds solar's"),
+        (["model.name=gem", "train.merge=true"], "train.merge: gem has no smoothing and graph to merge"),
+        (["model.name=gem", "train.losses.asmk=1"], "train.losses: gem has no local descriptors; leave matches and"),
+        (["model.name=gem", "train.validation.by=asmk"], "train.validation.by: gem has no local descriptors for asmk"),
+    ],
+)
+def test_settings_that_a_model_cannot_heed_are_refused(overrides, said):
+    with pytest.raises(ParamsError, match=re.escape(said)):
+        load_params(overrides=overrides)
+
+
+def test_params_do_not_change_once_made():
+    with pytest.raises(ValidationError):
+        Params().seed = 3
+
+
+@given(st.integers(-3, 30))
+def test_kernels_are_odd_and_positive(kernel):
+    if kernel > 0 and kernel % 2:
+        assert load_params(overrides=[f"smoothing.kernel={kernel}"]).smoothing.kernel == kernel
+    else:
+        with pytest.raises(ParamsError, match=r"smoothing\.kernel"):
+            load_params(overrides=[f"smoothing.kernel={kernel}"])
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False, min_value=0, max_value=1e6))
+def test_plain_values_make_the_same_params_again(rate):
+    params = load_params(overrides=[f"train.rates.backbone={rate!r}", "codebook.file=x.npz"])
+    assert math.isclose(params.train.rates.backbone, rate, rel_tol=0, abs_tol=0)
+    assert Params.model_validate(params.model_dump(mode="json")) == params
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        "{kind: roxford5k}",
+        "{kind: rparis6k, distractors: true}",
+        "{kind: revisitop1m}",
+        "{kind: sfm120k, split: val_eccv20}",
+        "{kind: gldv2, split: private}",
+    ],
+)
+def test_public_benchmarks_are_datasets(tmp_path, dataset):
+    (tmp_path / "params.yaml").write_text(f"datasets: {{name: {dataset}}}\ndata: {{eval: [name]}}\n")
+    load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "line"),
+    [
+        ("{kind: roxford5k, distractors: 1}", "name.distractors: 1 is refused: input should be a valid boolean"),
+        ("{kind: sfm120k}", "name.split: missing; add it"),
+        ("{kind: gldv2, split: test}", "name.split: 'test' is refused: input should be 'train', 'public' or 'private'"),
+        ("{kind: revisitop1m, split: x}", "name.split: unknown key; known here: kind"),
+    ],
+)
+def test_wrong_params_of_public_benchmarks_are_named(tmp_path, dataset, line):
+    assert refusal(tmp_path, f"datasets: {{name: {dataset}}}") == [f"datasets.{line}"]

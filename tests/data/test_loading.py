@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from lrcr import loading
+from lrcr.data.dataset import Photo
+from lrcr.data.images import load_image, prepare
+from lrcr.data.loading import load_batches
+from lrcr.errors import ImageError
+
+SIZES = [(8, 6), (6, 8), (8, 6), (10, 10), (8, 6), (6, 8), (8, 6), (8, 6)]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> list[Photo]:
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for i, (width, height) in enumerate(SIZES):
+        Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(folder / f"{i}.png")
+    return [Photo(folder / f"{i}.png") for i in range(len(SIZES))]
+
+
+def alone(photo: Photo, image_size: int) -> torch.Tensor:
+    return prepare(load_image(photo.path, orient=photo.orient, box=photo.box), image_size)
+
+
+def test_batches_hold_photos_of_one_shape_and_their_positions(photos):
+    batches = list(load_batches(photos, 8, 2))
+    assert [batch.positions for batch in batches] == [[0, 2], [1, 5], [4, 6], [3], [7]]
+    for batch in batches:
+        for position, size, origin, image in zip(
+            batch.positions, batch.sizes, batch.origins, batch.images, strict=True
+        ):
+            assert (size, origin) == (SIZES[position], (0, 0))
+            assert torch.equal(image, alone(photos[position], 8))
+
+
+def test_those_that_wait_longest_go_when_too_many_wait(photos, monkeypatch):
+    monkeypatch.setattr(loading, "_WAITING", 1)
+    positions = [batch.positions for batch in load_batches([photos[i] for i in (0, 1, 3, 2, 5, 4)], 8, 3)]
+    assert positions == [[0], [1], [2], [3, 5], [4]]
+
+
+def test_boxes_and_orientation_are_followed(photos):
+    box = (2.0, 1.0, 7.0, 5.0)
+    [batch] = load_batches([Photo(photos[0].path, box)], 4, 8)
+    assert (batch.sizes, batch.origins) == ([(5, 4)], [(2, 1)])
+    assert torch.equal(batch.images[0], alone(Photo(photos[0].path, box), 4))
+
+
+@given(
+    st.lists(st.integers(0, 7), max_size=30),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.integers(1, 5),
+)
+def test_every_photo_comes_once_and_few_wait(photos, chosen, batch, waiting, ahead):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "_WAITING", waiting)
+        patch.setattr(loading, "_AHEAD", ahead)
+        batches = list(load_batches([photos[i] for i in chosen], 8, batch))
+    assert sorted(position for found in batches for position in found.positions) == list(range(len(chosen)))
+    taken: set[int] = set()
+    for found in batches:
+        assert 1 <= len(found.positions) <= batch
+        assert found.positions == sorted(found.positions)
+        taken.update(found.positions)
+        # A batch is out before more than this number of earlier photos wait.
+        assert len(set(range(max(taken))) - taken) <= waiting * batch
+    for found in batches:
+        for position, image in zip(found.positions, found.images, strict=True):
+            assert torch.equal(image, alone(photos[chosen[position]], 8))
+
+
+def test_batches_form_in_the_same_way_whatever_the_threads(photos, monkeypatch):
+    def positions():
+        return [batch.positions for batch in load_batches(photos * 3, 8, 2)]
+
+    expected = positions()
+    monkeypatch.setattr(loading, "_THREADS", 1)
+    assert positions() == expected
+
+
+def test_no_photos_give_no_batches():
+    assert list(load_batches([], 8, 2)) == []
+
+
+def test_a_damaged_photo_is_named(photos, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"text")
+    with pytest.raises(ImageError, match=r"a\.png"):
+        list(load_batches([*photos, Photo(tmp_path / "a.png")], 8, 2))
+
+
+def test_reading_may_stop_early(photos):
+    batches = load_batches(photos * 10, 8, 1)
+    assert next(batches).positions == [0]
+    batches.close()

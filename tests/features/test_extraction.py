@@ -1,0 +1,357 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from lrcr import extraction, loading
+from lrcr.config.params import Params
+from lrcr.config.reading import load_params
+from lrcr.data.dataset import Photo, cluster_ids, open_dataset
+from lrcr.data.loading import load_batches
+from lrcr.errors import ArtifactError, DatasetError, ImageError, OutOfMemoryError
+from lrcr.features.extraction import extract_dataset, extract_fit, extract_photos, sample_photos
+from lrcr.features.store import Descriptors, open_descriptors
+from lrcr.models.factory import MODEL_SECTIONS, build_model, save_model
+from lrcr.models.local import LocalModel
+from lrcr.models.smoothing import AverageSmoothing
+from lrcr.models.whitening import Whitening
+from lrcr.storage.artifacts import Manifest
+
+CPU = torch.device("cpu")
+SIZES = [(40, 30), (30, 40), (40, 30), (24, 24), (40, 30), (30, 40), (24, 24)]
+SMALL = (
+    "backbone.skip_layers=3",
+    "backbone.weights=none",
+    "whitening.dim=8",
+    "extract.image_size=32",
+    "extract.scales=[1.0, 0.5]",
+    "extract.descriptors=12",
+    "extract.shard=3",
+    "codebook.images=5",
+    "codebook.descriptors=10",
+)
+
+
+def small(*overrides: str) -> Params:
+    return load_params(overrides=[*SMALL, *overrides])
+
+
+@pytest.fixture(scope="module")
+def model() -> LocalModel:
+    return build_model(small()).eval()
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory, model) -> Path:
+    path = tmp_path_factory.mktemp("model") / "model.pt"
+    save_model(path, model, Manifest("model", small().sections(*MODEL_SECTIONS), {}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory, draw_dataset) -> Path:
+    """Seven photos of three shapes; of the four queries two are in the database as they are, one with a box."""
+    queries = pd.DataFrame(
+        {
+            "query": range(4),
+            "path": ["gone.png", "images/1.png", "images/3.png", "gone.png"],
+            "x0": [np.nan, 4.0, np.nan, np.nan],
+            "y0": [np.nan, 6.0, np.nan, np.nan],
+            "x1": [np.nan, 29.0, np.nan, np.nan],
+            "y1": [np.nan, 38.0, np.nan, np.nan],
+            "image": [6, 1, None, 0],
+        }
+    )
+    relevance = pd.DataFrame({"query": [0], "image": [1], "grade": ["easy"]})
+    folder = tmp_path_factory.mktemp("data") / "drawn"
+    return draw_dataset(folder, SIZES, ["a", "b"] * 3 + ["a"], queries=queries, relevance=relevance)
+
+
+class Killed(BaseException):
+    """As a signal: no `except Exception` catches it."""
+
+
+class Tracker:
+    """Counts the steps of each piece of work; dies at step `dies_at` of the one that is named `dies_in`."""
+
+    def __init__(self, dies_in: str = "", dies_at: int = 0) -> None:
+        self.steps: dict[str, int] = {}
+        self.dies = (dies_in, dies_at)
+
+    def __call__(self, items, description, total=None):
+        for step, item in enumerate(items):
+            if (description, step) == self.dies:
+                raise Killed
+            self.steps[description] = step + 1
+            yield item
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, model_file, dataset) -> Path:
+    folder = tmp_path_factory.mktemp("out") / "descriptors"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LRCR_STATE", str(tmp_path_factory.mktemp("state")))
+        extract_dataset(small(), model_file, dataset, folder)
+    return folder
+
+
+def assert_close(found: Descriptors, expected: Descriptors) -> None:
+    np.testing.assert_array_equal(found.offsets, expected.offsets)
+    for name in ("strength", "xy", "scale", "descriptors"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+def describe(model: LocalModel, *photos: Photo, **settings) -> Descriptors:
+    given = {"image_size": 32, "scales": [1.0, 0.5], "strongest": 12, "device": CPU}
+    return extract_photos(model, photos, **{**given, **settings})
+
+
+def test_database_holds_each_photo_described_alone(undisturbed, dataset, model):
+    found = open_descriptors(undisturbed / "database").read()
+    assert len(found) == len(SIZES)
+    for image, photo in enumerate(open_dataset(dataset).photos()):
+        assert_close(found.take([image]), describe(model, photo))
+
+
+def test_queries_hold_boxes_and_reuse_the_rows_of_the_database(undisturbed, dataset, model):
+    database, queries = (open_descriptors(undisturbed / part).read() for part in ("database", "queries"))
+    photos = open_dataset(dataset).query_photos()
+    for query, image in ((0, 6), (3, 0)):  # their photos are not there to be read
+        np.testing.assert_array_equal(queries.take([query]).descriptors, database.take([image]).descriptors)
+    for query in (1, 2):
+        assert_close(queries.take([query]), describe(model, photos[query]))
+    box = queries.take([1])
+    assert ((box.xy > [4, 6]) & (box.xy < [29, 38])).all()
+
+
+def test_store_tells_what_it_was_made_from(undisturbed, dataset):
+    database, queries = (open_descriptors(undisturbed / part) for part in ("database", "queries"))
+    assert (database.images, queries.images) == (7, 4)
+    assert database.manifest.facts["descriptors"] == len(database.read().descriptors) == 7 * 12
+    assert [len(shard) for shard in database.shards()] == [3, 3, 1]
+    assert database.manifest.params == {"part": "database", **small().sections("extract")}
+    assert database.manifest.inputs["dataset"] == open_dataset(dataset).fingerprint
+    assert database.manifest.fingerprint != queries.manifest.fingerprint
+
+
+def test_each_image_is_a_step_and_the_cost_is_told(tmp_path, model_file, dataset, state):
+    track = Tracker()
+    cost = extract_dataset(small(), model_file, dataset, tmp_path / "out", progress)
+    assert track.steps == {"extract database": 7, "extract queries": 4}
+    assert list(cost) == ["extract_images_per_second"] and cost["extract_images_per_second"] > 0
+    assert not list(state.iterdir())
+
+
+def test_decoding_threads_change_no_byte(tmp_path, monkeypatch, model_file, dataset, undisturbed):
+    monkeypatch.setattr(loading, "_THREADS", 1)
+    extract_dataset(small(), model_file, dataset, tmp_path / "out")
+    assert files(tmp_path / "out") == files(undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("part", "step", "left"),
+    [("database", 1, 7), ("database", 4, 4), ("queries", 1, 0)],
+)
+def test_a_killed_extraction_continues_to_the_same_bytes(
+    tmp_path, monkeypatch, model_file, dataset, undisturbed, state, part, step, left
+):
+    folder = tmp_path / "out"
+    with pytest.raises(Killed):
+        extract_dataset(small(), model_file, dataset, folder, Tracker(f"extract {part}", step))
+    assert not folder.exists() and not list(tmp_path.iterdir())
+    described: list[Photo] = []
+    monkeypatch.setattr(
+        extraction, "load_batches", lambda photos, *rest: described.extend(photos) or load_batches(photos, *rest)
+    )
+    track = Tracker()
+    extract_dataset(small(), model_file, dataset, folder, progress)
+    assert files(folder) == files(undisturbed)
+    assert track.steps == {"extract database": 7, "extract queries": 4}
+    assert len(described) == left + 2, "photos of unfinished shards, and the two queries that reuse no rows"
+    assert not list(state.iterdir())
+
+
+def test_unfinished_shards_of_another_size_are_not_taken_up(tmp_path, model_file, dataset):
+    with pytest.raises(Killed):
+        extract_fit(small("extract.shard=3"), model_file, dataset, tmp_path / "fit", Tracker("extract fit", 4))
+    extract_fit(small("extract.shard=2"), model_file, dataset, tmp_path / "fit")
+    found = open_descriptors(tmp_path / "fit")
+    assert found.images == len(found.read()) == 5
+
+
+def test_a_damaged_photo_leaves_the_old_store_alone(tmp_path, model_file, draw_dataset):
+    folder = draw_dataset(tmp_path / "data", SIZES, [None] * 7)
+    extract_dataset(small(), model_file, folder, tmp_path / "out")
+    before = files(tmp_path / "out")
+    (folder / "images" / "5.png").write_bytes(b"text")
+    with pytest.raises(ImageError, match=r"5\.png"):
+        extract_dataset(small("extract.descriptors=3"), model_file, folder, tmp_path / "out")
+    assert files(tmp_path / "out") == before
+
+
+def test_out_of_memory_tells_the_remedy(tmp_path, monkeypatch, model_file, dataset):
+    monkeypatch.setattr(LocalModel, "describe", lambda *_: torch.empty(2**50))
+    for extract in (extract_dataset, extract_fit):
+        with pytest.raises(OutOfMemoryError, match=r"^out of memory: .*; lower extract\.image_size, or the largest of"):
+            extract(small(), model_file, dataset, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_new_extraction_replaces_the_old_one(tmp_path, model_file, dataset, undisturbed):
+    extract_dataset(small("extract.shard=7"), model_file, dataset, tmp_path / "out")
+    extract_dataset(small(), model_file, dataset, tmp_path / "out")
+    assert files(tmp_path / "out") == files(undisturbed)
+
+
+def test_float16_is_the_rounded_float32(tmp_path, model_file, dataset, undisturbed):
+    extract_dataset(small("extract.precision=float16"), model_file, dataset, tmp_path)
+    for part in ("database", "queries"):
+        half, full = (open_descriptors(folder / part).read() for folder in (tmp_path, undisturbed))
+        assert half.descriptors.dtype == np.float16
+        np.testing.assert_array_equal(half.descriptors, full.descriptors.astype(np.float16))
+        np.testing.assert_array_equal(half.xy, full.xy)
+        np.testing.assert_array_equal(half.strength, full.strength)
+
+
+def test_a_dataset_without_images_is_refused(tmp_path, model_file, draw_dataset):
+    folder = draw_dataset(tmp_path / "data", [], [])
+    for extract in (extract_dataset, extract_fit):
+        with pytest.raises(DatasetError, match="data: has no images; add some"):
+            extract(small(), model_file, folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dataset_without_queries_has_an_empty_store_of_them(tmp_path, model_file, draw_dataset):
+    folder = draw_dataset(tmp_path / "data", SIZES[:2], [None, None])
+    extract_dataset(small(), model_file, folder, tmp_path / "out")
+    assert open_descriptors(tmp_path / "out" / "queries").images == 0
+    assert open_descriptors(tmp_path / "out" / "database").images == 2
+
+
+def test_photos_too_small_for_any_scale_have_no_descriptors(tmp_path, model_file, draw_dataset):
+    folder = draw_dataset(tmp_path / "data", [(3, 40), (40, 30), (1, 1)], [None] * 3)
+    extract_dataset(small("extract.scales=[0.25]"), model_file, folder, tmp_path / "out")
+    found = open_descriptors(tmp_path / "out" / "database").read()
+    assert np.diff(found.offsets).tolist() == [0, 4, 0]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("smoothing.kernel=5", "smoothing.kernel = 3, but the params now say 5"),
+        ("train.rates.backbone=1", "train.rates.backbone = 5e-06, but the params now say 1.0"),
+        ("seed=7", "seed = 0, but the params now say 7"),
+    ],
+)
+def test_a_model_made_under_other_params_is_refused(tmp_path, model_file, dataset, override, said):
+    for extract in (extract_dataset, extract_fit):
+        with pytest.raises(ArtifactError) as error:
+            extract(small(override), model_file, dataset, tmp_path / "out")
+        assert str(error.value) == f"{model_file}: made with {said}; run its stage again"
+
+
+def test_missing_inputs_are_refused(tmp_path, model_file, dataset):
+    with pytest.raises(ArtifactError, match=r"none/dataset\.json: no such file"):
+        extract_dataset(small(), model_file, tmp_path / "none", tmp_path / "out")
+    with pytest.raises(ArtifactError, match=r"none\.pt: no such file; train a model first"):
+        extract_dataset(small(), tmp_path / "none.pt", dataset, tmp_path / "out")
+
+
+def test_the_fit_set_is_a_sample_at_its_own_scales(tmp_path, model_file, dataset, model):
+    params = small("codebook.scales=[0.5]", "extract.precision=float16")
+    track = Tracker()
+    extract_fit(params, model_file, dataset, tmp_path / "fit", progress)
+    store = open_descriptors(tmp_path / "fit")
+    photos = sample_photos(open_dataset(dataset).photos(), 5, 0)
+    assert_close(store.read(), describe(model, *photos, scales=[0.5], strongest=10))
+    assert track.steps == {"extract fit": 5}
+    assert store.read().descriptors.dtype == np.float32
+    assert store.manifest.params == {"part": "fit", **params.fit_section()}
+    opened = open_dataset(dataset)
+    drawn = [opened.photos().index(photo) for photo in photos]
+    assert store.manifest.facts["clusters"] == cluster_ids(opened)[drawn].tolist()
+
+
+def test_a_global_model_gives_one_row_an_image_in_its_centre(tmp_path, dataset):
+    params = small("model.name=gem", "extract.descriptors=1")
+    model = build_model(params).eval()
+    save_model(tmp_path / "model.pt", model, Manifest("model", params.sections(*MODEL_SECTIONS), {}))
+    extract_dataset(params, tmp_path / "model.pt", dataset, tmp_path / "out")
+    database, queries = (open_descriptors(tmp_path / "out" / part).read() for part in ("database", "queries"))
+    assert np.diff(database.offsets).tolist() == [1] * 7 and np.diff(queries.offsets).tolist() == [1] * 4
+    np.testing.assert_allclose(np.linalg.norm(database.descriptors, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(database.xy, np.array(SIZES) / 2)
+    np.testing.assert_allclose(queries.xy[1], [16.5, 22])
+    for image, photo in enumerate(open_dataset(dataset).photos()):
+        assert_close(database.take([image]), describe(model, photo))
+
+
+def test_samples_follow_the_seed_and_keep_the_order(dataset):
+    opened = open_dataset(dataset)
+    photos = opened.photos()
+    samples = [tuple(photos.index(photo) for photo in sample_photos(opened.photos(), 4, seed)) for seed in range(20)]
+    assert all(len(sample) == 4 and list(sample) == sorted(set(sample)) for sample in samples)
+    assert {image for sample in samples for image in sample} == set(range(7))
+    assert samples[0] == tuple(photos.index(photo) for photo in sample_photos(opened.photos(), 4, 0))
+    for number in (7, 100):
+        assert sample_photos(opened.photos(), number, 0) == photos
+
+
+@pytest.fixture(scope="module")
+def lamp() -> LocalModel:
+    """A model that sees only how bright each block of 4 × 4 pixels is."""
+    trunk = nn.Sequential(nn.AvgPool2d(4), nn.ReLU())
+    return LocalModel(trunk, nn.Identity(), AverageSmoothing(1), Whitening(3, 3), freeze_batchnorm=True).eval()
+
+
+def light(path: Path, size: tuple[int, int], spot: tuple[int, int, int, int]) -> Path:
+    """A black photo with one white spot."""
+    image = Image.new("RGB", size)
+    image.paste("white", spot)
+    image.save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("image_size", "box", "spot"),
+    [
+        (64, None, (40, 8, 44, 12)),
+        (64, (20, 4, 60, 24), (40, 8, 44, 12)),
+        (32, None, (40, 8, 48, 16)),
+        (32, (24, 8, 56, 40), (40, 8, 48, 16)),
+    ],
+)
+def test_coordinates_are_pixels_of_the_original(tmp_path, lamp, image_size, box, spot):
+    path = light(tmp_path / "a.png", (64, 48), spot)
+    found = describe(lamp, Photo(path, box), image_size=image_size, scales=[1.0], strongest=1)
+    np.testing.assert_allclose(found.xy, [[(spot[0] + spot[2]) / 2, (spot[1] + spot[3]) / 2]], atol=1e-4)
+
+
+def test_coordinates_of_a_turned_photo_are_those_of_the_upright_one(tmp_path, lamp):
+    path = light(tmp_path / "a.png", (64, 48), (40, 8, 44, 12))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown a quarter turn clockwise
+    with Image.open(path) as image:
+        image.save(tmp_path / "b.png", exif=exif)
+    photo = Photo(tmp_path / "b.png", (20, 4, 60, 24), orient=True)
+    found = describe(lamp, photo, image_size=64, scales=[1.0], strongest=1)
+    np.testing.assert_allclose(found.xy, [[48 - 10, 42]], atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [2.0, 1.0, 0.5])
+def test_locations_of_every_scale_lie_on_their_grid(tmp_path, lamp, scale):
+    path = light(tmp_path / "a.png", (64, 48), (0, 0, 64, 48))
+    found = describe(lamp, Photo(path), image_size=64, scales=[scale], strongest=1000)
+    step = 4 / scale
+    x, y = np.meshgrid(np.arange(step / 2, 64, step), np.arange(step / 2, 48, step))
+    expected = {(float(a), float(b)) for a, b in zip(x.ravel(), y.ravel(), strict=True)}
+    assert {(round(float(a), 3), round(float(b), 3)) for a, b in found.xy} == expected
+    assert set(found.scale.tolist()) == {scale}

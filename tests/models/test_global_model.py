@@ -1,0 +1,154 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lrcr.config.params import Params
+from lrcr.config.reading import load_params
+from lrcr.errors import ArtifactError
+from lrcr.models.backbone import Backbone
+from lrcr.models.descriptors import resize
+from lrcr.models.factory import MODEL_SECTIONS, build_model, open_local_model, open_model, save_model
+from lrcr.models.global_model import RMAC, GlobalModel, SPoC
+from lrcr.models.inference import ready_for_inference
+from lrcr.models.pooling import gem, mac, rmac, spoc
+from lrcr.models.whitening import Whitening
+from lrcr.storage.artifacts import Manifest
+
+NAMES = ["mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd"]
+CPU = torch.device("cpu")
+
+
+def small(name: str, *overrides: str) -> Params:
+    settings = ("backbone.weights=none", "backbone.skip_layers=2", f"model.name={name}")
+    return load_params(overrides=[*settings, *overrides])
+
+
+def draw(count: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.inference_mode()
+def test_a_vector_is_the_pooled_map(name):
+    """Off the shelf every model is its pooling; SOLAR's attention starts as the identity."""
+    model = build_model(small(name)).eval()
+    features = model.backbone(draw(2, 50, 70))
+    pooled = {"mac": mac, "spoc": spoc, "rmac": rmac}.get(name, gem)(features)
+    if name == "cfcd":
+        layer, norm = model.projection
+        pooled = layer(pooled) / (1 + norm.eps) ** 0.5
+        assert pooled.shape == (2, 512)
+    torch.testing.assert_close(model(draw(2, 50, 70)), F.normalize(pooled, dim=1))
+    assert model.dim == pooled.shape[1]
+
+
+@pytest.mark.parametrize("name", ["spoc", "solar", "cfcd"])
+@torch.inference_mode()
+def test_the_vector_of_several_scales_is_the_normalised_mean(name):
+    model, scales = build_model(small(name)).eval(), [0.5, 1.0, 1.4142]
+    images = draw(3, 40, 56)
+    found = model.describe(images, scales, 1)
+    mean = torch.stack([model(resize(images, scale)) for scale in scales]).mean(dim=0)
+    for own, vector in zip(found, F.normalize(mean, dim=1), strict=True):
+        torch.testing.assert_close(own.descriptors, vector[None])
+        assert (own.strength.tolist(), own.position.tolist(), own.scale.tolist()) == ([1.0], [[0.5, 0.5]], [1.0])
+
+
+@torch.inference_mode()
+def test_rmac_gives_the_regions_of_all_scales_and_their_sum_is_its_vector():
+    model = build_model(small("rmac")).eval()
+    images = draw(2, 64, 96)
+    for row, own in enumerate(model.describe(images, [1.0], 1)):
+        torch.testing.assert_close(own.descriptors.norm(dim=1), torch.ones(len(own.descriptors)))
+        torch.testing.assert_close(F.normalize(own.descriptors.sum(dim=0), dim=0), model(images)[row])
+    [both, _] = model.describe(images, [1.0, 0.5], 1)
+    [one, _] = model.describe(images, [1.0], 1)
+    assert len(both.descriptors) > len(one.descriptors) > 10
+    assert set(both.scale.tolist()) == {1.0, 0.5} and both.position.unique().tolist() == [0.5]
+
+
+@torch.inference_mode()
+def test_scales_at_which_nothing_is_left_are_skipped():
+    model = build_model(small("gem")).eval()
+    images = draw(1, 3, 40)
+    [one], [both] = (model.describe(images, scales, 1) for scales in ([1.0], [0.25, 1.0]))
+    torch.testing.assert_close(one.descriptors, both.descriptors)
+    [none] = model.describe(images, [0.25], 1)
+    assert none.descriptors.shape == (0, 128) and none.position.shape == (0, 2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_model_comes_back_as_it_was_stored(tmp_path, name):
+    params = small(name, *(["pooling.projection=24"] if name == "solar" else []))
+    model = build_model(params)
+    generator = torch.Generator().manual_seed(1)
+    state = {
+        key: value + 0.01 * torch.rand(value.shape, generator=generator) if value.is_floating_point() else value
+        for key, value in model.state_dict().items()
+    }
+    model.load_state_dict(state)
+    save_model(tmp_path / "model.pt", model.eval(), Manifest("model", params.sections(*MODEL_SECTIONS), {}))
+    opened, _ = open_model(tmp_path / "model.pt")
+    with torch.inference_mode():
+        assert torch.equal(opened(draw(2, 40, 40)), model(draw(2, 40, 40)))
+        fast = ready_for_inference(opened, CPU)
+        torch.testing.assert_close(fast(draw(2, 40, 40)), model(draw(2, 40, 40)), rtol=1e-3, atol=1e-4)
+    with pytest.raises(ArtifactError, match=f"a model of kind {name} has no attention to draw"):
+        open_local_model(tmp_path / "model.pt")
+
+
+def test_solar_attends_behind_each_of_the_last_two_blocks():
+    model = build_model(small("solar", "backbone.skip_layers=1"))
+    names = [name for name, _ in model.backbone.trunk.named_children()][-4:]
+    assert names == ["layer2", "attention_layer2", "layer3", "attention_layer3"]
+    with torch.no_grad():
+        for name in ("attention_layer2", "attention_layer3"):
+            model.backbone.trunk.get_submodule(name).output.weight.fill_(0.01)
+            assert not torch.allclose(
+                model.eval()(draw(1, 64, 64)), build_model(small("gem")).eval()(draw(1, 64, 64))[:, :1]
+            )
+
+
+def test_a_projection_follows_gem_where_it_is_asked_for():
+    assert isinstance(build_model(small("gem")).projection, nn.Identity)
+    model = build_model(small("gem", "pooling.projection=24"))
+    assert isinstance(model.projection, Whitening) and model.dim == 24
+    assert build_model(small("cfcd", "pooling.projection=32")).dim == 32
+
+
+def test_power_is_learned_but_for_cfcd():
+    learned = {name: "pooling.p" in dict(build_model(small(name)).named_parameters()) for name in NAMES}
+    assert learned == {name: name in ("gem", "solar", "apgem") for name in NAMES}
+
+
+def test_frozen_batchnorm_of_the_trunk_keeps_its_statistics_and_that_of_the_projection_does_not():
+    trunk = Backbone("resnet18", 3)
+    projection = nn.Sequential(nn.Linear(64, 8), nn.BatchNorm1d(8))
+    model = GlobalModel(trunk, SPoC(), projection, 8, freeze_batchnorm=True).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model(draw(4, 32, 32))
+    moved = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert moved == {f"projection.1.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pretrained_weights_freeze_batchnorm_of_the_trunk(name, tmp_path):
+    torch.save(Backbone("resnet18", 2).trunk.state_dict(), tmp_path / "trunk.pth")
+    assert build_model(small(name, f"backbone.weights={tmp_path / 'trunk.pth'}")).freeze_batchnorm
+    assert not build_model(small(name)).freeze_batchnorm
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_part_of_a_model_gets_a_gradient(name):
+    model = build_model(small(name)).train()
+    (model(draw(4, 64, 64)) * torch.arange(model.dim)).sum().backward()
+    without = [key for key, value in model.named_parameters() if value.grad is None]
+    assert not without
+    assert np.isfinite([value.grad.norm().item() for value in model.parameters()]).all()
+
+
+def test_regions_follow_the_params():
+    model = build_model(small("rmac", "pooling.levels=1"))
+    assert isinstance(model.pooling, RMAC) and model.pooling.regions(torch.rand(1, 4, 9, 9)).shape == (1, 2, 4)
