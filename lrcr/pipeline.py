@@ -18,9 +18,12 @@ from lrcr.datasets.make import make_dataset
 from lrcr.features.extraction import extract_dataset, extract_fit
 from lrcr.models.factory import adopt_model, weight_files
 from lrcr.progress import SILENT, Progress
-from lrcr.retrieval.build import index_dataset, make_codebook
-from lrcr.storage.artifacts import fingerprint, hash_file, state_folder
-from lrcr.training.loop import Log, train
+from lrcr.retrieval.build import index_dataset
+from lrcr.retrieval.codebook import make_codebook
+from lrcr.storage.artifacts import hash_file
+from lrcr.storage.state import state_folder
+from lrcr.training.phases import Log
+from lrcr.training.train import train
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def prepare(
             check(dataset)
         learned_on = dataset if fit is None else _make_folder_dataset(Path(temporary, "fit"), fit, progress)
         decided = {key: value for key, value in params.model_dump(mode="json").items() if key not in _UNUSED}
-        work = state_folder(fingerprint(decided, sources, dataset.fingerprint, learned_on.fingerprint))
+        work = state_folder(__name__, decided, sources, dataset.fingerprint, learned_on.fingerprint)
         shutil.copytree(temporary, work, dirs_exist_ok=True)
     fit_folder = work / ("dataset" if fit is None else "fit")
     cost = _make_index(params, model, fit_folder, work, progress)
@@ -113,7 +116,7 @@ def _make_index(params: Params, model: Path | None, fit: Path, work: Path, progr
         make_codebook(params, work / "fit_descriptors", work / "codebook", progress)
     if not (work / "index").exists():
         index_dataset(
-            params, model_file, work / "dataset", work / "descriptors", work / "codebook", work / "index", track
+            params, model_file, work / "dataset", work / "descriptors", work / "codebook", work / "index", progress
         )
     return cost
 

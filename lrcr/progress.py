@@ -1,6 +1,6 @@
 """How long work reports its progress: every slow function takes a `Progress`, which by default shows nothing."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -28,7 +28,7 @@ class Progress:
 
     def over(self, items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
         """Yield the items, a step each; `total` is their number where `len` cannot tell."""
-        if total is None and hasattr(items, "__len__"):
+        if total is None and isinstance(items, Sized):
             total = len(items)
         with self.task(description, total) as task:
             for item in items:

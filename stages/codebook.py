@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lrcr.cli.terminal import progress, run_stage
 from lrcr.config.params import Params
-from lrcr.retrieval.build import make_codebook
+from lrcr.retrieval.codebook import make_codebook
 
 
 def main(params: Params) -> None:

@@ -7,7 +7,7 @@ from dvclive import Live
 from lrcr.cli.terminal import progress, run_stage
 from lrcr.config.params import Params
 from lrcr.runtime import distributed
-from lrcr.training.loop import train
+from lrcr.training.train import train
 
 
 def main(params: Params) -> None:

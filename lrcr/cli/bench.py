@@ -30,11 +30,11 @@ def bench(
 ) -> None:
     """Measure how fast an index answers drawn queries, from their visual words or vector to the ranking."""
     searcher = Searcher(folder)
-    speed = searcher.measure(queries)
+    speed = searcher.index.measure(queries)
     if as_json:
         typer.echo(json.dumps(speed, indent=2))
         return
-    table = Table(f"{searcher.summary}; {queries} queries", "")
+    table = Table(f"{searcher.index.summary}; {queries} queries", "")
     for name, value in speed.items():
         table.add_row(_MEANING[name], f"{value:.4g}")
     Console().print(table)

@@ -33,7 +33,7 @@ def evaluate(
     """Measure mAP on a folder of photos with ground truth: extract, codebook, index, evaluate."""
     if ap is not None and (ap.suffix != ".csv" or ap.is_dir()):
         raise ParamsError(f"--ap {ap}: the AP of each query goes into a .csv file; name it so")
-    chosen = params_without_training(params, overrides, model)
+    chosen = params_without_training(params, overrides, model, searches=True)
     with prepare(chosen, photos, model=model, fit=fit, check=require_queries, progress=progress) as ready:
         result = evaluate_dataset(ready.params, ready.dataset, ready.descriptors, ready.index)
         if ap is not None:

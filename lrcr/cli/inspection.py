@@ -24,7 +24,7 @@ def inspect(file: Annotated[Path, typer.Argument(help="A dataset, model, store, 
 def verify(folder: Annotated[Path, typer.Argument(metavar="INDEX", help="An index that `lrcr index` wrote.")]) -> None:
     """Compare every file of an index with what was written."""
     searcher = Searcher(folder)
-    searcher.verify(progress)
+    searcher.index.verify(progress)
     typer.echo(f"{folder}: {searcher.index.images} images, every file as it was written")
 
 

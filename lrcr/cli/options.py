@@ -8,6 +8,7 @@ import typer
 
 from lrcr.config.params import Params
 from lrcr.config.reading import load_params
+from lrcr.config.retrieval import SearchParams
 from lrcr.errors import ParamsError
 from lrcr.models.factory import MODEL_SECTIONS
 
@@ -26,8 +27,26 @@ FitFolder = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def params_without_training(file: Path | None, overrides: Sequence[str] | None, model: Path | None) -> Params:
-    """Params for a command that describes photos; keys that it could not heed are refused.
+def params_of_search(file: Path | None, overrides: Sequence[str] | None) -> SearchParams:
+    """How an index is searched; params that the index has decided already are refused.
+
+    Raises:
+        ParamsError: a key is unknown, its value is refused, or it is not one of `search`.
+    """
+    for override in overrides or ():
+        section = override.partition("=")[0].partition(".")[0]
+        if section != "search":
+            raise ParamsError(f"--set {override}: {section} is decided by the index; set params of search only")
+    return load_params(file, overrides or ()).search
+
+
+def params_without_training(
+    file: Path | None, overrides: Sequence[str] | None, model: Path | None, *, searches: bool
+) -> Params:
+    """Params for a command that describes photos; keys that would have no effect are refused.
+
+    Args:
+        searches: whether the command also searches.
 
     Raises:
         ParamsError: a key is unknown, its value is refused, or it would do nothing here.
@@ -36,6 +55,8 @@ def params_without_training(file: Path | None, overrides: Sequence[str] | None, 
         section = override.partition("=")[0].partition(".")[0]
         if section in ("data", "datasets"):
             raise ParamsError(f"--set {override}: this command reads the folder it is given; leave {section} out")
+        if section == "search" and not searches:
+            raise ParamsError(f"--set {override}: an index does not hold how it is searched; use it with `lrcr search`")
         if section == "train":
             raise ParamsError(f"--set {override}: this command does not train; use it with `lrcr train`")
         if model is not None and section in MODEL_SECTIONS:

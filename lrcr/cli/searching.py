@@ -2,25 +2,33 @@
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import pandas as pd
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from lrcr.cli.options import AsJson, FitFolder, ModelFile, Overrides, ParamsFile, params_without_training
+from lrcr.cli.options import (
+    AsJson,
+    FitFolder,
+    ModelFile,
+    Overrides,
+    ParamsFile,
+    params_of_search,
+    params_without_training,
+)
 from lrcr.cli.terminal import progress, stderr
-from lrcr.data.dataset import ArchivedImage, Photo, image_files
+from lrcr.data.dataset import Photo
 from lrcr.errors import ParamsError
-from lrcr.features.extraction import Extractor
+from lrcr.features.extractor import Extractor
 from lrcr.features.store import Descriptors
 from lrcr.pipeline import prepare
 from lrcr.report.matches import Explained, Place, draw_matches
 from lrcr.report.rankings import QueryTile, ResultTile, draw_rankings
-from lrcr.retrieval.build import MODEL
-from lrcr.retrieval.searcher import Searcher
+from lrcr.retrieval.queries import open_extractor
+from lrcr.retrieval.searcher import Result, Searcher
 from lrcr.storage.artifacts import staged_folder
 
 
@@ -35,10 +43,10 @@ def index(
     """Build an index of a folder of photos."""
     if output.exists() and not (output / "manifest.json").is_file():
         raise ParamsError(f"--output {output}: exists and is no index; name another folder")
-    chosen = params_without_training(params, overrides, model)
+    chosen = params_without_training(params, overrides, model, searches=False)
     with prepare(chosen, photos, model=model, fit=fit, progress=progress) as ready, staged_folder(output) as temporary:
         shutil.copytree(ready.index, temporary, dirs_exist_ok=True)
-    stderr.print(f"{output}: {Searcher(output).summary}")
+    stderr.print(f"{output}: {Searcher(output).index.summary}")
 
 
 def search(
@@ -56,67 +64,48 @@ def search(
         Path | None,
         typer.Option("--explain", help="Draw what query and results share into this .png or .jpg."),
     ] = None,
+    params: ParamsFile = None,
+    overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the photos of an index that show what the query photo shows."""
-    searcher = Searcher(folder)
-    if explain is not None and not searcher.explains:
+    chosen = params_of_search(params, overrides)
+    searcher = Searcher(folder, chosen)
+    if explain is not None and not searcher.index.explains:
         raise ParamsError(f"--explain {explain}: {folder} holds global vectors, which have no places; leave it out")
     photo = Photo(query, _read_box(box), orient=True)
-    extractor = Extractor(searcher.params, folder / MODEL)
+    extractor = open_extractor(searcher)
     described = extractor.describe([photo])
-    images, scores = searcher.search(described, top).of_query(0)
-    found = searcher.images.iloc[images]
-    files = list(image_files(Path(), found))
-    results = [
-        {
-            "rank": rank,
-            "score": round(float(score), 6),
-            "image": row["name"],
-            "label": _text(row["label"]),
-            "path": str(file),
-        }
-        for rank, (score, row, file) in enumerate(zip(scores, found.to_dict("records"), files, strict=True), 1)
-    ]
+    results = searcher.results(searcher.search(described, top))
     if sheet is not None:
-        tiles = [
-            ResultTile(file, result["image"], result["score"]) for file, result in zip(files, results, strict=True)
-        ]
+        tiles = [ResultTile(result.path, result.image, result.score) for result in results]
         draw_rankings(sheet, [(QueryTile(query, query.name, photo.box), tiles)])
     if explain is not None:
-        _explain(explain, searcher, extractor, (query, described), list(zip(files, results, strict=True)))
+        _explain(explain, searcher, extractor, (query, described), results)
     _show(results, as_json)
 
 
 def _explain(
-    picture: Path,
-    searcher: Searcher,
-    extractor: Extractor,
-    query: tuple[Path, Descriptors],
-    results: list[tuple[Path | ArchivedImage, dict[str, Any]]],
+    picture: Path, searcher: Searcher, extractor: Extractor, query: tuple[Path, Descriptors], results: list[Result]
 ) -> None:
     """Describe the returned photos again and draw where they match the query."""
     explained = []
-    for file, result in progress.over(results, "describe results", len(results)):
-        found = extractor.describe([Photo(file, orient=True)])
-        title = f"{result['rank']}. {result['image']}, {result['score']:.4f}"
-        place = Place(file, found.xy)
-        explained.append(Explained(place, title, searcher.explain(query[1], found)))
+    for result in progress.over(results, "describe results"):
+        found = extractor.describe([Photo(result.path, orient=True)])
+        title = f"{result.rank}. {result.image}, {result.score:.4f}"
+        explained.append(Explained(Place(result.path, found.xy), title, searcher.index.explain(query[1], found)))
     draw_matches(picture, Place(query[0], query[1].xy), explained)
 
 
-def _show(results: list[dict[str, Any]], as_json: bool) -> None:
+def _show(results: list[Result], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(results, indent=2))
+        rows = [{**asdict(result), "score": round(result.score, 6), "path": str(result.path)} for result in results]
+        typer.echo(json.dumps(rows, indent=2))
         return
     table = Table("rank", "score", "image", "label")
     for result in results:
-        table.add_row(str(result["rank"]), f"{result['score']:.4f}", result["image"], result["label"] or "")
+        table.add_row(str(result.rank), f"{result.score:.4f}", result.image, result.label or "")
     Console().print(table)
-
-
-def _text(label: Any) -> str | None:
-    return None if pd.isna(label) else str(label)
 
 
 def _read_box(text: str | None) -> tuple[float, float, float, float] | None:

@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,23 +12,24 @@ from rich.logging import RichHandler
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 from lrcr.config.params import Params
 from lrcr.config.reading import load_params
 from lrcr.errors import LrcrError, ParamsError
-from lrcr.progress import Item
+from lrcr.progress import Progress
 from lrcr.runtime import distributed
 
 BAD_INPUT = 2
-_FIRST_SPEAKS = 3.0  # seconds
+_WAIT_FOR_FIRST_RANK = 3.0  # seconds
 stderr = Console(stderr=True)
 
 
@@ -40,39 +41,49 @@ class _Rate(ProgressColumn):
         return Text("" if task.speed is None else f"{task.speed:.3g}/s")
 
 
-def progress.over(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
-    """Show a progress bar on standard error while the items pass."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=stderr, refresh_per_second=2) as progress:
-        task = progress.add_task(description, total=total if total is not None else _length(items))
-        for item in items:
-            yield item
-            progress.advance(task)
+class _Bars(Progress):
+    """Shows a bar on standard error for each task."""
+
+    @contextmanager
+    def task(self, description: str, total: int | None) -> Iterator[Progress]:
+        """See `Progress`."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with RichProgress(*columns, console=stderr, refresh_per_second=2) as bars:
+            yield _Bar(bars, bars.add_task(description, total=total))
 
 
-def _length(items: Iterable[Item]) -> int | None:
-    try:
-        return len(items)  # type: ignore[arg-type]
-    except TypeError:
-        return None
+class _Bar(_Bars):
+    """The bar of one task."""
+
+    def __init__(self, bars: RichProgress, task: TaskID) -> None:
+        self._bars = bars
+        self._task = task
+
+    def advance(self, steps: int = 1) -> None:
+        """See `Progress`."""
+        self._bars.advance(self._task, steps)
+
+
+progress = _Bars()
+"""Shows a progress bar on standard error for each task."""
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Print an error of lrcr as its one line and exit with code 2; let a defect keep its traceback."""
+    """Print an error of lrcr as its one line and exit with code 2; any other exception keeps its traceback."""
     logging.basicConfig(level="WARNING", format="%(message)s", handlers=[RichHandler(console=stderr, show_path=False)])
     try:
         yield
     except LrcrError as error:
         if distributed.rank():
-            time.sleep(_FIRST_SPEAKS)  # if it says the same, this process is ended before it repeats it
+            time.sleep(_WAIT_FOR_FIRST_RANK)  # torchrun ends this process before it repeats the same error
         stderr.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(BAD_INPUT)
     except KeyboardInterrupt:
@@ -81,7 +92,11 @@ def one_line_errors() -> Iterator[None]:
 
 
 def run_stage(main: Callable[[Params], None], *, several: bool = False) -> None:
-    """Run a stage of the pipeline on the params of `params.yaml`; `several` allows several ranks of torchrun."""
+    """Run a stage of the pipeline on the params of `params.yaml`.
+
+    Args:
+        several: whether several ranks of torchrun may run it.
+    """
     with one_line_errors():
         if not several:
             refuse_ranks()
@@ -89,7 +104,7 @@ def run_stage(main: Callable[[Params], None], *, several: bool = False) -> None:
 
 
 def refuse_ranks() -> None:
-    """Refuse to do the same work once in each rank of torchrun."""
+    """Refuse several ranks of torchrun: each would do the same work."""
     if distributed.world_size() > 1:
         raise ParamsError(
             f"torchrun: {distributed.world_size()} ranks, but only stages.train can share its work; start one"

@@ -160,7 +160,7 @@ def decompress(source: Path, target: Path, progress: Progress = SILENT) -> None:
         staged_file(target) as temporary,
         gzip.open(source) as packed,
         temporary.open("wb") as file,
-        ticking(progress, f"decompress {source.name} (MiB)", -(-compressed // _MIB)) as tick,
+        progress.task(f"decompress {source.name} (MiB)", -(-compressed // _MIB)) as task,
     ):
         try:
             while chunk := packed.read(_MIB):

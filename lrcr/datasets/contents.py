@@ -20,7 +20,8 @@ from lrcr.datasets.archives import Member, list_members
 from lrcr.datasets.fetch import Fetched
 from lrcr.errors import DatasetError, ImageError
 from lrcr.progress import SILENT, Progress
-from lrcr.storage.artifacts import fingerprint, staged_file, state_folder
+from lrcr.storage.artifacts import staged_file
+from lrcr.storage.state import state_folder
 
 _log = logging.getLogger(__name__)
 _TYPES = {
@@ -92,7 +93,7 @@ def find_images(
         DatasetError: an archive is damaged.
     """
     keys = frozenset(wanted)
-    state = state_folder(fingerprint("contents", sorted(keys)))
+    state = state_folder(__name__, sorted(keys))
     tables = [_read_or_look(archive, root, keys, state, progress) for archive in archives]
     table = pd.concat(tables, ignore_index=True)
     refused = table.dropna(subset="refused")

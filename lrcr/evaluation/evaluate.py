@@ -32,7 +32,7 @@ class Result:
         metrics: reproducible bit for bit: `map`, `mp@k`, `queries`, and the statistics of the index: `bytes_per_image`;
             of global vectors `dimensions`; of local descriptors `words_per_image`, `descriptors_per_word` (in one
             image; burstiness), `imbalance` and `empty_words`, and `localisation` where masks or boxes tell the place of
-            landmarks and the descriptors were kept; `map@k` where the benchmark measures it.
+            landmarks and the descriptors are stored; `map@k` where the benchmark measures it.
         cost: what depends on the machine: `search_ms_per_query`.
     """
 
@@ -64,20 +64,20 @@ def evaluate_dataset(params: Params, dataset_folder: Path, descriptors_folder: P
     require_queries(dataset)
     asked, database = (open_descriptors(descriptors_folder / part) for part in ("queries", "database"))
     searcher = Searcher(index_folder, params.search)
-    index = searcher.index.manifest
-    require_params(index, params.sections("index"), index_folder)
-    require_input(index, "dataset", dataset.fingerprint, index_folder)
+    index, manifest = searcher.index, searcher.index.manifest
+    require_params(manifest, params.sections("index"), index_folder)
+    require_input(manifest, "dataset", dataset.fingerprint, index_folder)
     for store in (asked, database):
         require_input(store.manifest, "dataset", dataset.fingerprint, store.folder)
-        require_input(store.manifest, "model", index.inputs["model"], store.folder)
-    queries = searcher.prepare(asked.read())
+        require_input(store.manifest, "model", manifest.inputs["model"], store.folder)
+    queries = index.prepare(asked.read())
     start = time.perf_counter()
-    ranking = searcher.rank(queries, params.search.top)
+    ranking = index.rank(queries, params.search.top)
     seconds = time.perf_counter() - start
     evaluation = evaluate(ranking, dataset.relevance, len(dataset.queries))
-    size = {key: index.facts[key] for key in _STATISTICS if key in index.facts}
+    size = {key: manifest.facts[key] for key in _STATISTICS if key in manifest.facts}
     cost = {"search_ms_per_query": 1000 * seconds / len(dataset.queries)}
-    localisation = measure_localisation(dataset, database) if searcher.explains and database.kept else None
+    localisation = measure_localisation(dataset, database) if index.explains and database.stored else None
     place = {} if localisation is None else {"localisation": asdict(localisation)}
     depth, count = dataset.map_depth, len(dataset.queries)
     at_depth = {f"map@{depth}": mean_average_precision_at(depth, ranking, dataset.relevance, count)} if depth else {}

@@ -142,9 +142,9 @@ class DescriptorStore:
         return int(self.manifest.facts["images"])
 
     @property
-    def kept(self) -> bool:
-        """Whether the descriptors are stored; a database's under `extract.keep: false` are not."""
-        return bool(self.manifest.facts.get("kept", True))
+    def stored(self) -> bool:
+        """Whether the descriptors are stored: those of a database with `extract.store_descriptors: false` are not."""
+        return bool(self.manifest.facts.get("stored", True))
 
     def shards(self) -> Iterator[Descriptors]:
         """The shards in order, one at a time in memory."""
@@ -155,10 +155,12 @@ class DescriptorStore:
         """The descriptors of one image, read alone.
 
         Raises:
-            ArtifactError: there is no such image, its shard is damaged, or descriptors were not kept.
+            ArtifactError: there is no such image, its shard is damaged, or descriptors were not stored.
         """
-        if not self.kept:
-            raise ArtifactError(f"{self.folder}: no descriptors were kept; set extract.keep to true and extract again")
+        if not self.stored:
+            raise ArtifactError(
+                f"{self.folder}: holds no descriptors; set extract.store_descriptors to true and extract again"
+            )
         if not 0 <= image < self.images:
             raise ArtifactError(f"{self.folder}: has no image {image}, only 0…{self.images - 1}; extract again")
         shard, row = divmod(image, int(self.manifest.facts["shard"]))

@@ -2,8 +2,8 @@
 
 The score is ASMK's without binarisation (Tolias, Avrithis, Jégou, ICCV 2013), which has a gradient: assignment to words
 has none, residuals have one. Unlike a loss on single matches it knows what ASMK rewards: many distinct words, of which
-a burst of similar descriptors is but one. Each descriptor has a selection_probability, the chance that its image selects it; so the
-gradient also reaches what decides the selection, attention.
+a burst of similar descriptors is but one. Each descriptor has a selection probability, the chance that its image
+selects it, so the gradient also reaches attention, which decides the selection.
 """
 
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ def asmk_loss(
 def aggregate(image: Candidates, centroids: Tensor) -> SoftWords:
     """Assign each descriptor to its nearest word; sum a word's residuals, each times its selection_probability.
 
-    The image has a word unless it selects none of its descriptors: selection_probability = 1 − Π (1 − selection_probability of each).
+    The image has a word unless it selects none of its descriptors: p = 1 − Π (1 − p of each).
     """
     descriptors, selection_probability = image.descriptors, image.selection_probability
     with torch.no_grad():
@@ -75,7 +75,7 @@ def aggregate(image: Candidates, centroids: Tensor) -> SoftWords:
 
 
 def score(a: SoftWords, b: SoftWords, alpha: float) -> Tensor:
-    """Σ p_a p_b max(0, u)^α over common words over √(Σ p_a · Σ p_b): u the residuals' cosine, p selection_probabilities."""
+    """Σ p_a p_b max(0, u)^α over common words over √(Σ p_a · Σ p_b): u the residuals' cosine, p probabilities."""
     place = torch.searchsorted(b.words, a.words).clamp_max(len(b.words) - 1)
     common = b.words[place] == a.words
     there = place[common]

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,14 +22,6 @@ class ImageDescriptors:
     strength: Tensor
     position: Tensor
     scale: Tensor
-
-
-class Describer(Protocol):
-    """A model as extraction sees it."""
-
-    def describe(self, images: Tensor, scales: Sequence[float], count: int) -> list[ImageDescriptors]:
-        """The descriptors of each of B images of shape (B, 3, H, W); of local ones the `count` strongest."""
-        ...
 
 
 def resize(images: Tensor, scale: float) -> Tensor:

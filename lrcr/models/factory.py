@@ -13,6 +13,7 @@ from lrcr.models.file import read_model_file, write_model_file
 from lrcr.models.global_model import MAC, RMAC, GlobalModel, SPoC, add_second_order_attention
 from lrcr.models.graph import build_graph
 from lrcr.models.local import LocalModel
+from lrcr.models.model import Model
 from lrcr.models.pooling import GeM
 from lrcr.models.smoothing import build_smoothing
 from lrcr.models.whitening import Whitening, read_whitening
@@ -24,9 +25,6 @@ ARCHITECTURE = ("model", "backbone", "smoothing", "graph", "pooling", "whitening
 
 MODEL_SECTIONS = (*ARCHITECTURE, "train", "seed")
 """The sections that decide a trained model; its file carries them."""
-
-
-Model = LocalModel | GlobalModel
 
 _CFCD_DIM = 512
 
@@ -65,7 +63,7 @@ def _assemble_local(params: Params, backbone: Backbone) -> LocalModel:
         Whitening(backbone.channels, dim),
         graph_gates=params.graph.kind != "none" and params.graph.output == "reweight",
         attention_from=params.graph.attention_from,
-        border=params.backbone.border,
+        border=params.backbone.crop_border,
         share_attends=params.smoothing.kind == "learnable" and params.smoothing.attention == "share",
         freeze_batchnorm=params.backbone.weights != "none",
     )
@@ -134,7 +132,8 @@ def open_model(path: Path) -> tuple[Model, Manifest]:
         WeightsError: a tensor is missing or has another shape than the manifest's params demand.
     """
     state, manifest = read_model_file(path)
-    params = check_params({section: manifest.params.get(section) for section in ARCHITECTURE}, str(path))
+    stored = {section: manifest.params[section] for section in ARCHITECTURE if section in manifest.params}
+    params = check_params(stored, str(path))
     model = _assemble(params, Backbone(params.backbone.name, params.backbone.skip_layers))
     load_weights(model, state, str(path))
     return model.eval(), manifest
@@ -161,5 +160,5 @@ def adopt_model(params: Params, model_file: Path) -> Params:
         ParamsError: this lrcr does not know its params.
     """
     _, manifest = read_model_file(model_file)
-    own = {section: manifest.params.get(section) for section in MODEL_SECTIONS}
-    return check_params({**params.model_dump(mode="json"), **own}, str(model_file))
+    stored = {section: manifest.params[section] for section in MODEL_SECTIONS if section in manifest.params}
+    return check_params({**params.model_dump(mode="json"), **stored}, str(model_file))

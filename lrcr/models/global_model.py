@@ -6,16 +6,17 @@ blocks; CFCD (Zhu et al., ICCV 2023) is GeM with a fixed power, a layer to 512 d
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lrcr.models.backbone import Backbone, freeze_batchnorm_stats
+from lrcr.models.backbone import Backbone
 from lrcr.models.descriptors import ImageDescriptors, resize, scales_that_fit
+from lrcr.models.model import Feature, Model
 from lrcr.models.pooling import mac, rmac_regions, spoc
 from lrcr.models.second_order import SecondOrderAttention
+from lrcr.models.whitening import Whitening
 
 _ATTENTION = "attention"  # begins the names of SOLAR's blocks among those of the trunk
 
@@ -58,7 +59,7 @@ class RMAC(nn.Module):
         return self.regions(features).sum(dim=1)
 
 
-class GlobalModel(nn.Module):
+class GlobalModel(Model):
     """Features → pooling → projection → L2.
 
     Args:
@@ -66,22 +67,33 @@ class GlobalModel(nn.Module):
         pooling: features of shape (B, C, H, W) → (B, C).
         projection: (B, C) → (B, D).
         dim: D.
-        freeze_batchnorm: whether the trunk's BatchNorm keeps its statistics in training, as with pretrained weights.
-            (CFCD's authors train it; weights into which it is folded would lose by that what they know.)
+        freeze_batchnorm: see `Model`.
     """
 
     def __init__(
         self, backbone: Backbone, pooling: nn.Module, projection: nn.Module, dim: int, *, freeze_batchnorm: bool
     ) -> None:
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(backbone, freeze_batchnorm=freeze_batchnorm)
         self.pooling = pooling
         self.projection = projection
-        self.dim = dim
-        self.freeze_batchnorm = freeze_batchnorm
+        self._dim = dim
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return self._dim
+
+    @property
+    def whitening_layer(self) -> Whitening | None:
+        """The projection, where it is learned by PCA whitening."""
+        return self.projection if isinstance(self.projection, Whitening) else None
+
+    def supports(self, feature: Feature) -> bool:
+        """See `Model`: a global model has neither local descriptors nor an attention map."""
+        return False
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """The parts that may be trained, each with a rate of its own; attention is that between the trunk's blocks."""
+        """The parts that may be trained, each with its own learning rate; attention: that between the trunk's blocks."""
         trunk = list(self.backbone.trunk.named_parameters())
         return {
             "backbone": [parameter for name, parameter in trunk if not name.startswith(_ATTENTION)],
@@ -90,18 +102,7 @@ class GlobalModel(nn.Module):
             "projection": list(self.projection.parameters()),
         }
 
-    def train(self, mode: bool = True) -> Self:
-        """Switch to training; frozen BatchNorm of the trunk stays in evaluation."""
-        super().train(mode)
-        if self.freeze_batchnorm:
-            freeze_batchnorm_stats(self.backbone)
-        return self
-
-    def forward(self, images: Tensor) -> Tensor:
-        """The vector of each image, at scale 1: images of shape (B, 3, H, W) → unit vectors of shape (B, D)."""
-        return self.describe_map(self.backbone(images))
-
-    def describe_map(self, features: Tensor) -> Tensor:
+    def embed(self, features: Tensor) -> Tensor:
         """The vector of each image, from the trunk's features of shape (B, C, H, W): unit vectors of shape (B, D)."""
         return F.normalize(self.projection(self.pooling(features)), dim=1)
 
@@ -117,7 +118,7 @@ class GlobalModel(nn.Module):
         would be left is skipped; where none remains an image has no vector.
 
         Args:
-            count: bounds local descriptors; of no account here.
+            count: bounds local descriptors; unused.
         """
         kept = scales_that_fit(images, scales)
         maps = [self.backbone(resize(images, scale)) for scale in kept]
@@ -128,7 +129,7 @@ class GlobalModel(nn.Module):
             rows = torch.cat(regions, dim=1)
             scale = [s for s, found in zip(kept, regions, strict=True) for _ in range(found.shape[1])]
         else:
-            mean = torch.stack([self.describe_map(features) for features in maps]).mean(dim=0)
+            mean = torch.stack([self.embed(features) for features in maps]).mean(dim=0)
             rows, scale = F.normalize(mean, dim=1)[:, None], [1.0]
         return [_place(own, scale) for own in rows]
 

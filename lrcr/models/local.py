@@ -5,15 +5,15 @@ With average smoothing and no graph it is HOW (Tolias, Jenicek, Chum, ECCV 2020)
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from lrcr.models.attention import l2_attention
-from lrcr.models.backbone import Backbone, crop_border, freeze_batchnorm_stats
+from lrcr.models.backbone import Backbone, crop_border
 from lrcr.models.descriptors import ImageDescriptors, resize, scales_that_fit
 from lrcr.models.graph import Refinement
+from lrcr.models.model import Feature, Model
 from lrcr.models.pooling import attention_pool
 from lrcr.models.smoothing import LearnableSmoothing, own_share, smooth
 from lrcr.models.whitening import Whitening
@@ -60,7 +60,7 @@ Pyramid = Sequence[Context]
 """The contexts of the same images at each scale."""
 
 
-class LocalModel(nn.Module):
+class LocalModel(Model):
     """Features → graph → smoothing → whitening; attention = L2 norm of the un-smoothed feature × what gates it.
 
     Args:
@@ -70,9 +70,9 @@ class LocalModel(nn.Module):
         whitening: C → D dimensions.
         graph_gates: whether the graph gates attention instead of refining the features.
         attention_from: whether attention is that of the features `before` or `after` they are refined.
-        border: how many of a map's outermost rows and columns are left aside: there the network sees its padding.
         share_attends: whether attention is multiplied by the share that smoothing leaves each location of itself.
-        freeze_batchnorm: whether BatchNorm keeps its statistics in training, as HOW does with pretrained weights.
+        border: rows and columns cropped on each side of a map: there the network sees its padding.
+        freeze_batchnorm: see `Model`.
     """
 
     def __init__(
@@ -88,8 +88,7 @@ class LocalModel(nn.Module):
         border: int = 0,
         freeze_batchnorm: bool,
     ) -> None:
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(backbone, freeze_batchnorm=freeze_batchnorm)
         self.graph = graph
         self.smoothing = smoothing
         self.whitening = whitening
@@ -97,30 +96,27 @@ class LocalModel(nn.Module):
         self.attention_from = attention_from
         self.share_attends = share_attends
         self.border = border
-        self.freeze_batchnorm = freeze_batchnorm
 
     @property
     def dim(self) -> int:
         """D."""
         return len(self.whitening.bias)
 
+    @property
+    def whitening_layer(self) -> Whitening:
+        """The whitening of local descriptors."""
+        return self.whitening
+
+    def supports(self, feature: Feature) -> bool:
+        """See `Model`: a local model has local descriptors and an attention map."""
+        return True
+
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """The parts that may be trained, each with a rate of its own."""
+        """The parts that may be trained, each with its own learning rate."""
         names = ("backbone", "smoothing", "graph", "whitening")
         return {name: list(self.get_submodule(name).parameters()) for name in names}
 
-    def train(self, mode: bool = True) -> Self:
-        """Switch to training; frozen BatchNorm stays in evaluation."""
-        super().train(mode)
-        if self.freeze_batchnorm:
-            freeze_batchnorm_stats(self)
-        return self
-
-    def forward(self, images: Tensor) -> Tensor:
-        """The training descriptor of images of shape (B, 3, H, W): unit vectors of shape (B, D)."""
-        return self.describe_map(self.backbone(images))
-
-    def describe_map(self, features: Tensor) -> Tensor:
+    def embed(self, features: Tensor) -> Tensor:
         """The training descriptor of the trunk's features of shape (B, C, H, W): unit vectors of shape (B, D)."""
         return self.pool([self.context(features)])
 

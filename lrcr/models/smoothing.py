@@ -151,7 +151,7 @@ def build_smoothing(params: SmoothingParams, channels: int) -> nn.Module:
     """The smoothing that the params name, for features of C channels."""
     if params.kind == "learnable":
         return LearnableSmoothing(
-            channels, params.kernel, params.distance, params.learn, params.embedding, params.bandwidth
+            channels, params.kernel, params.distance, params.learn, params.embedding_dim, params.initial_bandwidth
         )
     return AverageSmoothing(params.kernel) if params.kind == "average" else nn.Identity()
 

@@ -11,7 +11,6 @@ from lrcr.config.params import Params
 from lrcr.data.dataset import Dataset, open_dataset
 from lrcr.data.ranking import Ranking
 from lrcr.evaluation.evaluate import evaluate_ranking, require_queries
-from lrcr.features.extraction import Extractor
 from lrcr.features.store import DescriptorStore, open_descriptors
 from lrcr.models.factory import MODEL_SECTIONS, open_local_model
 from lrcr.models.file import read_model_file
@@ -23,7 +22,8 @@ from lrcr.report.inspection import has_bandwidth_map, look
 from lrcr.report.maps import draw_maps
 from lrcr.report.matches import Explained, Place, draw_matches
 from lrcr.report.rankings import draw_rankings
-from lrcr.retrieval.build import MODEL
+from lrcr.retrieval.layout import MODEL
+from lrcr.retrieval.queries import open_extractor
 from lrcr.retrieval.searcher import Searcher
 from lrcr.runtime.device import resolve_device
 from lrcr.runtime.seeds import generator
@@ -61,10 +61,10 @@ def report_dataset(
     queries = choose_extremes(inputs.ap, _QUERIES, params.seed)
     with staged_folder(folder) as temporary:
         correlations = []
-        if inputs.searcher.explains:
+        if inputs.searcher.index.explains:
             correlations = _map_photos(params, inputs.dataset, index_folder / MODEL, temporary, progress)
             for query in progress.over(queries[:_MATCHES], "drawing matches", _MATCHES):
-                _explain(params, inputs, query, temporary / f"matches-{query:04}.png")
+                _explain(inputs, query, temporary / f"matches-{query:04}.png")
         rows = [make_row(inputs.dataset, inputs.ranking, query, _TOP, float(inputs.ap[query])) for query in queries]
         draw_rankings(temporary / "rankings.png", rows, orient=inputs.dataset.orient, progress=progress)
     return {"bandwidth_gradient_correlation": asdict(summarise(correlations))}
@@ -113,7 +113,7 @@ def _map_photos(params: Params, dataset: Dataset, model_file: Path, folder: Path
     return [correlation for correlation in correlations if correlation is not None]
 
 
-def _explain(params: Params, inputs: _Inputs, query: int, path: Path) -> None:
+def _explain(inputs: _Inputs, query: int, path: Path) -> None:
     """Draw what a query shares with the first correct result, if any was returned."""
     grades = grade_images(inputs.dataset, query)
     images, scores = inputs.ranking.of_query(query)
@@ -122,13 +122,13 @@ def _explain(params: Params, inputs: _Inputs, query: int, path: Path) -> None:
         return
     place, image = correct[0], int(images[correct[0]])
     asked = inputs.queries.image(query)
-    if inputs.database.kept:
+    if inputs.database.stored:
         found = inputs.database.image(image)
     else:
-        found = Extractor(params, inputs.searcher.folder / MODEL).describe([inputs.dataset.photo(image)])
+        found = open_extractor(inputs.searcher).describe([inputs.dataset.photo(image)])
     title = f"rank {place + 1}, {grades[image]}, {scores[place]:.4f}"
     shown = Place(inputs.dataset.photo(image).path, found.xy)
-    explained = Explained(shown, title, inputs.searcher.explain(asked, found))
+    explained = Explained(shown, title, inputs.searcher.index.explain(asked, found))
     draw_matches(
         path, Place(inputs.dataset.query_photos()[query].path, asked.xy), [explained], orient=inputs.dataset.orient
     )

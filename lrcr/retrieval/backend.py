@@ -1,27 +1,25 @@
-"""Which engine serves a model: ASMK for local descriptors, the flat index for global vectors.
+"""What ASMK and the flat index have in common: the steps between extraction and ranking."""
 
-After extraction this is the one place where the ways of the two families part.
-"""
-
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from lrcr.config.params import Params
 from lrcr.config.retrieval import SearchParams
 from lrcr.data.ranking import Ranking
 from lrcr.features.store import Descriptors, DescriptorStore, Sample
 from lrcr.progress import Progress
-from lrcr.retrieval.asmk import engine as asmk
-from lrcr.retrieval.asmk.aggregation import read_aggregated, write_aggregated
-from lrcr.retrieval.flat import engine as flat
-from lrcr.retrieval.flat.vectors import read_vectors, write_vectors
+from lrcr.retrieval.asmk.engine import AsmkBackend
+from lrcr.retrieval.asmk.explain import Match
+from lrcr.retrieval.flat.engine import FlatBackend
+from lrcr.runtime.device import resolve_device
 from lrcr.storage.artifacts import Manifest
 
+Part = TypeVar("Part")
 
-class AnyIndex(Protocol):
-    """What every index can tell of itself."""
+
+class OpenIndex(Protocol):
+    """An index open for search."""
 
     @property
     def manifest(self) -> Manifest:
@@ -30,67 +28,92 @@ class AnyIndex(Protocol):
 
     @property
     def images(self) -> int:
-        """How many images it holds."""
-        ...
-
-    def verify(self, progress: Progress = ...) -> None:
-        """Compare every file with its hash in the manifest."""
-        ...
-
-
-class Search(Protocol):
-    """An index open for search."""
-
-    @property
-    def index(self) -> AnyIndex:
-        """What is searched."""
+        """The number of images."""
         ...
 
     @property
     def summary(self) -> str:
-        """What an image takes, in words."""
+        """Size in words."""
+        ...
+
+    @property
+    def explains(self) -> bool:
+        """Whether `explain` has an answer."""
         ...
 
     def prepare(self, queries: Descriptors) -> Any:
-        """What `rank` takes, of queries described by the index's model."""
+        """What `rank` takes, of queries described by the index's model.
+
+        Raises:
+            ArtifactError: the descriptors do not fit the index.
+        """
         ...
 
     def rank(self, queries: Any, top: int | None) -> Ranking:
         """Rank the images for prepared queries; `top: None` returns all."""
         ...
 
+    def explain(self, query: Descriptors, image: Descriptors) -> list[Match]:
+        """What a query and an image of the index have in common, the largest contribution first.
+
+        The contributions add up to the score of the image.
+
+        Raises:
+            ArtifactError: the descriptors do not fit the index, or it has no local matches.
+        """
+        ...
+
     def measure(self, queries: int) -> dict[str, float]:
         """The speed at which so many drawn queries are answered."""
         ...
 
+    def verify(self, progress: Progress = ...) -> None:
+        """Compare every file with its hash in the manifest.
 
-@dataclass(frozen=True)
-class Engine:
-    """The steps between extraction and ranking.
+        Raises:
+            ArtifactError: naming a file that was altered.
+        """
+        ...
+
+
+class Backend(Protocol[Part]):
+    """The steps between extraction and ranking; a `Part` is what an index holds of some images."""
+
+    def fit(self, store: DescriptorStore | None, manifest: Manifest, progress: Progress) -> None:
+        """Write the codebook: learned from the fit set's descriptors, or without a store as the params say."""
+        ...
+
+    def encode(self, images: Descriptors, names: Sequence[str]) -> Part:
+        """What the index holds of some images; their names are for error messages."""
+        ...
+
+    def write_part(self, path: Path, part: Part) -> None:
+        """Store what `encode` returned."""
+        ...
+
+    def read_part(self, path: Path) -> Part:
+        """Read what `write_part` stored."""
+        ...
+
+    def build(self, parts: Iterable[Part], images: int, sample: Sample, folder: Path, inputs: dict[str, str]) -> None:
+        """Build the index of a database in an existing (staged) folder, from the parts of its images in order."""
+        ...
+
+    def open(self, folder: Path, search: SearchParams) -> OpenIndex:
+        """Open an index for search."""
+        ...
+
+
+def backend_of(params: Params, codebook_folder: Path) -> Backend[Any]:
+    """The backend of the params' model: ASMK for local descriptors, the flat index for global vectors.
 
     Args:
-        learn: what lies between descriptors and index into a staged folder: from the fit set's descriptors, or without
-            them as the params say.
-        reduce: with a codebook folder, what reduces the descriptors of some images to what an index holds of them;
-            their names serve its messages.
-        write_part, read_part: what `reduce` returns to a file and back.
-        build: the index of a database into a staged folder, from the codebook folder, the parts that `reduce` made of
-            its images in order, how many images these are, and what draws a sample of their descriptors.
-        open: an index for search.
+        codebook_folder: `fit` writes it, the others read it.
+
+    Raises:
+        ParamsError: a GPU is asked for and there is none.
     """
-
-    learn: Callable[[Params, DescriptorStore | None, Path, Manifest, Track], None]
-    reduce: Callable[[Params, Path], Callable[[Descriptors, Sequence[str]], Any]]
-    write_part: Callable[[Path, Any], None]
-    read_part: Callable[[Path], Any]
-    build: Callable[[Params, Path, Iterable[Any], int, Sample, Path, dict[str, str]], None]
-    open: Callable[[Path, Path, Params, SearchParams], Search]
-
-
-_ASMK = Engine(asmk.learn, asmk.reduce, write_aggregated, read_aggregated, asmk.build, asmk.open_search)
-_FLAT = Engine(flat.learn, flat.reduce, write_vectors, read_vectors, flat.build, flat.open_search)
-
-
-def engine_of(params: Params) -> Engine:
-    """The engine of the params' model."""
-    return _ASMK if params.model.is_local else _FLAT
+    gpu = resolve_device(params.device).type == "cuda"
+    if params.model.is_local:
+        return AsmkBackend(codebook_folder, params.codebook, params.index, gpu, params.seed)
+    return FlatBackend(codebook_folder, params.codebook, params.index, params.vector_whitening, gpu)

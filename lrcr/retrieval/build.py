@@ -1,9 +1,8 @@
-"""Descriptors → codebook → index: what stands between extraction and search."""
+"""The index of a dataset's database, with everything beside it that a search needs."""
 
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,47 +11,19 @@ import pandas as pd
 
 from lrcr.config.params import Params
 from lrcr.data.dataset import Dataset, open_dataset
-from lrcr.errors import ArtifactError
-from lrcr.features.extraction import Extractor
+from lrcr.features.extraction import database_manifest
+from lrcr.features.extractor import Extractor, ExtractSettings
 from lrcr.features.store import DescriptorStore, Sample, open_descriptors
 from lrcr.models.file import read_model_file
 from lrcr.progress import SILENT, Progress
-from lrcr.retrieval.backend import engine_of
-from lrcr.retrieval.encoding import reduce_photos, reduce_store, sample_of_photos
-from lrcr.storage.artifacts import (
-    Manifest,
-    fingerprint,
-    hash_file,
-    open_manifest,
-    require_input,
-    require_params,
-    staged_folder,
-    state_folder,
-    write_json,
-)
+from lrcr.retrieval.backend import Backend, backend_of
+from lrcr.retrieval.encoding import encode_photos, encode_store, sample_of_photos
+from lrcr.retrieval.layout import CODEBOOK, IMAGES, MODEL, PARAMS
+from lrcr.storage.artifacts import Manifest, open_manifest, require_input, require_params, staged_folder, write_json
+from lrcr.storage.state import state_folder
 
-MODEL, CODEBOOK, IMAGES, PARAMS = "model.pt", "codebook", "images.parquet", "params.json"
-"""What lies in an index folder beside the index proper, so that a search needs nothing else."""
-
-
-def make_codebook(params: Params, fit_folder: Path, folder: Path, progress: Progress = SILENT) -> None:
-    """Learn the codebook from the fit set's descriptors, where there is anything to learn, or take `codebook.file`.
-
-    Raises:
-        ArtifactError: the descriptors were made under other params, or the file holds no codebook.
-    """
-    settings, manifest = params.codebook, Manifest("codebook", params.sections("codebook"), {})
-    if settings.file is not None:
-        if not Path(settings.file).is_file():
-            raise ArtifactError(f"codebook.file: {settings.file}: no such file; name an .npz file")
-        manifest = replace(manifest, inputs={"file": hash_file(Path(settings.file))})
-    store = open_descriptors(fit_folder) if params.learns_codebook else None
-    if store is not None:
-        require_params(store.manifest, params.fit_section(), fit_folder)
-        inputs = {"model": store.manifest.inputs["model"], "descriptors": store.manifest.fingerprint}
-        manifest = replace(manifest, inputs=inputs)
-    with staged_folder(folder) as temporary:
-        engine_of(params).learn(params, store, temporary, manifest, progress)
+_NOT_STORED = {"datasets", "data", "train", "search"}
+"""Params that an index does not hold: of datasets and training, which do not matter to it, and how it is searched."""
 
 
 def index_dataset(
@@ -66,8 +37,8 @@ def index_dataset(
 ) -> None:
     """Build the index of a dataset's database, with everything beside it that a search needs.
 
-    With `extract.keep: false` the database is described here, and its descriptors are dropped shard by shard; what a
-    killed run has finished the next one finds.
+    With `extract.store_descriptors: false` the database is described here, and its descriptors are dropped shard by
+    shard; the next run finds what a killed one has finished.
 
     Raises:
         ArtifactError: an input is damaged, or was made from another model or dataset than the others.
@@ -75,8 +46,8 @@ def index_dataset(
     """
     _, model = read_model_file(model_file)
     dataset = open_dataset(dataset_folder)
-    codebook = open_manifest(codebook_folder, "codebook")
     store = open_descriptors(descriptors_folder / "database")
+    codebook = open_manifest(codebook_folder, "codebook")
     require_params(model, params.sections("model"), model_file)
     require_params(store.manifest, params.sections("extract"), descriptors_folder)
     require_params(codebook, params.sections("codebook"), codebook_folder)
@@ -90,44 +61,43 @@ def index_dataset(
         "codebook": codebook.fingerprint,
         "descriptors": store.manifest.fingerprint,
     }
-    made = _from_store(params, store, dataset, codebook_folder, progress)
-    if not store.kept:
-        made = _from_photos(params, model_file, dataset, codebook_folder, codebook.fingerprint, progress)
-    with made as (parts, sample), staged_folder(folder) as temporary:
-        engine_of(params).build(params, codebook_folder, parts, len(dataset.images), sample, temporary, inputs)
+    backend = backend_of(params, codebook_folder)
+    encoded = _from_store(backend, store, dataset, progress)
+    if not store.stored:
+        encoded = _from_photos(params, backend, model_file, dataset, codebook, progress)
+    with encoded as (parts, sample), staged_folder(folder) as temporary:
+        backend.build(parts, len(dataset.images), sample, temporary, inputs)
         shutil.copy(model_file, temporary / MODEL)
         shutil.copytree(codebook_folder, temporary / CODEBOOK)
         _locate_images(dataset).to_parquet(temporary / IMAGES, index=False)
-        write_json(temporary / PARAMS, params.model_dump(mode="json"))
+        write_json(temporary / PARAMS, params.model_dump(mode="json", exclude=_NOT_STORED))
 
 
 @contextmanager
 def _from_store(
-    params: Params, store: DescriptorStore, dataset: Dataset, codebook_folder: Path, progress: Progress
+    backend: Backend[Any], store: DescriptorStore, dataset: Dataset, progress: Progress
 ) -> Iterator[tuple[Iterator[Any], Sample]]:
-    """The parts of the index and what draws a sample, of descriptors that were kept."""
-    names = dataset.images["path"].tolist()
-    yield reduce_store(params, store, codebook_folder, names, progress), store.sample
+    """The parts of the index, and what draws a sample, of stored descriptors."""
+    yield encode_store(backend, store, dataset.images["path"].tolist(), progress), store.sample
 
 
 @contextmanager
 def _from_photos(
-    params: Params, model_file: Path, dataset: Dataset, codebook_folder: Path, codebook: str, progress: Progress
+    params: Params, backend: Backend[Any], model_file: Path, dataset: Dataset, codebook: Manifest, progress: Progress
 ) -> Iterator[tuple[Iterator[Any], Sample]]:
-    """The parts of the index and what draws a sample, of photos; `codebook` is its fingerprint."""
-    extractor, photos = Extractor(params, model_file), dataset.photos()
-    described = extractor.manifest(dataset, "database").fingerprint
-    state = state_folder(fingerprint("parts", described, codebook, params.sections("index"), params.extract.shard))
-    yield (
-        reduce_photos(extractor, photos, codebook_folder, state, progress),
-        partial(sample_of_photos, extractor, photos),
-    )
+    """The parts of the index, and what draws a sample, of photos."""
+    extractor = Extractor(model_file, ExtractSettings.of_database(params), params.device)
+    photos, size = dataset.photos(), params.extract.shard_size
+    described = database_manifest(params, extractor.manifest, dataset).fingerprint
+    state = state_folder(__name__, described, codebook.fingerprint, params.sections("index"), size)
+    parts = encode_photos(backend, extractor, photos, size, state, progress)
+    yield parts, partial(sample_of_photos, extractor, photos)
     shutil.rmtree(state)
 
 
 def _locate_images(dataset: Dataset) -> pd.DataFrame:
     """The table of images with their names, and with absolute paths of files and archives."""
-    root, own = dataset.root.resolve(), dataset.images
-    archives = own["archive"].map(lambda archive: str(root / archive), na_action="ignore")
-    paths = own["path"].map(lambda path: str((root / path).resolve())).where(archives.isna(), own["path"])
-    return own.assign(path=paths, archive=archives, name=own["path"])
+    root, table = dataset.root.resolve(), dataset.images
+    archives = table["archive"].map(lambda archive: str(root / archive), na_action="ignore")
+    paths = table["path"].map(lambda path: str((root / path).resolve())).where(archives.isna(), table["path"])
+    return table.assign(path=paths, archive=archives, name=table["path"])

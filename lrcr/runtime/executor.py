@@ -1,28 +1,98 @@
-"""Photos turned into files, shard by shard: what a killed run has finished the next one finds.
+"""Jobs that turn items into files, made by this process or by several of this machine.
 
-`LRCR_WORKERS=4` lets four processes of one machine share the shards, each with the next GPU where there are several.
-A shard's bytes depend on its own photos alone, so it does not matter who made it.
+`LRCR_WORKERS=4` lets four processes of one machine make the files, each with the next GPU where there are several.
+A file's bytes depend on its own items alone, so it does not matter which process made it.
 """
 
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from multiprocessing.queues import Queue
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import torch
+from lrcr.errors import LrcrError, ParamsError
+from lrcr.progress import SILENT, Progress
 
-from lrcr.errors import LrcrError
-from lrcr.progress import Progress
-from lrcr.runtime.workers import end_with, worker_count
 
-Make = Callable[[Sequence[Any], Path, Tick], None]
-"""Turns some of the items into a file, whole or not at all, and ticks once for each. It can be pickled."""
+class Make(Protocol):
+    """Turns items into a file, whole or not at all; can be pickled."""
+
+    def __call__(self, items: Sequence[Any], file: Path, progress: Progress, /) -> None:
+        """Write `file` and call `progress.advance` once for each item."""
+        ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to make, and the items that it is made from."""
+
+    items: Sequence[Any]
+    file: Path
+
+
+class Executor(Protocol):
+    """Where jobs run."""
+
+    def map(self, make: Make, jobs: Sequence[Job], progress: Progress) -> None:
+        """Make the file of every job.
+
+        Args:
+            progress: one step for each item.
+
+        Raises:
+            LrcrError: of `make`, or a worker was killed.
+        """
+        ...
+
+
+class InProcess:
+    """Runs jobs one after the other in this process."""
+
+    def map(self, make: Make, jobs: Sequence[Job], progress: Progress) -> None:
+        """See `Executor`."""
+        for job in jobs:
+            make(job.items, job.file, progress)
+
+
+class Processes:
+    """Runs jobs in several processes of this machine.
+
+    Args:
+        workers: how many.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+
+    def map(self, make: Make, jobs: Sequence[Job], progress: Progress) -> None:
+        """See `Executor`."""
+        context = multiprocessing.get_context("spawn")  # CUDA does not work in a forked process
+        makes = context.Queue()  # a worker takes its `make` from here after it has chosen a GPU
+        makes.cancel_join_thread()
+        for _ in range(self.workers):
+            makes.put(make)
+        start = (makes, context.Value("i", 0), os.getpid())
+        with ProcessPoolExecutor(self.workers, context, _start_worker, start) as pool:
+            try:
+                running = {pool.submit(_run_job, job): job for job in jobs}
+                for future in as_completed(running):
+                    future.result()
+                    progress.advance(len(running[future].items))
+            except BrokenProcessPool:
+                raise LrcrError(
+                    f"LRCR_WORKERS: one of {self.workers} worker processes was killed (by a user, or because memory "
+                    "ran out); the same command continues"
+                ) from None
+            finally:
+                pool.shutdown(cancel_futures=True)
 
 
 def make_shards(
@@ -31,7 +101,7 @@ def make_shards(
     """Make those of the files `shard-<number>` that the folder lacks.
 
     Args:
-        items: photos, and what else `make` wants to know of each; they can be pickled.
+        items: photos, and what else `make` needs for each; they can be pickled.
         size: items of a shard; the last one may have fewer.
         suffix: of the files' names.
 
@@ -43,59 +113,54 @@ def make_shards(
     """
     starts = range(0, len(items), size)
     files = [folder / f"shard-{number:05}{suffix}" for number in range(len(starts))]
+    shards = [Job(items[start : start + size], file) for start, file in zip(starts, files, strict=True)]
     with progress.task(description, len(items)) as task:
-        todo = []
-        for start, file in zip(starts, files, strict=True):
-            own = items[start : start + size]
-            if file.exists():
-                _tick(tick, len(own))
-            else:
-                todo.append((own, file))
-        workers = min(worker_count(), len(todo))
-        if workers > 1:
-            _share_out(make, todo, workers, tick)
-        else:
-            for own, file in todo:
-                make(own, file, tick)
+        missing = [shard for shard in shards if not shard.file.exists()]
+        task.advance(len(items) - sum(len(shard.items) for shard in missing))
+        _choose_executor(len(missing)).map(make, missing, task)
     return files
 
 
-def _tick(progress: Progress, times: int) -> None:
-    for _ in range(times):
-        task.advance()
+def _choose_executor(jobs: int) -> Executor:
+    workers = min(worker_count(), jobs)
+    return Processes(workers) if workers > 1 else InProcess()
 
 
-def _share_out(make: Make, todo: Sequence[tuple[Sequence[Any], Path]], workers: int, progress: Progress) -> None:
-    context = multiprocessing.get_context("spawn")  # what is forked cannot use CUDA
-    makes = context.Queue()  # from which a worker takes its own once it has a GPU
-    makes.cancel_join_thread()
-    for _ in range(workers):
-        makes.put(make)
-    begin = (makes, context.Value("i", 0), os.getpid())
-    with ProcessPoolExecutor(workers, context, _begin, begin) as pool:
-        try:
-            shards = {pool.submit(_work, own, file): len(own) for own, file in todo}
-            for shard in as_completed(shards):
-                shard.result()
-                _tick(tick, shards[shard])
-        except BrokenProcessPool:
-            raise LrcrError(
-                f"LRCR_WORKERS: one of {workers} was killed (by you, or for want of memory); the same command continues"
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
+def worker_count() -> int:
+    """How many processes work together: `$LRCR_WORKERS`, 1 if it is not set.
+
+    Raises:
+        ParamsError: it is not a whole number above 0.
+    """
+    given = os.environ.get("LRCR_WORKERS") or "1"
+    if not given.isdecimal() or int(given) < 1:
+        raise ParamsError(f"LRCR_WORKERS: {given!r} is not a number of processes; give 1 or more")
+    return int(given)
+
+
+def end_with(parent: int) -> None:
+    """End this process when the given parent ends: a worker whose parent was killed would otherwise wait endlessly."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 _make: Make | LrcrError
-"""What this process, a worker, makes shards by, or why it cannot."""
+"""In a worker process: what makes its files, or the error with which it could not be opened."""
 
 
-def _begin(makes: "Queue[Make]", begun: "Synchronized[int]", parent: int) -> None:
+def _start_worker(makes: "Queue[Make]", started: "Synchronized[int]", parent: int) -> None:
+    import torch  # takes seconds, and only workers need it
+
     global _make
     end_with(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and thereby this
-    with begun:
-        number, begun.value = begun.value, begun.value + 1
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and thereby this process
+    with started:
+        number, started.value = started.value, started.value + 1
     if torch.cuda.is_available():
         torch.cuda.set_device(number % torch.cuda.device_count())
     try:
@@ -104,7 +169,7 @@ def _begin(makes: "Queue[Make]", begun: "Synchronized[int]", parent: int) -> Non
         _make = error
 
 
-def _work(items: Sequence[Any], file: Path) -> None:
+def _run_job(job: Job) -> None:
     if isinstance(_make, LrcrError):
         raise _make
-    _make(items, file, no_tick)
+    _make(job.items, job.file, SILENT)

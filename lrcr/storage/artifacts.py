@@ -207,11 +207,3 @@ def _first_difference(key: str, was: Any, now: Any) -> tuple[str, Any, Any]:
             if was.get(name) != now.get(name):
                 return _first_difference(f"{key}.{name}", was.get(name), now.get(name))
     return key, was, now
-
-
-def state_folder(identity: str) -> Path:
-    """Where unfinished work of this fingerprint is kept: below `$LRCR_STATE`, or a folder of the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = Path(os.environ.get("LRCR_STATE") or cache / "lrcr") / identity
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

@@ -12,12 +12,12 @@ from lrcr.storage.artifacts import staged_file
 
 
 @dataclass
-class Progress:
-    """How far training has come.
+class TrainingState:
+    """The finished epochs of one phase.
 
     Args:
         history: the logged values of each finished epoch.
-        best: weights of the best epoch so far, None before the first.
+        best: weights of the best epoch so far, None before the first validation.
         best_score: its validation mAP.
     """
 
@@ -32,28 +32,28 @@ class Progress:
         return self.best
 
 
-def save_checkpoint(path: Path, progress: Progress, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Store progress, weights and the optimiser's state, atomically."""
-    state = {
-        "history": progress.history,
-        "best": progress.best,
-        "best_score": progress.best_score,
+def save_checkpoint(path: Path, state: TrainingState, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Store the state, the model's weights and the optimiser's state, atomically."""
+    contents = {
+        "history": state.history,
+        "best": state.best,
+        "best_score": state.best_score,
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
     with staged_file(path) as temporary:
-        torch.save(state, temporary)
+        torch.save(contents, temporary)
 
 
-def resume(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+def resume(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> TrainingState:
     """Load the first rank's checkpoint into model and optimiser; without one, start at the beginning."""
 
     def read() -> dict[str, Any] | None:
         return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
 
-    state = distributed.broadcast(read)
-    if state is None:
-        return Progress()
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return Progress(state["history"], state["best"], state["best_score"])
+    contents = distributed.broadcast(read)
+    if contents is None:
+        return TrainingState()
+    model.load_state_dict(contents["model"])
+    optimizer.load_state_dict(contents["optimizer"])
+    return TrainingState(contents["history"], contents["best"], contents["best_score"])

@@ -7,14 +7,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lrcr.config.params import Params
+from lrcr.config.training import TuplesParams
 from lrcr.data.dataset import Ids, Photo
 from lrcr.losses.asmk import asmk_loss
 from lrcr.losses.contrastive import contrastive_loss
 from lrcr.losses.matches import match_loss
 from lrcr.models.local import Candidates, LocalModel, Pyramid
 from lrcr.models.smoothing import LearnableSmoothing
-from lrcr.retrieval.asmk import learn_codebook
+from lrcr.retrieval.asmk.codebook import learn_codebook
 from lrcr.runtime import distributed
 from lrcr.runtime.seeds import derive_seed, generator
 from lrcr.training.maps import Maps
@@ -23,36 +23,42 @@ _ITERATIONS = 10  # of k-means: these words serve one epoch
 
 
 class LocalObjective:
-    """The losses of `train.losses`, each by its weight.
+    """The losses of `train.tuples.losses`, each by its weight; see `lrcr.training.objective.Objective`.
 
     Args:
-        params: the `train` section, the smoothing's penalty and the seed.
         model: on the device of training.
         maps: of the photos that the words are learned from.
+        settings: losses, margin and scales.
+        bandwidth_penalty: weight of the mean bandwidth of learnable smoothing.
+        seed: of the visual words.
     """
 
-    def __init__(self, params: Params, model: LocalModel, maps: Maps) -> None:
-        self.params = params
+    def __init__(
+        self, model: LocalModel, maps: Maps, settings: TuplesParams, bandwidth_penalty: float, seed: int
+    ) -> None:
         self.model = model
         self.maps = maps
+        self.settings = settings
+        self.bandwidth_penalty = bandwidth_penalty
+        self.seed = seed
         self.words: Tensor | None = None
 
     @torch.no_grad()
     def on_epoch_start(self, pool: Sequence[Photo], epoch: int) -> None:
-        """Learn this epoch's visual words, if need be: the first rank, from the strongest descriptors of the pool."""
-        if self.params.train.losses.asmk:
+        """Learn this epoch's visual words, if the loss needs them: on the first rank, from the strongest descriptors of the pool."""
+        if self.settings.losses.asmk:
             words = distributed.broadcast(lambda: self._learn_words(pool, epoch))
             self.words = torch.from_numpy(words).to(self.model.whitening.bias.device)
 
     def _learn_words(self, pool: Sequence[Photo], epoch: int) -> npt.NDArray[np.float32]:
-        losses, seed = self.params.train.losses, derive_seed(self.params.seed, "words", epoch) % 2**31
+        losses, seed = self.settings.losses, derive_seed(self.seed, "words", epoch) % 2**31
         found = []
-        scales = self.params.train.scales
+        scales = self.settings.scales
         for _, maps in self.maps.batches(pool, scales=scales):
-            described = self.model.strongest(maps, scales[: len(maps)], losses.descriptors)
+            described = self.model.strongest(maps, scales[: len(maps)], losses.max_descriptors)
             found += [local.descriptors.cpu().numpy() for local in described]
         descriptors = np.concatenate(found)
-        kept = generator(self.params.seed, "word sample", epoch).permutation(len(descriptors))[: 64 * losses.words]
+        kept = generator(self.seed, "word sample", epoch).permutation(len(descriptors))[: 64 * losses.words]
         return learn_codebook(descriptors[np.sort(kept)], losses.words, iterations=_ITERATIONS, seed=seed).centroids
 
     def embed(self, maps: Sequence[Tensor]) -> list[Pyramid]:
@@ -62,17 +68,17 @@ class LocalObjective:
 
     def loss(self, tuples: Ids, pyramids: Sequence[Pyramid]) -> Tensor:
         """The loss over tuples of shape (T, 2 + N), given the pyramid of each of their images, in order."""
-        settings = self.params.train
+        settings = self.settings
         losses, loss = settings.losses, self.model.whitening.bias.new_zeros(())
         if losses.contrastive:
             vectors = torch.cat([self.model.pool(pyramid) for pyramid in pyramids]).view(*tuples.shape, -1)
             query, positive, negatives = vectors[:, 0], vectors[:, 1], vectors[:, 2:]
             loss = losses.contrastive * contrastive_loss(query, positive, negatives, settings.margin)
         if losses.matches or losses.asmk:
-            local = [self.model.candidates(pyramid, losses.descriptors) for pyramid in pyramids]
+            local = [self.model.candidates(pyramid, losses.max_descriptors) for pyramid in pyramids]
             for start in range(0, len(local), tuples.shape[1]):
                 loss = loss + self._local_loss(*local[start : start + tuples.shape[1]])
-        smoothing, penalty = self.model.smoothing, self.params.smoothing.penalty
+        smoothing, penalty = self.model.smoothing, self.bandwidth_penalty
         if penalty and isinstance(smoothing, LearnableSmoothing):
             bandwidths = [smoothing.filter(c.refined).bandwidth.mean() for pyramid in pyramids for c in pyramid]
             loss = loss + penalty * torch.stack(bandwidths).sum() / len(settings.scales)
@@ -80,10 +86,10 @@ class LocalObjective:
 
     def _local_loss(self, query: Candidates, positive: Candidates, *negatives: Candidates) -> Tensor:
         """The losses that compare local descriptors, of one tuple."""
-        settings = self.params.train
+        settings = self.settings
         losses, loss = settings.losses, query.selection_probability.new_zeros(())
         if losses.matches:
-            own, same, *others = (i.descriptors[: losses.descriptors] for i in (query, positive, *negatives))
+            own, same, *others = (i.descriptors[: losses.max_descriptors] for i in (query, positive, *negatives))
             loss = loss + losses.matches * match_loss(own, same, others, settings.margin)
         if losses.asmk:
             assert self.words is not None, "learned at the start of the epoch"

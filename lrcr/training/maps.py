@@ -12,7 +12,7 @@ from lrcr.data.dataset import Photo
 from lrcr.data.loading import load_batches
 from lrcr.models.backbone import Backbone
 from lrcr.models.descriptors import resize, scales_that_fit
-from lrcr.models.factory import Model
+from lrcr.models.model import Model
 from lrcr.progress import SILENT, Progress
 from lrcr.runtime import distributed
 from lrcr.storage.artifacts import fingerprint, staged_file
@@ -107,19 +107,18 @@ def describe_globally(model: Model, maps: Maps, photos: Sequence[Photo], progres
 
     Args:
         model: in evaluation mode.
-        tick: called once a photo, to show progress.
+        progress: one step for each photo.
     """
     vectors = torch.zeros(len(photos), model.dim, device=next(model.parameters()).device)
     for positions, [features] in maps.batches(photos):
-        vectors[torch.tensor(positions, device=vectors.device)] = model.describe_map(features)
-        for _ in positions:
-            task.advance()
+        vectors[torch.tensor(positions, device=vectors.device)] = model.embed(features)
+        progress.advance(len(positions))
     return vectors
 
 
 def describe_in_shares(model: Model, maps: Maps, photos: Sequence[Photo], progress: Progress = SILENT) -> Tensor:
     """`describe_globally`, each rank describing its share of the photos; all ranks get all vectors."""
-    own = describe_globally(model, maps, distributed.share(photos), tick)
+    own = describe_globally(model, maps, distributed.share(photos), progress)
     vectors = own.new_zeros(len(photos), model.dim)
     vectors[distributed.rank() :: distributed.world_size()] = own
     return distributed.all_reduce_sum(vectors)

@@ -58,6 +58,21 @@ def training_set(dataset: Dataset, clusters: Ids | None = None) -> TrainingSet:
     return TrainingSet([photos[i] for i in kept], ids[kept], pairs[(pairs >= 0).all(axis=1)])
 
 
+def labelled_images(images: TrainingSet) -> tuple[TrainingSet, Ids]:
+    """The images whose label is shared by another, and their classes, numbered from 0: of shape (n,).
+
+    Raises:
+        DatasetError: fewer than two such labels.
+    """
+    _, row, sizes = np.unique(images.clusters, return_inverse=True, return_counts=True)
+    kept = np.flatnonzero(sizes[row] > 1)
+    names, classes = np.unique(images.clusters[kept], return_inverse=True)
+    if len(names) < 2:
+        raise DatasetError("training: fewer than two labels have two images; label more photos (a labels.csv)")
+    chosen = TrainingSet([images.photos[i] for i in kept], images.clusters[kept], np.empty((0, 2), np.int64))
+    return chosen, classes.astype(np.int64)
+
+
 def mine_negatives(similarity: npt.NDArray[np.float32], queries: Ids, pool: Ids, clusters: Ids, count: int) -> Ids:
     """The most similar images of the pool, from `count` different clusters that are not the query's.
 
@@ -83,7 +98,7 @@ def mine_negatives(similarity: npt.NDArray[np.float32], queries: Ids, pool: Ids,
         if len(first) < count:
             raise DatasetError(
                 f"training: {count} negatives need {count + 1} landmarks, but the pool holds {len(first) + 1}; "
-                "lower train.negatives or add landmarks"
+                "lower train.tuples.negatives or add landmarks"
             )
         negatives[row] = pool[order[np.sort(first)[:count]]]
     return negatives

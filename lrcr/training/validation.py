@@ -4,22 +4,26 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
-import torch
 
-from lrcr.config.params import Params
+from lrcr.config.training import ValidationParams
 from lrcr.data.dataset import Dataset, Ids, Photo, cluster_ids, empty_table, leave_one_out
 from lrcr.data.ranking import Ranking
 from lrcr.errors import DatasetError
 from lrcr.evaluation.metrics import evaluate
-from lrcr.features.extraction import extract_photos, sample_photos
+from lrcr.features.extraction import sample_photos
+from lrcr.features.extractor import ExtractSettings, extract_photos
 from lrcr.features.store import Descriptors
-from lrcr.models.factory import Model
-from lrcr.retrieval.asmk import Layout, build_index, learn_codebook, open_index
-from lrcr.retrieval.asmk.engine import aggregate_images
+from lrcr.retrieval.asmk.aggregation import Aggregated
+from lrcr.retrieval.asmk.codebook import Codebook, learn_codebook
+from lrcr.retrieval.asmk.images import aggregate_images
+from lrcr.retrieval.asmk.index import build_index, open_index
+from lrcr.retrieval.asmk.segments import Layout
 from lrcr.runtime.seeds import generator
-from lrcr.training.maps import Maps, describe_globally
+from lrcr.training.maps import describe_globally
+from lrcr.training.setup import Setup
 
 HELD_OUT = 0.2
 
@@ -49,92 +53,91 @@ def hold_out(dataset: Dataset, seed: int) -> tuple[Ids, Dataset]:
     return np.setdiff1d(ids, chosen), validation
 
 
-class Validator:
-    """Scores a model on a validation set.
+class Validator(Protocol):
+    """Scores a model on a validation set."""
+
+    def score(self) -> float:
+        """The mAP (medium) of the model as it is, in percent.
+
+        Raises:
+            DatasetError: no query has a positive.
+        """
+        ...
+
+
+def make_validator(params: ValidationParams, setup: Setup, validation: Dataset) -> Validator:
+    """The validator that the params name.
 
     Args:
-        params: `train.validation` says how.
-        model: on `device`.
-        maps: where the trunk's maps of the global descriptor come from.
-        training: photos on which ASMK's codebook is learned.
         validation: needs queries with at least one positive.
 
     Raises:
         DatasetError: the validation set has no queries.
     """
+    if validation.queries.empty:
+        raise DatasetError(f"{validation.name}: has no queries; give it labels or a ground truth, or unset data.val")
+    return AsmkValidator(params, setup, validation) if params.by == "asmk" else GlobalValidator(setup, validation)
 
-    def __init__(
-        self,
-        params: Params,
-        model: Model,
-        maps: Maps,
-        training: Sequence[Photo],
-        validation: Dataset,
-        device: torch.device,
-    ) -> None:
-        if validation.queries.empty:
-            raise DatasetError(
-                f"{validation.name}: has no queries; give it labels or a ground truth, or unset data.val"
-            )
-        self.params = params
-        self.model = model
-        self.maps = maps
-        self.training = training
+
+class GlobalValidator:
+    """Scores by the training descriptor; see `Validator`."""
+
+    def __init__(self, setup: Setup, validation: Dataset) -> None:
+        self.setup = setup
         self.validation = validation
-        self.device = device
 
     def score(self) -> float:
-        """MAP (medium) in percent.
-
-        Raises:
-            DatasetError: no query has a positive.
-        """
-        self.model.eval()
-        by_asmk = self.params.train.validation.by == "asmk"
-        ranking = self._rank_by_asmk() if by_asmk else self._rank_globally()
-        score = evaluate(ranking, self.validation.relevance, len(self.validation.queries)).map["medium"]
-        if score is None:
-            raise DatasetError(f"{self.validation.name}: no query has a positive; grade some images easy or hard")
-        return score
-
-    def _rank_globally(self) -> Ranking:
-        database = describe_globally(self.model, self.maps, self.validation.photos())
-        queries = describe_globally(self.model, self.maps, self.validation.query_photos())
+        """See `Validator`."""
+        model, maps = self.setup.model.eval(), self.setup.maps
+        database = describe_globally(model, maps, self.validation.photos())
+        queries = describe_globally(model, maps, self.validation.query_photos())
         similarity = (queries @ database.T).cpu().numpy()
         images = np.argsort(-similarity, axis=1, kind="stable")
-        return Ranking.from_queries(list(images), list(np.take_along_axis(similarity, images, axis=1)))
+        scores = np.take_along_axis(similarity, images, axis=1)
+        return _map_medium(Ranking.from_queries(list(images), list(scores)), self.validation)
 
-    def _rank_by_asmk(self) -> Ranking:
-        params = self.params
-        seen = sample_photos(self.training, params.codebook.images, params.seed)
-        fit = self._extract(seen, params.fit_scales, params.codebook.descriptors)
-        iterations, seed = params.codebook.iterations, params.codebook.seed
-        words = params.train.validation.words
-        gpu = self.device.type == "cuda"
-        codebook = learn_codebook(fit.descriptors, words, iterations=iterations, seed=seed, gpu=gpu)
-        settings, binary = params.search, params.index.binary
-        database, queries = (
-            aggregate_images(
-                self._extract(photos, params.scales, params.extract.descriptors),
-                codebook,
-                assignment,
-                binary=binary,
-            )
-            for photos, assignment in (
-                (self.validation.photos(), params.index.assignment),
-                (self.validation.query_photos(), settings.assignment),
-            )
+
+class AsmkValidator:
+    """Scores by ASMK, with visual words learned on the training images whenever it is asked; see `Validator`."""
+
+    def __init__(self, params: ValidationParams, setup: Setup, validation: Dataset) -> None:
+        self.params = params
+        self.setup = setup
+        self.validation = validation
+
+    def score(self) -> float:
+        """See `Validator`."""
+        self.setup.model.eval()
+        learned, search = self.params.codebook, self.params.search
+        sample = sample_photos(self.setup.images.photos, learned.images, self.setup.seed)
+        fit = self._extract(sample, learned.scales, learned.max_descriptors)
+        gpu = self.setup.device.type == "cuda"
+        codebook = learn_codebook(
+            fit.descriptors, learned.words, iterations=learned.iterations, seed=learned.seed, gpu=gpu
         )
+        database = self._aggregate(self.validation.photos(), codebook, 1)
+        queries = self._aggregate(self.validation.query_photos(), codebook, search.multiple_assignment)
         with tempfile.TemporaryDirectory() as folder:
-            layout = Layout(len(codebook.centroids), codebook.centroids.shape[1], binary)
+            layout = Layout(len(codebook.centroids), codebook.centroids.shape[1], True)
             build_index(Path(folder), [database], layout, params={}, inputs={})
             images, scores, offsets = open_index(Path(folder)).search(
-                queries, alpha=settings.alpha, tau=settings.tau, idf=settings.idf
+                queries, alpha=search.alpha, tau=search.tau, idf=search.idf
             )
-        return Ranking(np.repeat(np.arange(queries.count), np.diff(offsets)), images, scores)
+        query = np.repeat(np.arange(queries.count), np.diff(offsets))
+        return _map_medium(Ranking(query, images, scores), self.validation)
 
-    def _extract(self, photos: list[Photo], scales: list[float], strongest: int) -> Descriptors:
-        size = self.params.extract.image_size
-        return extract_photos(
-            self.model, photos, image_size=size, scales=scales, strongest=strongest, device=self.device
-        )
+    def _aggregate(self, photos: Sequence[Photo], codebook: Codebook, assignment: int) -> Aggregated:
+        extract = self.params.extract
+        described = self._extract(photos, extract.scales, extract.max_descriptors)
+        return aggregate_images(described, codebook, assignment, binary=True)
+
+    def _extract(self, photos: Sequence[Photo], scales: Sequence[float], count: int) -> Descriptors:
+        settings = ExtractSettings(self.params.extract.image_size, scales, count)
+        return extract_photos(self.setup.model, photos, settings, self.setup.device)
+
+
+def _map_medium(ranking: Ranking, dataset: Dataset) -> float:
+    score = evaluate(ranking, dataset.relevance, len(dataset.queries)).map["medium"]
+    if score is None:
+        raise DatasetError(f"{dataset.name}: no query has a positive; grade some images easy or hard")
+    return score

@@ -4,19 +4,18 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from lrcr.config.params import Params
+from lrcr.config.model import WhiteningParams
 from lrcr.data.dataset import Photo
 from lrcr.features.extraction import sample_photos
-from lrcr.models.factory import Model
-from lrcr.models.local import LocalModel
-from lrcr.models.whitening import Array, Whitening, fit_whitening
+from lrcr.models.model import Model
+from lrcr.models.whitening import Array, fit_whitening
 from lrcr.progress import SILENT, Progress
 from lrcr.runtime import distributed
 from lrcr.training.maps import Maps
 
 
 def learn_whitening(
-    model: Model, maps: Maps, photos: Sequence[Photo], params: Params, progress: Progress = SILENT
+    model: Model, maps: Maps, photos: Sequence[Photo], settings: WhiteningParams, seed: int, progress: Progress = SILENT
 ) -> None:
     """Learn the whitening of a local model, or a global model's projection that is one, from a sample of photos.
 
@@ -26,27 +25,25 @@ def learn_whitening(
     Args:
         model: left in evaluation mode.
         maps: of the model's trunk.
-        photos: of which `whitening.images` are drawn by the seed.
-        params: `whitening` (images, descriptors, shrinkage) and `seed` count.
+        photos: of which `settings.images` are drawn by the seed.
 
     Raises:
         WeightsError: the photos give fewer features than dimensions.
     """
-    layer = model.whitening if isinstance(model, LocalModel) else model.projection
-    if not isinstance(layer, Whitening):
+    layer = model.whitening_layer
+    if layer is None:
         return
     model.eval()
-    sample = sample_photos(photos, params.whitening.images, params.seed)
+    sample = sample_photos(photos, settings.images, seed)
 
     @torch.no_grad()
     def features() -> Iterator[Array]:
         with progress.task("learn whitening", len(sample)) as task:
             for positions, [batch] in maps.batches(sample):
-                for found in model.to_whiten(batch, params.whitening.descriptors):
+                for found in model.to_whiten(batch, settings.max_descriptors):
                     yield found.cpu().numpy()
-                for _ in positions:
-                    task.advance()
+                task.advance(len(positions))
 
     if distributed.rank() == 0:
-        layer.assign(*fit_whitening(features(), len(layer.bias), params.whitening.shrinkage))
+        layer.assign(*fit_whitening(features(), len(layer.bias), settings.shrinkage))
     distributed.broadcast_module(layer)

@@ -14,8 +14,8 @@ from lrcr.data.dataset import hash_contents, write_dataset
 from lrcr.datasets.synthetic.shoot import Assignment, Photo, Reel, shoot
 from lrcr.errors import DatasetError
 from lrcr.progress import SILENT, Progress
+from lrcr.runtime.executor import end_with
 from lrcr.runtime.seeds import derive_seed, generator
-from lrcr.runtime.workers import end_with
 
 RENDERER_VERSION = 1  # to be raised with every change that alters an image or a grade
 LICENCE = "rendered by lrcr; no rights reserved (CC0)"

@@ -3,82 +3,120 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from lrcr.config.params import Params
-from lrcr.config.retrieval import SearchParams
+from lrcr.config.retrieval import CodebookParams, IndexParams, SearchParams
 from lrcr.data.ranking import Ranking
+from lrcr.errors import ArtifactError
 from lrcr.features.store import Descriptors, DescriptorStore, Sample
 from lrcr.models.whitening import read_whitening_file
-from lrcr.progress import Progress
+from lrcr.progress import SILENT, Progress
+from lrcr.retrieval.asmk.explain import Match
 from lrcr.retrieval.flat.index import FlatIndex, build_flat_index, open_flat_index
-from lrcr.retrieval.flat.vectors import RowWhitening, Vectors, normalise, to_vectors
+from lrcr.retrieval.flat.vectors import (
+    RowWhitening,
+    Vectors,
+    normalise,
+    read_vectors,
+    to_vectors,
+    write_vectors,
+)
 from lrcr.retrieval.flat.whitening import learn_row_whitening, open_whitening, save_whitening
-from lrcr.runtime.device import resolve_device
 from lrcr.storage.artifacts import Manifest
 
 _ROUNDS = 7
 
 
-def learn(params: Params, store: DescriptorStore | None, folder: Path, manifest: Manifest, progress: Progress) -> None:
-    """Learn the whitening into an existing (staged) folder, or without a store take that of `codebook.file`, or none.
-
-    Raises:
-        ArtifactError: the fit set is too small, or lacks labels.
-        WeightsError: the file holds no whitening.
-    """
-    settings = params.codebook
-    if store is not None:
-        whitening = learn_row_whitening(store, params.vector_whitening, settings.dim)
-    elif settings.file is not None:
-        whitening = RowWhitening(*read_whitening_file(Path(settings.file), "codebook.file"))
-    else:
-        whitening = None
-    save_whitening(folder, whitening, manifest)
-
-
-def reduce(params: Params, codebook_folder: Path) -> Callable[[Descriptors, Sequence[str]], Vectors]:
-    """What makes one vector of each database image's rows; the images' names serve its messages.
-
-    Raises:
-        ArtifactError: the whitening is damaged; later also as `to_vectors`.
-    """
-    whitening, _ = open_whitening(codebook_folder)
-    return lambda images, names: to_vectors(images, whitening, names)
-
-
-def build(
-    params: Params,
-    codebook_folder: Path,
-    parts: Iterable[Vectors],
-    images: int,
-    sample: Sample,
-    folder: Path,
-    inputs: dict[str, str],
-) -> None:
-    """Build the flat index of a database in an existing (staged) folder.
+@dataclass(frozen=True)
+class FlatBackend:
+    """Whitened global vectors and the flat index; see `lrcr.retrieval.backend.Backend`.
 
     Args:
-        codebook_folder, sample: of no account here.
-        parts: what `reduce` made of the database, in order.
-        images: how many these are.
-        inputs: what the index is made from (see `Manifest`).
+        codebook_folder: of the whitening; `fit` writes it, the others read it.
+        codebook, index: their sections of the params.
+        whitening: none, pca or discriminative: what `fit` learns.
+        gpu: whether faiss searches on a GPU.
     """
-    precision = params.index.precision
-    build_flat_index(folder, parts, images, precision=precision, params=params.sections("index"), inputs=inputs)
+
+    codebook_folder: Path
+    codebook: CodebookParams
+    index: IndexParams
+    whitening: Literal["none", "pca", "discriminative"]
+    gpu: bool
+
+    def fit(self, store: DescriptorStore | None, manifest: Manifest, progress: Progress) -> None:
+        """Learn the whitening into the existing (staged) folder, or without a store take that of `codebook.file`.
+
+        Without a store and a file there is no whitening.
+
+        Raises:
+            ArtifactError: the fit set is too small, or lacks labels.
+            WeightsError: the file holds no whitening.
+        """
+        if store is not None:
+            learned = learn_row_whitening(store, self.whitening, self.codebook.dim)
+        elif self.codebook.file is not None:
+            learned = RowWhitening(*read_whitening_file(Path(self.codebook.file), "codebook.file"))
+        else:
+            learned = None
+        save_whitening(self.codebook_folder, learned, manifest)
+
+    def encode(self, images: Descriptors, names: Sequence[str]) -> Vectors:
+        """The vector of each database image; their names are for error messages.
+
+        Raises:
+            ArtifactError: the whitening is damaged; or as `to_vectors`.
+        """
+        return to_vectors(images, self._row_whitening, names)
+
+    def write_part(self, path: Path, part: Vectors) -> None:
+        """Store what `encode` returned."""
+        write_vectors(path, part)
+
+    def read_part(self, path: Path) -> Vectors:
+        """Read what `write_part` stored."""
+        return read_vectors(path)
+
+    def build(
+        self, parts: Iterable[Vectors], images: int, sample: Sample, folder: Path, inputs: dict[str, str]
+    ) -> None:
+        """Build the flat index of a database in an existing (staged) folder.
+
+        Args:
+            parts: what `encode` made of the database, in order.
+            images: how many images these are.
+            sample: unused.
+            inputs: what the index is made from (see `Manifest`).
+        """
+        params = {"index": self.index.model_dump(mode="json")}
+        build_flat_index(folder, parts, images, dtype=self.index.dtype, params=params, inputs=inputs)
+
+    def open(self, folder: Path, search: SearchParams) -> "FlatSearch":
+        """Open an index for search.
+
+        Raises:
+            ArtifactError: a file is missing or damaged.
+        """
+        return FlatSearch(open_flat_index(folder), self._row_whitening, self.gpu, search)
+
+    @cached_property
+    def _row_whitening(self) -> RowWhitening | None:
+        return open_whitening(self.codebook_folder)[0]
 
 
 @dataclass(frozen=True, eq=False)
 class FlatSearch:
-    """A flat index open for search.
+    """A flat index open for search; see `lrcr.retrieval.backend.OpenIndex`.
 
     Args:
         index: the vectors.
-        whitening: of the queries' rows, as the images' were.
+        whitening: of the queries' rows, the same as of the images' rows.
         gpu: whether faiss searches on a GPU.
-        settings: how to search; only `top` counts.
+        settings: how to search; only `top` is used.
     """
 
     index: FlatIndex
@@ -86,11 +124,25 @@ class FlatSearch:
     gpu: bool
     settings: SearchParams
 
+    explains = False
+    """Whether `explain` has an answer."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the index is and what it was made from."""
+        return self.index.manifest
+
+    @property
+    def images(self) -> int:
+        """The number of images."""
+        return self.index.images
+
     @property
     def summary(self) -> str:
-        """What an image takes, in words."""
-        facts = self.index.manifest.facts
-        return f"{facts['dimensions']} dimensions and {facts['bytes_per_image']:.0f} bytes an image"
+        """Size in words."""
+        facts = self.manifest.facts
+        size = f"{facts['dimensions']} dimensions and {facts['bytes_per_image']:.0f} bytes an image"
+        return f"{self.images} images, {size}"
 
     def prepare(self, queries: Descriptors) -> Vectors:
         """Each query's vector."""
@@ -100,6 +152,14 @@ class FlatSearch:
         """Rank the images for prepared queries; `top: None` returns all."""
         images, scores = self.index.search(queries, top, gpu=self.gpu)
         return Ranking.from_queries(list(images), list(scores))
+
+    def explain(self, query: Descriptors, image: Descriptors) -> list[Match]:
+        """Refuse: global vectors have no local matches.
+
+        Raises:
+            ArtifactError: always.
+        """
+        raise ArtifactError(f"{self.index.folder}: holds global vectors, which have no local matches to explain")
 
     def measure(self, queries: int) -> dict[str, float]:
         """The speed at which drawn vectors are answered.
@@ -122,22 +182,19 @@ class FlatSearch:
             "open_ms": opened,
             "query_ms": single / len(alone),
             "batch_ms": batch / queries,
-            "bytes_per_image": index.manifest.facts["bytes_per_image"],
+            "bytes_per_image": self.manifest.facts["bytes_per_image"],
         }
+
+    def verify(self, progress: Progress = SILENT) -> None:
+        """Compare every file with its hash in the manifest.
+
+        Raises:
+            ArtifactError: naming a file that was altered.
+        """
+        self.index.verify(progress)
 
 
 def _milliseconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return 1000 * (time.perf_counter() - start)
-
-
-def open_search(folder: Path, codebook_folder: Path, params: Params, settings: SearchParams) -> FlatSearch:
-    """Open an index for search.
-
-    Raises:
-        ArtifactError: a file is missing or damaged.
-        ParamsError: a GPU is asked for and not there.
-    """
-    whitening, _ = open_whitening(codebook_folder)
-    return FlatSearch(open_flat_index(folder), whitening, resolve_device(params.device).type == "cuda", settings)

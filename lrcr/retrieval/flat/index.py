@@ -133,7 +133,7 @@ def build_flat_index(
     parts: Iterable[Vectors],
     images: int,
     *,
-    precision: str,
+    dtype: str,
     params: dict[str, Any],
     inputs: dict[str, str],
 ) -> Manifest:
@@ -142,7 +142,7 @@ def build_flat_index(
     Args:
         parts: vectors of consecutive images, each of shape (n, D); at least one part.
         images: how many there are in all parts.
-        precision: float32 or float16, in which they are stored.
+        dtype: float32 or float16, in which they are stored.
         params, inputs: what the index is made from (see `Manifest`).
     """
     with staged_folder(folder / _FOLDER) as staged:
@@ -150,7 +150,7 @@ def build_flat_index(
         for part in parts:
             if not dim:
                 dim = part.shape[1]
-                vectors = open_memmap(staged / f"{_NAME}.npy", "w+", np.dtype(precision), (images, dim))
+                vectors = open_memmap(staged / f"{_NAME}.npy", "w+", np.dtype(dtype), (images, dim))
             vectors[first : first + len(part)] = part
             first += len(part)
         vectors.flush()
@@ -158,7 +158,7 @@ def build_flat_index(
     facts = {
         "images": images,
         "dimensions": dim,
-        "precision": precision,
+        "dtype": dtype,
         "bytes_per_image": sum(file["bytes"] for file in files.values()) / max(1, images),
         "vectors": {"folder": _FOLDER, "files": files},
     }
@@ -176,7 +176,7 @@ def open_flat_index(folder: Path) -> FlatIndex:
     manifest = open_manifest(folder, "index")
     facts = manifest.facts
     try:
-        shape, dtype = (facts["images"], facts["dimensions"]), np.dtype(facts["precision"])
+        shape, dtype = (facts["images"], facts["dimensions"]), np.dtype(facts["dtype"])
         vectors = open_array(folder / _FOLDER, _NAME, facts["vectors"]["files"], dtype, shape)
     except (KeyError, TypeError) as error:
         raise ArtifactError(f"{folder / MANIFEST}: its facts lack or misstate {error}; {REBUILD}") from None

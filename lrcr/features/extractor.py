@@ -1,0 +1,119 @@
+"""Photos × model → descriptors in memory: multi-scale, in batches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lrcr.config.params import Params
+from lrcr.data.dataset import Photo
+from lrcr.data.loading import Batch, load_batches
+from lrcr.features.store import Descriptors, join
+from lrcr.models.descriptors import ImageDescriptors
+from lrcr.models.factory import open_model
+from lrcr.models.inference import ready_for_inference
+from lrcr.models.model import Model
+from lrcr.progress import SILENT, Progress
+from lrcr.runtime.device import explain_out_of_memory, resolve_device
+
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class ExtractSettings:
+    """How photos are described.
+
+    Args:
+        image_size: longest side in pixels; nothing is enlarged.
+        scales: of the image pyramid.
+        max_descriptors: the strongest local descriptors of an image.
+        dtype: float32 or float16, of the descriptors.
+    """
+
+    image_size: int
+    scales: Sequence[float]
+    max_descriptors: int
+    dtype: str = "float32"
+
+    @classmethod
+    def of_database(cls, params: Params) -> "ExtractSettings":
+        """For database and queries."""
+        extract = params.extract
+        return cls(extract.image_size, params.scales, extract.max_descriptors, extract.dtype)
+
+    @classmethod
+    def of_fit(cls, params: Params) -> "ExtractSettings":
+        """For the images that the codebook is learned from."""
+        return cls(params.extract.image_size, params.fit_scales, params.codebook.max_descriptors)
+
+
+@explain_out_of_memory("lower extract.image_size, or the largest of the scales")
+@torch.inference_mode()
+def extract_photos(
+    model: Model, photos: Sequence[Photo], settings: ExtractSettings, device: torch.device, progress: Progress = SILENT
+) -> Descriptors:
+    """The descriptors of each photo (at least one photo), in memory.
+
+    Args:
+        model: in evaluation mode, on `device`.
+        progress: one step for each photo.
+
+    Raises:
+        ImageError: a photo cannot be decoded.
+        OutOfMemoryError: the memory does not suffice.
+    """
+    found: dict[int, Descriptors] = {}
+    for batch in load_batches(photos, settings.image_size, _BATCH):
+        images = batch.images.to(device, memory_format=torch.channels_last)
+        described = model.describe(images, settings.scales, settings.max_descriptors)
+        for i, local in enumerate(described):
+            found[batch.positions[i]] = _to_original_pixels(local, batch, i, settings.dtype)
+        progress.advance(len(described))
+    return join([found[position] for position in range(len(photos))])
+
+
+def _to_original_pixels(local: ImageDescriptors, batch: Batch, i: int, dtype: str) -> Descriptors:
+    xy = local.position.cpu().numpy() * np.array(batch.sizes[i], np.float32)
+    xy += np.array(batch.origins[i], np.float32)
+    return Descriptors(
+        descriptors=local.descriptors.cpu().numpy().astype(dtype),
+        strength=local.strength.cpu().numpy(),
+        xy=xy,
+        scale=local.scale.cpu().numpy(),
+        offsets=np.array([0, len(xy)], np.int64),
+    )
+
+
+class Extractor:
+    """A model, ready to describe photos.
+
+    Args:
+        model_file: as `lrcr.models.factory.save_model` wrote it.
+        settings: how photos are described.
+        device: auto, cpu or cuda.
+
+    Attributes:
+        manifest: of the model.
+
+    Raises:
+        ArtifactError: the model is missing or damaged.
+    """
+
+    def __init__(self, model_file: Path, settings: ExtractSettings, device: str = "auto") -> None:
+        self.model_file = model_file
+        self.settings = settings
+        self.device = device
+        self._device = resolve_device(device)
+        model, self.manifest = open_model(model_file)
+        self.model = ready_for_inference(model, self._device)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the arguments only: a worker process opens the model again."""
+        return Extractor, (self.model_file, self.settings, self.device)
+
+    def describe(self, photos: Sequence[Photo], progress: Progress = SILENT) -> Descriptors:
+        """The descriptors of each photo (at least one photo): see `extract_photos`."""
+        return extract_photos(self.model, photos, self.settings, self._device, progress)

@@ -1,0 +1,31 @@
+"""The codebook of the pipeline: visual words of local descriptors, or the whitening of global vectors."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from lrcr.config.params import Params
+from lrcr.errors import ArtifactError
+from lrcr.features.store import open_descriptors
+from lrcr.progress import SILENT, Progress
+from lrcr.retrieval.backend import backend_of
+from lrcr.storage.artifacts import Manifest, hash_file, require_params, staged_folder
+
+
+def make_codebook(params: Params, fit_folder: Path, folder: Path, progress: Progress = SILENT) -> None:
+    """Learn the codebook from the fit set's descriptors, where there is anything to learn, or take `codebook.file`.
+
+    Raises:
+        ArtifactError: the descriptors were made under other params, or the file holds no codebook.
+    """
+    manifest, file = Manifest("codebook", params.sections("codebook"), {}), params.codebook.file
+    if file is not None:
+        if not Path(file).is_file():
+            raise ArtifactError(f"codebook.file: {file}: no such file; name an .npz file")
+        manifest = replace(manifest, inputs={"file": hash_file(Path(file))})
+    store = open_descriptors(fit_folder) if params.learns_codebook else None
+    if store is not None:
+        require_params(store.manifest, params.fit_section(), fit_folder)
+        inputs = {"model": store.manifest.inputs["model"], "descriptors": store.manifest.fingerprint}
+        manifest = replace(manifest, inputs=inputs)
+    with staged_folder(folder) as temporary:
+        backend_of(params, temporary).fit(store, manifest, progress)

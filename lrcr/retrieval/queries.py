@@ -1,0 +1,19 @@
+"""Describing query photos as the images of an index were described."""
+
+from lrcr.errors import ArtifactError
+from lrcr.features.extractor import Extractor, ExtractSettings
+from lrcr.retrieval.layout import MODEL
+from lrcr.retrieval.searcher import Searcher
+
+
+def open_extractor(searcher: Searcher) -> Extractor:
+    """The model of an open index, with the settings under which its images were described.
+
+    Raises:
+        ArtifactError: the model is missing, damaged or not the index's own.
+    """
+    file, params = searcher.folder / MODEL, searcher.params
+    extractor = Extractor(file, ExtractSettings.of_database(params), params.device)
+    if extractor.manifest.fingerprint != searcher.index.manifest.inputs["model"]:
+        raise ArtifactError(f"{file}: not the model that the index was built with; index again")
+    return extractor

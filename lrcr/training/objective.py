@@ -1,0 +1,39 @@
+"""What tuples are trained for."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from lrcr.config.params import Params
+from lrcr.data.dataset import Ids, Photo
+from lrcr.models.local import LocalModel
+from lrcr.training.global_objective import ContrastiveLoss, GlobalObjective, SolarLoss
+from lrcr.training.local_objective import LocalObjective
+from lrcr.training.setup import Setup
+
+
+class Objective(Protocol):
+    """A loss over tuples."""
+
+    def on_epoch_start(self, pool: Sequence[Photo], epoch: int) -> None:
+        """Prepare for an epoch whose negatives come from these photos."""
+        ...
+
+    def embed(self, maps: Sequence[Tensor]) -> list[Any]:
+        """What the loss needs of each of B images, from the trunk's features of shape (B, C, H, W) at each scale."""
+        ...
+
+    def loss(self, tuples: Ids, embedded: Sequence[Any]) -> Tensor:
+        """The summed loss over tuples of shape (T, 2 + N), given what `embed` returned for each image, in order."""
+        ...
+
+
+def make_objective(params: Params, setup: Setup) -> Objective:
+    """The objective of the params' model."""
+    model, settings = setup.model, params.train.tuples
+    if isinstance(model, LocalModel):
+        return LocalObjective(model, setup.maps, settings, params.smoothing.bandwidth_penalty, setup.seed)
+    if params.model.name == "solar":
+        return GlobalObjective(model, SolarLoss(settings.solar.margin, settings.solar.second_order))
+    return GlobalObjective(model, ContrastiveLoss(settings.losses.contrastive, settings.margin))

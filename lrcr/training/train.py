@@ -1,0 +1,119 @@
+"""The training of a model: whitening, then the epochs of its method, of which the best by validation mAP is stored."""
+
+import shutil
+from pathlib import Path
+
+import torch
+
+from lrcr.config.params import Params
+from lrcr.data.dataset import Dataset, open_dataset
+from lrcr.models.factory import MODEL_SECTIONS, build_model, save_model, weight_files
+from lrcr.progress import SILENT, Progress
+from lrcr.runtime import distributed
+from lrcr.runtime.device import explain_out_of_memory, make_deterministic, resolve_device
+from lrcr.storage.artifacts import Manifest
+from lrcr.storage.state import state_folder
+from lrcr.training.maps import StoredMaps, TrunkMaps
+from lrcr.training.methods import Method, method_of
+from lrcr.training.phases import Log, Phases
+from lrcr.training.setup import Setup
+from lrcr.training.tuples import training_set
+from lrcr.training.validation import hold_out, make_validator
+from lrcr.training.whitening import learn_whitening
+
+
+def _no_log(values: dict[str, float]) -> None:
+    """Log nothing."""
+
+
+def train(
+    params: Params,
+    train_folder: Path,
+    val_folder: Path | None,
+    model_file: Path,
+    *,
+    log: Log = _no_log,
+    progress: Progress = SILENT,
+    maps_folder: Path | None = None,
+) -> None:
+    """Train a model on one dataset, choose its best epoch on another, and store it.
+
+    Without a validation set 20 % of the landmarks are held out by the seed. `train.epochs: 0` gives the off-the-shelf
+    model with its whitening. A killed training continues after its last whole epoch. Under `torchrun` the ranks share
+    the work (`lrcr.runtime.distributed`); the first logs and writes.
+
+    Args:
+        maps_folder: where the maps of a frozen trunk are stored for other trainings with the same trunk, image size
+            and dataset; None removes them at the end.
+
+    Raises:
+        DatasetError: the dataset has no pairs to train on, or too few landmarks.
+        OutOfMemoryError: the memory does not suffice.
+        ParamsError: the ranks cannot share this training evenly.
+        WeightsError: weights or whitening do not fit.
+    """
+    make_deterministic()
+    device, method = resolve_device(params.device), method_of(params)
+    if distributed.world_size() > 1 and not distributed.rank() and params.train.epochs:
+        method.require_even_shares(distributed.world_size())  # the other ranks wait for the first, and end with it
+    remedy = f"lower train.image_size or {method.memory_key}"
+    with distributed.process_group(device), explain_out_of_memory(remedy):
+        if distributed.rank():
+            log, progress = _no_log, SILENT
+        dataset = open_dataset(train_folder)
+        validation = None if val_folder is None else open_dataset(val_folder)
+        manifest = _manifest(params, dataset, validation)
+        state = state_folder(__name__, manifest.fingerprint)
+        setup = _set_up(params, dataset, maps_folder or state / "maps", device, progress)
+        _run(params, method, setup, dataset, validation, state, log)
+        if distributed.rank() == 0:
+            save_model(model_file, setup.model, manifest)
+    if distributed.is_local_main():
+        shutil.rmtree(state, ignore_errors=True)  # machines may share it
+
+
+def _manifest(params: Params, dataset: Dataset, validation: Dataset | None) -> Manifest:
+    inputs = {"train": dataset.fingerprint, **weight_files(params)}
+    if validation is not None:
+        inputs["val"] = validation.fingerprint
+    return Manifest("model", params.sections(*MODEL_SECTIONS), inputs)
+
+
+def _set_up(params: Params, dataset: Dataset, maps_folder: Path, device: torch.device, progress: Progress) -> Setup:
+    settings = params.train
+    model = build_model(params).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trunk, frozen = TrunkMaps(model.backbone, settings.image_size, device), settings.freeze == "backbone"
+    return Setup(
+        model=model,
+        images=training_set(dataset),
+        maps=StoredMaps(trunk, maps_folder) if frozen else trunk,
+        image_size=settings.image_size,
+        frozen=frozen,
+        weight_decay=settings.weight_decay,
+        seed=params.seed,
+        device=device,
+        progress=progress,
+    )
+
+
+def _run(
+    params: Params,
+    method: Method,
+    setup: Setup,
+    dataset: Dataset,
+    validation: Dataset | None,
+    state: Path,
+    log: Log,
+) -> None:
+    """Learn the whitening and run the epochs, if any, of the training."""
+    phases = None
+    if params.train.epochs:
+        if validation is None:
+            clusters, validation = hold_out(dataset, params.seed)
+            setup.images = training_set(dataset, clusters)
+        validator = make_validator(params.train.validation, setup, validation)
+        phases = Phases(state, validator.score, params.train.validation.every, log)
+    if params.whitening.file is None or not setup.model.supports("local descriptors"):
+        learn_whitening(setup.model, setup.maps, setup.images.photos, params.whitening, params.seed, setup.progress)
+    if phases is not None:
+        method.train(setup, phases)

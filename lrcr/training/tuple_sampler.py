@@ -1,0 +1,56 @@
+"""The tuples of an epoch: pairs drawn at random, negatives mined with the model as it is."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lrcr.config.training import TuplesParams
+from lrcr.data.dataset import Ids, Photo
+from lrcr.runtime import distributed
+from lrcr.runtime.seeds import generator
+from lrcr.training.maps import describe_in_shares
+from lrcr.training.setup import Setup
+from lrcr.training.tuples import mine_negatives
+
+
+class TupleSampler:
+    """Draws tuples of query, positive and hard negatives.
+
+    Args:
+        settings: `queries_per_epoch`, `negative_pool` and `negatives`.
+    """
+
+    def __init__(self, setup: Setup, settings: TuplesParams) -> None:
+        self.setup = setup
+        self.settings = settings
+
+    def draw(self, epoch: int) -> tuple[Ids, list[Photo], float]:
+        """An epoch's tuples, the pool of their negatives, and the mean distance of the queries to their negatives.
+
+        Returns:
+            Image ids of shape (T, 2 + N): query, positive, negatives; the photos of the pool; a distance of unit
+            vectors.
+
+        Raises:
+            DatasetError: there are no pairs, or too few landmarks for the negatives.
+        """
+        images, settings = self.setup.images, self.settings
+        rng = generator(self.setup.seed, "tuples", epoch)
+        pairs = images.draw_pairs(settings.queries_per_epoch, rng)
+        pool = np.sort(rng.permutation(len(images.photos))[: settings.negative_pool])
+        vectors = self._describe(np.concatenate([pairs[:, 0], pool]), epoch)
+        queries, candidates = vectors[: len(pairs)], vectors[len(pairs) :]
+        similarity = queries @ candidates.T
+        negatives = mine_negatives(similarity.cpu().numpy(), pairs[:, 0], pool, images.clusters, settings.negatives)
+        chosen = torch.from_numpy(np.searchsorted(pool, negatives)).to(self.setup.device)
+        distance = (2 - 2 * similarity.gather(1, chosen)).clamp_min(0).sqrt().mean()
+        return np.concatenate([pairs, negatives], axis=1), [images.photos[i] for i in pool], float(distance)
+
+    def _describe(self, ids: Ids, epoch: int) -> Tensor:
+        setup = self.setup
+        setup.model.eval()
+        unique, inverse = np.unique(ids, return_inverse=True)
+        photos = [setup.images.photos[i] for i in unique]
+        with setup.progress.task(f"mine negatives of epoch {epoch}", len(distributed.share(photos))) as task:
+            vectors = describe_in_shares(setup.model, setup.maps, photos, task)
+        return vectors[torch.from_numpy(inverse).to(setup.device)]
