@@ -22,8 +22,10 @@ from lrcr.features.extraction import sample_photos
 from lrcr.features.store import Descriptors, join
 from lrcr.models.descriptors import resize, scales_that_fit
 from lrcr.models.local import LocalModel
-from lrcr.retrieval.asmk import Codebook, Layout, build_index, learn_codebook, open_index
-from lrcr.retrieval.asmk.engine import aggregate_images
+from lrcr.retrieval.asmk.codebook import Codebook, learn_codebook
+from lrcr.retrieval.asmk.images import aggregate_images
+from lrcr.retrieval.asmk.index import build_index, open_index
+from lrcr.retrieval.asmk.segments import Layout
 
 
 class Setting(NamedTuple):

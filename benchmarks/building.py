@@ -11,7 +11,9 @@ import numpy.typing as npt
 from benchmarks import peers
 from benchmarks.bars import Value
 from benchmarks.timing import ratio
-from lrcr.retrieval.asmk import Layout, aggregate, build_index
+from lrcr.retrieval.asmk.aggregation import aggregate
+from lrcr.retrieval.asmk.index import build_index
+from lrcr.retrieval.asmk.segments import Layout
 
 _WORDS, _DIM, _IMAGES, _DESCRIPTORS = 65536, 128, 1000, 1000
 Array = npt.NDArray[Any]

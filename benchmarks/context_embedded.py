@@ -13,7 +13,7 @@ from lrcr.config.reading import load_params
 from lrcr.datasets.make import make_dataset
 from lrcr.models.factory import open_model
 from lrcr.storage.artifacts import fingerprint, state_folder
-from lrcr.training.loop import train
+from lrcr.training.train import train
 
 _SEEDS = (0, 1, 2, 3, 4)
 _LONGER = {"epochs": 3, "validation": {"every": 3}, "merge": False}  # there are ten times the photos of the recipe's

@@ -22,7 +22,7 @@ from lrcr.evaluation.protocol import SETUPS
 from lrcr.features.extraction import extract_dataset, extract_fit
 from lrcr.retrieval.build import index_dataset, make_codebook
 from lrcr.storage.artifacts import staged_file
-from lrcr.training.loop import train
+from lrcr.training.train import train
 
 _ROWS = {
     "MAC": ("model.name=mac",),

@@ -12,7 +12,9 @@ import numpy as np
 
 from benchmarks.bars import Value
 from benchmarks.drawn import draw_images
-from lrcr.retrieval.asmk import Aggregated, Layout, build_index, open_index
+from lrcr.retrieval.asmk.aggregation import Aggregated
+from lrcr.retrieval.asmk.index import build_index, open_index
+from lrcr.retrieval.asmk.segments import Layout
 from lrcr.retrieval.asmk.speed import draw_queries, measure
 
 _IMAGES, _PER_IMAGE, _WORDS, _DIM, _SKEW = 1_000_000, 395, 65536, 128, 0.5

@@ -19,7 +19,7 @@ from lrcr.errors import LrcrError
 from lrcr.evaluation.evaluate import evaluate_dataset
 from lrcr.features.extraction import extract_dataset, extract_fit
 from lrcr.retrieval.build import index_dataset, make_codebook
-from lrcr.training.loop import train
+from lrcr.training.train import train
 
 _REFERENCE = {"medium": 75.67, "hard": 62.15}
 _SEEDS = range(5)

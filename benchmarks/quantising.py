@@ -19,7 +19,7 @@ from lrcr.config.params import Params
 from lrcr.datasets.make import make_dataset
 from lrcr.evaluation.evaluate import evaluate_dataset
 from lrcr.features.store import open_descriptors
-from lrcr.retrieval.asmk import read_centroids
+from lrcr.retrieval.asmk.codebook import read_centroids
 from lrcr.retrieval.build import index_dataset, make_codebook
 
 _WORDS, _TIMED = 65536, 10_000

@@ -9,7 +9,8 @@ import numpy as np
 
 from benchmarks.bars import Value
 from benchmarks.drawn import draw_images
-from lrcr.retrieval.asmk import Layout, build_index, open_index
+from lrcr.retrieval.asmk.index import build_index, open_index
+from lrcr.retrieval.asmk.segments import Layout
 from lrcr.retrieval.asmk.speed import measure
 
 _IMAGES, _PER_IMAGE, _WORDS, _DIM = 100_000, 690, 65536, 128

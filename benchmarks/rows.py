@@ -22,7 +22,7 @@ from lrcr.models.factory import open_model, weight_files
 from lrcr.models.inference import ready_for_inference
 from lrcr.models.local import LocalModel
 from lrcr.storage.artifacts import fingerprint, hash_file, staged_file, state_folder
-from lrcr.training.loop import train
+from lrcr.training.train import train
 
 Changes = list[dict[str, Any]]
 Runs = dict[Setting, Scored]

@@ -16,7 +16,9 @@ from benchmarks import peers
 from benchmarks.bars import Value
 from benchmarks.drawn import draw_images
 from benchmarks.timing import ratio, seconds
-from lrcr.retrieval.asmk import Aggregated, Layout, build_index, open_index
+from lrcr.retrieval.asmk.aggregation import Aggregated
+from lrcr.retrieval.asmk.index import build_index, open_index
+from lrcr.retrieval.asmk.segments import Layout
 
 _WORDS, _DIM = 65536, 128
 _QUERIES, _QUERY_WORDS = 70, 3000

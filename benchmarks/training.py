@@ -17,7 +17,7 @@ from lrcr.evaluation.compare import compare, query_landmarks
 from lrcr.evaluation.evaluate import evaluate_dataset
 from lrcr.features.extraction import extract_dataset, extract_fit
 from lrcr.retrieval.build import index_dataset, make_codebook
-from lrcr.training.loop import train
+from lrcr.training.train import train
 
 _SEEDS = (0, 1, 2)
 _EVAL, _TRAIN, _VAL = "synthetic", "synthetic-train", "synthetic-val"

@@ -93,7 +93,7 @@ class GlobalModel(Model):
         return False
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """The parts that may be trained, each with its own learning rate; attention: that between the trunk's blocks."""
+        """The parts that may be trained, each with a learning rate; `attention` is between the trunk's blocks."""
         trunk = list(self.backbone.trunk.named_parameters())
         return {
             "backbone": [parameter for name, parameter in trunk if not name.startswith(_ATTENTION)],

@@ -1,4 +1,7 @@
-"""What ASMK and the flat index have in common: the steps between extraction and ranking."""
+"""What ASMK and the flat index have in common: the steps between codebook and ranking.
+
+What is learned before stands apart (`lrcr.retrieval.codebook`): a change of the search must not run k-means again.
+"""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -7,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 from lrcr.config.params import Params
 from lrcr.config.retrieval import SearchParams
 from lrcr.data.ranking import Ranking
-from lrcr.features.store import Descriptors, DescriptorStore, Sample
+from lrcr.features.store import Descriptors, Sample
 from lrcr.progress import Progress
 from lrcr.retrieval.asmk.engine import AsmkBackend
 from lrcr.retrieval.asmk.explain import Match
@@ -77,11 +80,7 @@ class OpenIndex(Protocol):
 
 
 class Backend(Protocol[Part]):
-    """The steps between extraction and ranking; a `Part` is what an index holds of some images."""
-
-    def fit(self, store: DescriptorStore | None, manifest: Manifest, progress: Progress) -> None:
-        """Write the codebook: learned from the fit set's descriptors, or without a store as the params say."""
-        ...
+    """The steps between codebook and ranking; a `Part` is what an index holds of some images."""
 
     def encode(self, images: Descriptors, names: Sequence[str]) -> Part:
         """What the index holds of some images; their names are for error messages."""
@@ -108,12 +107,11 @@ def backend_of(params: Params, codebook_folder: Path) -> Backend[Any]:
     """The backend of the params' model: ASMK for local descriptors, the flat index for global vectors.
 
     Args:
-        codebook_folder: `fit` writes it, the others read it.
+        codebook_folder: as `lrcr.retrieval.codebook.make_codebook` wrote it.
 
     Raises:
         ParamsError: a GPU is asked for and there is none.
     """
-    gpu = resolve_device(params.device).type == "cuda"
     if params.model.is_local:
-        return AsmkBackend(codebook_folder, params.codebook, params.index, gpu, params.seed)
-    return FlatBackend(codebook_folder, params.codebook, params.index, params.vector_whitening, gpu)
+        return AsmkBackend(codebook_folder, params.index, params.seed)
+    return FlatBackend(codebook_folder, params.index, resolve_device(params.device).type == "cuda")

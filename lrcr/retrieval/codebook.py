@@ -2,13 +2,24 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from lrcr.config.params import Params
 from lrcr.errors import ArtifactError
-from lrcr.features.store import open_descriptors
+from lrcr.features.store import DescriptorStore, open_descriptors
 from lrcr.progress import SILENT, Progress
-from lrcr.retrieval.backend import backend_of
+from lrcr.retrieval.asmk.fit import WordsFit
+from lrcr.retrieval.flat.fit import WhiteningFit
+from lrcr.runtime.device import resolve_device
 from lrcr.storage.artifacts import Manifest, hash_file, require_params, staged_folder
+
+
+class CodebookFit(Protocol):
+    """Learns what lies between extraction and index."""
+
+    def fit(self, store: DescriptorStore | None, folder: Path, manifest: Manifest, progress: Progress) -> None:
+        """Write the codebook into an existing folder: learned from the fit set, or without a store as params say."""
+        ...
 
 
 def make_codebook(params: Params, fit_folder: Path, folder: Path, progress: Progress = SILENT) -> None:
@@ -28,4 +39,11 @@ def make_codebook(params: Params, fit_folder: Path, folder: Path, progress: Prog
         inputs = {"model": store.manifest.inputs["model"], "descriptors": store.manifest.fingerprint}
         manifest = replace(manifest, inputs=inputs)
     with staged_folder(folder) as temporary:
-        backend_of(params, temporary).fit(store, manifest, progress)
+        _fit_of(params).fit(store, temporary, manifest, progress)
+
+
+def _fit_of(params: Params) -> CodebookFit:
+    """Visual words for local descriptors, a whitening for global vectors."""
+    if params.model.is_local:
+        return WordsFit(params.codebook, resolve_device(params.device).type == "cuda")
+    return WhiteningFit(params.codebook, params.vector_whitening)

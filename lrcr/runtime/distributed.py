@@ -1,7 +1,7 @@
 """The processes that train one model together, started by `torchrun`: who takes what, and how results meet.
 
-`all_reduce_sum`, `all_reduce_gradients`, `broadcast` and `broadcast_module` are collective: all ranks call them, in the same order. In a single
-process there is one rank, and they do nothing.
+`all_reduce_sum`, `all_reduce_gradients`, `broadcast` and `broadcast_module` are collective: all ranks call them, in the
+same order. In a single process there is one rank, and they do nothing.
 """
 
 import os

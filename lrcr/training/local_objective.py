@@ -45,7 +45,7 @@ class LocalObjective:
 
     @torch.no_grad()
     def on_epoch_start(self, pool: Sequence[Photo], epoch: int) -> None:
-        """Learn this epoch's visual words, if the loss needs them: on the first rank, from the strongest descriptors of the pool."""
+        """Learn this epoch's visual words, where the loss needs them, from the strongest descriptors of the pool."""
         if self.settings.losses.asmk:
             words = distributed.broadcast(lambda: self._learn_words(pool, epoch))
             self.words = torch.from_numpy(words).to(self.model.whitening.bias.device)

@@ -24,7 +24,7 @@ from lrcr.evaluation.evaluate import evaluate_dataset
 from lrcr.features.extraction import extract_dataset, extract_fit
 from lrcr.report.dataset import report_dataset
 from lrcr.retrieval.build import index_dataset, make_codebook
-from lrcr.training.loop import train
+from lrcr.training.train import train
 
 from . import lookalikes
 from .lookalikes import CORRUPT, photo, tar

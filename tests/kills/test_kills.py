@@ -23,7 +23,7 @@ from lrcr.datasets.make import make_dataset
 from lrcr.datasets.remote import Checksum, Patience, RemoteFile
 from lrcr.features.extraction import extract_dataset, extract_fit
 from lrcr.retrieval.build import index_dataset, make_codebook
-from lrcr.training.loop import train
+from lrcr.training.train import train
 
 from .looking import look
 from .survive import Survived, forking, survive

@@ -14,7 +14,7 @@ from lrcr.config.params import Params
 from lrcr.config.reading import load_params
 from lrcr.errors import ParamsError
 from lrcr.models.factory import build_model, open_model
-from lrcr.training.loop import train
+from lrcr.training.train import train
 
 STAGE = Path(__file__).parents[2] / "stages/train.py"
 SMALL = (

@@ -20,8 +20,8 @@ from lrcr.training import classification, listwise
 from lrcr.training.classification import ClassifierHead, LabelTrainer, labelled
 from lrcr.training.crops import crop_batches, draw_box, random_crop
 from lrcr.training.listwise import ListwiseTrainer
-from lrcr.training.loop import train
 from lrcr.training.maps import TrunkMaps
+from lrcr.training.train import train
 from lrcr.training.tuple_trainer import TupleTrainer
 from lrcr.training.tuples import TrainingSet, training_set
 

@@ -15,8 +15,8 @@ from lrcr.features.extraction import sample_photos
 from lrcr.losses.contrastive import contrastive_loss
 from lrcr.models.factory import MODEL_SECTIONS, build_model, open_model
 from lrcr.training import local_objective
-from lrcr.training.loop import train
 from lrcr.training.maps import StoredMaps, TrunkMaps
+from lrcr.training.train import train
 from lrcr.training.tuple_trainer import TupleTrainer
 from lrcr.training.tuples import training_set
 from lrcr.training.validation import Validator

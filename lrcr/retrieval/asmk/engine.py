@@ -1,4 +1,4 @@
-"""ASMK as the pipeline uses it: descriptors → visual words → inverted file → ranking."""
+"""ASMK as the pipeline uses it: descriptors → postings → inverted file → ranking."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from lrcr.config.retrieval import CodebookParams, IndexParams, SearchParams
+from lrcr.config.retrieval import IndexParams, SearchParams
 from lrcr.data.ranking import Ranking
 from lrcr.errors import ParamsError
-from lrcr.features.store import Descriptors, DescriptorStore, Sample
+from lrcr.features.store import Descriptors, Sample
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.asmk.aggregation import Aggregated, read_aggregated, write_aggregated
-from lrcr.retrieval.asmk.codebook import Codebook, learn_codebook, open_codebook, read_centroids, save_codebook
+from lrcr.retrieval.asmk.codebook import Codebook, open_codebook
 from lrcr.retrieval.asmk.explain import Match, Side, explain
 from lrcr.retrieval.asmk.images import aggregate_images
 from lrcr.retrieval.asmk.index import Index, build_index, open_index
@@ -28,42 +28,17 @@ _RECALL_DEPTHS = {1, 5}  # words of database and query descriptors in the litera
 
 @dataclass(frozen=True)
 class AsmkBackend:
-    """Visual words and the inverted file; see `lrcr.retrieval.backend.Backend`.
+    """The inverted file; see `lrcr.retrieval.backend.Backend`.
 
     Args:
-        codebook_folder: `fit` writes it, the others read it.
-        codebook, index: their sections of the params.
-        gpu: whether k-means runs on a GPU.
+        codebook_folder: of the visual words.
+        index: that section of the params.
         seed: draws the sample on which recall is measured.
     """
 
     codebook_folder: Path
-    codebook: CodebookParams
     index: IndexParams
-    gpu: bool
     seed: int
-
-    def fit(self, store: DescriptorStore | None, manifest: Manifest, progress: Progress) -> None:
-        """Learn visual words into the existing (staged) folder, or without a store take those of `codebook.file`.
-
-        A sample is drawn where there are more than `codebook.per_word` descriptors for each word.
-
-        Raises:
-            ArtifactError: the file holds no centroids.
-        """
-        settings = self.codebook
-        if store is None:
-            words = read_centroids(Path(settings.file or ""))
-        else:
-            words = learn_codebook(
-                store.sample(settings.per_word * settings.words, generator(settings.seed, "codebook sample")),
-                settings.words,
-                iterations=settings.iterations,
-                seed=settings.seed,
-                gpu=self.gpu,
-                progress=progress,
-            )
-        save_codebook(self.codebook_folder, words, manifest)
 
     def encode(self, images: Descriptors, names: Sequence[str]) -> Aggregated:
         """The postings of database images; their names are for error messages.

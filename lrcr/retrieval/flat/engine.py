@@ -5,15 +5,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from lrcr.config.retrieval import CodebookParams, IndexParams, SearchParams
+from lrcr.config.retrieval import IndexParams, SearchParams
 from lrcr.data.ranking import Ranking
 from lrcr.errors import ArtifactError
-from lrcr.features.store import Descriptors, DescriptorStore, Sample
-from lrcr.models.whitening import read_whitening_file
+from lrcr.features.store import Descriptors, Sample
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.asmk.explain import Match
 from lrcr.retrieval.flat.index import FlatIndex, build_flat_index, open_flat_index
@@ -25,7 +23,7 @@ from lrcr.retrieval.flat.vectors import (
     to_vectors,
     write_vectors,
 )
-from lrcr.retrieval.flat.whitening import learn_row_whitening, open_whitening, save_whitening
+from lrcr.retrieval.flat.whitening import open_whitening
 from lrcr.storage.artifacts import Manifest
 
 _ROUNDS = 7
@@ -33,37 +31,17 @@ _ROUNDS = 7
 
 @dataclass(frozen=True)
 class FlatBackend:
-    """Whitened global vectors and the flat index; see `lrcr.retrieval.backend.Backend`.
+    """The flat index of global vectors; see `lrcr.retrieval.backend.Backend`.
 
     Args:
-        codebook_folder: of the whitening; `fit` writes it, the others read it.
-        codebook, index: their sections of the params.
-        whitening: none, pca or discriminative: what `fit` learns.
+        codebook_folder: of the whitening.
+        index: that section of the params.
         gpu: whether faiss searches on a GPU.
     """
 
     codebook_folder: Path
-    codebook: CodebookParams
     index: IndexParams
-    whitening: Literal["none", "pca", "discriminative"]
     gpu: bool
-
-    def fit(self, store: DescriptorStore | None, manifest: Manifest, progress: Progress) -> None:
-        """Learn the whitening into the existing (staged) folder, or without a store take that of `codebook.file`.
-
-        Without a store and a file there is no whitening.
-
-        Raises:
-            ArtifactError: the fit set is too small, or lacks labels.
-            WeightsError: the file holds no whitening.
-        """
-        if store is not None:
-            learned = learn_row_whitening(store, self.whitening, self.codebook.dim)
-        elif self.codebook.file is not None:
-            learned = RowWhitening(*read_whitening_file(Path(self.codebook.file), "codebook.file"))
-        else:
-            learned = None
-        save_whitening(self.codebook_folder, learned, manifest)
 
     def encode(self, images: Descriptors, names: Sequence[str]) -> Vectors:
         """The vector of each database image; their names are for error messages.

@@ -3,8 +3,8 @@ import pytest
 
 from lrcr.errors import ArtifactError
 from lrcr.features.store import Descriptors
-from lrcr.retrieval.asmk import Codebook
-from lrcr.retrieval.asmk.engine import aggregate_images
+from lrcr.retrieval.asmk.codebook import Codebook
+from lrcr.retrieval.asmk.images import aggregate_images
 
 
 def draw(counts):

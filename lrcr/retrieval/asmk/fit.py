@@ -1,0 +1,46 @@
+"""Learning the visual words of the pipeline."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lrcr.config.retrieval import CodebookParams
+from lrcr.features.store import DescriptorStore
+from lrcr.progress import Progress
+from lrcr.retrieval.asmk.codebook import learn_codebook, read_centroids, save_codebook
+from lrcr.runtime.seeds import generator
+from lrcr.storage.artifacts import Manifest
+
+
+@dataclass(frozen=True)
+class WordsFit:
+    """K-means over local descriptors; see `lrcr.retrieval.codebook.CodebookFit`.
+
+    Args:
+        params: the section `codebook`.
+        gpu: whether k-means runs on a GPU.
+    """
+
+    params: CodebookParams
+    gpu: bool
+
+    def fit(self, store: DescriptorStore | None, folder: Path, manifest: Manifest, progress: Progress) -> None:
+        """Learn visual words into an existing (staged) folder, or without a store take those of `codebook.file`.
+
+        A sample is drawn where there are more than `codebook.per_word` descriptors for each word.
+
+        Raises:
+            ArtifactError: the file holds no centroids.
+        """
+        params = self.params
+        if store is None:
+            words = read_centroids(Path(params.file or ""))
+        else:
+            words = learn_codebook(
+                store.sample(params.per_word * params.words, generator(params.seed, "codebook sample")),
+                params.words,
+                iterations=params.iterations,
+                seed=params.seed,
+                gpu=self.gpu,
+                progress=progress,
+            )
+        save_codebook(folder, words, manifest)

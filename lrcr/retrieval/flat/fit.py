@@ -1,0 +1,92 @@
+"""Learning the whitening of global vectors on the fit set: PCA, or discriminative from its labels."""
+
+import logging
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from lrcr.config.retrieval import CodebookParams
+from lrcr.errors import ArtifactError
+from lrcr.features.store import DescriptorStore
+from lrcr.models.whitening import fit_discriminative_whitening, fit_whitening, read_whitening_file
+from lrcr.progress import Progress
+from lrcr.retrieval.flat.vectors import RowWhitening, to_vectors
+from lrcr.retrieval.flat.whitening import save_whitening
+from lrcr.storage.artifacts import Manifest
+
+VECTORS_PER_DIMENSION = 5  # with fewer, the noise of the weakest components is scaled up to the size of the strongest
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WhiteningFit:
+    """Whitening of global vectors; see `lrcr.retrieval.codebook.CodebookFit`.
+
+    Args:
+        params: the section `codebook`.
+        kind: none, pca or discriminative.
+    """
+
+    params: CodebookParams
+    kind: str
+
+    def fit(self, store: DescriptorStore | None, folder: Path, manifest: Manifest, progress: Progress) -> None:
+        """Learn the whitening into an existing (staged) folder, or without a store take that of `codebook.file`.
+
+        Without a store and a file there is no whitening.
+
+        Raises:
+            ArtifactError: the fit set is too small, or lacks labels.
+            WeightsError: the file holds no whitening.
+        """
+        if store is not None:
+            learned = learn_row_whitening(store, self.kind, self.params.dim)
+        elif self.params.file is not None:
+            learned = RowWhitening(*read_whitening_file(Path(self.params.file), "codebook.file"))
+        else:
+            learned = None
+        save_whitening(folder, learned, manifest)
+
+
+def learn_row_whitening(store: DescriptorStore, kind: str, dim: int | None) -> RowWhitening:
+    """Learn a whitening of rows.
+
+    Args:
+        store: of the fit set; its manifest tells the clusters of the images.
+        kind: pca or discriminative (`lrcr.models.whitening`).
+        dim: of whitened vectors; None takes the rows' own. Reduced, with a warning, where there are too few rows.
+
+    Raises:
+        ArtifactError: too few rows, or for the discriminative kind no two images share a label, or images have several
+            rows.
+    """
+    rows = int(store.manifest.facts["descriptors"])
+    if rows < 2 * VECTORS_PER_DIMENSION:
+        raise ArtifactError(f"{store.folder}: {rows} vectors to learn a whitening from; add images to the fit set")
+    wanted = dim or next(store.shards()).descriptors.shape[1]
+    kept = min(wanted, rows // VECTORS_PER_DIMENSION)
+    if kept < wanted:
+        _LOG.warning(
+            "codebook: whitening to %d dimensions asked for, %d learned: each takes %d vectors and there are %d",
+            *(wanted, kept, VECTORS_PER_DIMENSION, rows),
+        )
+    if kind == "pca":
+        batches = (shard.descriptors.astype(np.float32) for shard in store.shards())
+        return RowWhitening(*fit_whitening(batches, kept))
+    images = store.read()
+    if len(images) != rows:
+        raise ArtifactError(f"{store.folder}: discriminative whitening takes one vector an image; use pca")
+    return RowWhitening(*fit_discriminative_whitening(to_vectors(images, None), _pairs(store), kept))
+
+
+def _pairs(store: DescriptorStore) -> npt.NDArray[np.int64]:
+    """All pairs of images of one cluster, of shape (P, 2)."""
+    clusters = np.array(store.manifest.facts["clusters"])
+    ids, sizes = np.unique(clusters, return_counts=True)
+    found = [pair for own in ids[sizes > 1] for pair in combinations(np.flatnonzero(clusters == own), 2)]
+    if not found:
+        raise ArtifactError(f"{store.folder}: no two images share a label; use codebook.whitening pca")
+    return np.array(found, np.int64)
