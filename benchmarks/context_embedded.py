@@ -41,7 +41,7 @@ def _compare(seed: int) -> dict[str, Runs]:
 
 def _context(params: Params, trunk_file: Path) -> Params:
     """The recipe `context` on that trunk, at the sizes of the embedded photos, still without context."""
-    recipe = load_params(RECIPE, WITHOUT_CONTEXT).model_dump(mode="json")
+    recipe = load_params(None, WITHOUT_CONTEXT, recipe=RECIPE).model_dump(mode="json")
     losses = {"max_descriptors": params.extract.max_descriptors}
     sizes = {"image_size": params.extract.image_size, "tuples": {"scales": params.scales, "losses": losses}}
     trunk = {"weights": str(trunk_file), "crop_border": recipe["backbone"]["crop_border"]}

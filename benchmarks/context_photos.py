@@ -29,7 +29,7 @@ _SEEDS = (0, 1)
 _CODEBOOKS = 3
 """Of each seed; a score is their mean."""
 
-RECIPE = Path("lrcr/config/recipes/context.yaml")
+RECIPE = "context"
 WITHOUT_CONTEXT = ("smoothing.kind=average", "graph.kind=none", "train.tuples.schedule=joint")
 """What takes the context out of the recipe; each row adds its own."""
 
@@ -63,7 +63,7 @@ def halves(params: Params, codebooks: int = 1) -> list[Split]:
 def frozen_trunk(data: Path) -> Params:
     """The recipe `context` with the weights of the trunk, still without context."""
     weights = f"backbone.weights={data / 'weights/resnet18-imagenet-to-layer3.npz'}"
-    return load_params(RECIPE, [weights, *WITHOUT_CONTEXT])
+    return load_params(None, [weights, *WITHOUT_CONTEXT], recipe=RECIPE)
 
 
 def make_folder(photos: Path, folder: Path) -> None:
