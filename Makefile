@@ -1,25 +1,25 @@
 .PHONY: repro test faults lint format clean
 UV = .venv/bin/python -m uv
 
-repro: .venv/installed  ## everything, from images to mAP, on the embedded default
+repro: .venv/installed  ## run the whole pipeline, from images to mAP, on the embedded dataset
 	. .venv/bin/activate && dvc repro
 
-test: lint  ## lint, types, tests
+test: lint  ## run linter, type checker and tests
 	.venv/bin/python -m pytest
 
-faults: .venv/installed  ## kill -9 at random moments of every stage and of whole runs, and say what was survived
+faults: .venv/installed  ## kill every stage and whole runs at random moments with kill -9, and print the results
 	LRCR_KILLS=10 LRCR_PIPELINE_KILLS=10 .venv/bin/python -m pytest -m faults tests/kills tests/test_pipeline.py
 
-lint: .venv/installed  ## what pre-commit checks
+lint: .venv/installed  ## run what pre-commit checks
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy lrcr
 
-format: .venv/installed
+format: .venv/installed  ## format the code and apply the linter's fixes
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-clean:  ## remove artifacts, not the environment
+clean:  ## remove artifacts and caches, but not .venv
 	rm -rf data .pytest_cache .mypy_cache .ruff_cache
 
 .venv/installed: pyproject.toml requirements.lock

@@ -1,1 +1,1 @@
-"""Comparisons with peers and limits: `python -m benchmarks` lists them. Never part of the tests."""
+"""Comparisons with other implementations and with limits; `python -m benchmarks` lists them. Not part of the tests."""

@@ -1,4 +1,4 @@
-"""Aggregation and the building of an index against `asmk`, from quantised descriptors of 1,000 images."""
+"""Aggregation and index building compared with `asmk`, from quantised descriptors of 1,000 images."""
 
 import tempfile
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import peers
-from benchmarks.bars import Value
 from benchmarks.timing import ratio
+from benchmarks.values import Value
 from lrcr.retrieval.asmk.aggregation import aggregate
 from lrcr.retrieval.asmk.index import build_index
 from lrcr.retrieval.asmk.segments import Layout
@@ -20,15 +20,15 @@ Array = npt.NDArray[Any]
 
 
 def run() -> Iterator[Value]:
-    """Time both on the same descriptors, words and centroids."""
+    """Time both implementations on the same descriptors, words and centroids."""
     rng = np.random.default_rng(0)
     centroids = rng.normal(size=(_WORDS, _DIM)).astype(np.float32)
     descriptors = rng.normal(size=(_IMAGES * _DESCRIPTORS, _DIM)).astype(np.float32)
     offsets = np.arange(_IMAGES + 1) * _DESCRIPTORS
     kernel = peers.kernel(centroids)
-    for assignment, bar in ((1, 50), (5, 100)):
+    for assignment, target in ((1, 50), (5, 100)):
         words = _draw_words(rng, assignment)
-        some = 20  # images that the peer is given
+        some = 20  # images for the slower implementation
 
         def theirs(words: Array = words, some: int = some) -> None:
             for first in range(0, some * _DESCRIPTORS, _DESCRIPTORS):
@@ -40,7 +40,7 @@ def run() -> Iterator[Value]:
 
         name = "single" if assignment == 1 else "five-fold"
         times = ratio(theirs, ours, rounds=3, fast_repeats=3) * _IMAGES / some
-        yield Value(f"aggregation, {name} assignment, times asmk", times, at_least=bar)
+        yield Value(f"aggregation, {name} assignment: speed relative to asmk", times, at_least=target)
     words = _draw_words(rng, 1)
     some = 200
 
@@ -57,10 +57,13 @@ def run() -> Iterator[Value]:
             build_index(Path(folder), [postings], layout, params={}, inputs={})
 
         times = ratio(build_theirs, build_ours, rounds=3, fast_repeats=3) * _IMAGES / some
-    yield Value("index of 1,000 images from quantised descriptors, times asmk", times, at_least=30)
+    yield Value("index of 1,000 images from quantised descriptors: speed relative to asmk", times, at_least=30)
 
 
 def _draw_words(rng: np.random.Generator, assignment: int) -> Array:
-    """Different words for each descriptor, of shape (descriptors, assignment); an image has about 690 first words."""
+    """Different words for each descriptor, of shape (descriptors, assignment).
+
+    By first assignment an image has about 690 different words.
+    """
     own = rng.integers(0, 1250, (_IMAGES, _DESCRIPTORS)) * 52 + rng.integers(0, _WORDS, (_IMAGES, 1))
     return ((own.reshape(-1, 1) + np.arange(assignment) * (_WORDS // 8)) % _WORDS).astype(np.int32)

@@ -1,12 +1,13 @@
-"""Context on the embedded default: a trunk trained from nothing for each seed, and what is learned on its maps."""
+"""Context on the embedded dataset: for each seed a trunk trained from scratch, and context trained on its maps."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.arena import Arena
-from benchmarks.bars import Value
-from benchmarks.rows import PER_LOCATION, Match, Runs, changed, code, compare_rows
-from benchmarks.tables import tell
+from benchmarks.context_photos import RECIPE, WITHOUT_CONTEXT
+from benchmarks.evaluator import Evaluator
+from benchmarks.rows import PER_LOCATION, Runs, Split, changed, code, compare_rows
+from benchmarks.tables import write_comparison
+from benchmarks.values import Value
 from lrcr.cli.terminal import progress
 from lrcr.config.params import Params
 from lrcr.config.reading import load_params
@@ -16,13 +17,13 @@ from lrcr.storage.artifacts import fingerprint, state_folder
 from lrcr.training.train import train
 
 _SEEDS = (0, 1, 2, 3, 4)
-_LONGER = {"epochs": 3, "validation": {"every": 3}, "merge": False}  # there are ten times the photos of the recipe's
+_LONGER = {"epochs": 3, "validation": {"every": 3}}  # ten times as many photos as the recipe is made for
 _TRAIN, _VAL, _EVAL = "synthetic-train", "synthetic-val", "synthetic"
 
 
 def run() -> Iterator[Value]:
-    """Data, trunk, training and codebook are those of the seed; the average is chosen on the validation set."""
-    yield from tell("context_embedded", [_compare(seed) for seed in _SEEDS])
+    """The seed decides data, trunk, training and codebook; the average is chosen on the validation set."""
+    yield from write_comparison("context_embedded", [_compare(seed) for seed in _SEEDS])
 
 
 def _compare(seed: int) -> dict[str, Runs]:
@@ -34,16 +35,15 @@ def _compare(seed: int) -> dict[str, Runs]:
         train(params, work / _TRAIN, work / _VAL, work / "trunk.pt", progress=progress)
     own = _context(params, work / "trunk.pt")
     trunk, _ = open_model(work / "trunk.pt")
-    evaluated, validation = (Arena(own, trunk, work / name, work / _TRAIN) for name in (_EVAL, _VAL))
-    return compare_rows(own, [Match(work / _TRAIN, validation, evaluated)], seed)
+    evaluation, validation = (Evaluator(own, trunk, work / name, work / _TRAIN) for name in (_EVAL, _VAL))
+    return compare_rows(own, [Split(work / _TRAIN, validation, evaluation)], seed, "separate_then_joint")
 
 
 def _context(params: Params, trunk_file: Path) -> Params:
-    """The recipe of the context on that trunk, at the sizes of the embedded photos."""
-    recipe = load_params(Path("recipes/context.yaml")).model_dump(mode="json")
-    sizes = {"image_size": params.extract.image_size, "scales": params.scales}
-    losses = {**recipe["train"]["losses"], "descriptors": params.extract.descriptors}
-    train = {**recipe["train"], **sizes, "losses": losses, **_LONGER}
-    trunk = {"weights": str(trunk_file), "border": recipe["backbone"]["border"]}
-    smoothing = {**recipe["smoothing"], "kind": "average"}
-    return changed(params, {"backbone": trunk, "smoothing": smoothing, "train": train}, PER_LOCATION)
+    """The recipe `context` on that trunk, at the sizes of the embedded photos, still without context."""
+    recipe = load_params(None, WITHOUT_CONTEXT, recipe=RECIPE).model_dump(mode="json")
+    losses = {"max_descriptors": params.extract.max_descriptors}
+    sizes = {"image_size": params.extract.image_size, "tuples": {"scales": params.scales, "losses": losses}}
+    trunk = {"weights": str(trunk_file), "crop_border": recipe["backbone"]["crop_border"]}
+    own = {"backbone": trunk, "smoothing": recipe["smoothing"], "train": recipe["train"]}
+    return changed(params, own, {"train": sizes}, {"train": _LONGER}, PER_LOCATION)

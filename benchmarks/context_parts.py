@@ -1,4 +1,4 @@
-"""What each part of the context is worth on real photos: kernels, what the filter learns, how the graph acts.
+"""The parts of the context on real photos: kernels, what the filter learns, what the graph changes.
 
 Photos, halves and recipe are those of `context_photos`. Needs `LRCR_TEST_DATA`: a folder with `photos/` and `weights/`.
 """
@@ -6,9 +6,9 @@ Photos, halves and recipe are those of `context_photos`. Needs `LRCR_TEST_DATA`:
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.bars import Value
 from benchmarks.context_photos import compare_parts
 from benchmarks.rows import Changes
+from benchmarks.values import Value
 
 
 def _average(**keys: Any) -> Changes:
@@ -27,14 +27,14 @@ _PARTS: dict[str, Changes] = {
     "no smoothing (kernel 1)": [{"smoothing": {"kind": "none"}}],
     **{f"average, kernel {kernel}": _average(kernel=kernel) for kernel in (3, 5, 7)},
     **{f"filter, kernel {kernel}": _filter(kernel=kernel) for kernel in (3, 5, 7)},
-    "filter as it starts": [*_filter(), {"train": {"epochs": 0}}],
-    "filter, one bandwidth": _filter(learn="shared"),
+    "filter, untrained": [*_filter(), {"train": {"epochs": 0}}],
+    "filter, shared bandwidth": _filter(learn="shared"),
     "filter, no self-confidence": _filter(learn="bandwidth"),
-    "filter, distance of locations": _filter(distance="spatial"),
-    "filter, starting as the average": _filter(bandwidth=0.0),
-    "filter, its share in attention": _filter(attention="share"),
-    "graph (gate)": _graph(),
-    "graph that refines features": _graph(output="refine"),
+    "filter, spatial distance": _filter(distance="spatial"),
+    "filter, initial bandwidth 0 (average)": _filter(initial_bandwidth=0.0),
+    "filter, attention × centre weight": _filter(attention="share"),
+    "graph, reweight attention": _graph(),
+    "graph, refine features": _graph(output="refine"),
 }
 
 

@@ -1,7 +1,7 @@
-"""Context on real photos: one frozen trunk with ImageNet weights, and what is learned on its maps from labelled photos.
+"""Context on real photos: one frozen trunk with ImageNet weights, and context trained on its maps of labelled photos.
 
-Learned on one half of the photos and evaluated on the other, each half once; no landmark is in both. Needs
-`LRCR_TEST_DATA`: a folder with `photos/` and `weights/`.
+The context is trained on one half of the photos and evaluated on the other half, in both directions; no landmark is in
+both halves. Needs `LRCR_TEST_DATA`: a folder with `photos/` and `weights/`.
 """
 
 import csv
@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.arena import Arena
-from benchmarks.bars import Value
+from benchmarks.evaluator import Evaluator
 from benchmarks.photos import test_data
-from benchmarks.rows import PLAIN, Changes, Match, compare_rows, score_rows, together
-from benchmarks.tables import tell, tell_parts
+from benchmarks.rows import PLAIN, Changes, Split, compare_rows, pool_splits, score_rows
+from benchmarks.tables import write_comparison, write_parts
+from benchmarks.values import Value
 from lrcr.cli.terminal import progress
 from lrcr.config.datasets import FolderParams
 from lrcr.config.params import Params
@@ -25,43 +25,45 @@ from lrcr.datasets.make import make_dataset
 from lrcr.models.factory import build_model
 from lrcr.storage.artifacts import state_folder
 
+_SEEDS = (0, 1)
+_CODEBOOKS = 3
+"""Of each seed; a score is their mean."""
+
+RECIPE = "context"
+WITHOUT_CONTEXT = ("smoothing.kind=average", "graph.kind=none", "train.tuples.schedule=joint")
+"""What takes the context out of the recipe; each row adds its own."""
+
 
 def run() -> Iterator[Value]:
-    """The table and its curve."""
+    """The table and the curve."""
     params = frozen_trunk(test_data())
-    matches = halves(params, _CODEBOOKS)
-    yield from tell("context_photos", [compare_rows(params, matches, seed) for seed in _SEEDS])
+    splits = halves(params, _CODEBOOKS)
+    yield from write_comparison("context_photos", [compare_rows(params, splits, seed) for seed in _SEEDS])
 
 
 def compare_parts(name: str, changes: dict[str, Changes]) -> Iterator[Value]:
-    """A table of other rows on the same halves under one seed, given what each changes."""
+    """A table of other rows on the same halves with one seed, given what each row changes."""
     params = frozen_trunk(test_data())
-    yield from tell_parts(name, together([score_rows(params, match, changes, 0, [PLAIN]) for match in halves(params)]))
+    scored = [score_rows(params, split, changes, 0, [PLAIN]) for split in halves(params)]
+    yield from write_parts(name, pool_splits(scored))
 
 
-def halves(params: Params, codebooks: int = 1) -> list[Match]:
-    """Each half of the photos to evaluate on, the other one to learn and to validate on."""
+def halves(params: Params, codebooks: int = 1) -> list[Split]:
+    """Two splits: each evaluates on one half of the photos, and trains and validates on the other half."""
     work, trunk = state_folder("benchmarks/photos"), build_model(params).eval()
     for half in (0, 1):
         shutil.rmtree(work / f"folder-{half}", ignore_errors=True)
         _write_half(test_data() / "photos", work / f"folder-{half}", half)
         make_folder(work / f"folder-{half}", work / f"half-{half}")
     folders = [work / f"half-{half}" for half in (0, 1)]
-    arenas = [Arena(params, trunk, folder, codebooks=codebooks) for folder in folders]
-    return [Match(folders[1 - half], arenas[1 - half], arenas[half]) for half in (0, 1)]
-
-
-_SEEDS = (0, 1)
-_CODEBOOKS = 3
-"""For each seed; their mean counts."""
-
-_PLAIN = ("smoothing.kind=average", "graph.kind=none", "train.merge=false")
+    evaluators = [Evaluator(params, trunk, folder, codebooks=codebooks) for folder in folders]
+    return [Split(folders[1 - half], evaluators[1 - half], evaluators[half]) for half in (0, 1)]
 
 
 def frozen_trunk(data: Path) -> Params:
-    """The recipe of the context with the trunk's weights, and as yet without context."""
+    """The recipe `context` with the weights of the trunk, still without context."""
     weights = f"backbone.weights={data / 'weights/resnet18-imagenet-to-layer3.npz'}"
-    return load_params(Path("recipes/context.yaml"), [weights, *_PLAIN])
+    return load_params(None, [weights, *WITHOUT_CONTEXT], recipe=RECIPE)
 
 
 def make_folder(photos: Path, folder: Path) -> None:
@@ -70,7 +72,7 @@ def make_folder(photos: Path, folder: Path) -> None:
 
 
 def _write_half(photos: Path, folder: Path, half: int) -> None:
-    """Every second landmark, by number of photos, and every second distractor, as a folder of links."""
+    """Write half of the landmarks, balanced by number of photos, and every second distractor, as symbolic links."""
     with (photos / "labels.csv").open(encoding="utf-8", newline="") as file:
         labels = {row["image"]: row["label"] for row in csv.DictReader(file)}
     truth = json.loads((photos / "ground_truth.json").read_text(encoding="utf-8"))

@@ -1,7 +1,8 @@
-"""The embedded default: all models of one queued grid side by side, and what each part of CFCD is worth.
+"""The embedded dataset: all models of one queued grid in one table, and the parts of CFCD.
 
-Reads the experiments on the present commit that the commands under "Global models" in README.md have left there. What
-description and search cost is measured here, of untrained models (weights do not change it), for all in the same way.
+Reads the experiments of the current commit that the commands in docs/results/global.md have made. The cost of
+extraction and search is measured here, for all models in the same way; they are not trained for it, as weights do not
+change the cost.
 """
 
 import tempfile
@@ -12,9 +13,9 @@ from typing import Any
 import pandas as pd
 from dvc.api import DVCFileSystem, exp_show
 
-from benchmarks.bars import RESULTS, Value
 from benchmarks.global_photos import evaluate
 from benchmarks.tables import interval, markdown, spread
+from benchmarks.values import RESULTS, Value
 from lrcr.cli.revisions import read_revision
 from lrcr.cli.terminal import progress
 from lrcr.config.params import Params
@@ -40,51 +41,55 @@ _MODELS = {
     "apgem": "AP-GeM",
     "cfcd": "CFCD",
 }
-_CLASSIFIED = {"backbone.weights": str(Path("trunk.pt").resolve())}
-"""Where README puts the model of CFCD's first phase, whose trunk the others start from."""
+_FROM_CLASSIFIER = {"backbone.weights": str(Path("trunk.pt").resolve())}
+"""The model of CFCD's first phase, in the file named in docs/results/global.md; other models start from its trunk."""
 
-_COARSE = {"train.cfcd.fine_epochs": 0}
+_COARSE = {"train.classification.fine_epochs": 0}
 _BASE = "MadaCos"
 _CURVES = {"scale": "scale", "margin": "margin", "validation_map": "validation mAP (medium)"}
 
 
 def run() -> Iterator[Value]:
-    """Tables in `results/global_embedded.md`, CFCD's curves in `.png`; yields every model's mAP and cost."""
+    """Write tables to `results/global_embedded.md` and CFCD's curves to `.png`; yield mAP and cost of each model."""
     params, runs = load_params(Path("params.yaml")), pd.DataFrame(exp_show())
     models = {title: _select(runs, {"model.name": name}) for name, title in _MODELS.items()}
     others = {name: title for name, title in _MODELS.items() if name != "cfcd"}
-    classified = {title: _select(runs, {"model.name": name, **_CLASSIFIED}) for name, title in others.items()}
+    from_classifier = {title: _select(runs, {"model.name": name, **_FROM_CLASSIFIER}) for name, title in others.items()}
     parts = {title: _select(runs, {"model.name": "cfcd", **changes}) for title, changes in _parts(params).items()}
     costs = _measure_costs(params)
     for title, own in models.items():
         for setup in SETUPS:
             yield Value(f"{title}: mAP ({setup}), mean over seeds", float(own[f"map.{setup}"].mean()))
-        if title in classified:
-            value = float(classified[title]["map.medium"].mean())
-            yield Value(f"{title}, from a classifier's trunk: mAP (medium), mean over seeds", value)
+        if title in from_classifier:
+            value = float(from_classifier[title]["map.medium"].mean())
+            yield Value(f"{title}, trunk of a classifier: mAP (medium), mean over seeds", value)
         for what, value in costs[title].items():
             yield Value(f"{title}: {what}", value)
     with staged_file(RESULTS / "global_embedded.md") as temporary:
-        temporary.write_text(f"{_tell_models(models, classified, costs)}\n{_tell_parts(parts)}", encoding="utf-8")
+        tables = [_tabulate_models(models, from_classifier, costs), _tabulate_parts(parts)]
+        temporary.write_text("\n".join(tables), encoding="utf-8")
     _draw_curves(RESULTS / "global_embedded.png", models["CFCD"])
 
 
 def _parts(params: Params) -> dict[str, Changes]:
-    """What each row of CFCD's table changes; controls train with the classifier for as long as both phases last."""
-    coarse, fine = params.train.label_epochs, params.train.cfcd.fine_epochs
+    """What each row of CFCD's table changes; the controls train the classifier for as many epochs as both phases."""
+    settings = params.train.classification
+    coarse, fine = settings.epochs or params.train.epochs, settings.fine_epochs
     return {
-        "fixed scale and margin": {**_COARSE, "train.cfcd.head": "fixed"},
+        "fixed scale and margin": {**_COARSE, "train.classification.head": "fixed"},
         _BASE: _COARSE,
-        f"{_BASE}, {fine} epochs more": {**_COARSE, "train.labels.epochs": coarse + fine},
-        f"{_BASE}, then tuples of look-alikes without local triplets": {"train.cfcd.local": 0},
-        f"{_BASE}, then tuples of look-alikes with local triplets": {},
-        f"{_BASE}, {2 * coarse + fine} epochs": {**_COARSE, "train.labels.epochs": 2 * coarse + fine},
-        f"{_BASE}, {2 * coarse} epochs, then with local triplets": {"train.labels.epochs": 2 * coarse},
+        f"{_BASE}, {fine} more epochs": {**_COARSE, "train.classification.epochs": coarse + fine},
+        f"{_BASE}, then tuples of confused classes without local triplets": {"train.classification.local": 0},
+        f"{_BASE}, then tuples of confused classes with local triplets": {},
+        f"{_BASE}, {2 * coarse + fine} epochs": {**_COARSE, "train.classification.epochs": 2 * coarse + fine},
+        f"{_BASE}, {2 * coarse} epochs, then tuples of confused classes with local triplets": {
+            "train.classification.epochs": 2 * coarse
+        },
     }
 
 
 def _select(runs: pd.DataFrame, changes: Changes) -> pd.DataFrame:
-    """The experiments in which just these params differ from params.yaml, and the seed: a row for each seed.
+    """The experiments in which only these params and the seed differ from params.yaml: a row for each seed.
 
     Raises:
         LrcrError: there is none.
@@ -95,41 +100,42 @@ def _select(runs: pd.DataFrame, changes: Changes) -> pd.DataFrame:
     done = runs["Experiment"].notna() & runs["map.medium"].notna()
     chosen = runs[done & (runs[keys] == pd.Series(own)[keys]).all(axis=1)]
     if chosen.empty:
-        raise LrcrError(f"no experiment on this commit has {changes}; queue it first (README, Global models)")
+        raise LrcrError(f"no experiment on this commit has {changes}; queue it first (docs/results/global.md)")
     return chosen.drop_duplicates("seed").sort_values("seed")
 
 
 def _measure_costs(params: Params) -> dict[str, dict[str, float]]:
-    """Images described a second and milliseconds a query, of every model."""
+    """Images per second in extraction and milliseconds per query in search, for each model."""
     costs, [name] = {}, params.data.eval
     with tempfile.TemporaryDirectory() as folder:
         make_dataset(name, params.datasets[name], Path(folder, name), seed=params.seed, progress=progress)
         for model, title in _MODELS.items():
             own = load_params(Path("params.yaml"), [f"model.name={model}", "train.epochs=0"])
-            result, images_per_second = evaluate(own, Path(folder, name), Path(folder, f"of {model}"))
-            costs[title] = {"images/s": images_per_second, "ms a query": result.cost["search_ms_per_query"]}
+            result, images_per_second = evaluate(own, Path(folder, name), Path(folder, model))
+            costs[title] = {"images/s": images_per_second, "ms per query": result.cost["search_ms_per_query"]}
     return costs
 
 
-def _tell_models(
-    models: dict[str, pd.DataFrame], classified: dict[str, pd.DataFrame], costs: dict[str, dict[str, float]]
+def _tabulate_models(
+    models: dict[str, pd.DataFrame], from_classifier: dict[str, pd.DataFrame], costs: dict[str, dict[str, float]]
 ) -> str:
-    """A table in Markdown: each model's mAP ± deviation over seeds, also from a better start, its size and its cost."""
+    """A Markdown table: mAP ± standard deviation over seeds of each model, with both starts, its size and its cost."""
     rows = []
     for title, own in models.items():
         first = own.iloc[0]
-        vectors = pd.to_numeric(first.get("dimensions"), errors="coerce")  # local models have none
+        vectors = pd.to_numeric(first.get("dimensions"), errors="coerce")  # missing for local models
         dimensions = "" if pd.isna(vectors) else f"{vectors:.0f}"
         size = [dimensions, f"{first['bytes_per_image']:.0f}"]
         cost = [f"{value:.3g}" for value in costs[title].values()]
-        better = dict(zip(SETUPS, _maps(classified[title]), strict=True))["medium"] if title in classified else ""
-        rows.append([title, f"{len(own)}", *_maps(own), better, *size, *cost])
-    start = "medium from a classifier's trunk"
-    return markdown(["", "seeds", *SETUPS, start, "dimensions", "bytes an image", "images/s", "ms a query"], rows)
+        better = from_classifier.get(title)
+        medium = "" if better is None else dict(zip(SETUPS, _maps(better), strict=True))["medium"]
+        rows.append([title, f"{len(own)}", *_maps(own), medium, *size, *cost])
+    start = "medium, trunk of a classifier"
+    return markdown(["", "seeds", *SETUPS, start, "dimensions", "bytes per image", "images/s", "ms per query"], rows)
 
 
-def _tell_parts(parts: dict[str, pd.DataFrame]) -> str:
-    """A table in Markdown: CFCD with more and more of its parts, and differences to one of them over common seeds."""
+def _tabulate_parts(parts: dict[str, pd.DataFrame]) -> str:
+    """A Markdown table: CFCD with some of its parts, and differences to its first phase over common seeds."""
     rows = []
     for title, own in parts.items():
         differences = ["" if title == _BASE else _difference(own, parts[_BASE], setup) for setup in SETUPS]
@@ -138,17 +144,17 @@ def _tell_parts(parts: dict[str, pd.DataFrame]) -> str:
 
 
 def _maps(own: pd.DataFrame) -> list[str]:
-    """The mAP in each setup, ± its deviation over seeds."""
+    """The mAP in each setup, ± its standard deviation over seeds."""
     values = [own[f"map.{setup}"] for setup in SETUPS]
     return [spread(Spread(each.mean(), each.std() if len(each) > 1 else None)) for each in values]
 
 
 def _difference(own: pd.DataFrame, base: pd.DataFrame, setup: str) -> str:
-    """Points of mAP with their 95 % interval, over the seeds that both have."""
+    """Difference in points of mAP with its 95 % interval, over common seeds."""
     pairs = own.merge(base, on="seed", suffixes=("", " of base"))
     sides = [[_side(name) for name in pairs[column]] for column in ("Experiment", "Experiment of base")]
     difference = compare_seeds(*sides, setup).difference
-    assert difference is not None, "the embedded dataset has many landmarks"
+    assert difference is not None, "the dataset has several landmarks"
     return interval(difference)
 
 
@@ -158,7 +164,7 @@ def _side(experiment: str) -> Side:
 
 
 def _draw_curves(path: Path, own: pd.DataFrame) -> None:
-    """What MadaCos does to scale and margin, epoch by epoch, and the validation mAP; a line for each seed."""
+    """Draw scale and margin of MadaCos and the validation mAP against the epoch; a line for each seed."""
     figure = blank_figure(11, 3.5)
     axes = figure.subplots(1, len(_CURVES))
     for name, seed in zip(own["Experiment"], own["seed"], strict=True):

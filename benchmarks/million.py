@@ -1,4 +1,4 @@
-"""One million images of 395 postings: building, size, opening and searching. Needs 15 GB of disk and cleans up."""
+"""One million images of 395 postings: building, size, opening and search. Needs 15 GB of disk, removed afterwards."""
 
 import tempfile
 import threading
@@ -10,8 +10,8 @@ from pathlib import Path
 import numba
 import numpy as np
 
-from benchmarks.bars import Value
-from benchmarks.drawn import draw_images
+from benchmarks.postings import draw_images
+from benchmarks.values import Value
 from lrcr.retrieval.asmk.aggregation import Aggregated
 from lrcr.retrieval.asmk.index import build_index, open_index
 from lrcr.retrieval.asmk.segments import Layout
@@ -23,24 +23,24 @@ _QUERIES, _QUERY_WORDS, _TOP = 10, 1700, 100
 
 
 def run() -> Iterator[Value]:
-    """Postings are drawn, words unevenly; a query has the words that five-fold assignment gives it."""
+    """Postings are random, with skewed word frequencies; a query has as many words as five-fold assignment gives it."""
     numba.set_num_threads(min(2, numba.config.NUMBA_NUM_THREADS))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         start = time.perf_counter()
-        with _watched_memory() as memory:
+        with _watch_memory() as memory:
             layout = Layout(_WORDS, _DIM, binary=True, packed=True)
             build_index(folder, _draw(), layout, params={}, inputs={}, memory=2**32)
-        yield Value("building, minutes, drawing included", (time.perf_counter() - start) / 60)
-        yield Value("building, anonymous memory, GiB", max(memory) / 2**30, at_most=8)
+        yield Value("build time with drawing, min", (time.perf_counter() - start) / 60)
+        yield Value("anonymous memory of the build, GiB", max(memory) / 2**30, at_most=8)
         index = open_index(folder)
         queries = draw_queries(index, _QUERIES, _QUERY_WORDS, np.random.default_rng(0))
         speed = measure(index, queries, alpha=3.0, tau=0.0, idf=False, top=_TOP)
-        yield Value("bytes a posting on disk, everything counted", speed.bytes_per_posting, at_most=17.5)
-        yield Value("opening, ms", speed.open_ms, at_most=50)
-        yield Value("a query alone on 2 threads, ms", speed.query_ms, at_most=250)
-        yield Value("a query of a batch on 2 threads, ms", speed.batch_ms)
-        yield Value("postings visited by a query, millions", speed.postings / 1e6)
+        yield Value("bytes per posting on disk, all files", speed.bytes_per_posting, at_most=17.5)
+        yield Value("open, ms", speed.open_ms, at_most=50)
+        yield Value("single query on 2 threads, ms", speed.query_ms, at_most=250)
+        yield Value("batch on 2 threads, ms per query", speed.batch_ms)
+        yield Value("postings visited per query, millions", speed.postings / 1e6)
         yield Value("segments", len(index.segments))
 
 
@@ -50,8 +50,8 @@ def _draw() -> Iterator[Aggregated]:
 
 
 @contextmanager
-def _watched_memory() -> Iterator[list[int]]:
-    """A list that fills with the anonymous memory of this process, in bytes, every 50 ms."""
+def _watch_memory() -> Iterator[list[int]]:
+    """Yield a list to which the anonymous memory of this process, in bytes, is appended every 50 ms."""
     seen: list[int] = []
     done = threading.Event()
 

@@ -1,4 +1,4 @@
-"""The `asmk` package of HOW's authors, fed with the same arrays."""
+"""The `asmk` package of HOW's authors, called with the same arrays."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -14,21 +14,21 @@ try:
     from asmk.inverted_file import IVF
     from asmk.kernel import ASMKKernel
 except ImportError:
-    raise LrcrError("the peer is not installed; run `python -m uv pip install --no-deps asmk`") from None
+    raise LrcrError("asmk: not installed; run `python -m uv pip install --no-deps asmk`") from None
 
 
 def kernel(centroids: npt.NDArray[np.float32]) -> Any:
-    """The peer's aggregation and similarity, with sign bits."""
+    """Aggregation and similarity of `asmk`, with sign bits."""
     return ASMKKernel(SimpleNamespace(centroids=centroids), binary=True)
 
 
 def empty_inverted_file(words: int) -> Any:
-    """The peer's inverted file."""
+    """An inverted file of `asmk`."""
     return IVF.initialize_empty(codebook_size=words, use_idf=False)
 
 
 def pack(postings: Aggregated) -> npt.NDArray[Any]:
-    """The sign bits of postings as the peer packs them."""
+    """The sign bits of postings, packed as `asmk` packs them."""
     parts = [postings.vectors[first : first + 65536] for first in range(0, len(postings.vectors), 65536)]
     return np.concatenate([hamming.binarize_and_pack_2D(_signs(part, postings.dim)) for part in parts])
 

@@ -1,6 +1,6 @@
-"""Search against `asmk`: 5,000 images of 690 words, from aggregated query to complete ranking.
+"""Search compared with `asmk`: 5,000 images of 690 words, from aggregated query to complete ranking.
 
-A query has the 3,000 words that 1,000 descriptors reach when each is assigned to five.
+A query has 3,000 words: as many as 1,000 descriptors give when each is assigned to five words.
 """
 
 import tempfile
@@ -13,9 +13,9 @@ import numba
 import numpy as np
 
 from benchmarks import peers
-from benchmarks.bars import Value
-from benchmarks.drawn import draw_images
+from benchmarks.postings import draw_images
 from benchmarks.timing import ratio, seconds
+from benchmarks.values import Value
 from lrcr.retrieval.asmk.aggregation import Aggregated
 from lrcr.retrieval.asmk.index import build_index, open_index
 from lrcr.retrieval.asmk.segments import Layout
@@ -26,13 +26,13 @@ _SEARCH: dict[str, Any] = {"alpha": 3.0, "tau": 0.0, "idf": False}
 
 
 def run() -> Iterator[Value]:
-    """Words drawn alike, as the bars have it; and drawn as unevenly as those of real photos are used."""
-    yield from _compare(0.0, "words drawn alike", single=50, batch=90)
-    yield from _compare(0.5, "words drawn unevenly")
+    """With uniform word frequencies, for which the targets are set, and with skewed ones, as in real photos."""
+    yield from _compare(0.0, "uniform words", single=50, batch=90)
+    yield from _compare(0.5, "skewed words")
 
 
 def _compare(skew: float, drawn: str, *, single: float | None = None, batch: float | None = None) -> Iterator[Value]:
-    """Time single queries and a batch, after comparing the scores of both."""
+    """Compare the scores of both implementations, then time single queries and a batch."""
     rng = np.random.default_rng(0)
     database = draw_images(rng, 5000, 690, _WORDS, _DIM, skew=skew)
     queries = draw_images(rng, _QUERIES, _QUERY_WORDS, _WORDS, _DIM, skew=skew)
@@ -59,15 +59,15 @@ def _compare(skew: float, drawn: str, *, single: float | None = None, batch: flo
 
         numba.set_num_threads(min(2, numba.config.NUMBA_NUM_THREADS))
         times = ratio(their_few, our_few, rounds=7)
-        yield Value(f"one query at a time, {drawn}, times asmk", times, at_least=single)
+        yield Value(f"single queries, {drawn}: speed relative to asmk", times, at_least=single)
         times = ratio(their_few, our_batch, rounds=7) * _QUERIES / 10
-        yield Value(f"batch of 70 queries on 2 threads, {drawn}, times asmk", times, at_least=batch)
-        yield Value(f"one query at a time, {drawn}, ms", seconds(our_few, 9) * 100)
-        yield Value(f"batch, {drawn}, ms a query", seconds(our_batch, 9) * 1000 / _QUERIES)
+        yield Value(f"batch of 70 queries on 2 threads, {drawn}: speed relative to asmk", times, at_least=batch)
+        yield Value(f"single queries, {drawn}, ms per query", seconds(our_few, 9) * 100)
+        yield Value(f"batch, {drawn}, ms per query", seconds(our_batch, 9) * 1000 / _QUERIES)
 
 
 def _peer(database: Aggregated, queries: Aggregated) -> Callable[[int], Any]:
-    """The peer's search for one of the queries."""
+    """The search of `asmk` for one of the queries."""
     inverted, kernel = peers.empty_inverted_file(_WORDS), peers.kernel(np.zeros((_WORDS, _DIM), np.float32))
     inverted.add(peers.pack(database), database.words, database.images.astype(np.int64))
     codes = peers.pack(queries)

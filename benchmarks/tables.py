@@ -1,4 +1,4 @@
-"""What a comparison of rows tells: a table, a curve of mAP against words an image, and values beside their bars."""
+"""The results of a comparison of rows: a table, a curve of mAP against words per image, and values with targets."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.bars import RESULTS, Value
 from benchmarks.rows import BASELINES, CURVE, PLAIN, SELECTIVE, Runs
+from benchmarks.values import RESULTS, Value
 from lrcr.evaluation.compare import Difference
 from lrcr.evaluation.seeds import Side, Spread, compare_seeds
 from lrcr.report.picture import blank_figure, save_figure
@@ -19,29 +19,29 @@ Tables = Sequence[pd.DataFrame]
 """AP of each query (`lrcr.evaluation.per_query`), a table for each seed."""
 
 
-def tell(name: str, seeds: Sequence[dict[str, Runs]]) -> Iterator[Value]:
-    """Write `results/<name>.md` and `.png`; yield each learned row's difference to the better baseline.
+def write_comparison(name: str, seeds: Sequence[dict[str, Runs]]) -> Iterator[Value]:
+    """Write `results/<name>.md` and `.png`; yield the difference of each learned row to the better baseline.
 
-    Differences are taken with as many descriptors, and in as many words as the average takes.
+    Differences are taken twice: with equal numbers of descriptors, and with as many words as the average has.
 
     Args:
-        seeds: of each seed, what every row has scored.
+        seeds: the scores of every row, for each seed.
     """
-    every = {row: [seed[row] for seed in seeds] for row in seeds[0]}
-    memory = _words(every["average"])
-    plain = {row: _plain(runs) for row, runs in every.items()}
-    equal = {row: _at_words(runs, memory) for row, runs in every.items()}
+    runs_of = {row: [seed[row] for seed in seeds] for row in seeds[0]}
+    memory = _words(runs_of["average"])
+    plain = {row: _plain(runs) for row, runs in runs_of.items()}
+    equal = {row: _at_words(runs, memory) for row, runs in runs_of.items()}
     head = ["", "medium", "hard", "words", f"medium with τ = {SELECTIVE.tau:g}"]
     cells = {
         row: [row, *(_score(plain[row], setup) for setup in _SETUPS), f"{_words(runs):.0f}", f"{_tau(runs):.1f}"]
-        for row, runs in every.items()
+        for row, runs in runs_of.items()
     }
-    for tables, where in ((plain, ""), (equal, f" in {memory:.0f} words")):
+    for tables, where in ((plain, ""), (equal, f" with {memory:.0f} words")):
         best = max(BASELINES, key=lambda row: _mean(tables[row], "medium"))
         if where:
             head.append(f"medium{where}")
         head += [f"difference to {best}{where}, medium", "hard"]
-        for row in every:
+        for row in runs_of:
             if where:
                 cells[row].append(_score(tables[row], "medium"))
             for setup in _SETUPS:
@@ -49,13 +49,13 @@ def tell(name: str, seeds: Sequence[dict[str, Runs]]) -> Iterator[Value]:
                 cells[row].append("" if row == best else interval(difference))
                 if row not in BASELINES:
                     yield Value(f"{row}: difference to {best}{where} ({setup})", difference.mean, at_least=0)
-                    yield Value(f"{row}: lower end of its 95 % interval{where} ({setup})", difference.low)
+                    yield Value(f"{row}: lower end of the 95 % interval{where} ({setup})", difference.low)
     write(name, markdown(head, list(cells.values())))
-    _draw_curve(RESULTS / f"{name}.png", every)
+    _draw_curve(RESULTS / f"{name}.png", runs_of)
 
 
-def tell_parts(name: str, scored: dict[str, Runs]) -> Iterator[Value]:
-    """Write `results/<name>.md`: each row's mAP and its difference to the first row; yield the mAP."""
+def write_parts(name: str, scored: dict[str, Runs]) -> Iterator[Value]:
+    """Write `results/<name>.md`: mAP of each row and its difference to the first row; yield the mAP."""
     first = next(iter(scored))
     rows = []
     for row, runs in scored.items():
@@ -78,7 +78,7 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def spread(over: Spread) -> str:
-    """The mean ± the deviation over seeds."""
+    """The mean ± the standard deviation over seeds."""
     return f"{over.mean:.1f}" if over.deviation is None else f"{over.mean:.1f} ± {over.deviation:.1f}"
 
 
@@ -92,7 +92,7 @@ def _plain(runs: Sequence[Runs]) -> Tables:
 
 
 def _at_words(runs: Sequence[Runs], words: float) -> Tables:
-    """Each seed's table at equal memory: every query's AP interpolated between numbers of descriptors."""
+    """The table of each seed at an equal number of words: AP of each query, interpolated along the curve."""
     tables = []
     for run in runs:
         at = [run[setting].words for setting in CURVE]
@@ -105,7 +105,7 @@ def _at_words(runs: Sequence[Runs], words: float) -> Tables:
 def _compare(tables: Tables, others: Tables, setup: str) -> tuple[Spread, Difference]:
     a, b = ([Side("", table) for table in side] for side in (tables, others))
     comparison = compare_seeds(a, b, setup)
-    assert comparison.a is not None and comparison.difference is not None, "these datasets have many landmarks"
+    assert comparison.a is not None and comparison.difference is not None, "the datasets have several landmarks"
     return comparison.a, comparison.difference
 
 
@@ -125,14 +125,14 @@ def _tau(runs: Sequence[Runs]) -> float:
     return _mean([run[SELECTIVE].table for run in runs], "medium")
 
 
-def _draw_curve(path: Path, every: dict[str, list[Runs]]) -> None:
+def _draw_curve(path: Path, runs_of: dict[str, list[Runs]]) -> None:
     figure = blank_figure(7, 4.5)
     axis = figure.add_subplot()
-    for row, runs in every.items():
+    for row, runs in runs_of.items():
         words = [float(np.mean([run[setting].words for run in runs])) for setting in CURVE]
         scores = [_mean([run[setting].table for run in runs], "medium") for setting in CURVE]
         axis.plot(words, scores, marker="o", label=row, linestyle="--" if row in BASELINES else "-")
-    axis.set(xlabel="words an image", ylabel="mAP (medium)", title="mAP against memory")
+    axis.set(xlabel="words per image", ylabel="mAP (medium)", title="mAP against words per image")
     axis.grid(alpha=0.3)
     axis.legend()
-    save_figure(path, figure, "a curve")
+    save_figure(path, figure, "the curve")

@@ -1,4 +1,4 @@
-"""Times of two programs on the same machine, taken in turns so that what else the machine does meets both."""
+"""Times of two programs on the same machine, taken in turns so that other load on the machine affects both."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ def seconds(work: Callable[[], object], repeats: int = 1) -> float:
 
 
 def ratio(slow: Callable[[], object], fast: Callable[[], object], *, rounds: int, fast_repeats: int = 5) -> float:
-    """How many times longer `slow` takes: the median over rounds, in each of which both are timed."""
+    """Time of `slow` divided by time of `fast`: the median over rounds, in each of which both are timed."""
     fast()  # compiles and warms up
     return median(seconds(slow) / seconds(fast, fast_repeats) for _ in range(rounds))
 

@@ -1,4 +1,4 @@
-"""What training is worth on the embedded default: mAP (medium) of the trained network over the untrained one."""
+"""Gain from training on the embedded dataset: mAP (medium) of the trained network minus that of the untrained one."""
 
 import tempfile
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.bars import Value
+from benchmarks.values import Value
 from lrcr.cli.terminal import progress
 from lrcr.config.params import Params
 from lrcr.config.reading import load_params
@@ -16,7 +16,8 @@ from lrcr.datasets.make import make_dataset
 from lrcr.evaluation.compare import compare, query_landmarks
 from lrcr.evaluation.evaluate import evaluate_dataset
 from lrcr.features.extraction import extract_dataset, extract_fit
-from lrcr.retrieval.build import index_dataset, make_codebook
+from lrcr.retrieval.build import index_dataset
+from lrcr.retrieval.codebook import make_codebook
 from lrcr.training.train import train
 
 _SEEDS = (0, 1, 2)
@@ -24,7 +25,7 @@ _EVAL, _TRAIN, _VAL = "synthetic", "synthetic-train", "synthetic-val"
 
 
 def run() -> Iterator[Value]:
-    """Three seeds of data, weights and tuples; the bootstrap draws landmarks of all three together."""
+    """Three seeds of data, weights and tuples; the bootstrap resamples the landmarks of all three together."""
     trained, untrained, landmarks = [], [], []
     for seed in _SEEDS:
         params = load_params(Path("params.yaml"), [f"seed={seed}"])
@@ -33,14 +34,14 @@ def run() -> Iterator[Value]:
             for name in (_EVAL, _TRAIN, _VAL):
                 make_dataset(name, params.datasets[name], data / name, seed=seed, progress=progress)
             ids = query_landmarks(open_dataset(data / _EVAL))
-            off_the_shelf = params.model_copy(update={"train": params.train.model_copy(update={"epochs": 0})})
-            untrained.append(_average_precisions(off_the_shelf, data, data / "untrained"))
+            without_training = params.model_copy(update={"train": params.train.model_copy(update={"epochs": 0})})
+            untrained.append(_average_precisions(without_training, data, data / "untrained"))
             trained.append(_average_precisions(params, data, data / "trained"))
         landmarks.append(ids + 1_000_000 * seed)
         yield Value(f"seed {seed}: mAP (medium), untrained", float(np.nanmean(untrained[-1])))
         yield Value(f"seed {seed}: mAP (medium), trained", float(np.nanmean(trained[-1])))
     gain = compare(np.concatenate(trained), np.concatenate(untrained), np.concatenate(landmarks), seed=0)
-    assert gain is not None, "the embedded dataset has many landmarks"
+    assert gain is not None, "the dataset has several landmarks"
     yield Value("gain in mAP (medium), points", gain.mean, at_least=5)
     yield Value("gain, lower end of the 95 % interval", gain.low, at_least=0)
     yield Value("gain, upper end of the 95 % interval", gain.high)

@@ -1,4 +1,4 @@
-"""Drawn postings: images with distinct visual words and random sign bits."""
+"""Random postings: images with distinct visual words and random sign bits."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ from lrcr.retrieval.asmk.aggregation import Aggregated, columns
 def draw_images(
     rng: np.random.Generator, images: int, per_image: int, words: int, dim: int, *, skew: float = 0.0
 ) -> Aggregated:
-    """Images of `per_image` different words each.
+    """Draw images of `per_image` different words each.
 
     Args:
-        skew: below 1; word w is drawn with a density in proportion to (w + 1)^-skew, 0 draws all alike.
+        skew: below 1. Word w is drawn with a density proportional to (w + 1)^-skew; 0 draws all words uniformly.
     """
     found = np.empty((images, per_image), np.int32)
     _draw_words(rng.random((images, 2 * per_image), np.float32), words, 1 - skew, found)
@@ -26,13 +26,16 @@ def draw_images(
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def _draw_words(shares: npt.NDArray[np.float32], words: int, power: float, found: npt.NDArray[Any]) -> None:
-    """Fill each row of `found` with different words, ascending; where the shares run out, with the next free ones."""
+    """Fill each row of `found` with different words in ascending order.
+
+    When the random numbers of a row are used up, the next free words are taken.
+    """
     last = np.full(words, -1, np.int64)
     for image in range(len(found)):
         drawn, share, word = 0, 0, 0
         while drawn < found.shape[1]:
             if share < shares.shape[1]:
-                # The inverse of the distribution function of a density in proportion to x^-skew on [1, words + 1].
+                # The inverse of the distribution function of a density proportional to x^-skew on [1, words + 1].
                 place = (shares[image, share] * ((words + 1) ** power - 1) + 1) ** (1 / power)
                 word = min(int(place) - 1, words - 1)
                 share += 1

@@ -1,4 +1,4 @@
-"""Photos with ground truth on which models of one frozen trunk are compared: its maps are computed once."""
+"""Evaluation of models that share one frozen trunk: its feature maps are computed once."""
 
 import tempfile
 from collections.abc import Sequence
@@ -29,7 +29,12 @@ from lrcr.retrieval.asmk.segments import Layout
 
 
 class Setting(NamedTuple):
-    """How a model is evaluated: with which multiple of `extract.descriptors`, and above which similarity."""
+    """How a model is evaluated.
+
+    Args:
+        share: number of descriptors per image, as a multiple of `extract.max_descriptors`.
+        tau: `search.tau`.
+    """
 
     share: float = 1.0
     tau: float = 0.0
@@ -37,21 +42,27 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class Scored:
-    """One model's evaluation in one setting: AP of each query (`lrcr.evaluation.per_query`), and words an image."""
+    """The evaluation of one model in one setting.
+
+    Args:
+        table: AP of each query (`lrcr.evaluation.per_query`).
+        words: visual words per image.
+    """
 
     table: pd.DataFrame
     words: float
 
 
-class Arena:
-    """Photos on which models of one trunk are compared.
+class Evaluator:
+    """Evaluates models that share one trunk, all on the same photos.
 
     Args:
-        params: `extract`, `codebook`, `index` and `search` count.
-        trunk: any model with the trunk.
+        params: of which `extract`, `codebook`, `index` and `search` are used.
+        trunk: any model with this trunk.
         evaluated: folder of the dataset that is searched.
-        fit: folder of the dataset the codebook is learned on; None takes the same.
-        codebooks: over how many of them a score is the mean, as they move mAP more than most of what is compared.
+        fit: folder of the dataset that the codebook is learned from; None: the same as `evaluated`.
+        codebooks: number of codebooks over which a score is averaged. The codebook's seed changes mAP more than most
+            of what is compared here.
     """
 
     def __init__(
@@ -59,51 +70,51 @@ class Arena:
     ) -> None:
         self.params, self.codebooks = params, codebooks
         self.dataset = open_dataset(evaluated)
-        learned_on = open_dataset(fit or evaluated)
-        self.identity = [self.dataset.fingerprint, learned_on.fingerprint, codebooks]
-        seen = sample_photos(learned_on.photos(), params.codebook.images, params.seed)
-        boxed = self.dataset.queries["x0"].notna() | self.dataset.queries["image"].isna()
-        own = [photo for photo, alone in zip(self.dataset.query_photos(), boxed, strict=True) if alone]
+        fit_dataset = open_dataset(fit or evaluated)
+        self.identity = [self.dataset.fingerprint, fit_dataset.fingerprint, codebooks]
+        fit_photos = sample_photos(fit_dataset.photos(), params.codebook.images, params.seed)
+        separate = self.dataset.queries["x0"].notna() | self.dataset.queries["image"].isna()
+        cropped = [photo for photo, own in zip(self.dataset.query_photos(), separate, strict=True) if own]
         self.rows = self.dataset.queries["image"].to_numpy(float, na_value=-1).copy()
-        self.rows[boxed.to_numpy()] = len(self.dataset.images) + np.arange(len(own))
+        self.rows[separate.to_numpy()] = len(self.dataset.images) + np.arange(len(cropped))
         size, scales = params.extract.image_size, params.scales
-        self.maps = _compute_maps(trunk, self.dataset.photos() + own, size, scales)
-        self.fit_maps = _compute_maps(trunk, seen, size, params.fit_scales)
+        self.maps = _compute_maps(trunk, self.dataset.photos() + cropped, size, scales)
+        self.fit_maps = _compute_maps(trunk, fit_photos, size, params.fit_scales)
 
     def score(self, model: LocalModel, settings: Sequence[Setting], seed: int) -> dict[Setting, Scored]:
-        """Evaluate a model, ready for inference, in several settings with the codebooks of one seed."""
-        learned = self.params.codebook
-        fit = join([_describe(model, maps, self.params.fit_scales, learned.descriptors) for maps in self.fit_maps])
+        """Evaluate a model, which is ready for inference, in several settings with the codebooks of one seed."""
+        scales, count = self.params.fit_scales, self.params.codebook.max_descriptors
+        fit = join([_describe(model, maps, scales, count) for maps in self.fit_maps])
         largest = max(self._count(setting) for setting in settings)
-        every = [_describe(model, maps, self.params.scales, largest) for maps in self.maps]
+        described = [_describe(model, maps, self.params.scales, largest) for maps in self.maps]
         runs = [
-            self._search(every, self._learn_codebook(fit.descriptors, seed * self.codebooks + number), settings)
+            self._search(described, self._learn_codebook(fit.descriptors, seed * self.codebooks + number), settings)
             for number in range(self.codebooks)
         ]
         return {setting: _mean([run[setting] for run in runs]) for setting in settings}
 
     def _count(self, setting: Setting) -> int:
-        return round(setting.share * self.params.extract.descriptors)
+        return round(setting.share * self.params.extract.max_descriptors)
 
     def _learn_codebook(self, descriptors: np.ndarray, seed: int) -> Codebook:
-        learned = self.params.codebook
-        sample = np.random.default_rng(seed).permutation(len(descriptors))[: learned.per_word * learned.words]
-        return learn_codebook(descriptors[np.sort(sample)], learned.words, iterations=learned.iterations, seed=seed)
+        codebook = self.params.codebook
+        sample = np.random.default_rng(seed).permutation(len(descriptors))[: codebook.per_word * codebook.words]
+        return learn_codebook(descriptors[np.sort(sample)], codebook.words, iterations=codebook.iterations, seed=seed)
 
     def _search(
-        self, every: Sequence[Descriptors], codebook: Codebook, settings: Sequence[Setting]
+        self, described: Sequence[Descriptors], codebook: Codebook, settings: Sequence[Setting]
     ) -> dict[Setting, Scored]:
         index, search, scored = self.params.index, self.params.search, {}
         for count in {self._count(setting) for setting in settings}:
-            images = join([_strongest(image, count) for image in every])
+            images = join([_strongest(image, count) for image in described])
             database = images.take(range(len(self.dataset.images)))
             queries = images.take([int(row) for row in self.rows])
             with tempfile.TemporaryDirectory() as folder:
-                aggregated = aggregate_images(database, codebook, index.assignment, binary=index.binary)
+                postings = aggregate_images(database, codebook, index.multiple_assignment, binary=index.binary)
                 layout = Layout(len(codebook.centroids), codebook.centroids.shape[1], index.binary)
-                build_index(Path(folder), [aggregated], layout, params={}, inputs={})
+                build_index(Path(folder), [postings], layout, params={}, inputs={})
                 opened = open_index(Path(folder))
-                asked = aggregate_images(queries, codebook, search.assignment, binary=index.binary)
+                asked = aggregate_images(queries, codebook, search.multiple_assignment, binary=index.binary)
                 for setting in (setting for setting in settings if self._count(setting) == count):
                     found, scores, offsets = opened.search(asked, alpha=search.alpha, tau=setting.tau, idf=search.idf)
                     ranking = Ranking(np.repeat(np.arange(len(self.rows)), np.diff(offsets)), found, scores)
@@ -117,7 +128,7 @@ class Arena:
 def _compute_maps(
     model: LocalModel, photos: Sequence[Photo], image_size: int, scales: Sequence[float]
 ) -> list[list[torch.Tensor]]:
-    """The trunk's map of each photo at each scale at which a pixel is left, float16 of shape (1, C, H, W)."""
+    """The trunk's map of each photo at each scale that leaves at least one pixel: float16, of shape (1, C, H, W)."""
     found: dict[int, list[torch.Tensor]] = {}
     with progress.task("compute maps", len(photos)) as task:
         for batch in load_batches(photos, image_size, 8):
@@ -151,7 +162,7 @@ def _strongest(image: Descriptors, count: int) -> Descriptors:
 
 
 def _mean(runs: Sequence[Scored]) -> Scored:
-    """The mean AP of each query, and of the words."""
+    """The mean AP of each query, and the mean number of words."""
     tables = [run.table for run in runs]
     means = {setup: np.mean([table[setup] for table in tables], axis=0) for setup in SETUPS}
     return Scored(tables[0].assign(**means), float(np.mean([run.words for run in runs])))

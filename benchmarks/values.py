@@ -1,4 +1,4 @@
-"""What a benchmark tells: values, each beside the bar it has to reach."""
+"""Measured values, their targets, and the file of each benchmark's results."""
 
 import os
 import platform
@@ -19,9 +19,9 @@ class Value:
     """One measured number.
 
     Args:
-        name: what was measured, in words, with its unit.
+        name: what was measured, with its unit.
         value: in that unit.
-        at_least, at_most: the bar, if there is one.
+        at_least, at_most: the target, if there is one.
     """
 
     name: str
@@ -31,16 +31,16 @@ class Value:
 
     @property
     def reached(self) -> bool:
-        """Whether the value is on the right side of its bar."""
+        """Whether the value meets its target; always true without a target."""
         low = self.at_least is None or self.value >= self.at_least
         return low and (self.at_most is None or self.value <= self.at_most)
 
     def __str__(self) -> str:
-        bar = " ".join(
+        target = " ".join(
             f"{sign} {limit:g}" for sign, limit in (("≥", self.at_least), ("≤", self.at_most)) if limit is not None
         )
-        verdict = ("ok" if self.reached else "short") if bar else ""
-        return "  ".join(part for part in (self.name, f"{self.value:.4g}", bar, verdict) if part)
+        verdict = ("ok" if self.reached else "missed") if target else ""
+        return "  ".join(part for part in (self.name, f"{self.value:.4g}", target, verdict) if part)
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Benchmark:
     """A benchmark.
 
     Args:
-        name: of one word.
+        name: one word.
         about: one line.
-        run: yields its values as they are measured.
+        run: yields each value as soon as it is measured.
     """
 
     name: str
@@ -59,10 +59,10 @@ class Benchmark:
 
 
 def run(benchmark: Benchmark) -> bool:
-    """Run a benchmark, print its values as they come and store them with the machine's name.
+    """Run a benchmark, print each value when it is measured, and store all of them with a description of the machine.
 
     Returns:
-        Whether all bars are reached.
+        Whether all targets are reached.
     """
     values: list[Value] = []
     for value in benchmark.run():
@@ -74,7 +74,7 @@ def run(benchmark: Benchmark) -> bool:
 
 
 def machine() -> dict[str, str]:
-    """What the numbers were measured on."""
+    """The machine on which the values were measured."""
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     return {
         "cpu": f"{len(os.sched_getaffinity(0))} cores of {cpu[1] if cpu else platform.processor()}",
