@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.cache import cache_folder
 from benchmarks.context_photos import RECIPE, WITHOUT_CONTEXT
 from benchmarks.evaluator import Evaluator
 from benchmarks.rows import PER_LOCATION, Runs, Split, changed, code, compare_rows
@@ -12,8 +13,8 @@ from lrcr.cli.terminal import progress
 from lrcr.config.params import Params
 from lrcr.config.reading import load_params
 from lrcr.datasets.make import make_dataset
-from lrcr.models.factory import open_model
-from lrcr.storage.artifacts import fingerprint, state_folder
+from lrcr.models.factory import open_local_model
+from lrcr.storage.artifacts import fingerprint
 from lrcr.training.train import train
 
 _SEEDS = (0, 1, 2, 3, 4)
@@ -28,13 +29,13 @@ def run() -> Iterator[Value]:
 
 def _compare(seed: int) -> dict[str, Runs]:
     params = load_params(Path("params.yaml"), [f"seed={seed}"])
-    work = state_folder(f"benchmarks/{fingerprint(code(), params.model_dump(mode='json'))}")
+    work = cache_folder(f"{fingerprint(code(), params.model_dump(mode='json'))}")
     for name in (_TRAIN, _VAL, _EVAL):
         make_dataset(name, params.datasets[name], work / name, seed=seed, progress=progress)
     if not (work / "trunk.pt").exists():
         train(params, work / _TRAIN, work / _VAL, work / "trunk.pt", progress=progress)
     own = _context(params, work / "trunk.pt")
-    trunk, _ = open_model(work / "trunk.pt")
+    trunk = open_local_model(work / "trunk.pt")
     evaluation, validation = (Evaluator(own, trunk, work / name, work / _TRAIN) for name in (_EVAL, _VAL))
     return compare_rows(own, [Split(work / _TRAIN, validation, evaluation)], seed, "separate_then_joint")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.cache import cache_folder
 from benchmarks.evaluator import Evaluator
 from benchmarks.photos import test_data
 from benchmarks.rows import PLAIN, Changes, Split, compare_rows, pool_splits, score_rows
@@ -23,7 +24,6 @@ from lrcr.config.params import Params
 from lrcr.config.reading import load_params
 from lrcr.datasets.make import make_dataset
 from lrcr.models.factory import build_model
-from lrcr.storage.artifacts import state_folder
 
 _SEEDS = (0, 1)
 _CODEBOOKS = 3
@@ -50,7 +50,7 @@ def compare_parts(name: str, changes: dict[str, Changes]) -> Iterator[Value]:
 
 def halves(params: Params, codebooks: int = 1) -> list[Split]:
     """Two splits: each evaluates on one half of the photos, and trains and validates on the other half."""
-    work, trunk = state_folder("benchmarks/photos"), build_model(params).eval()
+    work, trunk = cache_folder("photos"), build_model(params).eval()
     for half in (0, 1):
         shutil.rmtree(work / f"folder-{half}", ignore_errors=True)
         _write_half(test_data() / "photos", work / f"folder-{half}", half)

@@ -6,6 +6,7 @@ One frozen trunk with ImageNet weights. Needs `LRCR_TEST_DATA`: a folder with `p
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.cache import cache_folder
 from benchmarks.context_photos import frozen_trunk, make_folder
 from benchmarks.evaluator import Evaluator
 from benchmarks.photos import test_data
@@ -16,7 +17,6 @@ from lrcr.cli.terminal import progress
 from lrcr.config.reading import load_params
 from lrcr.datasets.make import make_dataset
 from lrcr.models.factory import build_model
-from lrcr.storage.artifacts import state_folder
 
 _SEEDS = (0,)
 
@@ -27,7 +27,7 @@ def run() -> Iterator[Value]:
     params = changed(frozen_trunk(data), PER_LOCATION)
     trunk = build_model(params).eval()
     embedded = load_params(Path("params.yaml")).datasets
-    work = state_folder("benchmarks/rendered")
+    work = cache_folder("rendered")
     for name in ("synthetic-train", "synthetic-val"):
         make_dataset(name, embedded[name], work / name, seed=0, progress=progress)
     make_folder(data / "photos", work / "photos")

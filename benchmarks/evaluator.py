@@ -22,6 +22,7 @@ from lrcr.features.extraction import sample_photos
 from lrcr.features.store import Descriptors, join
 from lrcr.models.descriptors import resize, scales_that_fit
 from lrcr.models.local import LocalModel
+from lrcr.models.model import Model
 from lrcr.retrieval.asmk.codebook import Codebook, learn_codebook
 from lrcr.retrieval.asmk.images import aggregate_images
 from lrcr.retrieval.asmk.index import build_index, open_index
@@ -66,7 +67,7 @@ class Evaluator:
     """
 
     def __init__(
-        self, params: Params, trunk: LocalModel, evaluated: Path, fit: Path | None = None, codebooks: int = 1
+        self, params: Params, trunk: Model, evaluated: Path, fit: Path | None = None, codebooks: int = 1
     ) -> None:
         self.params, self.codebooks = params, codebooks
         self.dataset = open_dataset(evaluated)
@@ -126,7 +127,7 @@ class Evaluator:
 
 @torch.inference_mode()
 def _compute_maps(
-    model: LocalModel, photos: Sequence[Photo], image_size: int, scales: Sequence[float]
+    model: Model, photos: Sequence[Photo], image_size: int, scales: Sequence[float]
 ) -> list[list[torch.Tensor]]:
     """The trunk's map of each photo at each scale that leaves at least one pixel: float16, of shape (1, C, H, W)."""
     found: dict[int, list[torch.Tensor]] = {}

@@ -18,9 +18,10 @@ from lrcr.config.params import Params
 from lrcr.data.dataset import Photo, open_dataset
 from lrcr.data.images import load_image, prepare
 from lrcr.datasets.make import make_dataset
-from lrcr.features.extraction import Extractor
+from lrcr.features.extractor import Extractor, ExtractSettings
 from lrcr.models.descriptors import ImageDescriptors
-from lrcr.models.factory import MODEL_SECTIONS, Model, build_model, save_model
+from lrcr.models.factory import MODEL_SECTIONS, build_model, save_model
+from lrcr.models.model import Model
 from lrcr.runtime.device import resolve_device
 from lrcr.storage.artifacts import Manifest
 
@@ -53,7 +54,7 @@ def _compare(
     """Compare one model's extraction with the simple loop: speed, and whether the descriptors are the same."""
     simple.to(device)
     taken = ratio(
-        lambda: _simple_loop(simple, extractor.params, photos, device),
+        lambda: _simple_loop(simple, extractor.settings, photos, device),
         lambda: extractor.describe(photos),
         rounds=_ROUNDS,
         fast_repeats=1,
@@ -68,15 +69,17 @@ def _extractor(params: Params, model_file: Path) -> tuple[Extractor, Model]:
     """An extractor, and the same model as it was trained."""
     model = build_model(params).eval()
     save_model(model_file, model, Manifest("model", params.sections(*MODEL_SECTIONS), {}))
-    return Extractor(params, model_file), model
+    return Extractor(model_file, ExtractSettings.of_database(params)), model
 
 
 @torch.inference_mode()
-def _simple_loop(model: Model, params: Params, photos: Sequence[Photo], device: torch.device) -> list[ImageDescriptors]:
-    extract, found = params.extract, []
+def _simple_loop(
+    model: Model, settings: ExtractSettings, photos: Sequence[Photo], device: torch.device
+) -> list[ImageDescriptors]:
+    found = []
     for photo in photos:
-        image = prepare(load_image(photo.path, orient=photo.orient), extract.image_size)[None].to(device)
-        found += model.describe(image, params.scales, extract.max_descriptors)
+        image = prepare(load_image(photo.path, orient=photo.orient), settings.image_size)[None].to(device)
+        found += model.describe(image, settings.scales, settings.max_descriptors)
     return found
 
 
@@ -86,7 +89,7 @@ def _agreement(model: Model, extractor: Extractor, photos: Sequence[Photo], devi
     0 where more than one in 100 of the expected locations is missing; ties in strength may select other locations.
     """
     least = 1.0
-    for photo, expected in zip(photos, _simple_loop(model, extractor.params, photos, device), strict=True):
+    for photo, expected in zip(photos, _simple_loop(model, extractor.settings, photos, device), strict=True):
         found = extractor.describe([photo])
         size = np.array(load_image(photo.path, orient=photo.orient).pixels.size)
         own = {_place(xy, scale): row for row, (xy, scale) in enumerate(zip(found.xy, found.scale, strict=True))}

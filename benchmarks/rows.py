@@ -13,15 +13,16 @@ import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks.cache import cache_folder
 from benchmarks.evaluator import Evaluator, Scored, Setting
 from lrcr.cli.terminal import progress
 from lrcr.config.params import Params
 from lrcr.config.reading import check_params
 from lrcr.data.dataset import open_dataset
-from lrcr.models.factory import open_model, weight_files
+from lrcr.models.factory import open_local_model, weight_files
 from lrcr.models.inference import ready_for_inference
 from lrcr.models.local import LocalModel
-from lrcr.storage.artifacts import fingerprint, hash_file, staged_file, state_folder
+from lrcr.storage.artifacts import fingerprint, hash_file, staged_file
 from lrcr.training.train import train
 
 Changes = list[dict[str, Any]]
@@ -139,11 +140,11 @@ def score_row(params: Params, train_on: Path, evaluator: Evaluator, settings: Se
     """Train a row as `lrcr train` does and evaluate it; scores that are cached are read."""
     origin = [code(), weight_files(params), open_dataset(train_on).fingerprint]
     identity = fingerprint(*origin, params.model_dump(mode="json"), evaluator.identity)
-    folder = state_folder(f"benchmarks/{identity}")
+    folder = cache_folder(f"{identity}")
     files = {setting: folder / f"{setting.share:g}-{setting.tau:g}-{seed}.parquet" for setting in settings}
     if not all(file.exists() for file in files.values()):
         trunk = fingerprint(*origin, params.sections("backbone"), params.train.image_size)
-        maps = state_folder(f"benchmarks/{trunk}")
+        maps = cache_folder(f"{trunk}")
         scored = evaluator.score(_train(params, train_on, folder / "model.pt", maps), settings, seed)
         for setting, run in scored.items():
             with staged_file(files[setting]) as temporary:
@@ -155,7 +156,7 @@ def score_row(params: Params, train_on: Path, evaluator: Evaluator, settings: Se
 def _train(params: Params, train_on: Path, model_file: Path, maps: Path) -> LocalModel:
     if not model_file.exists():
         train(params, train_on, None, model_file, progress=progress, maps_folder=maps)
-    model, _ = open_model(model_file)
+    model = open_local_model(model_file)
     return ready_for_inference(model, torch.device("cpu"))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from lrcr.errors import ArtifactError
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST = "manifest.json"
 
 
