@@ -1,4 +1,4 @@
-"""A section of the params, and the numbers that stand in it."""
+"""The base class of a section of the params, and the types of the numbers in it."""
 
 from typing import Annotated
 
@@ -16,3 +16,9 @@ class Section(BaseModel):
     """A section of the params: unknown keys and wrong types are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def subsections(section: type[Section]) -> dict[str, type[Section]]:
+    """The keys of a section that are sections themselves, and their classes."""
+    annotations = {key: field.annotation for key, field in section.model_fields.items()}
+    return {key: found for key, found in annotations.items() if isinstance(found, type) and issubclass(found, Section)}

@@ -8,21 +8,21 @@ from lrcr.config.base import Count, Natural, Section
 
 
 class FolderParams(Section):
-    """A user's folder of photos (see `lrcr.datasets.folder` for its layout)."""
+    """A user's folder of photos (`lrcr.datasets.folder` describes its layout)."""
 
-    kind: Literal["folder"]
-    path: str
+    kind: Literal["folder"] = Field(description="a user's folder of photos")
+    path: str = Field(description="the folder; a relative path starts where the command runs, ~ at the home folder")
 
 
 class SyntheticParams(Section):
-    """Rendered landmarks, made from the seed (see `lrcr.datasets.synthetic`)."""
+    """Rendered landmarks, made from the seed (`lrcr.datasets.synthetic`)."""
 
-    kind: Literal["synthetic"]
-    split: Literal["train", "val", "eval"]
-    landmarks: Count
-    images: Count
-    queries: Natural = 0
-    distractors: Natural = 0
+    kind: Literal["synthetic"] = Field(description="rendered landmarks")
+    split: Literal["train", "val", "eval"] = Field(description="no landmark is in two splits; train also has pairs")
+    landmarks: Count = Field(description="landmarks that are seen from several viewpoints")
+    images: Count = Field(description="all images, distractors included; at least 2 × landmarks + distractors")
+    queries: Natural = Field(0, description="images that are also queries; at most images − distractors")
+    distractors: Natural = Field(0, description="images of further landmarks, one of each, without a label")
 
     @model_validator(mode="after")
     def _enough_images(self) -> "SyntheticParams":
@@ -34,30 +34,34 @@ class SyntheticParams(Section):
 
 
 class RevisitedParams(Section):
-    """Revisited Oxford or Paris; `distractors` adds the million of `revisitop1m` to the database."""
+    """Revisited Oxford or Paris (Radenović et al., CVPR 2018)."""
 
-    kind: Literal["roxford5k", "rparis6k"]
-    distractors: bool = False
+    kind: Literal["roxford5k", "rparis6k"] = Field(description="Revisited Oxford or Revisited Paris")
+    distractors: bool = Field(False, description="true: add the million images of revisitop1m to the database")
 
 
 class DistractorParams(Section):
-    """The million distractors of Revisited Oxford and Paris, as a database of their own."""
+    """The million distractors of Revisited Oxford and Paris, as a database without queries."""
 
-    kind: Literal["revisitop1m"]
+    kind: Literal["revisitop1m"] = Field(description="the million distractors")
 
 
 class SfmParams(Section):
-    """A split of retrieval-SfM-120k (see `lrcr.datasets.sfm120k`)."""
+    """A split of retrieval-SfM-120k (`lrcr.datasets.sfm120k`)."""
 
-    kind: Literal["sfm120k"]
-    split: Literal["train", "val", "val_eccv20"]
+    kind: Literal["sfm120k"] = Field(description="retrieval-SfM-120k")
+    split: Literal["train", "val", "val_eccv20"] = Field(
+        description="train, val: pairs and labels (Radenović et al., TPAMI 2019); val_eccv20: HOW's validation queries"
+    )
 
 
 class GoogleParams(Section):
-    """A split of Google Landmarks v2 (see `lrcr.datasets.gldv2`)."""
+    """A split of Google Landmarks v2 (Weyand et al., CVPR 2020; `lrcr.datasets.gldv2`)."""
 
-    kind: Literal["gldv2"]
-    split: Literal["train", "public", "private"]
+    kind: Literal["gldv2"] = Field(description="Google Landmarks v2")
+    split: Literal["train", "public", "private"] = Field(
+        description="train: the clean training set; public, private: the retrieval index with these queries"
+    )
 
 
 DATASET_KINDS: dict[str, type[Section]] = {

@@ -15,7 +15,8 @@ class ModelParams(Section):
     """Which model describes an image: by many local descriptors, or by one global vector."""
 
     name: Literal["local", "mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd"] = Field(
-        "local", description="local: local descriptors matched by ASMK (HOW, LRCR); all others: one global vector"
+        "local",
+        description="local: local descriptors, matched by ASMK (HOW, LRCR); all others: one global vector an image",
     )
 
     @property
@@ -39,7 +40,8 @@ class BackboneParams(Section):
         0, description="blocks left out at the end, 0–3: stride 32, 16, 8, 4; HOW: 0, with ResNet-50 1"
     )
     weights: str = Field(
-        "imagenet", description="none, imagenet, or a file: .pth or .npz with torchvision's names, .pt of lrcr"
+        "imagenet",
+        description="none: random; imagenet: torchvision's; or a file: .pth or .npz with its names, .pt of lrcr",
     )
     crop_border: Natural = Field(
         0, description="local models: rows and columns cropped on each side of the feature map; HOW: 0"
@@ -47,24 +49,27 @@ class BackboneParams(Section):
 
 
 class SmoothingParams(Section):
-    """Smoothing of the feature map of a local model. From `distance` on: of learnable smoothing only."""
+    """Smoothing of the feature map of a local model. The keys from `distance` on concern learnable smoothing only."""
 
-    kind: Literal["average", "learnable", "none"] = Field("average", description="HOW: average")
+    kind: Literal["average", "learnable", "none"] = Field(
+        "average", description="average: mean over the window; learnable: a predicted Gaussian filter. HOW: average"
+    )
     kernel: Count = Field(3, description="side of the window in locations, odd; HOW: 3")
     distance: Literal["spatial", "feature"] = Field(
-        "feature", description="between the positions of two locations, or between learned embeddings of their features"
+        "feature",
+        description="spatial: between the positions of two locations; feature: between their learned embeddings",
     )
     learn: Literal["shared", "bandwidth", "both"] = Field(
         "both",
-        description="shared: one bandwidth; bandwidth: one for each location; both: also its self-confidence",
+        description="shared: one bandwidth for all locations; bandwidth: one for each; both: also its self-confidence",
     )
     embedding_dim: Count = Field(16, description="dimensions of the learned embeddings")
     initial_bandwidth: NotNegative = Field(
-        0.0, description="bandwidth at the start of training, ≥ 0: 0 is the average, larger values smooth less"
+        0.0, description="bandwidth at the start of training, ≥ 0; 0: the average; larger: less smoothing"
     )
     attention: Literal["norm", "share"] = Field(
         "norm",
-        description="norm: attention as in HOW; share: multiplied by the weight that the filter gives to the centre",
+        description="norm: attention as in HOW; share: times the share of the filter's weight that is at the centre",
     )
     bandwidth_penalty: NotNegative = Field(0.0, description="weight of the mean bandwidth in the loss, ≥ 0")
 
@@ -80,18 +85,20 @@ class GraphParams(Section):
     """Refinement of a local model by the similarity graph of all locations of a feature map."""
 
     kind: Literal["none", "gcn", "attention"] = Field(
-        "none", description="gcn: a graph convolution network; attention: a general self-attention block"
+        "none", description="gcn: a graph convolution network; attention: a general self-attention block. HOW: none"
     )
     output: Literal["reweight", "refine"] = Field(
-        "reweight", description="reweight: a factor for the attention of each location; refine: add to its feature"
+        "reweight", description="reweight: a factor for the attention of each location; refine: a change of its feature"
     )
     attention_from: Literal["before", "after"] = Field(
         "before", description="refine: attention is the norm of the features before or after refinement"
     )
-    layers: Count = Field(1, description="layers of propagation")
-    width: Count = Field(64, description="dimensions of projections and states")
-    temperature: Positive = Field(0.1, description="gcn: of the softmax over cosines, > 0")
-    neighbours: Count | None = Field(None, description="gcn: nearest neighbours of a node; null: all nodes")
+    layers: Count = Field(1, description="layers of propagation, ≥ 1")
+    width: Count = Field(64, description="dimensions of projections and states; attention: a multiple of 4")
+    temperature: Positive = Field(
+        0.1, description="gcn: of the softmax over cosines, > 0; smaller: fewer neighbours have weight"
+    )
+    neighbours: Count | None = Field(None, description="gcn: nearest neighbours of a node, ≥ 1; null: all nodes")
 
     @model_validator(mode="after")
     def _something_to_attend_after(self) -> "GraphParams":
@@ -111,10 +118,12 @@ class GraphParams(Section):
 class PoolingParams(Section):
     """From the feature map to the vector of a global model."""
 
-    p: Positive = Field(3.0, description="power of GeM, > 0; gem, solar, apgem: at the start of training. GeM, CFCD: 3")
-    levels: Count = Field(3, description="rmac: levels of regions. R-MAC: 3")
+    p: Positive = Field(
+        3.0, description="power of GeM, > 0; gem, solar, apgem: only at the start of training. GeM, CFCD: 3"
+    )
+    levels: Count = Field(3, description="rmac: levels of regions, ≥ 1. R-MAC: 3")
     overlap: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.4, description="rmac: overlap of neighbouring regions as a share of their side, 0–1. R-MAC: 0.4"
+        0.4, description="rmac: overlap of neighbouring regions as a share of their side, in [0, 1). R-MAC: 0.4"
     )
     projection: Count | None = Field(
         None, description="dimensions of a linear layer after GeM; null: 512 for cfcd, no layer for gem, solar, apgem"
@@ -122,13 +131,13 @@ class PoolingParams(Section):
 
 
 class WhiteningParams(Section):
-    """PCA whitening with shrinkage inside a model, learned on the training photos."""
+    """PCA whitening with shrinkage inside a model, learned on the training photos at scale 1."""
 
     dim: Count = Field(128, description="dimensions of a local descriptor; HOW: 128")
     images: Count = Field(5000, description="images to learn from, drawn by the seed; HOW: 5000")
     max_descriptors: Count = Field(1000, description="strongest locations of each image; HOW: 1000")
     shrinkage: Annotated[float, Field(ge=0, le=1)] = Field(
-        1.0, description="0 (rotation only) to 1 (unit variance); HOW: 1"
+        1.0, description="from 0 (rotation only) to 1 (unit variance); HOW: 1"
     )
     file: str | None = Field(
         None, description="take the whitening from this file: .npz with whiten_weight and whiten_bias, or .pt of lrcr"

@@ -1,7 +1,7 @@
 """The typed, validated parameters.
 
-The defaults are HOW's published recipe (ResNet-18, Tolias et al., ECCV 2020), and what only a global model heeds has
-that model's published value.
+The defaults are HOW's published settings (ResNet-18, Tolias et al., ECCV 2020); what only a global model reads has the
+value of that model's publication.
 """
 
 from typing import Any, Literal
@@ -24,32 +24,36 @@ from lrcr.config.training import AdamParams, TrainParams
 
 
 class DataParams(Section):
-    """Which datasets play which part; names from the `datasets` section."""
+    """Which dataset is used for what; the names are those of the section `datasets`."""
 
     train: str | None = Field(None, description="to train on")
-    val: str | None = Field(None, description="to validate on; the name of train holds out 20 % of its landmarks")
+    val: str | None = Field(
+        None, description="to validate on; null or the name of train: 20 % of its landmarks are held out"
+    )
     fit: str | None = Field(None, description="to learn the codebook on")
-    eval: list[str] = Field([], description="to search and to evaluate")
+    eval: list[str] = Field([], description="to search and to evaluate on")
 
 
 class Params(Section):
     """Everything that decides a result."""
 
-    seed: Natural = Field(0, description="of everything random, ≥ 0")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU where there is one")
-    datasets: dict[Name, DatasetParams] = Field({}, description="name → what it is")
-    data: DataParams = Field(DataParams(), description="which datasets play which part")
-    model: ModelParams = Field(ModelParams(), description="which model")
-    backbone: BackboneParams = Field(BackboneParams(), description="the trunk")
-    smoothing: SmoothingParams = Field(SmoothingParams(), description="of local models")
-    graph: GraphParams = Field(GraphParams(), description="of local models")
-    pooling: PoolingParams = Field(PoolingParams(), description="of global models")
-    whitening: WhiteningParams = Field(WhiteningParams(), description="inside the model")
-    train: TrainParams = Field(TrainParams(), description="training")
-    extract: ExtractParams = Field(ExtractParams(), description="extraction")
-    codebook: CodebookParams = Field(CodebookParams(), description="visual words, or whitening of global vectors")
-    index: IndexParams = Field(IndexParams(), description="the index")
-    search: SearchParams = Field(SearchParams(), description="search; never stored in an index")
+    seed: Natural = Field(0, description="of everything that is random, ≥ 0")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU if there is one")
+    datasets: dict[Name, DatasetParams] = Field(
+        {}, description="name → what it is; which keys it has depends on its kind"
+    )
+    data: DataParams = Field(DataParams(), description="which dataset is used for what")
+    model: ModelParams = Field(ModelParams(), description="which model describes the images")
+    backbone: BackboneParams = Field(BackboneParams(), description="the trunk of the model")
+    smoothing: SmoothingParams = Field(SmoothingParams(), description="of local models: smoothing of the feature map")
+    graph: GraphParams = Field(GraphParams(), description="of local models: graph refinement")
+    pooling: PoolingParams = Field(PoolingParams(), description="of global models: from feature map to vector")
+    whitening: WhiteningParams = Field(WhiteningParams(), description="inside the model; learned, or from a file")
+    train: TrainParams = Field(TrainParams(), description="how the model is trained")
+    extract: ExtractParams = Field(ExtractParams(), description="multi-scale extraction of descriptors")
+    codebook: CodebookParams = Field(CodebookParams(), description="visual words, or the whitening of global vectors")
+    index: IndexParams = Field(IndexParams(), description="how the database is stored")
+    search: SearchParams = Field(SearchParams(), description="how an index is searched; never stored in it")
 
     @model_validator(mode="after")
     def _known_datasets(self) -> "Params":
@@ -105,12 +109,12 @@ class Params(Section):
 
     @property
     def method(self) -> Method:
-        """How the model is trained: as said, or as in its publication."""
+        """How the model is trained: by `train.method`, or as in its publication."""
         return self.train.method or self.model.method
 
     @property
     def from_scratch(self) -> bool:
-        """Whether the trunk starts from drawn weights, without a given whitening."""
+        """Whether the trunk starts from random weights, and no file gives a whitening."""
         return self.backbone.weights == "none" and self.whitening.file is None
 
     @property
@@ -131,19 +135,19 @@ class Params(Section):
 
     @property
     def vector_whitening(self) -> Literal["none", "pca", "discriminative"]:
-        """How global vectors are whitened: as said, or none behind a projection and PCA elsewhere."""
+        """How global vectors are whitened: as given, or not after a projection and by PCA otherwise."""
         projected = self.model.name == "cfcd" or self.pooling.projection is not None
         return self.codebook.whitening or ("none" if projected else "pca")
 
     @property
     def learns_codebook(self) -> bool:
-        """Whether anything is learned from the fit set between extraction and index."""
+        """Whether anything is learned on the fit set between extraction and index."""
         return self.codebook.file is None and (self.model.is_local or self.vector_whitening != "none")
 
     def sections(self, *names: str) -> dict[str, Any]:
         """The named sections as plain values, for manifests and fingerprints.
 
-        What the model decides is resolved, and what is not read is left out: the methods of training but for the
+        Values that depend on the model are resolved. What is not read is left out: all methods of training but the
         chosen one, smoothing and graph of a global model, pooling of a local one.
         """
         dumped = self.model_dump(mode="json")
@@ -157,7 +161,7 @@ class Params(Section):
         return {name: dumped[name] for name in names if name not in unread}
 
     def fit_section(self) -> dict[str, Any]:
-        """What decides the descriptors that the codebook is learned from, as plain values."""
+        """What determines the descriptors that the codebook is learned from, as plain values."""
         codebook = self.sections("codebook")["codebook"]
         decisive = {name: codebook[name] for name in ("images", "scales", "max_descriptors")}
         return {"fit": {"image_size": self.extract.image_size, "seed": self.seed, **decisive}}

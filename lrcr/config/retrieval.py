@@ -7,10 +7,10 @@ from pydantic import Field
 from lrcr.config.base import Count, Natural, Positive, Scales, Section
 
 LOCAL_SCALES = [2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25]
-"""Of HOW."""
+"""The scales of HOW."""
 
 GLOBAL_SCALES = [0.3535, 0.5, 0.7071, 1.0, 1.4142]
-"""Of CFCD."""
+"""The scales of CFCD."""
 
 Float = Literal["float32", "float16"]
 
@@ -20,14 +20,20 @@ class ExtractParams(Section):
 
     image_size: Count = Field(1024, description="longest side in pixels; nothing is enlarged. HOW, CFCD: 1024")
     scales: Scales | None = Field(
-        None, description="null: 2, 1.414, 1, 0.707, 0.5, 0.353, 0.25 (HOW), of global models 0.3535 … 1.4142 (CFCD)"
+        None,
+        description=(
+            "factors of the image's size, > 0; null: 2, 1.414, 1, 0.707, 0.5, 0.353, 0.25 (HOW), for global models "
+            "0.3535, 0.5, 0.7071, 1, 1.4142 (CFCD)"
+        ),
     )
     global_scales: Scales | None = Field(
-        None, description="scales of global models, which are best at about the size of training; null: scales"
+        None, description="scales of global models, which do best near the image size of training; null: scales"
     )
-    max_descriptors: Count = Field(1000, description="strongest local descriptors of an image, all scales; HOW: 1000")
+    max_descriptors: Count = Field(
+        1000, description="strongest local descriptors of an image, over all scales; HOW: 1000"
+    )
     dtype: Float = Field("float32", description="of the stored descriptors")
-    shard_size: Count = Field(500, description="images of a shard: what a killed run loses at most")
+    shard_size: Count = Field(500, description="images in a shard; a killed run loses at most one shard")
     store_descriptors: bool = Field(
         True, description="false: the database is indexed shard by shard, and its descriptors are not stored"
     )
@@ -36,46 +42,56 @@ class ExtractParams(Section):
 class CodebookParams(Section):
     """What is learned between extraction and index: visual words, or the whitening of global vectors."""
 
-    words: Count = Field(65536, description="visual words, at most one for 39 descriptors; HOW: 65536")
+    words: Count = Field(65536, description="visual words; at most one for 39 descriptors. HOW: 65536")
     per_word: Annotated[int, Field(ge=39)] = Field(
-        256, description="descriptors a word is learned from at most, drawn by the seed, ≥ 39"
+        256, description="maximum of descriptors per word to learn from, ≥ 39; of more a sample is drawn by the seed"
     )
     images: Count = Field(20000, description="images of data.fit to learn from, drawn by the seed; HOW: 20000")
     scales: Scales | None = Field(
-        None, description="scales of their descriptors; null: 1 for local models, those of extract for global ones"
+        None,
+        description="their scales, > 0; null: 1 for local models (HOW), for global models those of extract",
     )
     max_descriptors: Count = Field(1000, description="strongest descriptors of each of these images; HOW: 1000")
     iterations: Count = Field(25, description="iterations of k-means; HOW: 10")
-    seed: Natural = Field(0, description="of k-means")
+    seed: Natural = Field(0, description="seed of k-means, ≥ 0")
     whitening: Literal["none", "pca", "discriminative"] | None = Field(
-        None, description="global models: discriminative needs labels; null: none after a projection, else pca"
+        None, description="of global models; discriminative: from labels; null: none after a projection, otherwise pca"
     )
-    dim: Count | None = Field(None, description="global models: dimensions of whitened vectors; null: as before")
+    dim: Count | None = Field(
+        None, description="of global models: dimensions after whitening, ≥ 1; null: as many as before"
+    )
     file: str | None = Field(
-        None, description="take it from this .npz: centroids, or whiten_weight and whiten_bias of a global model"
+        None, description="take it from this .npz: centroids, or for global models whiten_weight and whiten_bias"
     )
 
 
 class IndexParams(Section):
     """How the database is stored."""
 
-    multiple_assignment: Count = Field(1, description="words of a database descriptor; HOW: 1")
-    binary: bool = Field(True, description="true: sign bits of residuals; false: float16 residuals. HOW: true")
-    quantisation: Literal["exact", "approximate"] = Field(
-        "exact", description="search of the nearest words; approximate: its recall is in the manifest of the index"
+    multiple_assignment: Count = Field(1, description="words of each database descriptor; HOW: 1")
+    binary: bool = Field(
+        True, description="true: store sign bits of the residuals; false: residuals in float16. HOW: true"
     )
-    pack_ids: bool = Field(False, description="image ids in about 10 bits in place of 32; search is a little slower")
-    memory_gib: Positive = Field(2.0, description="GiB for sorting postings; the rest becomes another segment")
+    quantisation: Literal["exact", "approximate"] = Field(
+        "exact",
+        description="search of the nearest words; approximate: faster for many words, recall in the index's manifest",
+    )
+    pack_ids: bool = Field(
+        False, description="true: image ids take about 10 bits instead of 32, and search is a little slower"
+    )
+    memory_gib: Positive = Field(
+        2.0, description="memory for sorting postings in GiB, > 0; what does not fit becomes another segment"
+    )
     dtype: Float = Field("float32", description="of the vectors of global models")
 
 
 class SearchParams(Section):
     """ASMK's similarity, and how much of each ranking is returned."""
 
-    multiple_assignment: Count = Field(5, description="words of a query descriptor; HOW: 5")
+    multiple_assignment: Count = Field(5, description="words of each query descriptor; HOW: 5")
     alpha: Positive = Field(3.0, description="exponent of the similarity, > 0; HOW: 3")
     tau: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="similarity below which a match counts 0, 0–1; HOW's release: 0, the papers: 0.25"
+        0.0, description="similarity below which a match counts 0, in [0, 1); HOW's release: 0, the papers: 0.25"
     )
-    idf: bool = Field(False, description="whether rare words weigh more")
-    top: Count | None = Field(None, description="images returned for a query; null: all")
+    idf: bool = Field(False, description="true: rare words have a larger weight; HOW: false")
+    top: Count | None = Field(None, description="images returned for a query, ≥ 1; null: all")

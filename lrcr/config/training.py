@@ -9,11 +9,11 @@ from lrcr.config.model import Method
 
 
 class LearningRates(Section):
-    """Adam's learning rate of each part of the network."""
+    """Adam's learning rate of each part of the model, ≥ 0."""
 
     backbone: NotNegative = Field(5e-6, description="of the trunk; HOW: 5e-6, with ResNet-50 1e-6")
     context: NotNegative = Field(
-        5e-5, description="of learnable smoothing and graph, of a global model's pooling, projection and attention"
+        5e-5, description="of learnable smoothing and graph; of the pooling, projection and attention of a global model"
     )
     whitening: NotNegative = Field(0.0, description="of the whitening; HOW: 0")
 
@@ -22,20 +22,28 @@ class AdamParams(Section):
     """Adam with a learning rate for each part of the model."""
 
     learning_rates: LearningRates = Field(LearningRates(), description="of the parts of the model; 0 freezes a part")
-    warmup_steps: Natural = Field(100, description="steps in which the learning rate of the context rises")
+    warmup_steps: Natural = Field(
+        100, description="first steps, in which the learning rate of the context rises linearly"
+    )
     lr_decay: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.99, description="factor of the learning rates after each epoch, 0–1; HOW: 0.99"
+        0.99, description="factor of the learning rates after each epoch, in (0, 1]; HOW: 0.99"
     )
 
 
 class TupleLosses(Section):
-    """Weights of the losses of a local model, and what those of local descriptors compare."""
+    """Weights of the losses of a local model, ≥ 0 and not all 0, and what two of the losses compare."""
 
     contrastive: NotNegative = Field(1.0, description="weight of the contrastive loss of training descriptors; HOW: 1")
-    matches: NotNegative = Field(0.0, description="weight of the loss of mutual matches of local descriptors")
-    asmk: NotNegative = Field(0.0, description="weight of the loss of ASMK's score")
+    matches: NotNegative = Field(
+        0.0, description="weight of the loss of mutually nearest local descriptors of query and positive; HOW: 0"
+    )
+    asmk: NotNegative = Field(
+        0.0, description="weight of the loss of ASMK's score: the positive's must exceed the negatives'; HOW: 0"
+    )
     max_descriptors: Count = Field(400, description="matches, asmk: strongest descriptors of each image")
-    words: Count = Field(1024, description="asmk: visual words, learned from the pool at the start of every epoch")
+    words: Count = Field(
+        1024, description="asmk: visual words, learned from the negative pool at the start of every epoch"
+    )
     temperature: Positive = Field(0.02, description="asmk: of the softmax over scores, > 0")
 
     @model_validator(mode="after")
@@ -53,61 +61,70 @@ class SolarParams(Section):
 
 
 class TuplesParams(AdamParams):
-    """Training on tuples: query, positive, negatives mined at the start of every epoch."""
+    """Training on tuples: a query, a positive, and negatives that are mined at the start of every epoch."""
 
-    queries_per_epoch: Count = Field(2000, description="tuples of an epoch; HOW: 2000")
-    negative_pool: Count = Field(20000, description="images among which negatives are mined; HOW: 20000")
-    negatives: Count = Field(5, description="negatives of a tuple; HOW: 5")
-    batch_size: Count = Field(5, description="tuples of a step; HOW: 5")
-    scales: Scales = Field([1.0], description="scales at which the images of tuples are described; HOW: [1]")
+    queries_per_epoch: Count = Field(2000, description="tuples in an epoch; HOW: 2000")
+    negative_pool: Count = Field(20000, description="images from which negatives are mined; HOW: 20000")
+    negatives: Count = Field(5, description="negatives in a tuple; HOW: 5")
+    batch_size: Count = Field(5, description="tuples in a step; HOW: 5")
+    scales: Scales = Field([1.0], description="scales at which the images of tuples are described, > 0; HOW: 1")
     margin: Positive = Field(0.8, description="of the contrastive loss, in distance of unit vectors; HOW: 0.8")
     schedule: Literal["joint", "separate", "separate_then_joint"] = Field(
         "joint",
         description=(
-            "of smoothing and graph. joint: trained together; separate: each trained alone, then both joined as they "
-            "are; separate_then_joint: then also trained together for as many epochs"
+            "of smoothing and graph. joint: trained together; separate: each trained alone, then both joined without "
+            "further training; separate_then_joint: then also trained together, for train.epochs"
         ),
     )
     losses: TupleLosses = Field(TupleLosses(), description="of a local model")
-    solar: SolarParams = Field(SolarParams(), description="of solar, in place of the contrastive loss")
+    solar: SolarParams = Field(SolarParams(), description="loss of solar, in place of the contrastive loss")
 
 
 class CropParams(Section):
     """Training on random crops of labelled images."""
 
-    epochs: Count | None = Field(None, description="passes over all images; null: train.epochs")
+    epochs: Count | None = Field(
+        None, description="passes over all images, ≥ 1; null: train.epochs (if that is 0, nothing is trained)"
+    )
     crop_size: Count | None = Field(None, description="side of the resized crops in pixels; null: train.image_size")
     min_crop_area: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.08, description="smallest area of a crop as a share of the image's, 0–1; ImageNet's habit: 0.08"
+        0.08, description="smallest area of a crop as a share of the image's, in (0, 1]; usual on ImageNet: 0.08"
     )
 
 
 class ListwiseParams(AdamParams, CropParams):
     """Training by quantised average precision over large batches (AP-GeM: Revaud et al., ICCV 2019)."""
 
-    batch_size: Annotated[int, Field(ge=2)] = Field(4096, description="images of a step, ≥ 2; AP-GeM: 4096")
-    chunk_size: Annotated[int, Field(ge=2)] = Field(8, description="images that pass the network together (memory)")
-    bins: Annotated[int, Field(ge=2)] = Field(25, description="bins of the quantised average precision; AP-GeM: 25")
+    batch_size: Annotated[int, Field(ge=2)] = Field(4096, description="images in a step, ≥ 2; AP-GeM: 4096")
+    chunk_size: Annotated[int, Field(ge=2)] = Field(
+        8, description="images in one forward pass, ≥ 2; fewer take less memory"
+    )
+    bins: Annotated[int, Field(ge=2)] = Field(
+        25, description="bins of the quantised average precision, ≥ 2; AP-GeM: 25"
+    )
 
 
 class ClassificationParams(CropParams):
-    """Training by classification, then with hard local negatives too (CFCD: Zhu et al., ICCV 2023)."""
+    """Training by classification with SGD, then also with hard local negatives (CFCD: Zhu et al., ICCV 2023)."""
 
-    learning_rate: Positive = Field(0.005, description="of SGD at the height of the first phase; CFCD: 0.005")
-    batch_size: Annotated[int, Field(ge=2)] = Field(128, description="images of a step, ≥ 2; CFCD: 128")
-    warmup_epochs: Natural = Field(5, description="epochs in which the learning rate rises; CFCD: 5")
+    learning_rate: Positive = Field(0.005, description="highest of the first phase, > 0; CFCD: 0.005")
+    batch_size: Annotated[int, Field(ge=2)] = Field(128, description="images in a step, ≥ 2; CFCD: 128")
+    warmup_epochs: Natural = Field(5, description="first epochs, in which the learning rate rises linearly; CFCD: 5")
     fine_epochs: Natural = Field(50, description="epochs of the second phase, with hard local negatives; CFCD: 50")
     fine_learning_rate: Positive | None = Field(
-        None, description="at the start of the second phase; null: learning_rate"
+        None, description="learning rate at the start of the second phase, > 0; null: learning_rate"
     )
-    head: Literal["madacos", "fixed"] = Field("madacos", description="madacos: adaptive scale and margin; fixed: given")
+    head: Literal["madacos", "fixed"] = Field(
+        "madacos", description="madacos: adaptive scale and margin; fixed: those below. CFCD: madacos"
+    )
     alpha: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.02, description="madacos: probability of the median sample's class, 0–1; CFCD: 0.02"
+        0.02, description="madacos: probability of the median sample's class, in (0, 1); CFCD: 0.02"
     )
-    scale: Positive = Field(32.0, description="fixed: scale of the cosines")
-    margin: NotNegative = Field(0.15, description="fixed: margin in cosine")
+    scale: Positive = Field(32.0, description="fixed: scale of the cosines, > 0")
+    margin: NotNegative = Field(0.15, description="fixed: margin in cosine, ≥ 0")
     local: NotNegative = Field(
-        0.05, description="weight of the local triplets in the second phase; CFCD: 0.05 (1 in effect in its code)"
+        0.05,
+        description="weight of the local triplets in the second phase, ≥ 0; CFCD: 0.05 (effectively 1 in its code)",
     )
 
 
@@ -115,35 +132,44 @@ class ValidationExtract(Section):
     """Multi-scale extraction for validation by ASMK."""
 
     image_size: Count = Field(1024, description="longest side in pixels; HOW: 1024")
-    scales: Scales = Field([2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25], description="scales; HOW: these seven")
+    scales: Scales = Field(
+        [2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25],
+        description="factors of the image's size, > 0; HOW: 2, 1.414, 1, 0.707, 0.5, 0.353, 0.25",
+    )
     max_descriptors: Count = Field(1000, description="strongest descriptors of an image; HOW: 1000")
 
 
 class ValidationCodebook(Section):
-    """The visual words of validation by ASMK, learned on training images whenever a model is validated."""
+    """The visual words of validation by ASMK, learned on training images at each validation."""
 
-    words: Count = Field(4096, description="visual words; HOW: 65536")
+    words: Count = Field(4096, description="visual words, at most one for 39 descriptors; HOW: 65536")
     images: Count = Field(20000, description="training images to learn from, drawn by the seed; HOW: 20000")
-    scales: Scales = Field([1.0], description="scales of their descriptors; HOW: [1]")
-    max_descriptors: Count = Field(1000, description="strongest descriptors of each; HOW: 1000")
-    iterations: Count = Field(25, description="iterations of k-means")
-    seed: Natural = Field(0, description="of k-means")
+    scales: Scales = Field([1.0], description="scales of their descriptors, > 0; HOW: 1")
+    max_descriptors: Count = Field(1000, description="strongest descriptors of each of these images; HOW: 1000")
+    iterations: Count = Field(25, description="iterations of k-means; HOW: 10")
+    seed: Natural = Field(0, description="seed of k-means, ≥ 0")
 
 
 class ValidationSearch(Section):
-    """The search of validation by ASMK; the database has one word a descriptor and sign bits."""
+    """The search of validation by ASMK. Its database has one word a descriptor and stores sign bits."""
 
-    multiple_assignment: Count = Field(5, description="words of a query descriptor; HOW: 5")
+    multiple_assignment: Count = Field(5, description="words of each query descriptor; HOW: 5")
     alpha: Positive = Field(3.0, description="exponent of the similarity, > 0; HOW: 3")
-    tau: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="similarity below which a match counts 0, 0–1")
-    idf: bool = Field(False, description="whether rare words weigh more")
+    tau: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="similarity below which a match counts 0, in [0, 1); HOW's release: 0, the papers: 0.25"
+    )
+    idf: bool = Field(False, description="true: rare words have a larger weight; HOW: false")
 
 
 class ValidationParams(Section):
-    """How the best epoch is chosen: mAP (medium) on the validation set. It does not follow `extract` … `search`."""
+    """How the best epoch is chosen: by mAP (medium) on the validation set.
+
+    It does not read `extract`, `codebook`, `index` and `search`.
+    """
 
     by: Literal["global", "asmk"] = Field(
-        "global", description="global: by the training descriptor at train.image_size; asmk: as below. HOW: asmk"
+        "global",
+        description="global: with one vector an image, at train.image_size; asmk: by the sections below. HOW: asmk",
     )
     every: Count = Field(1, description="epochs between two validations; HOW: 5")
     extract: ValidationExtract = Field(ValidationExtract(), description="asmk: extraction")
@@ -152,17 +178,20 @@ class ValidationParams(Section):
 
 
 class TrainParams(Section):
-    """Training. Of `tuples`, `listwise` and `classification` only the section of the chosen method is read."""
+    """Training. Of the sections `tuples`, `listwise` and `classification` only that of the method is read."""
 
     method: Method | None = Field(
-        None, description="null: the method of the model's publication (apgem: listwise, cfcd: classification)"
+        None,
+        description="null: that of the model's publication (apgem: listwise, cfcd: classification, all others: tuples)",
     )
-    epochs: Natural = Field(20, description="epochs of each phase; 0: off the shelf, only the whitening is learned")
+    epochs: Natural = Field(
+        20, description="epochs of each phase; 0: off the shelf, only the whitening is learned. HOW: 20"
+    )
     image_size: Count = Field(1024, description="longest side in pixels; HOW: 1024")
     freeze: Literal["none", "backbone"] = Field(
-        "none", description="backbone: the trunk is not trained, its maps are computed once and stored"
+        "none", description="backbone: the trunk is not trained, and its maps are computed only once. HOW: none"
     )
-    weight_decay: NotNegative = Field(1e-4, description="of the optimiser; HOW: 1e-4")
+    weight_decay: NotNegative = Field(1e-4, description="of the optimiser, ≥ 0; HOW, CFCD: 1e-4")
     validation: ValidationParams = Field(ValidationParams(), description="how the best epoch is chosen")
     tuples: TuplesParams = Field(TuplesParams(), description="method tuples")
     listwise: ListwiseParams = Field(ListwiseParams(), description="method listwise")

@@ -38,42 +38,53 @@ PUBLISHED = {
     "smoothing.kernel": 3,
     "whitening.dim": 128,
     "whitening.images": 5000,
-    "whitening.descriptors": 1000,
+    "whitening.max_descriptors": 1000,
     "whitening.shrinkage": 1.0,
+    "method": "tuples",
     "train.epochs": 20,
-    "train.queries": 2000,
-    "train.pool": 20000,
-    "train.negatives": 5,
-    "train.batch": 5,
     "train.image_size": 1024,
-    "train.margin": 0.8,
-    "train.rates.backbone": 5e-6,
-    "train.rates.whitening": 0.0,
     "train.weight_decay": 1e-4,
-    "train.decay": 0.99,
-    "train.solar.margin": 1.25,
-    "train.solar.second_order": 10.0,
-    "train.apgem.batch": 4096,
-    "train.apgem.bins": 25,
-    "train.cfcd.rate": 0.005,
-    "train.cfcd.batch": 128,
-    "train.cfcd.warmup": 5,
-    "train.cfcd.fine_epochs": 50,
-    "train.cfcd.alpha": 0.02,
-    "train.cfcd.local": 0.05,
+    "train.tuples.queries_per_epoch": 2000,
+    "train.tuples.negative_pool": 20000,
+    "train.tuples.negatives": 5,
+    "train.tuples.batch_size": 5,
+    "train.tuples.margin": 0.8,
+    "train.tuples.learning_rates.backbone": 5e-6,
+    "train.tuples.learning_rates.whitening": 0.0,
+    "train.tuples.lr_decay": 0.99,
+    "train.tuples.solar.margin": 1.25,
+    "train.tuples.solar.second_order": 10.0,
+    "train.listwise.batch_size": 4096,
+    "train.listwise.bins": 25,
+    "train.classification.learning_rate": 0.005,
+    "train.classification.batch_size": 128,
+    "train.classification.warmup_epochs": 5,
+    "train.classification.fine_epochs": 50,
+    "train.classification.alpha": 0.02,
+    "train.classification.local": 0.05,
+    "train.validation.extract.image_size": 1024,
+    "train.validation.extract.scales": [2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25],
+    "train.validation.extract.max_descriptors": 1000,
+    "train.validation.codebook.images": 20000,
+    "train.validation.codebook.scales": [1.0],
+    "train.validation.codebook.max_descriptors": 1000,
+    "train.validation.search.multiple_assignment": 5,
+    "train.validation.search.alpha": 3.0,
+    "train.validation.search.tau": 0.0,
+    "train.validation.search.idf": False,
     "pooling.p": 3.0,
     "pooling.levels": 3,
     "pooling.overlap": 0.4,
     "extract.image_size": 1024,
     "scales": [2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25],
-    "extract.descriptors": 1000,
+    "extract.max_descriptors": 1000,
     "codebook.words": 65536,
     "codebook.images": 20000,
     "fit_scales": [1.0],
-    "codebook.descriptors": 1000,
-    "index.assignment": 1,
+    "codebook.max_descriptors": 1000,
+    "index.multiple_assignment": 1,
     "index.binary": True,
-    "search.assignment": 5,
+    "search.multiple_assignment": 5,
     "search.alpha": 3.0,
     "search.tau": 0.0,
     "search.idf": False,
@@ -96,9 +107,9 @@ def test_nothing_is_evaluated_or_trained_on_unless_named():
 
 
 def test_file_overrides_defaults_key_by_key(tmp_path):
-    params = load_params(write(tmp_path, "train: {rates: {backbone: 0.5}, epochs: 0}\n"))
-    assert (params.train.rates.backbone, params.train.epochs) == (0.5, 0)
-    assert (params.train.rates.whitening, params.train.margin) == (0.0, 0.8)
+    params = load_params(write(tmp_path, "train: {tuples: {learning_rates: {backbone: 0.5}}, epochs: 0}\n"))
+    assert (params.train.tuples.learning_rates.backbone, params.train.epochs) == (0.5, 0)
+    assert (params.train.tuples.learning_rates.whitening, params.train.tuples.margin) == (0.0, 0.8)
 
 
 def test_empty_file_holds_the_defaults(tmp_path):
@@ -122,10 +133,9 @@ def test_words_are_no_booleans_in_yaml_1_2(tmp_path, text):
 
 def test_overrides_reach_nested_keys_and_win_over_the_file(tmp_path):
     path = write(tmp_path, "smoothing: {kernel: 5}\nseed: 1\n")
-    params = load_params(
-        path, ["smoothing.kernel=7", "train.rates.whitening=1e-3", "datasets.mine.kind=folder", "datasets.mine.path=p"]
-    )
-    assert (params.seed, params.smoothing.kernel, params.train.rates.whitening) == (1, 7, 1e-3)
+    rate = "train.tuples.learning_rates.whitening=1e-3"
+    params = load_params(path, ["smoothing.kernel=7", rate, "datasets.mine.kind=folder", "datasets.mine.path=p"])
+    assert (params.seed, params.smoothing.kernel, params.train.tuples.learning_rates.whitening) == (1, 7, 1e-3)
     assert params.datasets["mine"].path == "p"
 
 
@@ -143,13 +153,19 @@ def test_the_last_override_wins():
     [
         ("smoothing: {kernl: 3}", ["smoothing.kernl: unknown key; did you mean 'kernel'?"]),
         ("extrct: {}", ["extrct: unknown key; did you mean 'extract'?"]),
-        ("train: {rates: {trunk: 1}}", ["train.rates.trunk: unknown key; known here: backbone, context, whitening"]),
+        (
+            "train: {tuples: {learning_rates: {trunk: 1}}}",
+            ["train.tuples.learning_rates.trunk: unknown key; known here: backbone, context, whitening"],
+        ),
         ("smoothing: {kernel: '3'}", ["smoothing.kernel: '3' is refused: input should be a valid integer"]),
         ("smoothing: {kernel: 3.0}", ["smoothing.kernel: 3.0 is refused: input should be a valid integer"]),
         ("seed: true", ["seed: True is refused: input should be a valid integer"]),
         ("seed: -1", ["seed: -1 is refused: input should be greater than or equal to 0"]),
-        ("train: {margin: 0}", ["train.margin: 0 is refused: input should be greater than 0"]),
-        ("train: {decay: 1.1}", ["train.decay: 1.1 is refused: input should be less than or equal to 1"]),
+        ("train: {tuples: {margin: 0}}", ["train.tuples.margin: 0 is refused: input should be greater than 0"]),
+        (
+            "train: {tuples: {lr_decay: 1.1}}",
+            ["train.tuples.lr_decay: 1.1 is refused: input should be less than or equal to 1"],
+        ),
         ("whitening: {shrinkage: 2}", ["whitening.shrinkage: 2 is refused: input should be less than or equal to 1"]),
         ("search: {tau: 1}", ["search.tau: 1 is refused: input should be less than 1"]),
         ("backbone: {skip_layers: 4}", ["backbone.skip_layers: 4 is refused: input should be less than or equal to 3"]),
@@ -180,19 +196,22 @@ def test_the_last_override_wins():
             ],
         ),
         (
-            "train: {losses: {contrastive: 0}}",
-            ["train.losses: {'contrastive': 0} is refused: all weights are 0; give contrastive, matches or asmk one"],
+            "train: {tuples: {losses: {contrastive: 0}}}",
+            [
+                "train.tuples.losses: {'contrastive': 0} is refused: "
+                "all weights are 0; give contrastive, matches or asmk one"
+            ],
         ),
         (
-            "{model: {name: gem}, backbone: {border: 1}}",
-            ["backbone.border: concerns local models only; leave it out, or set model.name local"],
+            "{model: {name: gem}, backbone: {crop_border: 1}}",
+            ["backbone.crop_border: concerns local models only; leave it out, or set model.name local"],
         ),
         (
-            "train: {merge: true}",
-            ["train.merge: needs smoothing.kind learnable and graph.kind gcn or attention; set both"],
+            "train: {tuples: {schedule: separate}}",
+            ["train.tuples.schedule: needs smoothing.kind learnable and graph.kind gcn or attention; set both"],
         ),
-        ("model: 3", ["model: 3 is refused: a section of keys stands here: name"]),
-        ("model:", ["model: None is refused: a section of keys stands here: name"]),
+        ("model: 3", ["model: 3 is refused: must be a section of these keys: name"]),
+        ("model:", ["model: None is refused: must be a section of these keys: name"]),
         ("extract: {scales: [1, -1]}", ["extract.scales.1: -1 is refused: input should be greater than 0"]),
         (
             "extract: {scales: []}",
@@ -205,7 +224,17 @@ def test_refused_values_name_key_value_and_remedy(tmp_path, text, lines):
     assert refusal(tmp_path, text) == lines
 
 
-@pytest.mark.parametrize("key", ["train.rates.backbone", "train.rates.whitening", "train.weight_decay", "train.margin"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "train.tuples.learning_rates.backbone",
+        "train.tuples.learning_rates.whitening",
+        "train.listwise.learning_rates.backbone",
+        "train.classification.learning_rate",
+        "train.weight_decay",
+        "train.tuples.margin",
+    ],
+)
 @pytest.mark.parametrize("value", [".inf", ".nan"])
 def test_infinite_rates_are_refused(key, value):
     with pytest.raises(ParamsError, match=f"{key}: (inf|nan) is refused"):
@@ -220,8 +249,8 @@ KINDS = "folder, synthetic, roxford5k, rparis6k, revisitop1m, sfm120k, gldv2"
     [
         ("{kind: folder, pth: x}", ["X.path: missing; add it", "X.pth: unknown key; did you mean 'path'?"]),
         ("{kind: folder, path: x, images: 3}", ["X.images: unknown key; known here: kind, path"]),
-        ("{path: x}", [f"X.kind: None is no kind of dataset; use {KINDS}"]),
-        ("{kind: drawn}", [f"X.kind: 'drawn' is no kind of dataset; use {KINDS}"]),
+        ("{path: x}", [f"X.kind: None is not a kind of dataset; use {KINDS}"]),
+        ("{kind: drawn}", [f"X.kind: 'drawn' is not a kind of dataset; use {KINDS}"]),
         (
             "{kind: synthetic, split: eval, landmarks: 4, images: 8, distractors: 1}",
             [
@@ -270,7 +299,7 @@ def test_several_problems_take_several_lines(tmp_path):
 @pytest.mark.parametrize("text", ["a: [", "seed: 1\nseed: 2", "seed: !!int abc", "device: 2024-13-45", "\x00"])
 def test_bad_yaml_is_refused_in_one_line(tmp_path, text):
     [line] = refusal(tmp_path, text)
-    assert line.startswith("not valid YAML (") and line.endswith("; mend it")
+    assert line.startswith("not valid YAML (") and line.endswith("; correct it")
 
 
 def test_text_in_another_encoding_is_refused(tmp_path):
@@ -319,7 +348,8 @@ def test_sections_are_plain_and_complete():
     params = load_params(overrides=["smoothing.kernel=5", "seed=4"])
     assert params.sections("model", "seed") == {"model": {"name": "local"}, "seed": 4}
     assert params.sections() == {}
-    assert params.sections("train")["train"]["rates"] == {"backbone": 5e-6, "context": 5e-05, "whitening": 0.0}
+    rates = params.sections("train")["train"]["tuples"]["learning_rates"]
+    assert rates == {"backbone": 5e-6, "context": 5e-05, "whitening": 0.0}
 
 
 def test_fit_section_follows_exactly_what_decides_the_fit_descriptors():
@@ -329,7 +359,7 @@ def test_fit_section_follows_exactly_what_decides_the_fit_descriptors():
     for other in (
         "codebook.images=8",
         "codebook.scales=[2]",
-        "codebook.descriptors=9",
+        "codebook.max_descriptors=9",
         "extract.image_size=8",
         "seed=1",
     ):
@@ -355,9 +385,26 @@ def test_each_family_has_its_published_scales_unless_others_are_given():
         (["model.name=mac", "pooling.projection=8"], "pooling.projection: mac has none"),
         (["pooling.projection=8"], "pooling.projection: local has none"),
         (["model.name=solar", "backbone.name=vit_b_16"], "model.name: solar attends between the blocks of a ResNet"),
-        (["model.name=solar", "train.freeze=backbone"], "train.freeze: backbone would freeze what surrounds solar's"),
-        (["model.name=gem", "train.merge=true"], "train.merge: gem has no smoothing and graph to merge"),
-        (["model.name=gem", "train.losses.asmk=1"], "train.losses: gem has no local descriptors; leave matches and"),
+        (
+            ["model.name=solar", "train.freeze=backbone"],
+            "train.freeze: backbone would freeze the layers around solar's",
+        ),
+        (
+            ["model.name=gem", "train.tuples.schedule=separate"],
+            "train.tuples.schedule: gem has no smoothing and graph; set it to joint",
+        ),
+        (
+            ["model.name=gem", "train.tuples.losses.asmk=1"],
+            "train.tuples.losses: gem has no local descriptors; leave matches and asmk at 0",
+        ),
+        (
+            ["train.method=classification"],
+            "train.method: classification trains global vectors; set it to tuples, or model.name gem",
+        ),
+        (
+            ["train.method=listwise"],
+            "train.method: listwise trains global vectors; set it to tuples, or model.name gem",
+        ),
         (["model.name=gem", "train.validation.by=asmk"], "train.validation.by: gem has no local descriptors for asmk"),
     ],
 )
@@ -382,8 +429,8 @@ def test_kernels_are_odd_and_positive(kernel):
 
 @given(st.floats(allow_nan=False, allow_infinity=False, min_value=0, max_value=1e6))
 def test_plain_values_make_the_same_params_again(rate):
-    params = load_params(overrides=[f"train.rates.backbone={rate!r}", "codebook.file=x.npz"])
-    assert math.isclose(params.train.rates.backbone, rate, rel_tol=0, abs_tol=0)
+    params = load_params(overrides=[f"train.tuples.learning_rates.backbone={rate!r}", "codebook.file=x.npz"])
+    assert math.isclose(params.train.tuples.learning_rates.backbone, rate, rel_tol=0, abs_tol=0)
     assert Params.model_validate(params.model_dump(mode="json")) == params
 
 

@@ -1,20 +1,399 @@
-"""Recipes: each a whole params.yaml, under which the pipeline of dvc.yaml can run."""
+"""Recipes: what they extend, the published values that they resolve to, and the networks that they name."""
 
+import copy
 import re
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from ruamel.yaml import YAML
 
+from lrcr.config import recipes
 from lrcr.config.params import Params
 from lrcr.config.reading import load_params
+from lrcr.config.recipes import merge, read_recipe, recipe_names
+from lrcr.config.writing import write_params
+from lrcr.errors import ParamsError
+from lrcr.models.factory import build_model
+from lrcr.models.graph import GraphRefinement
+from lrcr.models.smoothing import AverageSmoothing, LearnableSmoothing
 
-ROOT = Path(__file__).parents[1]
-WHOLE = ("how-r18", "how-r50", "lrcr-r18", "cfcd-r50")
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "lrcr" / "config" / "recipes"
+PIPELINE = ("how-r18", "how-r50", "lrcr-r18", "cfcd-r50")
+"""Those with datasets, under which the pipeline of dvc.yaml can run."""
+
+BENCHMARKS = {
+    "sfm-train": {"kind": "sfm120k", "split": "train"},
+    "sfm-val": {"kind": "sfm120k", "split": "val_eccv20"},
+    "roxford5k": {"kind": "roxford5k", "distractors": False},
+    "rparis6k": {"kind": "rparis6k", "distractors": False},
+}
+ADAM = {"learning_rates": {"backbone": 5e-6, "context": 5e-5, "whitening": 0.0}, "warmup_steps": 100, "lr_decay": 0.99}
+HOW: dict[str, Any] = {
+    "seed": 0,
+    "datasets": BENCHMARKS,
+    "data": {"train": "sfm-train", "val": "sfm-val", "fit": "sfm-train", "eval": ["roxford5k", "rparis6k"]},
+    "model": {"name": "local"},
+    "backbone": {"name": "resnet18", "skip_layers": 0, "weights": "imagenet", "crop_border": 0},
+    "smoothing": {
+        "kind": "average",
+        "kernel": 3,
+        "distance": "feature",
+        "learn": "both",
+        "embedding_dim": 16,
+        "initial_bandwidth": 0.0,
+        "attention": "norm",
+        "bandwidth_penalty": 0.0,
+    },
+    "graph": {
+        "kind": "none",
+        "output": "reweight",
+        "attention_from": "before",
+        "layers": 1,
+        "width": 64,
+        "temperature": 0.1,
+        "neighbours": None,
+    },
+    "whitening": {"dim": 128, "images": 5000, "max_descriptors": 1000, "shrinkage": 1.0, "file": None},
+    "train": {
+        "method": "tuples",
+        "epochs": 20,
+        "image_size": 1024,
+        "freeze": "none",
+        "weight_decay": 1e-4,
+        "validation": {
+            "by": "asmk",
+            "every": 5,
+            "extract": {
+                "image_size": 1024,
+                "scales": [2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25],
+                "max_descriptors": 1000,
+            },
+            "codebook": {
+                "words": 65536,
+                "images": 20000,
+                "scales": [1.0],
+                "max_descriptors": 1000,
+                "iterations": 25,
+                "seed": 0,
+            },
+            "search": {"multiple_assignment": 5, "alpha": 3.0, "tau": 0.0, "idf": False},
+        },
+        "tuples": {
+            **ADAM,
+            "queries_per_epoch": 2000,
+            "negative_pool": 20000,
+            "negatives": 5,
+            "batch_size": 5,
+            "scales": [1.0],
+            "margin": 0.8,
+            "schedule": "joint",
+            "losses": {
+                "contrastive": 1.0,
+                "matches": 0.0,
+                "asmk": 0.0,
+                "max_descriptors": 400,
+                "words": 1024,
+                "temperature": 0.02,
+            },
+            "solar": {"margin": 1.25, "second_order": 10.0},
+        },
+    },
+    "extract": {
+        "image_size": 1024,
+        "scales": [2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25],
+        "max_descriptors": 1000,
+        "dtype": "float32",
+        "shard_size": 500,
+        "store_descriptors": True,
+    },
+    "codebook": {
+        "words": 65536,
+        "per_word": 256,
+        "images": 20000,
+        "scales": [1.0],
+        "max_descriptors": 1000,
+        "iterations": 25,
+        "seed": 0,
+        "whitening": None,
+        "dim": None,
+        "file": None,
+    },
+    "index": {
+        "multiple_assignment": 1,
+        "binary": True,
+        "quantisation": "exact",
+        "pack_ids": False,
+        "memory_gib": 2.0,
+        "dtype": "float32",
+    },
+    "search": {"multiple_assignment": 5, "alpha": 3.0, "tau": 0.0, "idf": False, "top": None},
+}
+
+
+def changed(values: dict, changes: dict) -> dict:
+    """A copy of nested values with those under dotted keys changed; each was there and was another."""
+    values = copy.deepcopy(values)
+    for key, value in changes.items():
+        *path, last = key.split(".")
+        section = values
+        for part in path:
+            section = section[part]
+        assert section[last] != value, key
+        section[last] = value
+    return values
+
+
+CFCD = {
+    **{name: HOW[name] for name in ("seed", "whitening", "index", "search")},
+    "datasets": {
+        "gldv2-train": {"kind": "gldv2", "split": "train"},
+        **{name: BENCHMARKS[name] for name in ("sfm-val", "roxford5k", "rparis6k")},
+    },
+    "data": {"train": "gldv2-train", "val": "sfm-val", "fit": "gldv2-train", "eval": ["roxford5k", "rparis6k"]},
+    "model": {"name": "cfcd"},
+    "backbone": {"name": "resnet50", "skip_layers": 0, "weights": "imagenet", "crop_border": 0},
+    "pooling": {"p": 3.0, "levels": 3, "overlap": 0.4, "projection": 512},
+    "train": {
+        "method": "classification",
+        "epochs": 50,
+        "image_size": 512,
+        "freeze": "none",
+        "weight_decay": 1e-4,
+        "validation": {"by": "global", "every": 5},
+        "classification": {
+            "epochs": None,
+            "crop_size": None,
+            "min_crop_area": 0.08,
+            "learning_rate": 0.005,
+            "batch_size": 128,
+            "warmup_epochs": 5,
+            "fine_epochs": 50,
+            "fine_learning_rate": None,
+            "head": "madacos",
+            "alpha": 0.02,
+            "scale": 32.0,
+            "margin": 0.15,
+            "local": 0.05,
+        },
+    },
+    "extract": {**HOW["extract"], "scales": [0.3535, 0.5, 0.7071, 1.0, 1.4142]},
+    "codebook": {**HOW["codebook"], "scales": [0.3535, 0.5, 0.7071, 1.0, 1.4142], "whitening": "none"},
+}
+EXPECTED = {
+    "how-r18": HOW,
+    "how-r50": changed(
+        HOW,
+        {
+            "backbone.name": "resnet50",
+            "backbone.skip_layers": 1,
+            "train.tuples.learning_rates.backbone": 1e-6,
+            "train.tuples.learning_rates.context": 1e-5,
+        },
+    ),
+    "lrcr-r18": changed(HOW, {"smoothing.kind": "learnable", "graph.kind": "gcn", "train.tuples.losses.asmk": 1.0}),
+    "cfcd-r50": CFCD,
+    "context": changed(
+        HOW,
+        {
+            "datasets": {},
+            "data": {"train": None, "val": None, "fit": None, "eval": []},
+            "backbone.skip_layers": 1,
+            "backbone.crop_border": 1,
+            "smoothing.kind": "learnable",
+            "smoothing.kernel": 7,
+            "smoothing.learn": "shared",
+            "smoothing.initial_bandwidth": 1.0,
+            "graph.kind": "gcn",
+            "whitening.images": 300,
+            "train.freeze": "backbone",
+            "train.image_size": 512,
+            "train.epochs": 1,
+            "train.validation": {"by": "global", "every": 1},
+            "train.tuples.schedule": "separate",
+            "train.tuples.scales": [1.414, 1.0, 0.707, 0.5],
+            "train.tuples.queries_per_epoch": 150,
+            "train.tuples.negative_pool": 160,
+            "train.tuples.learning_rates.backbone": 0.0,
+            "train.tuples.learning_rates.context": 5e-4,
+            "train.tuples.warmup_steps": 10,
+            "train.tuples.lr_decay": 0.8,
+            "train.tuples.losses.contrastive": 0.0,
+            "train.tuples.losses.asmk": 1.0,
+            "train.tuples.losses.max_descriptors": 500,
+            "extract.image_size": 512,
+            "codebook.words": 2048,
+        },
+    ),
+}
 
 
 def read(file: Path) -> dict:
-    return YAML(typ="safe", pure=True).load(file.read_text())
+    return YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
+
+
+def leaves(values: dict, path: str = "") -> dict:
+    """The values that are no sections, under their dotted keys."""
+    found = {}
+    for key, value in values.items():
+        found.update(leaves(value, f"{path}{key}.") if isinstance(value, dict) else {path + key: value})
+    return found
+
+
+def test_the_names_are_those_of_the_files_and_of_this_test():
+    assert recipe_names() == sorted(EXPECTED) == sorted(file.stem for file in FOLDER.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_every_recipe_resolves_to_its_published_values(name):
+    """Every value that decides a result is compared, also those of keys that the recipe does not name."""
+    params = load_params(recipe=name)
+    assert params.sections(*Params.model_fields) == {"device": "auto", **EXPECTED[name]}
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "stride", "dim", "smoothing", "graph"),
+    [
+        ("how-r18", 512, 32, 128, AverageSmoothing, torch.nn.Identity),
+        ("how-r50", 1024, 16, 128, AverageSmoothing, torch.nn.Identity),
+        ("lrcr-r18", 512, 32, 128, LearnableSmoothing, GraphRefinement),
+        ("cfcd-r50", 2048, 32, 512, None, None),
+        ("context", 256, 16, 128, LearnableSmoothing, GraphRefinement),
+    ],
+)
+@torch.no_grad()
+def test_the_network_of_every_recipe(name, channels, stride, dim, smoothing, graph):
+    params = load_params(recipe=name, overrides=["backbone.weights=none"])
+    model = build_model(params).eval()
+    assert model.backbone(torch.zeros(1, 3, 128, 96)).shape == (1, channels, 128 // stride, 96 // stride)
+    assert (model.backbone.channels, model.backbone.stride) == (channels, stride)
+    if params.model.is_local:
+        assert model.whitening.bias.shape == (dim,)
+        assert isinstance(model.smoothing, smoothing) and isinstance(model.graph, graph)
+        assert model.smoothing.kernel == params.smoothing.kernel
+    else:
+        assert model(torch.rand(1, 3, 128, 96)).shape == (1, dim)
+
+
+@pytest.mark.parametrize("name", [name for name in EXPECTED if "extends" in read(FOLDER / f"{name}.yaml")])
+def test_a_recipe_that_extends_another_says_only_what_differs(name):
+    own = read(FOLDER / f"{name}.yaml")
+    base = leaves(read_recipe(own.pop("extends")))
+    assert own
+    for key, value in leaves(own).items():
+        assert base.get(key) != value, f"{name}: {key} is {value} in its base too; leave it out"
+
+
+def test_how_states_everything_that_it_publishes():
+    """So that HOW stays HOW whatever the defaults become."""
+    stated = leaves(read(FOLDER / "how-r18.yaml"))
+    local = {"pooling", "listwise", "classification", "solar"}  # what HOW does not read
+    own_choices = {
+        *("seed", "device", "whitening.file", "train.method", "train.tuples.warmup_steps", "codebook.per_word"),
+        *("train.validation.codebook.seed", "codebook.seed", "codebook.whitening", "codebook.dim", "codebook.file"),
+        *("extract.global_scales", "extract.dtype", "extract.shard_size"),
+        *("index.pack_ids", "index.memory_gib", "index.dtype", "search.top"),
+    }
+    learnable = ("smoothing.", "graph.")
+    losses = ("train.tuples.losses.max_descriptors", "train.tuples.losses.words", "train.tuples.losses.temperature")
+    for key in leaves(load_params(recipe="how-r18").model_dump(mode="json")):
+        published = (
+            key not in own_choices and not key.startswith((*learnable, *losses)) and not local & {*key.split(".")}
+        )
+        assert not published or key in stated, key
+    assert {key for key in stated if key.startswith(learnable)} == {"smoothing.kind", "smoothing.kernel", "graph.kind"}
+
+
+def test_the_wheel_holds_every_recipe():
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["lrcr"]
+    held = {file for pattern in patterns for file in (ROOT / "lrcr").glob(pattern)}
+    assert held >= set(FOLDER.glob("*.yaml"))
+
+
+# Merging
+
+
+def test_a_file_wins_over_the_recipe_that_it_extends_and_overrides_win_over_both(tmp_path):
+    file = tmp_path / "params.yaml"
+    file.write_text(
+        "extends: how-r18\ntrain: {tuples: {margin: 0.7}}\nextract: {scales: [1.0]}\ndata: {eval: [rparis6k]}"
+    )
+    params = load_params(file, ["train.tuples.negatives=4"])
+    assert (params.train.tuples.margin, params.train.tuples.negatives) == (0.7, 4)
+    assert (params.extract.scales, params.data.eval) == ([1.0], ["rparis6k"])  # lists are replaced
+    assert (params.data.train, params.train.validation.codebook.words) == ("sfm-train", 65536)
+    assert set(params.datasets) == set(BENCHMARKS)
+
+
+def test_a_file_wins_over_the_recipe_beside_it(tmp_path):
+    file = tmp_path / "params.yaml"
+    file.write_text("backbone: {skip_layers: 2}\ndatasets: {mine: {kind: folder, path: x}}")
+    params = load_params(file, recipe="how-r50")
+    assert (params.backbone.name, params.backbone.skip_layers) == ("resnet50", 2)
+    assert set(params.datasets) == {*BENCHMARKS, "mine"}
+
+
+def test_a_file_that_extends_wins_over_a_recipe_beside_it(tmp_path):
+    file = tmp_path / "params.yaml"
+    file.write_text("extends: lrcr-r18\nseed: 3")
+    params = load_params(file, recipe="how-r50")
+    assert (params.seed, params.backbone.name, params.graph.kind) == (3, "resnet18", "gcn")
+
+
+def test_merging_replaces_lists_and_values_and_leaves_its_arguments_alone():
+    base, values = {"a": {"b": 1, "c": [1, 2]}, "d": 3, "e": {"f": 1}}, {"a": {"c": [3]}, "d": {"g": 4}, "e": None}
+    before = copy.deepcopy((base, values))
+    assert merge(base, values) == {"a": {"b": 1, "c": [3]}, "d": {"g": 4}, "e": None}
+    assert (base, values) == before
+
+
+def refusal(*args, **kwargs) -> str:
+    with pytest.raises(ParamsError) as error:
+        load_params(*args, **kwargs)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("name", ["how", "../recipes/how-r18", ""])
+def test_unknown_recipes_are_refused_with_the_known_ones(tmp_path, name):
+    known = "cfcd-r50, context, how-r18, how-r50, lrcr-r18"
+    assert refusal(recipe=name) == f"--recipe: unknown recipe {name!r}; name another of {known}"
+    file = tmp_path / "params.yaml"
+    file.write_text(f"extends: {name!r}")
+    assert refusal(file) == f"{file}: extends: unknown recipe {name!r}; name another of {known}"
+
+
+def test_names_that_are_no_text_are_refused(tmp_path):
+    file = tmp_path / "params.yaml"
+    file.write_text("extends: [how-r18]")
+    assert refusal(file).startswith(f"{file}: extends: unknown recipe ['how-r18']; name another of ")
+
+
+def test_cycles_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "_FOLDER", tmp_path)
+    for name, base in {"a": "b", "b": "c", "c": "b", "d": "d"}.items():
+        (tmp_path / f"{name}.yaml").write_text(f"extends: {base}\nseed: 1")
+    assert refusal(recipe="a") == "recipe c: extends: a → b → c → b is a cycle; name another of a, b, c, d"
+    assert refusal(recipe="d") == "recipe d: extends: d → d is a cycle; name another of a, b, c, d"
+
+
+def test_recipes_extend_over_several_steps(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "_FOLDER", tmp_path)
+    (tmp_path / "a.yaml").write_text("extends: b\nsmoothing: {kernel: 7}")
+    (tmp_path / "b.yaml").write_text("extends: c\nsmoothing: {kernel: 5, kind: learnable}")
+    (tmp_path / "c.yaml").write_text("seed: 4\nsmoothing: {kind: none}")
+    assert read_recipe("a") == {"seed": 4, "smoothing": {"kernel": 7, "kind": "learnable"}}
+
+
+def test_wrong_values_name_the_recipe(tmp_path, monkeypatch):
+    assert refusal(recipe="context", overrides=["smoothing.kernel=4"]) == (
+        "recipe context: smoothing.kernel: 4 is refused: must be odd (a kernel has a centre): 1, 3, 5 or 7"
+    )
+
+
+# The pipeline
 
 
 def tracked_params() -> set[str]:
@@ -23,48 +402,20 @@ def tracked_params() -> set[str]:
     return {param for stage in stages for param in stage.get("do", stage).get("params", ()) if "${" not in param}
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda file: file.stem)
-def test_every_recipe_is_valid(file):
-    load_params(file)
-
-
-@pytest.mark.parametrize("name", WHOLE)
-def test_whole_recipes_hold_what_the_pipeline_asks_for(name):
-    values = read(ROOT / "recipes" / f"{name}.yaml")
+@pytest.mark.parametrize("name", PIPELINE)
+def test_written_recipes_hold_what_the_pipeline_asks_for(name):
+    values = YAML(typ="safe", pure=True).load(write_params(name))
     for param in tracked_params():
         section = values
         for key in param.split("."):
             assert key in section, f"{param} is missing"
             section = section[key]
-    params = load_params(ROOT / "recipes" / f"{name}.yaml")
+    params = load_params(recipe=name)
     used = {params.data.train, params.data.val, params.data.fit, *params.data.eval}
     assert used == set(params.datasets)
 
 
-def test_how_is_what_the_defaults_are():
-    """The defaults are HOW's published settings but for the validation, which is cheap there."""
-    recipe, defaults = load_params(ROOT / "recipes" / "how-r18.yaml"), Params()
-    for section in ("backbone", "smoothing", "graph", "whitening", "extract", "codebook", "index", "search"):
-        assert getattr(recipe, section) == getattr(defaults, section), section
-    validation = recipe.train.validation
-    assert recipe.train.model_copy(update={"validation": defaults.train.validation}) == defaults.train
-    assert (validation.by, validation.every, validation.words) == ("asmk", 5, 65536)
-
-
-def test_the_recipes_differ_where_the_papers_do():
-    how, large, lrcr, cfcd = (load_params(ROOT / "recipes" / f"{name}.yaml") for name in WHOLE)
-    assert (large.backbone.name, large.backbone.skip_layers, large.train.rates.backbone) == ("resnet50", 1, 1e-6)
-    assert large.model_copy(update={"backbone": how.backbone, "train": how.train}) == how
-    assert (lrcr.smoothing.kind, lrcr.graph.kind) == ("learnable", "gcn")
-    losses = lrcr.train.losses.model_copy(update={"asmk": 0.0})
-    train = lrcr.train.model_copy(update={"losses": losses})
-    assert lrcr.model_copy(update={"smoothing": how.smoothing, "graph": how.graph, "train": train}) == how
-    assert (cfcd.model.name, cfcd.backbone.name, cfcd.backbone.skip_layers) == ("cfcd", "resnet50", 0)
-    assert cfcd.train.cfcd == Params().train.cfcd and cfcd.train.epochs == cfcd.train.cfcd.fine_epochs == 50
-    assert cfcd.pooling.projection == 512 and cfcd.scales == [0.3535, 0.5, 0.7071, 1.0, 1.4142]
-
-
-@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("name", PIPELINE)
 def test_the_documentation_tells_how_to_use_each(name):
     text = (ROOT / "docs" / "reproduce.md").read_text()
-    assert re.search(rf"^ *cp recipes/{name}\.yaml params\.yaml$", text, re.MULTILINE)
+    assert re.search(rf"^ *lrcr init --recipe {name}$", text, re.MULTILINE)
