@@ -134,7 +134,7 @@ def test_sections_that_are_not_read_refuse_nothing(overrides):
     load_params(overrides=["backbone.weights=none", *overrides])
 
 
-def test_sections_of_no_model_are_complete():
+def test_all_other_sections_are_complete():
     names = [name for name in Params.model_fields if name not in ("train", "pooling", "smoothing", "graph")]
     params = load_params(overrides=["extract.global_scales=[2]"])
     dumped = params.model_dump(mode="json")

@@ -43,7 +43,8 @@ def extend(values: dict[str, Any], where: str, path: tuple[str, ...] = ()) -> di
         return own
     if name in path or name not in recipe_names():
         reason = f"{' → '.join([*path, name])} is a cycle" if name in path else f"unknown recipe {name!r}"
-        raise ParamsError(f"{where}: {reason}; name another of {', '.join(recipe_names())}")
+        others = ", ".join(other for other in recipe_names() if other not in path)
+        raise ParamsError(f"{where}: {reason}; use one of {others}")
     text = (_FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
     base = YAML(typ="safe", pure=True).load(text) or {}
     return merge(extend(base, f"recipe {name}: extends", (*path, name)), own)
