@@ -1,4 +1,4 @@
-"""What stands free in front of a building and belongs to it: a statue, a column, an obelisk, a fountain, a rider."""
+"""Free-standing monuments in front of a building: a statue, a column, an obelisk, a fountain, a rider."""
 
 from dataclasses import dataclass
 
@@ -14,24 +14,24 @@ _METALS: tuple[Colour, ...] = ((92, 128, 112), (70, 66, 62), (150, 144, 134), (1
 
 @dataclass(frozen=True)
 class Monument:
-    """A free-standing piece: its size (width, height), the place of its foot (x, z), both in metres, and its design."""
+    """A monument: its size (width, height) and the position of its foot (x, z), both in metres, and its design."""
 
     kind: str
     size: tuple[float, float]
-    place: tuple[float, float]
+    position: tuple[float, float]
     colour: Colour
     seed: int
 
 
 def sample_monument(rng: np.random.Generator, height: float, width: float, front: float) -> Monument | None:
-    """Draw what stands before a building of this height and width, whose front is at z = `front`; for some, nothing."""
+    """Sample the monument of a building of this size (metres), its front at z = `front`; None with probability 0.4."""
     if rng.random() < 0.4:
         return None
     kind = str(rng.choice(_KINDS))
     tall = float(np.clip(height * rng.uniform(0.28, 0.5), 4.0, 11.0))
     wide = tall * {"statue": 0.55, "column": 0.4, "obelisk": 0.36, "fountain": 1.1, "rider": 0.8}[kind]
-    place = (float(rng.uniform(-0.38, 0.38)) * width, front + float(rng.uniform(4.5, 8.0)))
-    return Monument(kind, (wide, tall), place, _METALS[int(rng.integers(len(_METALS)))], int(rng.integers(2**31)))
+    position = (float(rng.uniform(-0.38, 0.38)) * width, front + float(rng.uniform(4.5, 8.0)))
+    return Monument(kind, (wide, tall), position, _METALS[int(rng.integers(len(_METALS)))], int(rng.integers(2**31)))
 
 
 def draw_monument(canvas: Canvas, monument: Monument, palette: Palette) -> None:
