@@ -267,8 +267,8 @@ def leave_one_out(images: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 def cluster_ids(dataset: Dataset) -> Ids:
     """The cluster number of each image, of shape (n,): one per label, and one for each image without a label."""
     codes, labels = pd.factorize(dataset.images["label"])
-    alone = codes < 0
-    return np.where(alone, len(labels) + np.cumsum(alone) - 1, codes).astype(np.int64)
+    unlabelled = codes < 0
+    return np.where(unlabelled, len(labels) + np.cumsum(unlabelled) - 1, codes).astype(np.int64)
 
 
 def _typed(frame: pd.DataFrame, table: str) -> pd.DataFrame:

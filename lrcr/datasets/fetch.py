@@ -158,6 +158,7 @@ class Store:
 
     def _cache_file(self, path: Path) -> Path:
         inside = path.relative_to(self.folder) if path.is_relative_to(self.folder) else path.relative_to("/")
+        # A new name of this folder would make lrcr hash every download, and decompress every archive, again.
         return self.folder / ".noted" / inside.with_name(f"{inside.name}.json")
 
     def _cache_checksum(self, path: Path, checksum: Checksum) -> None:

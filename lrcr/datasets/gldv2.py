@@ -73,7 +73,7 @@ def _retrieval_tables(split: str, benchmark: Benchmark, store: Store, progress: 
     images = found.rows(kept, index_file).assign(image=range(len(kept)), label=None)
     queries = found.rows(list(solution), solution_file)
     queries = queries.assign(query=range(len(queries)), image=None, x0=None, y0=None, x1=None, y1=None)
-    relevance = _relevance(solution, {key: image for image, key in enumerate(kept)}, solution_file)
+    relevance = _relevance_table(solution, {key: image for image, key in enumerate(kept)}, solution_file)
     return {"images": images, "queries": queries, "relevance": relevance}, found
 
 
@@ -111,7 +111,7 @@ def read_solution(file: Path, usage: str) -> dict[str, list[str]]:
     return solution
 
 
-def _relevance(solution: dict[str, list[str]], ids: dict[str, int], file: Path) -> pd.DataFrame:
+def _relevance_table(solution: dict[str, list[str]], ids: dict[str, int], file: Path) -> pd.DataFrame:
     unknown = [image for images in solution.values() for image in images if image not in ids]
     if unknown:
         raise DatasetError(

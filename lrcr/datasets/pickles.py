@@ -1,8 +1,9 @@
-"""Reads plain values from the pickles of public ground truth, without running the program that a pickle is.
+"""Reads plain values from the pickles of public ground truth, without executing the pickles.
 
-This module interprets the opcodes itself, for containers, text and numbers only. Nothing is imported: of the names of
-functions in a pickle it knows those with which numpy stores arrays, and refuses all others, and every opcode that would
-create or call another object. Arrays are returned as nested lists.
+A pickle is a program that can import and call any function. This module interprets its opcodes itself and supports
+containers, text, numbers and numpy arrays only; arrays are returned as nested lists. Nothing is imported: the names
+with which numpy stores arrays are handled here, and every other name is refused, as is every opcode that creates or
+calls another object.
 """
 
 import math

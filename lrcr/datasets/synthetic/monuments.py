@@ -115,15 +115,17 @@ def _rider(
     canvas: Canvas, half: float, y: float, high: float, stone: Colour, metal: Colour, rng: np.random.Generator
 ) -> None:
     y = _pedestal(canvas, half * 0.8, y, high * float(rng.uniform(0.3, 0.45)), stone, rng)
-    size, way = high - y, float(rng.choice([-1, 1]))
+    size, facing = high - y, float(rng.choice([-1, 1]))
     back = y + size * 0.45
     canvas.ellipse(0.0, back, half * 0.5, size * 0.13, metal, 0.5)
     for leg in (-0.42, -0.3, 0.3, 0.42):
         knee = (half * (leg + float(rng.uniform(-0.08, 0.08))), y + size * 0.2)
         canvas.line([(half * leg, back), knee, (half * leg, y)], size * 0.05, tint(metal, 0.9), 0.4)
-    canvas.line([(way * half * 0.4, back), (way * half * 0.62, y + size * 0.68)], size * 0.13, metal, 0.5)
-    canvas.line([(way * half * 0.6, y + size * 0.68), (way * half * 0.8, y + size * 0.6)], size * 0.08, metal, 0.5)
-    canvas.line([(-way * half * 0.45, back), (-way * half * 0.66, y + size * 0.2)], size * 0.05, metal, 0.4)
+    canvas.line([(facing * half * 0.4, back), (facing * half * 0.62, y + size * 0.68)], size * 0.13, metal, 0.5)
+    canvas.line(
+        [(facing * half * 0.6, y + size * 0.68), (facing * half * 0.8, y + size * 0.6)], size * 0.08, metal, 0.5
+    )
+    canvas.line([(-facing * half * 0.45, back), (-facing * half * 0.66, y + size * 0.2)], size * 0.05, metal, 0.4)
     draw_figure(canvas, 0.0, back, size * 0.52, tint(metal, 1.1), rng)
 
 

@@ -146,7 +146,9 @@ def _choose_queries(buildings: list[BuildingViews], count: int, seed: int, name:
         for turn, view in enumerate(candidates):
             ranked.append((not _is_good(building.views[view]), turn, number, view))
     if len(ranked) < count:
-        raise DatasetError(f"{name}: queries = {count}, but only {len(ranked)} images have a positive; ask for fewer")
+        raise DatasetError(
+            f"{name}: queries = {count}, but only {len(ranked)} images have a positive; set it to at most {len(ranked)}"
+        )
     return [(number, view) for _, _, number, view in sorted(ranked)[:count]]
 
 

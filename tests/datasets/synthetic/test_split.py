@@ -58,7 +58,9 @@ def test_splits_share_no_building_and_no_neighbourhood(monkeypatch, tmp_path):
 
     monkeypatch.setattr("lrcr.datasets.synthetic.split._render_all", collect)
     for split in ("train", "val", "eval"):
-        with pytest.raises(DatasetError, match="tiny: queries = 1, but only 0 images have a positive; ask for fewer"):
+        with pytest.raises(
+            DatasetError, match=r"tiny: queries = 1, but only 0 images have a positive; set it to at most 0$"
+        ):
             make_synthetic(tmp_path, "tiny", params(split, distractors=2, queries=1), seed=0)
     seeds = [job.seed for job in rendered]
     assert len(set(seeds)) == len(seeds) == 15
@@ -136,7 +138,9 @@ def test_good_views_become_queries_first_one_landmark_after_the_other():
     assert {chosen[0], chosen[2]} == good_of_a
     assert (chosen[1], set(chosen[3:])) == ((2, 1), {(0, 1), (2, 0)})
     assert _choose_queries(buildings, 2, 0, "tiny") == chosen[:2]
-    with pytest.raises(DatasetError, match="tiny: queries = 6, but only 5 images have a positive; ask for fewer"):
+    with pytest.raises(
+        DatasetError, match=r"tiny: queries = 6, but only 5 images have a positive; set it to at most 5$"
+    ):
         _choose_queries(buildings, 6, 0, "tiny")
 
 
@@ -164,7 +168,9 @@ def test_only_train_has_pairs(small):
 
 def test_more_queries_than_images_with_positives_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("lrcr.datasets.synthetic.views.grade", lambda query, other: "junk")
-    with pytest.raises(DatasetError, match=r"tiny: queries = 1, but only 0 images have a positive; ask for fewer"):
+    with pytest.raises(
+        DatasetError, match=r"tiny: queries = 1, but only 0 images have a positive; set it to at most 0$"
+    ):
         render(tmp_path / "eval", landmarks=1, images=2, queries=1)
 
 
