@@ -1,13 +1,13 @@
-"""A dataset: tables of what images there are, what is asked and what is relevant to what.
+"""A dataset: tables of images, queries, relevance grades and training pairs.
 
-`data/<name>/` holds Parquet tables beside `dataset.json`; the images themselves stay where they are (`root`).
+`data/<name>/` contains these Parquet tables and `dataset.json`; the image files stay in the folder `root`.
 
 - `images`: `image` (id = row number), `path` (below `root`), `width`, `height` (pixels as stored), `label` (nullable),
-  `mask` (nullable; path below `root` of an image of the same size, white where the landmark is seen, read by the same
-  rules; a table may lack the column; whoever writes one lets `contents` cover the masks)
+  `mask` (optional column, nullable: path below `root` of an image of the same size, white where the landmark is
+  visible, read by the same rules as the image; the hash `contents` must cover the masks)
 - `queries`: `query` (id = row number), `path`, `x0 y0 x1 y1` (nullable box, pixels as stored), `image` (nullable id)
-- both, where images are read out of tar archives: `archive` (nullable; below `root`), `offset`, `bytes`: there the
-  image lies, and `path` is its name in the archive; other tables may lack these columns
+- both, optional columns for images inside tar archives: `archive` (nullable; path below `root`), `offset`, `bytes`
+  (position of the image file in the archive); `path` is then the name in the archive
 - `relevance`: `query`, `image`, `grade` (easy, hard or junk)
 - `pairs`: `query`, `positive` (image ids; for training)
 """
@@ -30,7 +30,7 @@ from lrcr.storage.artifacts import Manifest, hash_file, read_json, write_json
 Ids = npt.NDArray[np.int64]
 
 GRADES = ("easy", "hard", "junk")
-_MAP_DEPTHS = {"gldv2": 100}  # of the benchmarks that measure mAP@k, by kind
+_MAP_DEPTHS = {"gldv2": 100}  # kind of the benchmarks that measure mAP@k → k
 DESCRIPTION = "dataset.json"
 _ARCHIVED = {"archive": "string", "offset": "Int64", "bytes": "Int64"}
 _OPTIONAL = {"images": ("mask", *_ARCHIVED), "queries": tuple(_ARCHIVED)}
@@ -57,7 +57,7 @@ _DTYPES: dict[str, dict[str, str]] = {
 
 @dataclass(frozen=True)
 class ArchivedImage:
-    """An image file inside a tar archive without compression: `bytes` of them from `offset` on; `name` is its name."""
+    """An image file inside an uncompressed tar archive: `bytes` bytes from `offset` on, with the name `name`."""
 
     archive: Path
     name: str
@@ -68,10 +68,10 @@ class ArchivedImage:
         return f"{self.archive}: {self.name}"
 
     def open(self, mode: Literal["rb"]) -> BinaryIO:
-        """The image's bytes.
+        """A stream of the bytes of the image file.
 
         Raises:
-            OSError: the archive cannot be read, or ends before.
+            OSError: the archive cannot be read, or ends before the image file does.
         """
         with self.archive.open(mode) as file:
             file.seek(self.offset)
@@ -83,11 +83,12 @@ class ArchivedImage:
 
 @dataclass(frozen=True)
 class Photo:
-    """One image to read: where it lies, which part of it, and whether EXIF orientation is applied.
+    """One image to read.
 
     Args:
-        path: a file of its own, or a place in an archive.
-        box: x0, y0, x1, y1 in pixels of the stored, unrotated image; None takes the whole.
+        path: an image file, or an image file inside an archive.
+        box: crop x0, y0, x1, y1 in pixels of the stored, unrotated image; None for the whole image.
+        orient: whether EXIF orientation is applied.
     """
 
     path: Path | ArchivedImage
@@ -101,10 +102,10 @@ class Dataset:
 
     Args:
         name: its name in the params.
-        root: folder below which the paths of the tables lie.
-        orient: whether EXIF orientation is applied (folders, yes; published benchmarks, no).
+        root: folder to which the paths in the tables are relative.
+        orient: whether EXIF orientation is applied (folders: yes; published benchmarks: no).
         fingerprint: identity of tables and image contents.
-        map_depth: results of a query that mAP@k looks at, where the benchmark measures it.
+        map_depth: k of mAP@k, if the benchmark measures it.
     """
 
     name: str
@@ -118,7 +119,7 @@ class Dataset:
     map_depth: int | None = None
 
     def __post_init__(self) -> None:
-        """Hold the tables to the contract."""
+        """Check ids and grades of the tables."""
         for table in ("images", "queries"):
             ids = getattr(self, table).iloc[:, 0]
             if not ids.equals(pd.Series(range(len(ids)), name=ids.name, dtype="int64")):
@@ -133,11 +134,11 @@ class Dataset:
             raise DatasetError(f"{self.name}: relevance.parquet: grade {unknown.pop()!r}; use {', '.join(GRADES)}")
 
     def photos(self) -> list[Photo]:
-        """The database's images, by id."""
+        """The images of the database, by id."""
         return [Photo(path, None, self.orient) for path in image_files(self.root, self.images)]
 
     def photo(self, image: int) -> Photo:
-        """One of the database's images."""
+        """The image of the database with the id `image`."""
         return Photo(next(image_files(self.root, self.images[image : image + 1])), None, self.orient)
 
     def query_photos(self) -> list[Photo]:
@@ -156,15 +157,15 @@ class Dataset:
 
 
 def image_files(root: Path, table: pd.DataFrame) -> Iterator[Path | ArchivedImage]:
-    """Where the images of a table's rows lie: by `path`, and where there are, by `archive`, `offset` and `bytes`."""
-    below = cache(root.joinpath)
+    """The image file of each row of a table: below `root`, or inside an archive below `root`."""
+    archive_path = cache(root.joinpath)
     rows = table.reindex(columns=["path", *_ARCHIVED])
     for path, archive, offset, size in rows.itertuples(index=False, name=None):
-        yield root / path if pd.isna(archive) else ArchivedImage(below(archive), path, int(offset), int(size))
+        yield root / path if pd.isna(archive) else ArchivedImage(archive_path(archive), path, int(offset), int(size))
 
 
 def empty_table(table: str) -> pd.DataFrame:
-    """The table `images | queries | relevance | pairs` with its columns and no rows."""
+    """The table `images`, `queries`, `relevance` or `pairs` with its columns and no rows."""
     return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in _DTYPES[table].items()})
 
 
@@ -181,15 +182,19 @@ def write_dataset(
     tables: dict[str, pd.DataFrame],
     facts: dict[str, Any] | None = None,
 ) -> None:
-    """Store the tables of a dataset and `dataset.json` in an existing folder, and check them by opening them again.
+    """Store the tables of a dataset and `dataset.json` in an existing folder, then open the dataset to check it.
 
     Args:
         params: what the dataset was made from, as plain values.
-        root: where the images lie; inside `folder` it is stored relative to it, elsewhere absolute.
-        contents: a hash over the contents of all images, and of all masks.
-        licence: a note on the rights in the images.
-        tables: `images` and, where there are any, `queries`, `relevance`, `pairs`.
-        facts: anything else worth keeping (refused files, rates).
+        root: folder of the images; stored relative to `folder` if it is inside it, otherwise absolute.
+        orient: whether EXIF orientation is applied to the images.
+        contents: a hash over the contents of all images and masks.
+        licence: note on the rights in the images.
+        tables: `images`, and `queries`, `relevance`, `pairs` if the dataset has them.
+        facts: more facts to store (refused files, for example); they do not affect the fingerprint.
+
+    Raises:
+        DatasetError: the tables are inconsistent.
     """
     hashes = {"contents": contents}
     for table in _DTYPES:
@@ -212,7 +217,7 @@ def open_dataset(folder: Path) -> Dataset:
 
     Raises:
         ArtifactError: it is missing or damaged.
-        DatasetError: its tables contradict each other.
+        DatasetError: its tables are inconsistent.
     """
     description = folder / DESCRIPTION
     manifest = Manifest.from_dict(read_json(description), description, "dataset")
@@ -234,7 +239,7 @@ def _read_table(path: Path, expected: str | None) -> pd.DataFrame:
 
 
 def hash_contents(hashes: dict[str, str]) -> str:
-    """One hash over the images (and masks) of a dataset from path → hash of each."""
+    """One hash over all images (and masks) of a dataset, given path → hash of each."""
     digest = hashlib.sha256()
     for path in sorted(hashes):
         digest.update(f"{path}\0{hashes[path]}\n".encode())
@@ -242,10 +247,10 @@ def hash_contents(hashes: dict[str, str]) -> str:
 
 
 def leave_one_out(images: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Ask for the other images of each label that at least two share: easy the others, junk the query itself.
+    """Make each image that shares its label a query: the other images of the label are easy, the query itself is junk.
 
     Args:
-        images: a table of images.
+        images: a table `images`.
 
     Returns:
         The tables `queries` (without boxes) and `relevance`.
@@ -260,13 +265,13 @@ def leave_one_out(images: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def cluster_ids(dataset: Dataset) -> Ids:
-    """A number for each image's label, of shape (n,); an image without a label is a cluster of its own."""
+    """The cluster number of each image, of shape (n,): one per label, and one for each image without a label."""
     codes, labels = pd.factorize(dataset.images["label"])
-    alone = codes < 0
-    return np.where(alone, len(labels) + np.cumsum(alone) - 1, codes).astype(np.int64)
+    unlabelled = codes < 0
+    return np.where(unlabelled, len(labels) + np.cumsum(unlabelled) - 1, codes).astype(np.int64)
 
 
 def _typed(frame: pd.DataFrame, table: str) -> pd.DataFrame:
-    lacking = [column for column in _OPTIONAL.get(table, ()) if column not in frame]
-    frame = frame.assign(**dict.fromkeys(lacking))
+    missing = [column for column in _OPTIONAL.get(table, ()) if column not in frame]
+    frame = frame.assign(**dict.fromkeys(missing))
     return frame[list(_DTYPES[table])].astype(_DTYPES[table]).reset_index(drop=True)

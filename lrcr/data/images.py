@@ -1,15 +1,15 @@
-"""From an image file to the network's input: decode, orient, crop, resize, normalise. The only preprocessing path.
+"""From an image file to the network's input: decode, crop, orient, resize, normalise. All images are read here.
 
-Formats: JPEG, PNG, WebP, BMP, TIFF and GIF (of several frames the first), recognised by content. Every image becomes
-8-bit RGB:
+Formats: JPEG, PNG, WebP, BMP, TIFF and GIF (the first of several frames), recognised by content. Every image is
+converted to 8-bit RGB:
 
 - alpha, palettes with transparency and transparent colours are composited on white;
 - grey, 1-bit, palette and CMYK / YCCK images are converted by Pillow; colour profiles are not applied;
-- 16 bits a channel become 8 by dropping the low byte; other integer ranges and floats are refused;
-- damaged and truncated files are refused, and so is an image beyond Pillow's decompression-bomb limit.
+- of 16 bits per channel the low byte is dropped; other integer ranges and floats are refused;
+- damaged and truncated files, and images beyond Pillow's decompression-bomb limit, are refused.
 
-A box is given in pixels of the image as stored, before EXIF orientation. (Pillow orients TIFF files while it decodes
-them: of these, the oriented image counts as the stored one.)
+A box is given in pixels of the image as stored, before EXIF orientation. Pillow orients TIFF files while it decodes
+them: of a TIFF file, the oriented image is treated as the stored one.
 """
 
 import struct
@@ -32,19 +32,19 @@ STD = (0.229, 0.224, 0.225)
 
 
 class ImageFile(Protocol):
-    """Where an image lies: a `Path`, or a place in an archive. Its text names it in messages."""
+    """A file to read an image from: a `Path`, or a file inside an archive. `str` of it is its name in messages."""
 
     def open(self, mode: Literal["rb"]) -> BinaryIO:
-        """The file's bytes."""
+        """A stream of the bytes of the file."""
         ...
 
 
 class UnknownFormatError(ImageError):
-    """A file that is none of the image formats (a damaged image is a plain `ImageError`)."""
+    """A file in none of the known image formats (a damaged image raises a plain `ImageError`)."""
 
 
 class _Orientation(NamedTuple):
-    """One value of the EXIF tag: what Pillow does, and the same as mirroring followed by a swap of the axes."""
+    """One value of the EXIF tag: Pillow's operation, and the same as mirroring followed by a swap of the axes."""
 
     transpose: Image.Transpose | None
     mirror_x: bool
@@ -69,8 +69,8 @@ class LoadedImage:
     """A decoded image, or a crop of one.
 
     Args:
-        pixels: RGB, 8 bits a channel; oriented and cropped.
-        full_size: width and height of the whole image, oriented as `pixels` is.
+        pixels: 8-bit RGB; cropped and oriented.
+        full_size: width and height of the whole image, oriented like `pixels`.
         origin: x and y of the upper-left corner of `pixels` in the whole oriented image.
     """
 
@@ -112,7 +112,7 @@ def round_box(box: Sequence[float], size: Size) -> tuple[int, int, int, int]:
     """Round a box to whole pixels of an image of `size` (width, height).
 
     Raises:
-        ImageError: it is not four finite numbers, or the rounded box holds no pixel or reaches outside the image.
+        ImageError: it is not four finite numbers, or the rounded box is empty or reaches outside the image.
     """
     if len(box) != 4 or not np.isfinite(box).all():
         raise ImageError(f"box {list(box)} is not four finite numbers; give x0, y0, x1, y1 in pixels")
@@ -126,7 +126,7 @@ def round_box(box: Sequence[float], size: Size) -> tuple[int, int, int, int]:
 
 
 def prepare(loaded: LoadedImage, image_size: int) -> torch.Tensor:
-    """Resize an image and normalise it with ImageNet's mean and deviation: float32 of shape (3, H, W).
+    """Resize an image and normalise it with ImageNet's mean and standard deviation: float32 of shape (3, H, W).
 
     As in HOW (Tolias et al. 2020), the longest side of the whole image becomes `image_size`, a crop keeps that scale,
     and nothing is enlarged.
@@ -135,23 +135,23 @@ def prepare(loaded: LoadedImage, image_size: int) -> torch.Tensor:
 
 
 def normalise(pixels: Image.Image) -> torch.Tensor:
-    """8-bit RGB normalised with ImageNet's mean and deviation: float32 of shape (3, H, W)."""
+    """Normalise 8-bit RGB with ImageNet's mean and standard deviation: float32 of shape (3, H, W)."""
     values = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).contiguous()
     mean, deviation = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
     return values.to(torch.float32).div_(255).sub_(mean).div_(deviation)
 
 
 def resize(loaded: LoadedImage, image_size: int) -> Image.Image:
-    """The pixels as the network sees them: the whole image's longest side at most `image_size` (Lanczos)."""
+    """Resize the pixels (Lanczos) by the factor that makes the whole image's longest side at most `image_size`."""
     longest = image_size * max(loaded.pixels.size) / max(loaded.full_size)
     thumbnail = loaded.pixels.copy()
-    # A sliver of a large image would otherwise ask for less than one pixel.
+    # A small crop of a large image could otherwise get a size below one pixel.
     thumbnail.thumbnail((max(longest, 1), max(longest, 1)), Image.Resampling.LANCZOS)
     return thumbnail
 
 
 def _decode(path: ImageFile) -> tuple[Image.Image, _Orientation]:
-    """All pixels of a file as 8-bit RGB, not oriented, and the orientation that its EXIF data ask for."""
+    """All pixels of a file as 8-bit RGB, not oriented, and its EXIF orientation."""
     try:
         with path.open("rb") as file, Image.open(_refuse_empty(file), formats=FORMATS) as image:
             image.load()
@@ -167,12 +167,12 @@ def _decode(path: ImageFile) -> tuple[Image.Image, _Orientation]:
         raise ImageError(f"{path}: beyond the decompression-bomb limit ({error}); make it smaller") from None
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({_reason(error)}); copy or export it again") from None
-    except Exception as error:  # the decoders raise all kinds of errors on damaged files
+    except Exception as error:  # the decoders raise many types of errors on damaged files
         raise ImageError(f"{path}: damaged ({_reason(error)}); copy or export it again") from None
 
 
 class _EmptyFileError(Exception):
-    """A file of no bytes."""
+    """The file has 0 bytes."""
 
 
 def _refuse_empty(file: BinaryIO) -> BinaryIO:
@@ -191,7 +191,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "I" or image.mode.startswith("I;16"):
         return _drop_low_byte(image).convert("RGB")
     if image.mode == "F":
-        raise ImageError("floating-point pixels have no agreed range; convert it to 8 or 16 bits a channel")
+        raise ImageError("floating-point pixels have no standard range; convert it to 8 or 16 bits per channel")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -199,10 +199,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _drop_low_byte(image: Image.Image) -> Image.Image:
-    """16-bit grey as 8-bit grey; Pillow's own conversion would clip all values above 255."""
+    """Convert 16-bit grey to 8-bit grey; Pillow's own conversion would clip all values above 255."""
     values = np.asarray(image)
     if values.min() < 0 or values.max() > 0xFFFF:
-        raise ImageError("more than 16 bits a channel; convert it to 8 or 16")
+        raise ImageError("more than 16 bits per channel; convert it to 8 or 16")
     grey = (values >> 8).astype(np.uint8)
     if "transparency" in image.info:
         grey[values == image.info["transparency"]] = 255
@@ -213,5 +213,5 @@ def _read_orientation(image: Image.Image) -> _Orientation:
     try:
         value = image.getexif().get(ExifTags.Base.Orientation)
     except (OSError, SyntaxError, ValueError, struct.error):
-        return _UPRIGHT  # damaged EXIF data do not make a photo unusable
+        return _UPRIGHT  # an image with damaged EXIF data is still usable
     return _ORIENTATIONS.get(value, _UPRIGHT) if isinstance(value, int) else _UPRIGHT

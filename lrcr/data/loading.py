@@ -1,4 +1,4 @@
-"""Photos in batches of equal shape, decoded ahead of the network by threads."""
+"""Batches of images of equal shape, decoded in advance by threads."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,13 +12,13 @@ from lrcr.data.dataset import Photo
 from lrcr.data.images import load_image, prepare
 
 _THREADS = 4
-_AHEAD = 16
-_WAITING = 8
+_PREFETCH = 16  # images decoded in advance
+_MAX_PENDING = 8  # batches' worth of decoded images that wait for others of their shape
 
 
 @dataclass(frozen=True)
 class _Decoded:
-    """One photo as the network sees it, and what `Batch` tells of it; the pixels as read are large and let go."""
+    """One image as input of the network, and its fields of `Batch`; the decoded pixels are large and are not kept."""
 
     position: int
     size: tuple[int, int]
@@ -28,13 +28,13 @@ class _Decoded:
 
 @dataclass(frozen=True)
 class Batch:
-    """Photos of one shape.
+    """B images of one shape.
 
     Args:
-        positions: where each photo stood in the sequence.
-        sizes: (width, height) in original pixels of what was read, box or whole.
-        origins: its upper left corner in the original image.
-        images: normalised, of shape (B, 3, H, W).
+        positions: position of each image in the sequence of photos.
+        sizes: (width, height) of each crop or whole image, in pixels of the original image.
+        origins: (x, y) of its upper left corner in the original image, in pixels.
+        images: normalised, float32 of shape (B, 3, H, W).
     """
 
     positions: list[int]
@@ -44,9 +44,13 @@ class Batch:
 
 
 def load_batches(photos: Sequence[Photo], image_size: int, batch: int) -> Iterator[Batch]:
-    """Decode photos in order and yield them in batches of at most `batch` of equal shape, always the same ones.
+    """Decode photos in order and yield batches of at most `batch` images of equal shape.
 
-    At most `_WAITING` batches' photos wait for others of their shape; then those that wait longest go as they are.
+    Which images form a batch depends on the photos alone. When `_MAX_PENDING * batch` images wait for others of their
+    shape, the shape that has waited longest is yielded as an incomplete batch.
+
+    Args:
+        image_size: longest side of the resized whole image, in pixels.
 
     Raises:
         ImageError: a photo cannot be decoded.
@@ -57,7 +61,7 @@ def load_batches(photos: Sequence[Photo], image_size: int, batch: int) -> Iterat
         pending.setdefault(shape, []).append(decoded)
         if len(pending[shape]) == batch:
             yield _stack(pending.pop(shape))
-        elif sum(map(len, pending.values())) == _WAITING * batch:
+        elif sum(map(len, pending.values())) == _MAX_PENDING * batch:
             yield _stack(pending.pop(next(iter(pending))))
     yield from (_stack(group) for group in pending.values())
 
@@ -76,11 +80,11 @@ def _decode_ahead(photos: Iterable[Photo], image_size: int) -> Iterator[_Decoded
         loaded = load_image(photo.path, orient=photo.orient, box=photo.box)
         return _Decoded(position, loaded.pixels.size, loaded.origin, prepare(loaded, image_size))
 
-    waiting: deque[Future[_Decoded]] = deque()
+    futures: deque[Future[_Decoded]] = deque()
     with ThreadPoolExecutor(_THREADS) as pool:
         for position, photo in enumerate(photos):
-            waiting.append(pool.submit(decode, position, photo))
-            if len(waiting) == _AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            futures.append(pool.submit(decode, position, photo))
+            if len(futures) == _PREFETCH:
+                yield futures.popleft().result()
+        while futures:
+            yield futures.popleft().result()

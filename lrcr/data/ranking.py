@@ -1,6 +1,6 @@
-"""Rankings: the images returned for each query, best first; complete, or the top k (what is not returned is not found).
+"""Rankings: the images returned for each query, best first: all images or the top k; all others count as not found.
 
-Stored as Parquet with the columns `query`, `rank` (from 1 in each query), `image` and `score`.
+A ranking is stored as Parquet with the columns `query`, `rank` (from 1 in each query), `image` and `score`.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from lrcr.runtime.jit import serial
 from lrcr.storage.artifacts import staged_file
 
 _SCHEMA = pa.schema([("query", pa.int64()), ("rank", pa.int64()), ("image", pa.int64()), ("score", pa.float32())])
-_IMAGES = 2**32  # an index stores image ids as uint32
+_MAX_IMAGES = 2**32  # an index stores image ids as uint32
 
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """The results of all queries, grouped by ascending query and in rank order inside each.
+    """The results of all queries, in ascending order of the query and, within a query, in rank order.
 
-    Inside a query scores never rise, equal scores stand by ascending image id, and no image stands twice.
+    Within a query, scores descend, images of equal score are in ascending order of their ids, and each occurs once.
 
     Args:
         query: query ids, int64 of shape (R,).
@@ -32,7 +32,7 @@ class Ranking:
         score: similarities, float32 of shape (R,); larger is more similar.
 
     Raises:
-        ArtifactError: the arrays break one of these rules.
+        ArtifactError: the arrays violate one of these rules.
     """
 
     query: npt.NDArray[np.int64]
@@ -40,7 +40,7 @@ class Ranking:
     score: npt.NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        """Hold the arrays to the contract."""
+        """Check the rules."""
         self._check_arrays()
         self._check_ids()
         self._check_order()
@@ -57,7 +57,7 @@ class Ranking:
         return np.arange(1, len(self) + 1) - np.repeat(starts, lengths)
 
     def of_query(self, query: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Images and scores of one query, best first, each of shape (K,); K = 0 where it returned nothing."""
+        """Images and scores of one query, best first, each of shape (K,); K = 0 if nothing was returned."""
         start, end = np.searchsorted(self.query, (query, query + 1))
         return self.image[start:end], self.score[start:end]
 
@@ -68,10 +68,10 @@ class Ranking:
         """Join the results of the queries 0, 1, 2, …: `images[q]` and `scores[q]`, each of shape (K_q,), best first.
 
         Raises:
-            ArtifactError: as for the class, or the two disagree in length.
+            ArtifactError: as for the class, or `images` and `scores` differ in length.
         """
-        lengths, others = [len(part) for part in images], [len(part) for part in scores]
-        if lengths != others:
+        lengths = [len(part) for part in images]
+        if lengths != [len(part) for part in scores]:
             raise ArtifactError("ranking: images and scores differ in length; give each image one score")
         return cls(
             query=np.repeat(np.arange(len(lengths), dtype=np.int64), np.array(lengths, dtype=np.int64)),
@@ -90,7 +90,7 @@ class Ranking:
         """Read a stored ranking.
 
         Raises:
-            ArtifactError: it is missing, is not a ranking, or its rows break the rules of the class.
+            ArtifactError: it is missing, is not a ranking, or its rows violate the rules of the class.
         """
         table = _read_table(path)
         columns = {name: table[name].to_numpy() for name in _SCHEMA.names}
@@ -99,7 +99,7 @@ class Ranking:
         except ArtifactError as error:
             raise ArtifactError(f"{path}: {error}") from None
         if not np.array_equal(ranking.rank, columns["rank"]):
-            raise ArtifactError(f"{path}: rank does not count 1, 2, 3, … in each query; search again")
+            raise ArtifactError(f"{path}: the ranks of a query are not 1, 2, 3, …; search again")
         return ranking
 
     def _check_arrays(self) -> None:
@@ -110,20 +110,20 @@ class Ranking:
                 raise ArtifactError(f"ranking: {name} is {found}; make it {np.dtype(dtype)} of shape ({len(self)},)")
 
     def _check_ids(self) -> None:
-        self._refuse(self.query < 0, "query ids count from 0")
-        self._refuse((self.image < 0) | (self.image >= _IMAGES), f"image ids lie in 0…{_IMAGES - 1}")
+        self._refuse(self.query < 0, "query ids start at 0")
+        self._refuse((self.image < 0) | (self.image >= _MAX_IMAGES), f"image ids are in 0…{_MAX_IMAGES - 1}")
 
     def _check_order(self) -> None:
-        self._refuse(~np.isfinite(self.score), "the score is not finite; leave such images out")
+        self._refuse(~np.isfinite(self.score), "the score is not finite; do not return such images")
         query_step = np.diff(self.query, prepend=0)
         self._refuse(query_step < 0, "queries must ascend; group the rows by query")
-        inside = query_step == 0
+        same_query = query_step == 0
         rise = np.zeros(len(self), dtype=bool)
         rise[1:] = self.score[1:] > self.score[:-1]
-        self._refuse(inside & rise, "scores must not rise within a query; sort them best first")
+        self._refuse(same_query & rise, "scores must not increase within a query; sort them best first")
         tie = np.zeros(len(self), dtype=bool)
         tie[1:] = (self.score[1:] == self.score[:-1]) & (self.image[1:] < self.image[:-1])
-        self._refuse(inside & tie, "images of equal score must ascend; break ties by image id")
+        self._refuse(same_query & tie, "images of equal score must ascend; break ties by image id")
 
     def _check_repeats(self) -> None:
         seen = np.zeros(int(self.image.max(initial=-1)) + 1, dtype=bool)
@@ -150,13 +150,13 @@ def _read_table(path: Path) -> pa.Table:
         expected = ", ".join(f"{field.name} {field.type}" for field in _SCHEMA)
         raise ArtifactError(f"{path}: has the columns {columns}; a ranking has {expected}")
     if any(column.null_count for column in table.columns):
-        raise ArtifactError(f"{path}: holds empty values; search again")
+        raise ArtifactError(f"{path}: contains empty values; search again")
     return table
 
 
 @serial
 def _first_repeat(query: npt.NDArray[np.int64], image: npt.NDArray[np.int64], seen: npt.NDArray[np.bool_]) -> int:
-    """The first row whose image stands in its query before, or −1; `seen` (largest id + 1,) is all false."""
+    """The first row whose image occurs earlier in its query, or −1; `seen` (largest id + 1,) must be all False."""
     start = 0
     for row in range(len(query)):
         if query[row] != query[start]:

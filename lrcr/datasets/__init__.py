@@ -1,1 +1,1 @@
-"""What images there are and what is relevant to what."""
+"""Makers of datasets: folders of photos, rendered buildings, public benchmarks; and the download of public files."""

@@ -1,8 +1,8 @@
-"""Tar archives from the web, from which images are read where they lie; nothing is ever extracted.
+"""Tar archives from the web: images are read inside them by offset; nothing is extracted.
 
-A member is known by its name, offset and size, so no path, link or device can reach the disk: an archive that holds
-anything but plain files and folders is refused all the same, and so is one that says more than there is. Formats:
-ustar, GNU (long names) and pax.
+The list of an archive's members holds only names, offsets and sizes, so no path, link or device of an archive is ever
+created. An archive that holds anything but plain files and folders, or a member that ends beyond the archive, is
+refused. Formats: ustar, GNU (long names) and pax.
 """
 
 import gzip
@@ -18,14 +18,14 @@ from lrcr.progress import SILENT, Progress
 from lrcr.storage.artifacts import staged_file
 
 _BLOCK = 512
-_LONGEST_HEADER = 1 << 16  # bytes of a long name or of pax records
+_MAX_HEADER = 1 << 16  # bytes of a long name or of pax records
 _MIB = 1 << 20
-_LARGEST_RATIO = 10  # photos hardly compress
+_MAX_RATIO = 10  # of sizes before and after compression; photos hardly compress
 
 
 @dataclass(frozen=True)
 class Member:
-    """A plain file in an archive: `bytes` of them from `offset` on."""
+    """A plain file in an archive: its `bytes` bytes start at `offset`."""
 
     name: str
     offset: int
@@ -34,7 +34,7 @@ class Member:
 
 @dataclass(frozen=True)
 class _Header:
-    """One block of an archive: a member, or what is said about the next one."""
+    """One header block: of a member, or of an extended header (long name, pax records) for the next member."""
 
     name: bytes
     size: int
@@ -42,21 +42,21 @@ class _Header:
 
 
 def list_members(path: Path) -> list[Member]:
-    """The plain files of a tar archive without compression, in their order.
+    """List the plain files of an uncompressed tar archive, in the order of the archive.
 
     Raises:
-        DatasetError: it is damaged or truncated, or holds a link, a device, an absolute path or one with `..`.
+        DatasetError: it is damaged or truncated, or holds a link, a device, an absolute path or a path with `..`.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         try:
             return list(_walk(file, size))
         except _ArchiveError as error:
-            raise DatasetError(f"{path}: {error}; get the archive again from its publisher") from None
+            raise DatasetError(f"{path}: {error}; download it again") from None
 
 
 class _ArchiveError(Exception):
-    """What is wrong with an archive."""
+    """The reason why an archive is refused."""
 
 
 def _walk(file: BinaryIO, end: int) -> Iterator[Member]:
@@ -66,13 +66,13 @@ def _walk(file: BinaryIO, end: int) -> Iterator[Member]:
         size = header.size if long_size is None else long_size
         start = file.tell()
         if start + size > end:
-            raise _ArchiveError(f"the member at byte {start} says {size} bytes, but the archive ends before")
+            raise _ArchiveError(f"the member at byte {start} has {size} bytes, but the archive ends before its end")
         if header.kind in (b"L", b"x", b"g"):
-            told = _read_told(file, size, start)
+            contents = _read_extended_header(file, size, start)
             if header.kind == b"L":
-                long_name = told.rstrip(b"\0")
+                long_name = contents.rstrip(b"\0")
             elif header.kind == b"x":
-                records = _pax_records(told, start)
+                records = _pax_records(contents, start)
                 long_name = records.get(b"path", long_name)
                 long_size = _decimal(records[b"size"], start) if b"size" in records else None
         else:
@@ -85,14 +85,14 @@ def _walk(file: BinaryIO, end: int) -> Iterator[Member]:
         file.seek(start + -(-size // _BLOCK) * _BLOCK)
 
 
-def _read_told(file: BinaryIO, size: int, start: int) -> bytes:
-    if size > _LONGEST_HEADER:
+def _read_extended_header(file: BinaryIO, size: int, start: int) -> bytes:
+    if size > _MAX_HEADER:
         raise _ArchiveError(f"the header at byte {start} is {size} bytes long")
     return file.read(size)
 
 
 def _read_header(file: BinaryIO) -> _Header | None:
-    """The header at the file's position, None at the end of the archive."""
+    """Read the header at the file's position; None at the end of the archive."""
     block = file.read(_BLOCK)
     if not block.strip(b"\0"):
         return None
@@ -123,7 +123,7 @@ def _decimal(digits: bytes, start: int) -> int:
 
 
 def _pax_records(text: bytes, start: int) -> dict[bytes, bytes]:
-    """Records `length key=value\\n`, whose length counts all of the record."""
+    """Parse records `length key=value\\n`; the length is that of the whole record."""
     records: dict[bytes, bytes] = {}
     while text:
         length = _decimal(text.split(b" ", 1)[0], start)
@@ -144,18 +144,18 @@ def _safe_name(name: bytes) -> str:
         raise _ArchiveError(f"the name {name!r} is not UTF-8") from None
     path = PurePosixPath(text)
     if path.is_absolute() or ".." in path.parts or not text.isprintable():
-        raise _ArchiveError(f"the name {text!r} leads outside, or is not printable")
+        raise _ArchiveError(f"the name {text!r} is absolute, contains '..' or is not printable")
     return str(path)
 
 
 def decompress(source: Path, target: Path, progress: Progress = SILENT) -> None:
-    """Write a gzip file without its compression, atomically.
+    """Decompress a gzip file, atomically.
 
     Raises:
-        DatasetError: it is no whole gzip file, or a bomb: ten times larger without compression, and more.
+        DatasetError: it is not a complete gzip file, or is more than ten times larger without compression.
     """
     compressed = source.stat().st_size
-    most = _LARGEST_RATIO * compressed + _MIB
+    max_bytes = _MAX_RATIO * compressed + _MIB
     with (
         staged_file(target) as temporary,
         gzip.open(source) as packed,
@@ -164,9 +164,11 @@ def decompress(source: Path, target: Path, progress: Progress = SILENT) -> None:
     ):
         try:
             while chunk := packed.read(_MIB):
-                if file.tell() + len(chunk) > most:
-                    raise DatasetError(f"{source}: {compressed} bytes become more than {most}; get another copy")
+                if file.tell() + len(chunk) > max_bytes:
+                    raise DatasetError(
+                        f"{source}: its {compressed} bytes decompress to more than {max_bytes}; download it again"
+                    )
                 file.write(chunk)
                 task.advance()
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise DatasetError(f"{source}: not a whole gzip file ({error}); get another copy") from None
+            raise DatasetError(f"{source}: not a complete gzip file ({error}); download it again") from None

@@ -1,7 +1,7 @@
-"""The checksums of public files whose publishers tell none: recorded at the first download, compared ever after.
+"""Checksums of public files without a published one: recorded at the first download, verified at each later one.
 
-They lie in a JSON file, name → bytes and SHA-256, that is committed with the project, so that every machine and every
-later year sees the same files, or an error.
+The record is a JSON file, name → bytes and SHA-256. Commit it with the project: every machine then uses the same files
+or stops with an error.
 """
 
 from dataclasses import asdict
@@ -14,36 +14,36 @@ from lrcr.storage.artifacts import read_json, write_json
 
 
 class Checksums:
-    """The recorded checksums in `path`, a file that need not exist yet."""
+    """The recorded checksums in the file `path`, which the first record creates."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def get(self, name: str) -> Checksum | None:
-        """What is recorded for a file, None before its first download.
+        """The checksum recorded for a file; None before its first download.
 
         Raises:
             DownloadError: the record is damaged.
         """
         return self._read().get(name)
 
-    def confirm(self, name: str, found: Checksum, where: str) -> None:
-        """Compare a file with its record; record it where there is none.
+    def verify(self, name: str, found: Checksum, where: str) -> None:
+        """Compare the checksum of a file with its record; add the record if there is none.
 
         Args:
-            where: what to call the file in the message.
+            where: name of the file in the error message.
 
         Raises:
-            DownloadError: it is another file than the recorded one, or the record is damaged.
+            DownloadError: the checksums differ, or the record is damaged.
         """
-        known = self._read()
-        if name not in known:
-            rows = {key: asdict(value) for key, value in sorted({**known, name: found}.items())}
+        recorded = self._read()
+        if name not in recorded:
+            rows = {key: asdict(value) for key, value in sorted({**recorded, name: found}.items())}
             write_json(self.path, rows)
-        elif known[name] != found:
+        elif recorded[name] != found:
             raise DownloadError(
-                f"{where}: {found.bytes} bytes of SHA-256 {found.sha256}, but {self.path} records "
-                f"{known[name].bytes} of {known[name].sha256}; get the recorded file, or delete its record"
+                f"{where}: has {found.bytes} bytes and SHA-256 {found.sha256}, but {self.path} records "
+                f"{recorded[name].bytes} and {recorded[name].sha256}; get the recorded file, or delete its record"
             )
 
     def _read(self) -> dict[str, Checksum]:

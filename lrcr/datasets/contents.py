@@ -1,7 +1,7 @@
-"""The images inside archives: where each lies, whether it can be decoded, and which are lacking.
+"""The images inside archives: where each is, and whether it can be decoded.
 
-Every wanted image is decoded once, so that a damaged one is known before days of extraction meet it. What has been seen
-of an archive is kept in the state folder: a killed run goes on with the next archive.
+Every wanted image is decoded once, so that a damaged image is found now and not during a long extraction. The result
+for each archive is stored in the state folder, so that a run after a kill continues with the next archive.
 """
 
 import logging
@@ -32,16 +32,15 @@ _TYPES = {
 
 
 @dataclass(frozen=True)
-class Contents:
-    """The wanted images of some archives.
+class FoundImages:
+    """The wanted images that are in some archives.
 
     Args:
-        root: folder below which the archives lie.
-        images: columns `path`, `archive`, `offset`, `bytes`, `width`, `height`, by key: the name in the archive without
-            folders and suffix.
-        refused: path in its archive → why the image cannot be decoded.
-        sha256: of all archives together.
-        state: where a later run would find what has been seen.
+        root: folder that contains the archives.
+        images: columns `path`, `archive`, `offset`, `bytes`, `width`, `height`, indexed by key (`image_key`).
+        refused: path in its archive → reason why the image cannot be decoded.
+        sha256: one hash over the hashes of all archives.
+        state: folder of the stored results, for a later run.
     """
 
     root: Path
@@ -50,51 +49,54 @@ class Contents:
     sha256: str
     state: Path
 
-    def forget(self) -> None:
-        """Remove what a later run would have gone on from; for whoever has stored these contents."""
+    def remove_state(self) -> None:
+        """Remove the stored results; to be called when the dataset is complete."""
         shutil.rmtree(self.state, ignore_errors=True)
 
     @property
     def refused_keys(self) -> frozenset[str]:
-        """The keys of the images that cannot be decoded and have no sound namesake."""
-        return frozenset(map(key_of, self.refused)) - frozenset(self.images.index)
+        """Keys of which no image can be decoded."""
+        return frozenset(map(image_key, self.refused)) - frozenset(self.images.index)
 
     def rows(self, keys: Sequence[str], where: Path) -> pd.DataFrame:
-        """The images of these keys in their order.
+        """The rows of `images` with these keys, in the given order.
+
+        Args:
+            where: the file that names the keys, for the error message.
 
         Raises:
-            DatasetError: one is not in the archives, or cannot be decoded.
+            DatasetError: one of them is not in the archives, or cannot be decoded.
         """
         missing = [key for key in keys if key not in self.images.index]
         if missing:
-            reasons = {key_of(path): f"refused: {reason}" for path, reason in self.refused.items()}
+            reasons = {image_key(path): f"refused: {reason}" for path, reason in self.refused.items()}
             reason = reasons.get(missing[0], "not in the archives")
             raise DatasetError(
-                f"{where}: names {missing[0]!r}, which is {reason} (so are {len(missing) - 1} others); "
-                "get the archives again from their publisher"
+                f"{where}: names {missing[0]!r}, which is {reason} ({len(missing)} such images in all); "
+                "download the archives again"
             )
         return self.images.loc[list(keys)].reset_index(drop=True)
 
 
-def key_of(name: str) -> str:
-    """What identifies an image among archives: its name without folders and suffix."""
+def image_key(name: str) -> str:
+    """The key of an image: its name without folders and suffix, by which ground truth and archives agree."""
     return PurePosixPath(name).stem
 
 
 def find_images(
     archives: Sequence[Fetched], root: Path, wanted: Collection[str], progress: Progress = SILENT
-) -> Contents:
-    """Look for images in archives below `root`.
+) -> FoundImages:
+    """Find images in archives below `root` and decode each once.
 
     Args:
-        wanted: their keys; of several images with one key the first counts.
+        wanted: keys of the images; if several images have the same key, the first is used.
 
     Raises:
         DatasetError: an archive is damaged.
     """
     keys = frozenset(wanted)
     state = state_folder(__name__, sorted(keys))
-    tables = [_read_or_look(archive, root, keys, state, progress) for archive in archives]
+    tables = [_load_or_inspect(archive, root, keys, state, progress) for archive in archives]
     table = pd.concat(tables, ignore_index=True)
     refused = table.dropna(subset="refused")
     sound = table[table["refused"].isna()].drop(columns="refused")
@@ -102,32 +104,34 @@ def find_images(
     hashes = {str(archive.path.relative_to(root)): archive.checksum.sha256 for archive in archives}
     reasons = dict(zip(refused["path"], refused["refused"], strict=True))
     if len(first) < len(sound):
-        _log.warning("%s: %d images stand there twice; the first counts", root, len(sound) - len(first))
-    return Contents(root, first, reasons, hash_contents(hashes), state)
+        _log.warning("%s: %d images have the name of an earlier image; they are ignored", root, len(sound) - len(first))
+    return FoundImages(root, first, reasons, hash_contents(hashes), state)
 
 
-def _read_or_look(archive: Fetched, root: Path, keys: frozenset[str], state: Path, progress: Progress) -> pd.DataFrame:
-    """What one archive holds, from an earlier run where there was one."""
-    seen = state / f"{archive.checksum.sha256}.parquet"
-    if not seen.exists():
-        table = _look(archive.path, root, keys, progress)
-        with staged_file(seen) as temporary:
+def _load_or_inspect(
+    archive: Fetched, root: Path, keys: frozenset[str], state: Path, progress: Progress
+) -> pd.DataFrame:
+    """The wanted images of one archive, from the result of an earlier run if there is one."""
+    stored = state / f"{archive.checksum.sha256}.parquet"
+    if not stored.exists():
+        table = _inspect_archive(archive.path, root, keys, progress)
+        with staged_file(stored) as temporary:
             table.to_parquet(temporary, index=False)
-    return pd.read_parquet(seen)
+    return pd.read_parquet(stored)
 
 
-def _look(archive: Path, root: Path, keys: frozenset[str], progress: Progress) -> pd.DataFrame:
-    members = [member for member in list_members(archive) if key_of(member.name) in keys]
+def _inspect_archive(archive: Path, root: Path, keys: frozenset[str], progress: Progress) -> pd.DataFrame:
+    members = [member for member in list_members(archive) if image_key(member.name) in keys]
     name = str(archive.relative_to(root))
 
-    def look(member: Member) -> tuple[object, ...]:
+    def inspect(member: Member) -> tuple[object, ...]:
         image = ArchivedImage(archive, member.name, member.offset, member.bytes)
-        place = (key_of(member.name), member.name, name, member.offset, member.bytes)
+        place = (image_key(member.name), member.name, name, member.offset, member.bytes)
         try:
             return (*place, *load_image(image, orient=False).full_size, None)
         except ImageError as error:
             return (*place, 0, 0, str(error).removeprefix(f"{image}: "))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        rows = list(progress.over(pool.map(look, members), f"look into {archive.name}", len(members)))
+        rows = list(progress.over(pool.map(inspect, members), f"decode images of {archive.name}", len(members)))
     return pd.DataFrame(rows, columns=list(_TYPES)).astype(_TYPES)

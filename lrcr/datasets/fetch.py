@@ -1,11 +1,11 @@
-"""Public files where lrcr can read them: the user's own copies first, then what was downloaded, then the web.
+"""Public files on the local disk: the user's own copies, earlier downloads, or else a new download.
 
-Two folders, named by the environment because they change no result:
+Two folders, set by environment variables because they do not affect any result:
 
-- `$LRCR_ARCHIVES`: the user's own copies, by the names of `lrcr.datasets.sources`; read, never written;
-- `$LRCR_DOWNLOADS` (a folder of the user's cache by default): what lrcr downloads, and archives without compression.
+- `$LRCR_ARCHIVES`: the user's own copies, under the names in `lrcr.datasets.sources`; read, never written;
+- `$LRCR_DOWNLOADS` (by default a folder of the user's cache): downloads, and decompressed archives.
 
-Whatever is used is hashed once (again when its size or date changes) and compared with its recorded checksum.
+Each file is hashed once, and again when its size or date has changed, and compared with its recorded checksum.
 """
 
 import logging
@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from lrcr.datasets.archives import decompress
 from lrcr.datasets.checksums import Checksums
 from lrcr.datasets.download import download
-from lrcr.datasets.remote import DEFAULT_PATIENCE, Checksum, Patience, RemoteFile
+from lrcr.datasets.remote import DEFAULT_RETRY_POLICY, Checksum, RemoteFile, RetryPolicy
 from lrcr.errors import ArtifactError, DownloadError
 from lrcr.progress import SILENT, Progress
 from lrcr.storage.artifacts import hash_file, read_json, write_json
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file that is here, complete and checked; `checksum` is that of the file as it is published."""
+    """A complete and verified file; `checksum` is that of the published file, before any decompression."""
 
     path: Path
     checksum: Checksum
@@ -38,106 +38,106 @@ class Fetched:
 
 @dataclass(frozen=True)
 class Store:
-    """Where public files are looked for and kept.
+    """Finds public files on the disk, and downloads the others.
 
     Args:
-        folder: of downloads; made where it is missing.
-        checksums: the record that every file is compared with.
-        own: the user's own copies, if any.
-        patience: with mirrors.
+        folder: of downloads; created if it does not exist.
+        checksums: the recorded checksums of files without a pinned one.
+        user_folder: the user's own copies, if any.
+        retry: when to retry a mirror.
     """
 
     folder: Path
     checksums: Checksums
-    own: Path | None = None
-    patience: Patience = DEFAULT_PATIENCE
+    user_folder: Path | None = None
+    retry: RetryPolicy = DEFAULT_RETRY_POLICY
 
     @classmethod
     def from_environment(cls, checksums: Path) -> "Store":
-        """The folders that the environment names; `checksums` is the file of the record."""
+        """A store in the folders set by the environment; `checksums` is the file of recorded checksums."""
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         folder = Path(os.environ.get("LRCR_DOWNLOADS") or cache / "lrcr-downloads")
-        own = os.environ.get("LRCR_ARCHIVES")
-        return cls(folder.absolute(), Checksums(checksums), Path(own).absolute() if own else None)
+        user_folder = os.environ.get("LRCR_ARCHIVES")
+        return cls(folder.absolute(), Checksums(checksums), Path(user_folder).absolute() if user_folder else None)
 
     def fetch(self, file: RemoteFile, progress: Progress = SILENT) -> Fetched:
-        """The file, downloaded if it is not here.
+        """Find the file on the disk, or download it.
 
         Raises:
-            DownloadError: it cannot be downloaded, does not fit on the disk, or is another one than expected.
+            DownloadError: it cannot be downloaded, does not fit on the disk, or differs from its checksum.
         """
         with self._locked():
             return self._fetch(file, progress)
 
     def fetch_archive(self, file: RemoteFile, progress: Progress = SILENT) -> Fetched:
-        """A tar archive without compression, whose members can be read by their offset.
+        """Fetch a tar archive, decompressed so that its members can be read by their offset.
 
-        A compressed one is decompressed once; its download is removed then, a copy of the user's stays.
+        A compressed archive is decompressed once, into `folder`. A download is then removed; the user's copy is kept.
 
         Raises:
             DownloadError: as `fetch`.
-            DatasetError: it is not gzip, or a bomb.
+            DatasetError: it is not a gzip file, or is too large without compression.
         """
         stem = file.name.removesuffix(".gz").removesuffix(".tgz").removesuffix(".tar")
         archive = self.folder / f"{stem}.tar"
         with self._locked():
             if archive.name == Path(file.name).name:
                 return self._link(self._fetch(file, progress), archive)
-            source = self._decompressed_from(archive)
+            source = self._source_checksum(archive)
             if source is not None:
-                self._confirm(file, source, archive)
+                self._verify(file, source, archive)
                 return Fetched(archive, source)
             fetched = self._fetch(file, progress)
             decompress(fetched.path, archive, progress)
-            self._note(archive, fetched.checksum)
+            self._cache_checksum(archive, fetched.checksum)
             if fetched.path.is_relative_to(self.folder):
                 fetched.path.unlink()
             return Fetched(archive, fetched.checksum)
 
     def _fetch(self, file: RemoteFile, progress: Progress) -> Fetched:
-        for folder in (self.own, self.folder):
+        for folder in (self.user_folder, self.folder):
             if folder is not None and (folder / file.name).is_file():
                 path = folder / file.name
                 checksum = self._hash(path)
-                self._confirm(file, checksum, path)
+                self._verify(file, checksum, path)
                 return Fetched(path, checksum)
         path = self.folder / file.name
         path.parent.mkdir(parents=True, exist_ok=True)
         expected = file.pinned or self.checksums.get(file.name)
-        checksum = download(file, path, expected=expected, patience=self.patience, progress=progress)
-        self._note(path, checksum)
-        self._confirm(file, checksum, path)
+        checksum = download(file, path, expected=expected, retry=self.retry, progress=progress)
+        self._cache_checksum(path, checksum)
+        self._verify(file, checksum, path)
         return Fetched(path, checksum)
 
     def _link(self, fetched: Fetched, archive: Path) -> Fetched:
-        """The archive among the downloads, linked to the user's own copy, so that all lie below one folder."""
+        """Link `archive`, in the folder of downloads, to the user's copy, so that all archives are below one folder."""
         if fetched.path != archive:
             archive.parent.mkdir(parents=True, exist_ok=True)
             archive.unlink(missing_ok=True)
             archive.symlink_to(fetched.path)
         return Fetched(archive, fetched.checksum)
 
-    def _confirm(self, file: RemoteFile, found: Checksum, path: Path) -> None:
+    def _verify(self, file: RemoteFile, found: Checksum, path: Path) -> None:
         if file.pinned is None:
-            self.checksums.confirm(file.name, found, str(path))
+            self.checksums.verify(file.name, found, str(path))
         elif found != file.pinned:
             raise DownloadError(
-                f"{path}: {found.bytes} bytes of SHA-256 {found.sha256}, not {file.pinned.bytes} of "
-                f"{file.pinned.sha256}; remove it, lrcr downloads it again"
+                f"{path}: has {found.bytes} bytes and SHA-256 {found.sha256}, not the expected {file.pinned.bytes} and "
+                f"{file.pinned.sha256}; remove it, and lrcr will download it again"
             )
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """One run at a time; another one waits and says so."""
+        """Lock the folder of downloads; log a warning and wait if another run has locked it."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise DownloadError(f"{self.folder}: {error.strerror}; let $LRCR_DOWNLOADS name another folder") from None
+            raise DownloadError(f"{self.folder}: {error.strerror}; set $LRCR_DOWNLOADS to another folder") from None
         lock = FileLock(self.folder / ".lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            _log.warning("%s: another run is downloading; waiting for it", self.folder)
+            _log.warning("%s: in use by another run; waiting until that run has finished its download", self.folder)
             lock.acquire()
         try:
             yield
@@ -145,34 +145,34 @@ class Store:
             lock.release()
 
     def _hash(self, path: Path) -> Checksum:
-        """The checksum of a file, read anew only when its size or date have changed."""
-        known = self._noted(path)
-        if known is None:
-            known = Checksum(path.stat().st_size, hash_file(path))
-            self._note(path, known)
-        return known
+        """The checksum of a file; computed only if its size or date has changed."""
+        checksum = self._cached_checksum(path)
+        if checksum is None:
+            checksum = Checksum(path.stat().st_size, hash_file(path))
+            self._cache_checksum(path, checksum)
+        return checksum
 
-    def _decompressed_from(self, archive: Path) -> Checksum | None:
-        """The checksum of what an archive was decompressed from; None where it is missing or was touched since."""
-        return self._noted(archive) if archive.is_file() else None
+    def _source_checksum(self, archive: Path) -> Checksum | None:
+        """The checksum of the file from which `archive` was decompressed; None if it is missing or has changed."""
+        return self._cached_checksum(archive) if archive.is_file() else None
 
-    def _note_file(self, path: Path) -> Path:
+    def _cache_file(self, path: Path) -> Path:
         inside = path.relative_to(self.folder) if path.is_relative_to(self.folder) else path.relative_to("/")
+        # A new name of this folder would make lrcr hash every download, and decompress every archive, again.
         return self.folder / ".noted" / inside.with_name(f"{inside.name}.json")
 
-    def _note(self, path: Path, checksum: Checksum) -> None:
-        write_json(self._note_file(path), {**_stamp(path), "checksum": asdict(checksum)})
+    def _cache_checksum(self, path: Path, checksum: Checksum) -> None:
+        write_json(self._cache_file(path), {**_size_and_date(path), "checksum": asdict(checksum)})
 
-    def _noted(self, path: Path) -> Checksum | None:
+    def _cached_checksum(self, path: Path) -> Checksum | None:
         try:
-            note = read_json(self._note_file(path))
-            checksum = Checksum(**note.pop("checksum"))
-            return checksum if note == _stamp(path) else None
+            cached = read_json(self._cache_file(path))
+            checksum = Checksum(**cached.pop("checksum"))
+            return checksum if cached == _size_and_date(path) else None
         except (ArtifactError, KeyError, TypeError, AttributeError):
             return None
 
 
-def _stamp(path: Path) -> dict[str, int]:
-    """What changes when a file does."""
+def _size_and_date(path: Path) -> dict[str, int]:
     status = path.stat()
     return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}

@@ -1,17 +1,17 @@
 """A user's folder of photos as a dataset. The folder is read, never written.
 
-    photos/images/**            the images, recognised by content; hidden files and folders are left alone
-    photos/labels.csv           optional: columns `image,label`; an empty label is no label
+    photos/images/**            the images, recognised by content; hidden files and folders are skipped
+    photos/labels.csv           optional: columns `image,label`; an empty label means no label
     photos/ground_truth.json    optional: {"database": [names]?, "queries": [{"image": name, "bbox": [x0, y0, x1, y1]?,
                                 "easy": [names]?, "hard": [names]?, "junk": [names]?}]}
 
 Names are relative to `images/`, with `/` between folders; without a folder `images/` they are relative to the user's
-folder itself. They are UTF-8 and case counts. A bbox is in pixels of the stored, unrotated image; queries are counted
-from 0.
+folder itself. They are UTF-8 and case-sensitive. A bbox is in pixels of the stored, unrotated image; messages count
+queries from 0.
 
-The database holds the names of `database` in the given order, without that key every image sorted by name. Without
-`ground_truth.json` each image whose label is shared is a query: the others of its label are easy, itself is junk. A
-graded query that is in the database is junk for itself too.
+The database is the list `database`, in the given order; without that key it is all images, sorted by name. Without
+`ground_truth.json` each image that shares its label with another is a query: the others of its label are easy, the
+query itself is junk. A query of `ground_truth.json` that is in the database is junk for itself too.
 """
 
 import logging
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 def make_folder(folder: Path, name: str, params: FolderParams, *, progress: Progress = SILENT) -> None:
     """Read the user's folder `params.path` and write the dataset `name` into the existing, empty `folder`.
 
-    Refused images and their reasons stand in the facts of `dataset.json`, beside the number of files skipped.
+    The facts of `dataset.json` list the refused images with their reasons, and the number of skipped files.
 
     Raises:
         DatasetError: there are no images, or labels or ground truth are malformed or contradict the images.
@@ -52,7 +52,7 @@ def make_folder(folder: Path, name: str, params: FolderParams, *, progress: Prog
         folder,
         name=name,
         kind="folder",
-        params={},  # contents decide the fingerprint, not the place where they lie
+        params={},  # the fingerprint depends on the contents of the images, not on the path of the folder
         root=photos.root,
         orient=True,
         contents=hash_contents({image: photo.sha256 for image, photo in photos.accepted.items()}),

@@ -1,4 +1,4 @@
-"""What a user says of a folder's photos: `labels.csv` and `ground_truth.json` (layout: `lrcr.datasets.folder`)."""
+"""The user's files about a folder of photos: `labels.csv` and `ground_truth.json` (format: `lrcr.datasets.folder`)."""
 
 import csv
 import reprlib
@@ -34,10 +34,10 @@ class GroundTruth(Section):
 
 
 def read_labels(file: Path, photos: Photos) -> dict[str, str | None]:
-    """Read `labels.csv`: image name → label, None for an empty one. A file that is not there labels nothing.
+    """Read `labels.csv`: image name → label, None for an empty one; {} if there is no such file.
 
     Raises:
-        DatasetError: it is not CSV with these columns, names an image that is not there, or labels one twice.
+        DatasetError: it is not CSV with these columns, names an unknown image, or gives an image two labels.
     """
     labels: dict[str, str | None] = {}
     if not file.exists():
@@ -47,7 +47,7 @@ def read_labels(file: Path, photos: Photos) -> dict[str, str | None]:
             rows = csv.DictReader(lines, strict=True)
             missing = {"image", "label"} - set(rows.fieldnames or ())
             if missing:
-                raise DatasetError(f"{file}: no column {min(missing)!r}; let the first line be image,label")
+                raise DatasetError(f"{file}: no column {min(missing)!r}; write image,label as the first line")
             for row in rows:
                 _add_label(labels, row, photos, f"{file}: line {rows.line_num}")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -57,18 +57,18 @@ def read_labels(file: Path, photos: Photos) -> dict[str, str | None]:
 
 def _add_label(labels: dict[str, str | None], row: dict[str, Any], photos: Photos, where: str) -> None:
     if None in row or None in row.values():
-        raise DatasetError(f"{where}: not as many fields as columns; put names with commas in quotes")
+        raise DatasetError(f"{where}: the numbers of fields and columns differ; put names with commas in quotes")
     image, label = row["image"], row["label"] or None
     photos.require(image, where)
     if labels.setdefault(image, label) != label:
-        raise DatasetError(f"{where} labels {image!r} {label!r}, an earlier line {labels[image]!r}; keep one")
+        raise DatasetError(f"{where} gives {image!r} the label {label!r}, an earlier line {labels[image]!r}; keep one")
 
 
 def read_ground_truth(file: Path, photos: Photos) -> GroundTruth | None:
-    """Read and check `ground_truth.json`; None where there is no such file.
+    """Read and check `ground_truth.json`; None if there is no such file.
 
     Raises:
-        DatasetError: it is not JSON of this form, or a name, a box or a grade contradicts the images.
+        DatasetError: it is not JSON of this form, or `database` names an unknown image or one image twice.
     """
     if not file.exists():
         return None
@@ -81,29 +81,30 @@ def read_ground_truth(file: Path, photos: Photos) -> GroundTruth | None:
     for name, count in Counter(truth.database).items():
         photos.require(name, f"{file}: database")
         if count > 1:
-            raise DatasetError(f"{file}: database names {name!r} {count} times; keep one")
+            raise DatasetError(f"{file}: database contains {name!r} {count} times; keep one")
     return truth
 
 
 def _explain(problem: dict[str, Any]) -> str:
-    """One line for a problem that pydantic found: place, value, remedy."""
+    """Describe a problem that pydantic found, in one line: place, value, remedy."""
     place = ".".join(map(str, problem["loc"])).replace("queries.", "query ", 1)
     message = problem["msg"][0].lower() + problem["msg"][1:]
     if problem["type"] in ("json_invalid", "missing"):
-        return f"{place}: {message}; mend it there".removeprefix(": ")
+        return f"{place}: {message}; correct the file".removeprefix(": ")
     if problem["type"] == "extra_forbidden":
         known = GradedQuery if problem["loc"][0] == "queries" else GroundTruth
         return f"{place} is not a known key; use {', '.join(known.model_fields)}"
-    return f"{place or 'the file'} holds {reprlib.repr(problem['input'])}: {message}"
+    return f"{place or 'the file'} is {reprlib.repr(problem['input'])}: {message}"
 
 
 def graded_tables(
     truth: GroundTruth, database: list[str], photos: Photos, file: Path
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The tables of queries and relevance as the ground truth in `file` gives them.
+    """The tables of queries and relevance of the ground truth.
 
     Args:
-        database: names of its images, by id.
+        database: names of the images of the database, by id.
+        file: of the ground truth, for error messages.
 
     Raises:
         DatasetError: a name, a box or a grade contradicts the images.
@@ -133,7 +134,7 @@ def _check_box(box: list[float], image: StoredImage, where: str) -> list[float]:
 
 
 def _check_grades(query: GradedQuery, ids: dict[str, int], photos: Photos, where: str) -> dict[str, str]:
-    """The grade of each name that a query lists, and junk for its own image where that is in the database."""
+    """The grade of each image that a query lists; junk for the query image itself if it is in the database."""
     grades: dict[str, str] = {}
     for grade in GRADES:
         for name in getattr(query, grade):

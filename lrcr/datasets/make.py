@@ -1,4 +1,4 @@
-"""From the params of a dataset to its tables."""
+"""Making a dataset, its tables and its description, from its params."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from lrcr.progress import SILENT, Progress
 from lrcr.storage.artifacts import staged_folder
 
 CHECKSUMS = Path("checksums.json")
-"""Where the checksums of downloaded files are recorded, unless another file is named; to be committed."""
+"""The default file of the recorded checksums of downloads; commit it."""
 
 
 def make_dataset(
@@ -32,14 +32,15 @@ def make_dataset(
     checksums: Path = CHECKSUMS,
     progress: Progress = SILENT,
 ) -> None:
-    """Make the dataset `name` in `folder`, replacing what is there only when it is complete.
+    """Make the dataset `name` in `folder`; an earlier one there is replaced only when the new one is complete.
 
     Args:
-        checksums: the record of downloaded files (`lrcr.datasets.checksums`).
+        seed: determines a synthetic dataset; unused for other kinds.
+        checksums: file of the recorded checksums of downloads (`lrcr.datasets.checksums`).
 
     Raises:
         DatasetError: the source is missing or contradicts itself.
-        DownloadError: a public file cannot be had.
+        DownloadError: a public file cannot be downloaded or differs from its checksum.
     """
     with staged_folder(folder) as temporary:
         if isinstance(params, FolderParams):

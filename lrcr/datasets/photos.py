@@ -1,4 +1,4 @@
-"""The image files below a user's folder: which can be decoded, which are refused and why. Nothing is written."""
+"""The image files below a user's folder: which can be decoded, and which are refused for what reason. Read only."""
 
 import difflib
 import os
@@ -17,7 +17,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".t
 
 
 class StoredImage(NamedTuple):
-    """An image that can be decoded: pixels as stored, SHA-256 of the file."""
+    """An image that can be decoded: its size in pixels as stored, and the SHA-256 of its file."""
 
     width: int
     height: int
@@ -26,7 +26,7 @@ class StoredImage(NamedTuple):
 
 @dataclass(frozen=True)
 class Photos:
-    """The files below `root`, by name: accepted images, refused ones with the reason, and files that are no images."""
+    """The files below `root`, by name: accepted images, refused images with the reason, and skipped other files."""
 
     root: Path
     accepted: dict[str, StoredImage]
@@ -34,7 +34,14 @@ class Photos:
     skipped: frozenset[str]
 
     def require(self, name: str, where: str) -> None:
-        """Raise DatasetError where `name` is not an accepted image."""
+        """Check that `name` is an accepted image.
+
+        Args:
+            where: file and entry that name it, for the error message.
+
+        Raises:
+            DatasetError: it is not.
+        """
         if name in self.accepted:
             return
         if name in self.refused:
@@ -49,10 +56,10 @@ def read_photos(path: Path, *, progress: Progress = SILENT) -> Photos:
     """Decode and hash every image below a user's folder, sorted by name.
 
     Raises:
-        DatasetError: the folder does not exist or holds no image.
+        DatasetError: the folder does not exist or contains no image.
     """
     if not path.is_dir():
-        raise DatasetError(f"{path}: no such folder; name a folder of images")
+        raise DatasetError(f"{path}: no such folder; give a folder of images")
     root = path / "images" if (path / "images").is_dir() else path
     files = {file.relative_to(root).as_posix(): file for file in _walk(root, frozenset())}
     names = sorted(files)
@@ -60,39 +67,39 @@ def read_photos(path: Path, *, progress: Progress = SILENT) -> Photos:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results = pool.map(_inspect, [files[name] for name in names])
         for name, result in zip(names, progress.over(results, f"reading {path.name}", len(names)), strict=True):
-            shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+            printable = os.fsencode(name).decode("utf-8", "backslashreplace")
             if result is None:
-                skipped.add(shown)
+                skipped.add(printable)
             elif isinstance(result, str):
-                refused[shown] = result
-            elif shown != name:
-                refused[shown] = "its name is not UTF-8; rename it"
+                refused[printable] = result
+            elif printable != name:
+                refused[printable] = "its name is not UTF-8; rename it"
             else:
                 accepted[name] = result
     if not accepted:
-        raise DatasetError(f"{root}: no images among {len(files)} files ({len(refused)} refused); put images there")
+        raise DatasetError(f"{root}: no images among {len(files)} files ({len(refused)} refused); add images")
     return Photos(root, accepted, refused, frozenset(skipped))
 
 
-def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
-    """All files below a folder, links followed; a link to a folder above itself ends there."""
+def _walk(folder: Path, parents: frozenset[Path]) -> Iterator[Path]:
+    """All files below a folder, links followed; a link to a folder that contains it is not followed."""
     real = folder.resolve()
-    if real in above:
+    if real in parents:
         return
     try:
         entries = [(entry, entry.is_dir()) for entry in folder.iterdir()]
     except OSError:
         entries = []
-        yield folder  # inspected like a file, it is refused with a reason
+        yield folder  # `_inspect` refuses it with a reason
     for entry, is_folder in entries:
         if not is_folder:
             yield entry
         elif not entry.name.startswith("."):
-            yield from _walk(entry, above | {real})
+            yield from _walk(entry, parents | {real})
 
 
 def _inspect(file: Path) -> StoredImage | str | None:
-    """An accepted photo, the reason why an image is refused, or None for what is not an image."""
+    """An accepted image, the reason why an image is refused, or None for a file that is not an image."""
     if file.name.startswith("."):
         return None
     if not file.is_file():

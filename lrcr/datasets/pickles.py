@@ -1,8 +1,9 @@
-"""Public ground truth comes as pickles, and a pickle is a program. This reads plain values out of one and runs nothing.
+"""Reads plain values from the pickles of public ground truth, without executing the pickles.
 
-The opcodes are interpreted here, on containers, text and numbers alone. Names of modules stay names; the few of them by
-which numpy writes arrays are understood, and any other one, or any opcode that would make or call an object, is refused
-where it stands. Arrays come out as nested lists.
+A pickle is a program that can import and call any function. This module interprets its opcodes itself and supports
+containers, text, numbers and numpy arrays only; arrays are returned as nested lists. Nothing is imported: the names
+with which numpy stores arrays are handled here, and every other name is refused, as is every opcode that creates or
+calls another object.
 """
 
 import math
@@ -16,61 +17,63 @@ import numpy as np
 
 from lrcr.errors import DatasetError
 
-_LARGEST = 256 << 20  # bytes; the largest public one has about 20 MB
+_MAX_BYTES = 256 << 20  # the largest public file has about 20 MB
 
 
 def read_pickle(path: Path) -> Any:
     """Read containers, text, numbers and numpy arrays of them.
 
     Raises:
-        DatasetError: the file is no pickle, is damaged, or asks for anything else.
+        DatasetError: the file is not a pickle, is damaged, or contains anything else.
     """
     size = path.stat().st_size
-    if size > _LARGEST:
-        raise DatasetError(f"{path}: {size} bytes, more than the {_LARGEST} of any ground truth; get another copy")
-    machine = _Machine()
+    if size > _MAX_BYTES:
+        raise DatasetError(f"{path}: has {size} bytes, more than the limit of {_MAX_BYTES}; download it again")
+    interpreter = _Interpreter()
     try:
         for opcode, argument, _ in pickletools.genops(path.read_bytes()):
-            machine.step(opcode.name, argument)
-        (value,) = machine.stack
+            interpreter.step(opcode.name, argument)
+        (value,) = interpreter.stack
     except _RefusedError as error:
-        raise DatasetError(f"{path}: asks for {error}, which no ground truth needs; get another copy") from None
-    except Exception as error:  # a damaged pickle fails in every way there is
+        raise DatasetError(
+            f"{path}: contains {error}, which is not allowed in ground truth; download it again"
+        ) from None
+    except Exception as error:  # a damaged pickle can raise any error
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DatasetError(f"{path}: not a pickle of plain values ({reason}); get another copy") from None
+        raise DatasetError(f"{path}: not a pickle of plain values ({reason}); download it again") from None
     return value
 
 
 class _RefusedError(Exception):
-    """What a pickle asks for and does not get."""
+    """The content of a pickle that is refused."""
 
 
 class _Name(str):
-    """A module's name and a name in it; never looked up."""
+    """The name of a module and of an object in it, as text; never imported."""
 
 
 class _Dtype:
-    """The type of an array's numbers: numpy's code without the byte order, and the byte order."""
+    """The element type of an array: numpy's code without the byte order, and the byte order."""
 
     def __init__(self, code: Any, *_: Any) -> None:
         if not (isinstance(code, str) and re.fullmatch(r"[biufUS][0-9]{1,4}", code)):
-            raise _RefusedError(f"an array of {code!r}")
+            raise _RefusedError(f"an array of type {code!r}")
         self.code, self.order = code, "|"
 
     def set_state(self, state: Any) -> None:
         self.order = state[1] if state[1] in ("<", ">", "=", "|") else "|"
 
     def read(self, values: Any, shape: Any, order: Any) -> list[Any]:
-        """Nested lists of the numbers in the bytes `values`."""
+        """Nested lists of the elements that the bytes `values` encode."""
         raw = values.encode("latin-1") if isinstance(values, str) else bytes(values)
         flat = np.frombuffer(raw, np.dtype(self.order + self.code))
         if math.prod(shape) != len(flat) or any(side < 0 for side in shape):
-            raise ValueError(f"{len(flat)} numbers for an array of shape {shape!r:.50}")
+            raise ValueError(f"{len(flat)} elements for an array of shape {shape!r:.50}")
         return list(flat.reshape(shape, order=order).tolist()) if len(flat) else []
 
 
 class _Array(list[Any]):
-    """An array that numpy announces before its contents."""
+    """An array, which numpy creates empty and fills later with `set_state`."""
 
     def set_state(self, state: Any) -> None:
         _, shape, dtype, fortran, values = state
@@ -97,7 +100,7 @@ def _from_buffer(values: Any, dtype: _Dtype, shape: Any, order: Any) -> list[Any
 
 _NUMPY: dict[str, Callable[..., Any]] = {
     "_codecs encode": _encode,
-    "__builtin__ bytes": lambda: b"",  # how Python 2 is told of no bytes
+    "__builtin__ bytes": lambda: b"",  # empty bytes in the protocols of Python 2
     "numpy dtype": _Dtype,
     "numpy.core.multiarray _reconstruct": _start_array,
     "numpy._core.multiarray _reconstruct": _start_array,
@@ -112,16 +115,16 @@ _LITERALS = re.compile(r"(SHORT_)?(BIN)?(INT|LONG|FLOAT|STRING|UNICODE|BYTES|BYT
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-class _Machine:
-    """The stack on which a pickle builds its value."""
+class _Interpreter:
+    """Runs the allowed opcodes on a stack of plain values."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
-        self.below: list[list[Any]] = []  # the stacks under each mark
+        self.below: list[list[Any]] = []  # the stack below each mark
         self.memo: dict[int, Any] = {}
 
     def step(self, opcode: str, argument: Any) -> None:
-        """Do what one opcode asks, if it only makes plain values."""
+        """Run one opcode; refuse it if it creates anything but plain values."""
         stack = self.stack
         if _LITERALS.fullmatch(opcode):
             stack.append(argument)
@@ -131,18 +134,18 @@ class _Machine:
             count = _TUPLES[opcode]
             stack[-count:] = [tuple(stack[-count:])]
         elif opcode in ("GLOBAL", "STACK_GLOBAL"):
-            stack.append(_checked(argument if argument is not None else f"{stack.pop(-2)} {stack.pop()}"))
+            stack.append(_allowed_name(argument if argument is not None else f"{stack.pop(-2)} {stack.pop()}"))
         elif opcode in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
             self.memo[len(self.memo) if argument is None else int(argument)] = stack[-1]
         elif opcode in ("GET", "BINGET", "LONG_BINGET"):
             stack.append(self.memo[int(argument)])
         elif opcode in ("REDUCE", "BUILD"):
-            self._numpy(opcode)
+            self._step_numpy(opcode)
         elif opcode not in ("PROTO", "FRAME", "STOP"):
-            self._contain(opcode)
+            self._step_container(opcode)
 
-    def _contain(self, opcode: str) -> None:
-        """The opcodes of containers."""
+    def _step_container(self, opcode: str) -> None:
+        """Run an opcode of containers."""
         if opcode == "MARK":
             self.below.append(self.stack)
             self.stack = []
@@ -151,24 +154,25 @@ class _Machine:
         elif opcode == "EMPTY_DICT":
             self.stack.append({})
         elif opcode in _CONTAINERS:
-            values = self._above_mark()
+            values = self._pop_to_mark()
             self.stack.append(_CONTAINERS[opcode](values))
         elif opcode == "APPEND":
             value = self.stack.pop()
             _require(self.stack[-1], list).append(value)
         elif opcode == "APPENDS":
-            values = self._above_mark()
+            values = self._pop_to_mark()
             _require(self.stack[-1], list).extend(values)
         elif opcode == "SETITEM":
             value, key = self.stack.pop(), self.stack.pop()
             _require(self.stack[-1], dict)[key] = value
         elif opcode == "SETITEMS":
-            values = self._above_mark()
+            values = self._pop_to_mark()
             _require(self.stack[-1], dict).update(_pairs(values))
         else:
             raise _RefusedError(f"the opcode {opcode}")
 
-    def _numpy(self, opcode: str) -> None:
+    def _step_numpy(self, opcode: str) -> None:
+        """Run a call, or the state of an object, of numpy."""
         argument = self.stack.pop()
         if opcode == "REDUCE":
             name = self.stack.pop()
@@ -180,20 +184,20 @@ class _Machine:
         else:
             raise _RefusedError("an object with a state")
 
-    def _above_mark(self) -> list[Any]:
+    def _pop_to_mark(self) -> list[Any]:
         values, self.stack = self.stack, self.below.pop()
         return values
 
 
-def _checked(name: str) -> _Name:
+def _allowed_name(name: str) -> _Name:
     if name not in _NAMES:
-        raise _RefusedError(f"{name.replace(' ', '.')!r:.100}")
+        raise _RefusedError(f"the name {name.replace(' ', '.')!r:.100}")
     return _Name(name)
 
 
 def _require(value: Any, kind: type[Any]) -> Any:
     if type(value) is not kind:
-        raise _RefusedError(f"a {kind.__name__} where a {type(value).__name__} stands")
+        raise _RefusedError(f"a {kind.__name__} operation on a {type(value).__name__}")
     return value
 
 

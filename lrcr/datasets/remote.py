@@ -1,4 +1,4 @@
-"""Public files: where they are, what they must be, and how long one waits for them."""
+"""Public files: their addresses, sizes and checksums, and how often a download is retried."""
 
 from dataclasses import dataclass
 
@@ -16,27 +16,27 @@ class RemoteFile:
     """A public file.
 
     Args:
-        name: where it lies below the folder of downloads or of the user's own archives.
-        urls: its mirrors, in the order in which they are asked.
-        largest: more bytes than it can have; what goes on beyond is broken off.
-        pinned: its checksum, where lrcr knows it beforehand.
-        md5_url: a text that begins with its MD5, where upstream publishes one.
+        name: path below the folder of downloads or of the user's own copies.
+        urls: its mirrors, in the order in which they are tried.
+        max_bytes: a download of more bytes is aborted.
+        pinned: its checksum, if it is part of lrcr.
+        md5_url: address of a text that begins with its MD5, if one is published.
     """
 
     name: str
     urls: tuple[str, ...]
-    largest: int
+    max_bytes: int
     pinned: Checksum | None = None
     md5_url: str | None = None
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long a mirror is waited for.
+class RetryPolicy:
+    """How long to wait for a mirror and how often to retry.
 
     Args:
-        timeout: seconds without a byte after which a connection is given up.
-        attempts: connections in a row that bring nothing new before the next mirror is asked.
+        timeout: seconds without data after which a connection is closed.
+        attempts: consecutive connections without new data after which the next mirror is tried.
         pause: seconds before the second attempt; doubled before each further one.
     """
 
@@ -45,4 +45,4 @@ class Patience:
     pause: float = 1.0
 
 
-DEFAULT_PATIENCE = Patience()
+DEFAULT_RETRY_POLICY = RetryPolicy()

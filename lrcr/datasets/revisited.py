@@ -1,8 +1,9 @@
 """Revisited Oxford and Paris, and their million distractors (Radenović et al., CVPR 2018).
 
-The ground truth names the images of the database (`imlist`) and the queries (`qimlist`, with boxes), which are not in
-the database. Both lie in the archives of the first Oxford and Paris sets; twenty images of Paris are pages of HTML
-there and belong to neither list, so they are never read. The archives are those of 2022 (`-v1`), with faces blurred.
+The ground truth lists the images of the database (`imlist`) and the queries (`qimlist`, with boxes), which are not in
+the database. The images of both lists are in the archives of the original Oxford and Paris datasets, in the versions
+of 2022 (`-v1`), in which faces are blurred. Twenty images of the Paris archives are HTML pages; they are in neither
+list and are never read.
 """
 
 import logging
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lrcr.config.datasets import DistractorParams, RevisitedParams
 from lrcr.data.dataset import GRADES, write_dataset
-from lrcr.datasets.contents import Contents, find_images, key_of
+from lrcr.datasets.contents import FoundImages, find_images, image_key
 from lrcr.datasets.fetch import Store
 from lrcr.datasets.pickles import read_pickle
 from lrcr.datasets.sources import BENCHMARKS, DISTRACTORS, Benchmark
@@ -28,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Query(BaseModel):
-    """What the public file says of a query; ids count in `imlist`."""
+    """A query of the public file; ids are positions in `imlist`."""
 
     model_config = ConfigDict(strict=True)
     bbx: list[float]
@@ -52,24 +53,24 @@ def make_revisited(
     """Write the tables of Revisited Oxford or Paris into the existing, empty `folder`.
 
     Raises:
-        DownloadError: a file cannot be had.
-        DatasetError: the files are damaged, contradict each other, or do not hold what they must.
+        DownloadError: a file cannot be downloaded or differs from its checksum.
+        DatasetError: the files are damaged, incomplete or inconsistent.
     """
     benchmark = BENCHMARKS[params.kind]
-    file = store.fetch(benchmark.truth["truth"], progress).path
+    file = store.fetch(benchmark.annotations["ground_truth"], progress).path
     truth = read_revisited(file)
     archives = [store.fetch_archive(archive, progress) for archive in benchmark.archives]
-    contents = find_images(archives, store.folder, {*truth.imlist, *truth.qimlist}, progress)
-    images = _as_images(contents.rows(truth.imlist, file))
-    queries = _as_queries(truth, contents.rows(truth.qimlist, file), file)
-    relevance = graded_table(truth)
+    found = find_images(archives, store.folder, {*truth.imlist, *truth.qimlist}, progress)
+    images = _images_table(found.rows(truth.imlist, file))
+    queries = _queries_table(truth, found.rows(truth.qimlist, file), file)
+    relevance = relevance_table(truth)
     grades = {grade: int((relevance["grade"] == grade).sum()) for grade in GRADES}
     require_counts(params.kind, benchmark, {"images": len(images), "queries": len(queries), **grades})
-    parts, facts = [contents], dict[str, Any]()
+    parts, facts = [found], dict[str, Any]()
     if params.distractors:
-        more, facts = find_distractors(BENCHMARKS[DISTRACTORS], store, progress)
-        images = _as_images(pd.concat([images, more.images], ignore_index=True))
-        parts.append(more)
+        distractors, facts = find_distractors(BENCHMARKS[DISTRACTORS], store, progress)
+        images = _images_table(pd.concat([images, distractors.images], ignore_index=True))
+        parts.append(distractors)
     write_dataset(
         folder,
         name=name,
@@ -83,20 +84,20 @@ def make_revisited(
         facts={"source": benchmark.title, **facts},
     )
     for part in parts:
-        part.forget()
+        part.remove_state()
 
 
 def make_distractors(
     folder: Path, name: str, params: DistractorParams, store: Store, *, progress: Progress = SILENT
 ) -> None:
-    """Write the table of the million distractors, a database that nothing is asked of, into `folder`.
+    """Write the table of the million distractors, a database without queries, into the existing, empty `folder`.
 
     Raises:
-        DownloadError: a file cannot be had.
-        DatasetError: the files are damaged, or do not hold what they must.
+        DownloadError: a file cannot be downloaded or differs from its checksum.
+        DatasetError: the files are damaged or incomplete.
     """
     benchmark = BENCHMARKS[params.kind]
-    contents, facts = find_distractors(benchmark, store, progress)
+    found, facts = find_distractors(benchmark, store, progress)
     write_dataset(
         folder,
         name=name,
@@ -104,37 +105,39 @@ def make_distractors(
         params={},
         root=store.folder,
         orient=False,
-        contents=contents.sha256,
+        contents=found.sha256,
         licence=benchmark.licence,
-        tables={"images": _as_images(contents.images)},
+        tables={"images": _images_table(found.images)},
         facts={"source": benchmark.title, **facts},
     )
-    contents.forget()
+    found.remove_state()
 
 
-def find_distractors(benchmark: Benchmark, store: Store, progress: Progress) -> tuple[Contents, dict[str, Any]]:
-    """The distractors in the order of their list, and what the archives lack.
+def find_distractors(benchmark: Benchmark, store: Store, progress: Progress) -> tuple[FoundImages, dict[str, Any]]:
+    """Find the distractors, in the order of the public list.
 
-    The list names images that the archives do not hold, and some that cannot be decoded may be among those they hold:
-    both are left out, counted and told.
+    Listed images that are not in the archives, or cannot be decoded, are excluded.
+
+    Returns:
+        The images, and facts: numbers of `listed` and `missing` images, and the `refused` images with the reason.
 
     Raises:
-        DownloadError: a file cannot be had.
-        DatasetError: the list or an archive is damaged, or not one of the listed images is there.
+        DownloadError: a file cannot be downloaded or differs from its checksum.
+        DatasetError: the list or an archive is damaged, or the archives contain none of the listed images.
     """
-    file = store.fetch(benchmark.truth["list"], progress).path
+    file = store.fetch(benchmark.annotations["list"], progress).path
     listed = read_list(file)
     require_counts(DISTRACTORS, benchmark, {"listed": len(listed)})
     archives = [store.fetch_archive(archive, progress) for archive in benchmark.archives]
-    keys = [key_of(name) for name in listed]
-    contents = find_images(archives, store.folder, keys, progress)
-    there = [key for key in dict.fromkeys(keys) if key in contents.images.index]
-    facts = {"listed": len(listed), "missing": len(listed) - len(there), "refused": contents.refused}
-    if not there:
-        raise DatasetError(f"{file}: names no image of the archives; get list and archives from one publisher")
+    keys = [image_key(name) for name in listed]
+    found = find_images(archives, store.folder, keys, progress)
+    present = [key for key in dict.fromkeys(keys) if key in found.images.index]
+    facts = {"listed": len(listed), "missing": len(listed) - len(present), "refused": found.refused}
+    if not present:
+        raise DatasetError(f"{file}: none of its images is in the archives; download list and archives again")
     if facts["missing"]:
         _log.warning("%s: %d of %d listed images are not in the archives", file, facts["missing"], len(listed))
-    return replace(contents, images=contents.images.loc[there]), facts
+    return replace(found, images=found.images.loc[present]), facts
 
 
 def read_list(file: Path) -> list[str]:
@@ -146,7 +149,7 @@ def read_list(file: Path) -> list[str]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
-        raise DatasetError(f"{file}: not a list of names in UTF-8; get another copy") from None
+        raise DatasetError(f"{file}: not a list of names in UTF-8; download it again") from None
     return [line.strip() for line in lines if line.strip()]
 
 
@@ -154,25 +157,27 @@ def read_revisited(file: Path) -> _Truth:
     """Read and check the public ground truth of Revisited Oxford or Paris.
 
     Raises:
-        DatasetError: it is not of this form, or contradicts itself.
+        DatasetError: it does not have this form, or is inconsistent.
     """
     try:
         truth = _Truth.model_validate(read_pickle(file))
     except ValidationError as error:
         raise DatasetError(f"{file}: {explain_record(error)}") from None
     if len(truth.gnd) != len(truth.qimlist):
-        raise DatasetError(f"{file}: {len(truth.qimlist)} queries, but grades for {len(truth.gnd)}; get another copy")
+        raise DatasetError(f"{file}: {len(truth.qimlist)} queries, but grades for {len(truth.gnd)}; download it again")
     require_distinct([*truth.imlist, *truth.qimlist], file)
     for number, query in enumerate(truth.gnd):
         graded = [*query.easy, *query.hard, *query.junk]
         require_ids(graded, len(truth.imlist), f"{file}: query {number}")
         require_distinct(graded, f"{file}: query {number}")
         if len(query.bbx) != 4:
-            raise DatasetError(f"{file}: query {number} has a box of {len(query.bbx)} numbers; get another copy")
+            raise DatasetError(
+                f"{file}: query {number} has a box of {len(query.bbx)} numbers, not 4; download it again"
+            )
     return truth
 
 
-def graded_table(truth: _Truth) -> pd.DataFrame:
+def relevance_table(truth: _Truth) -> pd.DataFrame:
     """The table `relevance`."""
     rows = [
         (number, image, grade)
@@ -183,18 +188,18 @@ def graded_table(truth: _Truth) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["query", "image", "grade"])
 
 
-def _as_images(found: pd.DataFrame) -> pd.DataFrame:
-    return found.reset_index(drop=True).assign(image=range(len(found)), label=None)
+def _images_table(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.reset_index(drop=True).assign(image=range(len(rows)), label=None)
 
 
-def _as_queries(truth: _Truth, found: pd.DataFrame, file: Path) -> pd.DataFrame:
-    """The table `queries`; boxes that reach beyond the edge of their image end there."""
+def _queries_table(truth: _Truth, rows: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """The table `queries`; boxes are clipped to their images."""
     boxes = np.array([query.bbx for query in truth.gnd], np.float64).reshape(-1, 4)
-    size = found[["width", "height", "width", "height"]].to_numpy(np.float64)
+    size = rows[["width", "height", "width", "height"]].to_numpy(np.float64)
     boxes = np.clip(boxes, 0, size)
     empty = ~((boxes[:, 2:].round() > boxes[:, :2].round()).all(axis=1))
     if empty.any():
-        raise DatasetError(f"{file}: the box of query {int(empty.argmax())} holds no pixel; get another copy")
-    table = found.assign(query=range(len(found)), image=None)
+        raise DatasetError(f"{file}: the box of query {int(empty.argmax())} contains no pixel; download it again")
+    table = rows.assign(query=range(len(rows)), image=None)
     table[["x0", "y0", "x1", "y1"]] = boxes
     return table

@@ -1,6 +1,6 @@
-"""The public benchmarks: where their files are, how large they are, what they must hold, and who owns them.
+"""The public benchmarks: addresses, sizes and counts of their files, and the licences of their images.
 
-docs/datasets.md shows this table; a test compares the two.
+docs/datasets.md contains the same table; a test compares the two.
 """
 
 from dataclasses import dataclass
@@ -17,21 +17,21 @@ _HOW = f"{_PTAK}/personal/toliageo/share/how"
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One benchmark, or one split of it.
+    """One benchmark, or one split of a benchmark.
 
     Args:
-        title: what it is.
+        title: name and source.
         archives: tar archives of its images.
-        truth: the other files, by their part in it.
-        gib: size of all files in GiB, about; None where nobody tells it.
-        counts: what its tables must hold; a dataset with other counts is not complete and is refused.
-        licence: who owns the images.
+        annotations: role → file, of all other files (ground truth, labels, lists of images).
+        size_gib: approximate size of all files in GiB; None if it is not published.
+        counts: name of a count → its value; a dataset with other counts is incomplete and is refused.
+        licence: note on the rights in the images.
     """
 
     title: str
     archives: tuple[RemoteFile, ...]
-    truth: dict[str, RemoteFile]
-    gib: float | None
+    annotations: dict[str, RemoteFile]
+    size_gib: float | None
     counts: dict[str, int]
     licence: str
 
@@ -68,7 +68,7 @@ _SFM_PAIRS = {
         256 * _MIB,
     )
 }
-_GOOGLE_SEARCHED = {
+_GOOGLE_RETRIEVAL = {
     "index": _google_table("index.csv"),
     "solution": _google_table("retrieval_solution_v2.1.csv", "ground_truth"),
 }
@@ -79,13 +79,13 @@ BENCHMARKS: dict[str, Benchmark] = {
     "roxford5k": Benchmark(
         title="Revisited Oxford (Radenović et al., CVPR 2018)",
         archives=(RemoteFile("oxbuild_images-v1.tgz", (f"{_OXFORD}/oxbuildings/oxbuild_images-v1.tgz",), 4 * _GIB),),
-        truth={
-            "truth": _revisited(
+        annotations={
+            "ground_truth": _revisited(
                 "roxford5k",
                 Checksum(149871, "ba7967754bd2d7d2210a5799f9c45ad5835e269a80ef9d3eba44caa35816c471"),
             )
         },
-        gib=1.8,
+        size_gib=1.8,
         counts={"images": 4993, "queries": 70, "easy": 3029, "hard": 2497, "junk": 1356},
         licence=_FLICKR,
     ),
@@ -94,13 +94,13 @@ BENCHMARKS: dict[str, Benchmark] = {
         archives=tuple(
             RemoteFile(f"paris_{i}-v1.tgz", (f"{_OXFORD}/parisbuildings/paris_{i}-v1.tgz",), 4 * _GIB) for i in (1, 2)
         ),
-        truth={
-            "truth": _revisited(
+        annotations={
+            "ground_truth": _revisited(
                 "rparis6k",
                 Checksum(276508, "d2e729a5293dda7dda8a15c8383424a42e4964a2c4cfea2f32fa85d11d2df499"),
             )
         },
-        gib=2.5,
+        size_gib=2.5,
         counts={"images": 6322, "queries": 70, "easy": 6874, "hard": 10350, "junk": 7153},
         licence=_FLICKR,
     ),
@@ -114,71 +114,71 @@ BENCHMARKS: dict[str, Benchmark] = {
             )
             for i in range(1, 101)
         ),
-        truth={
+        annotations={
             "list": RemoteFile(
                 "revisitop1m/revisitop1m.txt", (f"{_PTAK}/revisitop/revisitop1m/revisitop1m.txt",), 256 * _MIB
             )
         },
-        gib=None,
+        size_gib=None,
         counts={"listed": 1_001_001},
         licence="photos of YFCC100M, under the Creative Commons licences that their owners chose",
     ),
     "sfm120k/train": Benchmark(
         title="retrieval-SfM-120k, training (Radenović, Tolias, Chum, TPAMI 2019)",
         archives=_SFM_IMAGES,
-        truth=_SFM_PAIRS,
-        gib=None,
+        annotations=_SFM_PAIRS,
+        size_gib=None,
         counts={"images": 91_642, "labels": 551},
         licence=_FLICKR,
     ),
     "sfm120k/val": Benchmark(
         title="retrieval-SfM-120k, validation pairs (Radenović, Tolias, Chum, TPAMI 2019)",
         archives=_SFM_IMAGES,
-        truth=_SFM_PAIRS,
-        gib=None,
+        annotations=_SFM_PAIRS,
+        size_gib=None,
         counts={"images": 6_403, "labels": 162},
         licence=_FLICKR,
     ),
     "sfm120k/val_eccv20": Benchmark(
         title="retrieval-SfM-120k, validation queries (Tolias, Jenicek, Chum, ECCV 2020)",
         archives=_SFM_IMAGES,
-        truth={
+        annotations={
             "queries": RemoteFile(
                 "retrieval-SfM-120k/retrieval-SfM-120k-val-eccv2020.pkl",
                 (f"{_HOW}/dataset/retrieval-SfM-120k-val-eccv2020.pkl",),
                 256 * _MIB,
             )
         },
-        gib=None,
+        size_gib=None,
         counts={},
         licence=_FLICKR,
     ),
     "gldv2/train": Benchmark(
         title="Google Landmarks v2, clean training set (Weyand et al., CVPR 2020)",
         archives=_google("train", 500),
-        truth={"labels": _google_table("train_clean.csv")},
-        gib=500,
+        annotations={"labels": _google_table("train_clean.csv")},
+        size_gib=500,
         counts={"images": 1_580_470, "labels": 81_313},
         licence="images under CC BY, annotations by Google under CC BY 4.0",
     ),
     "gldv2/public": Benchmark(
         title="Google Landmarks v2, retrieval, public queries (Weyand et al., CVPR 2020)",
         archives=_google("index", 100) + _google("test", 20),
-        truth=_GOOGLE_SEARCHED,
-        gib=95,
+        annotations=_GOOGLE_RETRIEVAL,
+        size_gib=95,
         counts={"images": 761_757, "queries": 379},
         licence=_GOOGLE_LICENCE,
     ),
     "gldv2/private": Benchmark(
         title="Google Landmarks v2, retrieval, private queries (Weyand et al., CVPR 2020)",
         archives=_google("index", 100) + _google("test", 20),
-        truth=_GOOGLE_SEARCHED,
-        gib=95,
+        annotations=_GOOGLE_RETRIEVAL,
+        size_gib=95,
         counts={"images": 761_757, "queries": 750},
         licence=_GOOGLE_LICENCE,
     ),
 }
-"""Name of a benchmark, and after a slash of its split → what is known of it."""
+"""`<kind>` or `<kind>/<split>` → the benchmark."""
 
 HOW_MODELS: dict[str, RemoteFile] = {
     "how_r18": RemoteFile("how_r18.pth", (f"{_HOW}/models/how_r18.pth",), _GIB),

@@ -1,7 +1,7 @@
-"""One connection to one mirror: what it sends is appended to the part of the file that is here.
+"""One connection to one mirror, which appends the received bytes to a partial download.
 
-The part lies in `<name>.part`, beside `<name>.part.json` that tells of which version of the file it is (ETag or date),
-so that two versions are never joined.
+The partial download is `<name>.part`. `<name>.part.json` beside it holds the version of the file (ETag or date), so
+that parts of two versions are never joined.
 """
 
 import errno
@@ -21,108 +21,110 @@ from lrcr.progress import Progress
 from lrcr.storage.artifacts import read_json, write_json
 
 _MIB = 1 << 20
-_WORTH_ANOTHER_TRY = (408, 425, 429, 500, 502, 503, 504)
-_RESERVE = 64 << 20  # bytes of the disk that a download leaves free
+_FREE_SPACE = "free some space, or set $LRCR_DOWNLOADS to a folder on a larger disk"
+_RETRIED_STATUSES = (408, 425, 429, 500, 502, 503, 504)
+_RESERVE = 64 << 20  # bytes of the disk that a download keeps free
 
 
 class MirrorError(Exception):
-    """This mirror does not have the file; the next may."""
+    """This mirror does not have the expected file; another mirror may have it."""
 
 
 class ConnectionLostError(Exception):
-    """The connection failed; another attempt may go on from there."""
+    """The connection failed; another attempt can resume the download."""
 
 
 def receive(url: str, file: RemoteFile, part: Path, size: int | None, timeout: float, progress: Progress) -> None:
-    """Append what is missing to `part`, through one connection.
+    """Append the missing bytes to `part`, through one connection.
 
     Args:
-        size: bytes the file must have, where that is known.
+        size: expected bytes of the whole file, if known.
+        timeout: seconds without data after which the connection is closed.
 
     Raises:
         MirrorError: the mirror does not have the file.
-        ConnectionLostError: the connection failed or broke off.
-        DownloadError: the disk is too small.
+        ConnectionLostError: the connection failed or was interrupted.
+        DownloadError: the disk is full or cannot be written.
     """
     version = _read_version(part)
-    have = size_of(part) if version else 0
+    received = size_of(part) if version else 0
     headers = {"Accept-Encoding": "identity", "User-Agent": "lrcr"}
     if version:
-        headers |= {"Range": f"bytes={have}-", "If-Range": version}
+        headers |= {"Range": f"bytes={received}-", "If-Range": version}
     try:
         response = urlopen(Request(url, headers=headers), timeout=timeout)
     except HTTPError as error:
-        _judge_status(error.code, part)
+        _raise_for_status(error.code, part)
     except (OSError, HTTPException) as error:
         raise ConnectionLostError(f"no connection ({_reason(error)})") from None
     else:
         with response:
-            have = _continued_at(response, have)
-            total = _total(response, have, file, size)
-            _require_space(part.parent, (total or file.largest) - have)
-            _append(response, part, have, _Length(file, total), progress)
+            start = _start_of(response, received)
+            total = _total_bytes(response, start, file, size)
+            _require_space(part.parent, (total or file.max_bytes) - start)
+            _append(response, part, start, _Length(file, total), progress)
 
 
-def _judge_status(status: int, part: Path) -> None:
-    if status == 416:  # what is here is no beginning of the file
+def _raise_for_status(status: int, part: Path) -> None:
+    if status == 416:  # the part is longer than the file, so it is not a part of this file
         discard(part)
-        raise ConnectionLostError("the part that is here does not fit the file")
-    if status in _WORTH_ANOTHER_TRY:
+        raise ConnectionLostError("the partial download does not fit the file")
+    if status in _RETRIED_STATUSES:
         raise ConnectionLostError(f"status {status}")
     raise MirrorError(f"status {status}")
 
 
-def _continued_at(response: HTTPResponse, have: int) -> int:
-    """Where the answer begins: after what we have, or at 0 where the server sends the whole again."""
+def _start_of(response: HTTPResponse, received: int) -> int:
+    """Offset of the response in the file: `received`, or 0 if the server sends the whole file."""
     if response.status == 200:
         return 0
-    if response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-        return have
-    raise MirrorError(f"answers something else than asked (status {response.status})")
+    if response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {received}-"):
+        return received
+    raise MirrorError(f"sends another range than requested (status {response.status})")
 
 
-def _total(response: HTTPResponse, have: int, file: RemoteFile, size: int | None) -> int | None:
-    """Bytes of the whole file, as known before or as the server says; None where only a checksum will tell."""
+def _total_bytes(response: HTTPResponse, start: int, file: RemoteFile, size: int | None) -> int | None:
+    """Bytes of the whole file, from the server or else `size`; None only if the file has a published MD5."""
     length = response.headers.get("Content-Length", "")
-    total = have + int(length) if re.fullmatch(r"[0-9]{1,18}", length) else size
+    total = start + int(length) if re.fullmatch(r"[0-9]{1,18}", length) else size
     if total is None and file.md5_url is None:
-        raise MirrorError("does not say how many bytes it has")
+        raise MirrorError("does not state the size of the file")
     if total is not None and size is not None and total != size:
-        raise MirrorError(f"has {total} bytes, not {size}")
-    if total is not None and total > file.largest:
-        raise MirrorError(f"has {total} bytes, more than the {file.largest} that are allowed")
+        raise MirrorError(f"has {total} bytes, not the expected {size}")
+    if total is not None and total > file.max_bytes:
+        raise MirrorError(f"has {total} bytes, more than the limit of {file.max_bytes}")
     return total
 
 
 @dataclass(frozen=True)
 class _Length:
-    """Bytes that `file` has in `total`; None where that is not known."""
+    """The size of `file`: `total` bytes, None if unknown."""
 
     file: RemoteFile
     total: int | None
 
     @property
-    def most(self) -> int:
-        return self.file.largest if self.total is None else self.total
+    def max_bytes(self) -> int:
+        return self.file.max_bytes if self.total is None else self.total
 
 
-def _append(response: HTTPResponse, part: Path, have: int, length: _Length, progress: Progress) -> None:
-    """Write what arrives behind the first `have` bytes of `part`."""
-    with _disk(part), part.open("r+b" if have else "wb") as target:
+def _append(response: HTTPResponse, part: Path, start: int, length: _Length, progress: Progress) -> None:
+    """Write the response to `part` from the offset `start`."""
+    with _explain_disk_errors(part), part.open("r+b" if start else "wb") as target:
         _write_version(part, response)
-        target.seek(have)
+        target.seek(start)
         target.truncate()
-        steps = -(-length.most // _MIB) - have // _MIB
+        end = start
+        steps = -(-length.max_bytes // _MIB) - start // _MIB
         with progress.task(f"download {length.file.name} (MiB)", steps) as task:
             for chunk in _chunks(response):
-                if have + len(chunk) > length.most:
-                    raise MirrorError(f"sends more than {length.most} bytes")
+                if end + len(chunk) > length.max_bytes:
+                    raise MirrorError(f"sends more than {length.max_bytes} bytes")
                 target.write(chunk)
-                for _ in range(have // _MIB, (have + len(chunk)) // _MIB):
-                    task.advance()
-                have += len(chunk)
-    if length.total is not None and have < length.total:
-        raise ConnectionLostError(f"broke off after {have} of {length.total} bytes")
+                task.advance((end + len(chunk)) // _MIB - end // _MIB)
+                end += len(chunk)
+    if length.total is not None and end < length.total:
+        raise ConnectionLostError(f"interrupted after {end} of {length.total} bytes")
 
 
 def _chunks(response: HTTPResponse) -> Iterator[bytes]:
@@ -130,7 +132,7 @@ def _chunks(response: HTTPResponse) -> Iterator[bytes]:
         try:
             chunk = response.read1(_MIB)
         except (OSError, HTTPException) as error:
-            raise ConnectionLostError(f"broke off ({_reason(error)})") from None
+            raise ConnectionLostError(f"interrupted ({_reason(error)})") from None
         if not chunk:
             return
         yield chunk
@@ -141,12 +143,12 @@ def _reason(error: Exception) -> str:
 
 
 @contextmanager
-def _disk(path: Path) -> Iterator[None]:
-    """Say in one line what the disk refuses; what has been written stays for the next run."""
+def _explain_disk_errors(path: Path) -> Iterator[None]:
+    """Turn an error of the disk into a DownloadError; the bytes already written stay for the next run."""
     try:
         yield
     except OSError as error:
-        remedy = "make room, or let $LRCR_DOWNLOADS name a larger disk" if error.errno == errno.ENOSPC else "mend it"
+        remedy = _FREE_SPACE if error.errno == errno.ENOSPC else "check the disk and the permissions of the folder"
         raise DownloadError(f"{path}: cannot be written ({error.strerror}); {remedy}") from None
 
 
@@ -154,13 +156,12 @@ def _require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed + _RESERVE:
         raise DownloadError(
-            f"{folder}: {needed / 2**30:.1f} GiB are to come, but {free / 2**30:.1f} GiB are free; "
-            "make room, or let $LRCR_DOWNLOADS name a larger disk"
+            f"{folder}: the download needs {needed / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB are free; {_FREE_SPACE}"
         )
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file; 0 where there is none."""
+    """Bytes of a file; 0 if it does not exist."""
     return path.stat().st_size if path.exists() else 0
 
 
@@ -169,7 +170,7 @@ def _version_file(part: Path) -> Path:
 
 
 def discard(part: Path) -> None:
-    """Remove a part and what is said of it."""
+    """Remove a partial download and the record of its version."""
     part.unlink(missing_ok=True)
     _version_file(part).unlink(missing_ok=True)
 
@@ -181,7 +182,7 @@ def _write_version(part: Path, response: HTTPResponse) -> None:
 
 
 def _read_version(part: Path) -> str | None:
-    """The version of which a part is the beginning; None where there is nothing to go on from."""
+    """The version of the file of which `part` is a part; None if there is nothing to resume."""
     if not size_of(part) or not _version_file(part).exists():
         return None
     try:

@@ -85,7 +85,7 @@ def test_round_trip(tmp_path):
     assert dataset.images["label"].isna().tolist() == [False, True, False]
 
 
-def test_photos_say_how_to_read_them(tmp_path):
+def test_photos_have_path_box_and_orientation(tmp_path):
     root = tmp_path / "photos"
     dataset = open_dataset(write(tmp_path / "data", root))
     assert dataset.photos()[1] == Photo(root / "sub/b.jpg", None, True)
@@ -95,7 +95,7 @@ def test_photos_say_how_to_read_them(tmp_path):
     ]
 
 
-def test_images_are_read_out_of_archives(tmp_path):
+def test_images_are_read_from_archives(tmp_path):
     drawn = [Image.new("RGB", (8, 6), (50 * i, 0, 0)) for i in range(4)]
     archive = tmp_path / "root" / "deep" / "photos.tar"
     archive.parent.mkdir(parents=True)
@@ -127,7 +127,7 @@ def test_images_are_read_out_of_archives(tmp_path):
         load_image(photos[0].path, orient=False)
 
 
-def test_dataset_with_its_images_inside_may_be_moved(tmp_path):
+def test_a_dataset_that_contains_its_images_can_be_moved(tmp_path):
     write(tmp_path / "data", tmp_path / "data" / "images")
     (tmp_path / "data").rename(tmp_path / "moved")
     assert open_dataset(tmp_path / "moved").root == tmp_path / "moved" / "images"
@@ -139,7 +139,7 @@ def test_images_elsewhere_are_found_from_any_working_folder(tmp_path, monkeypatc
     assert open_dataset(Path("data")).root == tmp_path / "photos"
 
 
-def test_tables_that_are_not_given_are_empty(tmp_path):
+def test_missing_tables_are_empty(tmp_path):
     dataset = open_dataset(write(tmp_path / "data", tables={"images": tables()["images"]}))
     for table in ("queries", "relevance", "pairs"):
         assert_frame_equal(getattr(dataset, table), empty_table(table))
@@ -157,19 +157,20 @@ def test_a_table_without_masks_has_none(tmp_path):
     assert open_dataset(folder).images["mask"].isna().all()
 
 
-def test_dataset_without_images_opens(tmp_path):
+def test_a_dataset_without_images_can_be_opened(tmp_path):
     dataset = open_dataset(write(tmp_path / "data", tables={}))
     assert dataset.photos() == []
+    assert_frame_equal(dataset.images, empty_table("images"))
 
 
-def test_description_tells_counts_and_facts(tmp_path):
+def test_the_description_contains_counts_and_facts(tmp_path):
     write(tmp_path / "data", facts={"refused": 3})
     facts = json.loads((tmp_path / "data" / DESCRIPTION).read_text())["facts"]
     assert facts["counts"] == {"images": 3, "queries": 2, "relevance": 4, "pairs": 2}
     assert (facts["refused"], facts["licence"], facts["root"]) == (3, "none", ".")
 
 
-def test_fingerprint_follows_contents_and_nothing_else(tmp_path):
+def test_the_fingerprint_depends_on_contents_params_and_name_only(tmp_path):
     def identity(number: int, **changed: object) -> str:
         return open_dataset(write(tmp_path / str(number), **changed)).fingerprint
 
@@ -181,7 +182,7 @@ def test_fingerprint_follows_contents_and_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize("table", ["images", "queries", "relevance", "pairs"])
-def test_damaged_or_missing_tables_are_recognised(tmp_path, table):
+def test_damaged_and_missing_tables_are_refused(tmp_path, table):
     path = write(tmp_path / "data") / f"{table}.parquet"
     contents = bytearray(path.read_bytes())
     contents[len(contents) // 2] ^= 1
@@ -192,15 +193,17 @@ def test_damaged_or_missing_tables_are_recognised(tmp_path, table):
             open_dataset(tmp_path / "data")
 
 
-def test_exchanged_table_is_recognised(tmp_path):
+def test_a_table_of_another_dataset_is_refused(tmp_path):
     write(tmp_path / "data")
     other = write(tmp_path / "other", tables={**tables(), "pairs": empty_table("pairs")})
     (other / "pairs.parquet").rename(tmp_path / "data" / "pairs.parquet")
-    with pytest.raises(ArtifactError, match=r"pairs\.parquet: missing or altered"):
+    with pytest.raises(
+        ArtifactError, match=r"pairs\.parquet: missing or altered since it was made; make the dataset again"
+    ):
         open_dataset(tmp_path / "data")
 
 
-def test_missing_dataset_and_altered_description_are_refused(tmp_path):
+def test_a_missing_dataset_and_an_altered_description_are_refused(tmp_path):
     with pytest.raises(ArtifactError, match=rf"{DESCRIPTION}: no such file"):
         open_dataset(tmp_path)
     path = write(tmp_path / "data") / DESCRIPTION
@@ -231,7 +234,7 @@ def test_missing_dataset_and_altered_description_are_refused(tmp_path):
         ("pairs", "positive", [-1, 0], r"pairs.parquet: positive -1 does not exist (0…2)"),
     ],
 )
-def test_tables_that_contradict_each_other_are_refused(tmp_path, table, column, values, message):
+def test_inconsistent_tables_are_refused(tmp_path, table, column, values, message):
     changed = tables()
     changed[table][column] = values
     with pytest.raises(DatasetError) as error:
@@ -239,7 +242,7 @@ def test_tables_that_contradict_each_other_are_refused(tmp_path, table, column, 
     assert str(error.value).startswith(f"small: {message}")
 
 
-def test_hash_of_contents_follows_names_and_hashes_but_no_order():
+def test_the_hash_of_contents_depends_on_names_and_hashes_but_not_on_their_order():
     a = hash_contents({"x": "1", "y": "2"})
     assert a == hash_contents({"y": "2", "x": "1"})
     assert len({a, hash_contents({"x": "2", "y": "1"}), hash_contents({"x": "1"}), hash_contents({})}) == 4

@@ -70,8 +70,9 @@ def test_every_format_is_recognised_by_its_content(tmp_path, suffix):
     path = tmp_path / f"image.{suffix}"
     quadrants(32, 32).save(path)
     path = path.rename(tmp_path / "no-suffix")
-    assert np.allclose(pixel(path, (4, 4)), RED, atol=8)
-    assert np.allclose(pixel(path, (28, 28)), BLUE, atol=8)
+    tolerance = 8 if suffix in ("jpg", "webp", "mpo") else 0
+    for xy, colour in (((4, 4), RED), ((28, 4), GREEN), ((28, 28), BLUE), ((4, 28), YELLOW)):
+        assert np.allclose(pixel(path, xy), colour, rtol=0, atol=tolerance)
 
 
 def test_palette_with_transparency_is_composited_on_white(tmp_path):
@@ -99,20 +100,20 @@ def test_16_bit_png_drops_the_low_byte(tmp_path):
     assert pixel(path) == (0x00, 0x12, 0xFF)
 
 
-def test_32_bit_pixels_count_as_16_bits_or_are_refused(tmp_path):
+def test_32_bit_pixels_are_read_as_16_bits_or_refused(tmp_path):
     path = tmp_path / "image.tif"
     Image.fromarray(np.array([[0xFFFF, 0x1234]], np.int32)).save(path)
     assert [pixel(path, (x, 0))[0] for x in range(2)] == [0xFF, 0x12]
     for value in (-1, 0x10000):
         Image.fromarray(np.array([[0, value]], np.int32)).save(path)
-        with pytest.raises(ImageError, match="more than 16 bits a channel; convert it"):
+        with pytest.raises(ImageError, match="more than 16 bits per channel; convert it to 8 or 16"):
             load_image(path, orient=False)
     Image.new("F", (2, 2), 0.5).save(path)
-    with pytest.raises(ImageError, match=r"image\.tif: floating-point pixels have no agreed range; convert"):
+    with pytest.raises(ImageError, match=r"image\.tif: floating-point pixels have no standard range; convert"):
         load_image(path, orient=False)
 
 
-def test_of_an_animation_the_first_frame_counts(tmp_path):
+def test_the_first_frame_of_an_animation_is_read(tmp_path):
     frames = [Image.new("RGB", (4, 4), colour) for colour in (BLUE, RED)]
     frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
     assert pixel(tmp_path / "film.gif") == BLUE
@@ -146,7 +147,7 @@ def test_orientation_6_turns_the_left_edge_up(tmp_path):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_crop_is_of_stored_pixels_and_lies_at_its_origin(tmp_path, orientation):
+def test_a_crop_is_of_stored_pixels_and_has_its_origin(tmp_path, orientation):
     rng = np.random.default_rng(0)
     stored = Image.fromarray(rng.integers(0, 256, (11, 17, 3), np.uint8))
     path = with_orientation(tmp_path / "image.png", stored, orientation)
@@ -157,9 +158,9 @@ def test_a_crop_is_of_stored_pixels_and_lies_at_its_origin(tmp_path, orientation
     assert crop.full_size == whole.shape[1::-1]
     (x, y), (width, height) = crop.origin, crop.pixels.size
     assert np.array_equal(whole[y : y + height, x : x + width], crop.pixels)
-    unturned = load_image(path, orient=False, box=(2.4, 2.6, 9.0, 9.5))
-    assert unturned.origin == (2, 3)
-    assert np.array_equal(unturned.pixels, stored.crop((2, 3, 9, 10)))
+    stored_crop = load_image(path, orient=False, box=(2.4, 2.6, 9.0, 9.5))
+    assert stored_crop.origin == (2, 3)
+    assert np.array_equal(stored_crop.pixels, stored.crop((2, 3, 9, 10)))
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
@@ -169,7 +170,7 @@ def test_damaged_exif_data_leave_the_image_upright(tmp_path, exif):
     assert load_image(tmp_path / "image.webp", orient=True).full_size == (6, 4)
 
 
-def test_a_tiff_counts_as_stored_oriented(tmp_path):
+def test_an_oriented_tiff_is_treated_as_the_stored_image(tmp_path):
     path = tmp_path / "image.tif"
     quadrants(6, 4).save(path, tiffinfo={274: 6})
     for orient in (False, True):
@@ -178,29 +179,29 @@ def test_a_tiff_counts_as_stored_oriented(tmp_path):
         assert loaded.pixels.getpixel((0, 0)) == YELLOW
 
 
-def test_truncated_images_are_refused(tmp_path):
-    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
-    for suffix in ("jpg", "png", "webp", "bmp", "tif", "gif"):
-        path = tmp_path / f"image.{suffix}"
-        noise.save(path)
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-        with pytest.raises(ImageError, match=rf"image\.{suffix}: [^\n]*; (copy or export|convert) it"):
-            load_image(path, orient=False)
-    with pytest.raises(ImageError, match=r"image\.jpg: cannot be read \(image file is truncated"):
-        load_image(tmp_path / "image.jpg", orient=False)
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "bmp", "tif", "gif"])
+def test_truncated_images_are_refused(tmp_path, suffix):
+    path = tmp_path / f"image.{suffix}"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    reason = "could not create decoder object" if suffix == "webp" else "image file is truncated.*"
+    with pytest.raises(ImageError, match=rf"image\.{suffix}: cannot be read \({reason}\); copy or export it again$"):
+        load_image(path, orient=False)
 
 
-def test_damage_that_the_decoder_stumbles_over_is_named(tmp_path):
+def test_a_damaged_image_is_named(tmp_path):
     path = tmp_path / "image.png"
     quadrants(32, 32).save(path)
     data = bytearray(path.read_bytes())
     data[data.index(b"IDAT") + 6] ^= 0xFF
     path.write_bytes(data)
-    with pytest.raises(ImageError, match=r"image\.png: [^\n]+; copy or export it again"):
+    with pytest.raises(
+        ImageError, match=r"image\.png: cannot be read \(broken data stream .*\); copy or export it again$"
+    ):
         load_image(path, orient=False)
 
 
-def test_what_is_no_image_is_said_to_be_none(tmp_path):
+def test_a_file_that_is_not_an_image_is_refused(tmp_path):
     path = tmp_path / "notes.jpg"
     path.write_text("no picture")
     with pytest.raises(UnknownFormatError, match=r"notes\.jpg: not an image of a known format; convert it to"):
@@ -208,13 +209,15 @@ def test_what_is_no_image_is_said_to_be_none(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(UnknownFormatError, match=r"notes\.jpg: an empty file \(0 bytes\); copy it again"):
         load_image(path, orient=False)
-    with pytest.raises(ImageError, match=r"gone\.jpg: cannot be read \(No such file or directory\)"):
+    with pytest.raises(ImageError, match=r"gone\.jpg: cannot be read \(No such file or directory\); copy"):
         load_image(tmp_path / "gone.jpg", orient=False)
 
 
 def test_formats_that_run_programs_are_not_opened(tmp_path):
     (tmp_path / "image.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n")
-    with pytest.raises(UnknownFormatError):
+    with pytest.raises(
+        UnknownFormatError, match=r"image\.eps: not an image of a known format; convert it to one of JPEG"
+    ):
         load_image(tmp_path / "image.eps", orient=False)
 
 
@@ -233,11 +236,11 @@ def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
         ((-2, 0, 3, 3), r"reaches outside the image \(6 × 4 pixels as stored\); give it in these pixels"),
         ((0, 0, 3, 4.6), "reaches outside the image"),
         ((0, 0, 6.6, 4), "reaches outside the image"),
-        ((0, 0, float("nan"), 4), "is not four finite numbers"),
-        ((0, 0, float("inf"), 4), "is not four finite numbers"),
+        ((0, 0, float("nan"), 4), "is not four finite numbers; give x0, y0, x1, y1 in pixels"),
+        ((0, 0, float("inf"), 4), "is not four finite numbers; give x0, y0, x1, y1 in pixels"),
     ],
 )
-def test_an_impossible_box_is_refused(tmp_path, box, message):
+def test_an_invalid_box_is_refused(tmp_path, box, message):
     quadrants(6, 4).save(tmp_path / "image.png")
     with pytest.raises(ImageError, match=rf"image\.png: box \[.*\] {message}"):
         load_image(tmp_path / "image.png", orient=True, box=box)
@@ -264,7 +267,7 @@ def test_resizing_keeps_the_scale_of_the_whole_image_and_enlarges_nothing(full, 
     assert abs(min(resized.size) - min(crop) * scale) < 2
 
 
-def test_resizing_is_pillows_thumbnail_and_leaves_the_image_alone():
+def test_resizing_agrees_with_pillow_and_does_not_change_the_image():
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 200, 3), np.uint8))
     truth = image.resize((100, 45), Image.Resampling.LANCZOS)
     assert np.array_equal(resize(LoadedImage(image, (200, 90)), 100), truth)

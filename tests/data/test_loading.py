@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lrcr import loading
+from lrcr.data import loading
 from lrcr.data.dataset import Photo
 from lrcr.data.images import load_image, prepare
 from lrcr.data.loading import load_batches
@@ -23,11 +23,11 @@ def photos(tmp_path_factory) -> list[Photo]:
     return [Photo(folder / f"{i}.png") for i in range(len(SIZES))]
 
 
-def alone(photo: Photo, image_size: int) -> torch.Tensor:
+def prepare_alone(photo: Photo, image_size: int) -> torch.Tensor:
     return prepare(load_image(photo.path, orient=photo.orient, box=photo.box), image_size)
 
 
-def test_batches_hold_photos_of_one_shape_and_their_positions(photos):
+def test_batches_contain_photos_of_one_shape_and_their_positions(photos):
     batches = list(load_batches(photos, 8, 2))
     assert [batch.positions for batch in batches] == [[0, 2], [1, 5], [4, 6], [3], [7]]
     for batch in batches:
@@ -35,20 +35,28 @@ def test_batches_hold_photos_of_one_shape_and_their_positions(photos):
             batch.positions, batch.sizes, batch.origins, batch.images, strict=True
         ):
             assert (size, origin) == (SIZES[position], (0, 0))
-            assert torch.equal(image, alone(photos[position], 8))
+            assert torch.equal(image, prepare_alone(photos[position], 8))
 
 
-def test_those_that_wait_longest_go_when_too_many_wait(photos, monkeypatch):
-    monkeypatch.setattr(loading, "_WAITING", 1)
+def test_when_too_many_wait_the_shape_that_waits_longest_is_yielded(photos, monkeypatch):
+    monkeypatch.setattr(loading, "_MAX_PENDING", 1)
     positions = [batch.positions for batch in load_batches([photos[i] for i in (0, 1, 3, 2, 5, 4)], 8, 3)]
     assert positions == [[0], [1], [2], [3, 5], [4]]
 
 
-def test_boxes_and_orientation_are_followed(photos):
+def test_boxes_and_orientation_are_applied(photos, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the left edge is the top
+    with Image.open(photos[0].path) as image:
+        image.save(tmp_path / "turned.png", exif=exif)
     box = (2.0, 1.0, 7.0, 5.0)
-    [batch] = load_batches([Photo(photos[0].path, box)], 4, 8)
-    assert (batch.sizes, batch.origins) == ([(5, 4)], [(2, 1)])
-    assert torch.equal(batch.images[0], alone(Photo(photos[0].path, box), 4))
+    for photo, size, origin in (
+        (Photo(photos[0].path, box), (5, 4), (2, 1)),
+        (Photo(tmp_path / "turned.png", box, orient=True), (4, 5), (1, 2)),
+    ):
+        [batch] = load_batches([photo], 4, 8)
+        assert (batch.sizes, batch.origins) == ([size], [origin])
+        assert torch.equal(batch.images[0], prepare_alone(photo, 4))
 
 
 @given(
@@ -57,25 +65,25 @@ def test_boxes_and_orientation_are_followed(photos):
     st.integers(1, 3),
     st.integers(1, 5),
 )
-def test_every_photo_comes_once_and_few_wait(photos, chosen, batch, waiting, ahead):
+def test_every_photo_is_yielded_once_and_few_wait(photos, chosen, batch, max_pending, prefetch):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "_WAITING", waiting)
-        patch.setattr(loading, "_AHEAD", ahead)
+        patch.setattr(loading, "_MAX_PENDING", max_pending)
+        patch.setattr(loading, "_PREFETCH", prefetch)
         batches = list(load_batches([photos[i] for i in chosen], 8, batch))
     assert sorted(position for found in batches for position in found.positions) == list(range(len(chosen)))
-    taken: set[int] = set()
+    yielded: set[int] = set()
     for found in batches:
         assert 1 <= len(found.positions) <= batch
         assert found.positions == sorted(found.positions)
-        taken.update(found.positions)
-        # A batch is out before more than this number of earlier photos wait.
-        assert len(set(range(max(taken))) - taken) <= waiting * batch
+        yielded.update(found.positions)
+        # A batch is yielded before more than this number of earlier photos wait.
+        assert len(set(range(max(yielded))) - yielded) <= max_pending * batch
     for found in batches:
         for position, image in zip(found.positions, found.images, strict=True):
-            assert torch.equal(image, alone(photos[chosen[position]], 8))
+            assert torch.equal(image, prepare_alone(photos[chosen[position]], 8))
 
 
-def test_batches_form_in_the_same_way_whatever_the_threads(photos, monkeypatch):
+def test_batches_do_not_depend_on_the_number_of_threads(photos, monkeypatch):
     def positions():
         return [batch.positions for batch in load_batches(photos * 3, 8, 2)]
 
@@ -90,7 +98,7 @@ def test_no_photos_give_no_batches():
 
 def test_a_damaged_photo_is_named(photos, tmp_path):
     (tmp_path / "a.png").write_bytes(b"text")
-    with pytest.raises(ImageError, match=r"a\.png"):
+    with pytest.raises(ImageError, match=r"a\.png: not an image of a known format; convert it to one of JPEG"):
         list(load_batches([*photos, Photo(tmp_path / "a.png")], 8, 2))
 
 

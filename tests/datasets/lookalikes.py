@@ -1,4 +1,4 @@
-"""Small look-alikes of the public benchmarks, in the formats in which these are published."""
+"""Small look-alikes of the public benchmarks, in the formats of the published files."""
 
 import csv
 import gzip
@@ -21,7 +21,7 @@ CORRUPT = b"<!DOCTYPE HTML><html><head><title>302 Found</title></head></html>\n"
 
 
 def photo(landmark: int, view: int, size: tuple[int, int] = (96, 72)) -> bytes:
-    """A JPEG of coloured blocks that the landmark decides, with a little noise of its own."""
+    """A JPEG of coloured blocks that depend on the landmark, with noise that depends on landmark and view."""
     blocks = np.random.default_rng(landmark).integers(0, 256, (6, 8, 3))
     pixels = np.kron(blocks, np.ones((-(-size[1] // 6), -(-size[0] // 8), 1)))[: size[1], : size[0]]
     pixels = pixels + np.random.default_rng((landmark, view)).normal(0, 20, pixels.shape)
@@ -45,16 +45,16 @@ def tar(members: dict[str, bytes], folders: Iterable[str] = ()) -> bytes:
 
 
 def publish(server: Server, name: str, files: dict[str, bytes], counts: dict[str, int]) -> Benchmark:
-    """The benchmark `name` as it is published, with these files (by their names), and these counts."""
+    """The benchmark `name` as published, but with these files (by their names) and counts."""
     benchmark = BENCHMARKS[name]
-    archives = tuple(move(server, file, files[file.name]) for file in benchmark.archives if file.name in files)
-    truth = {part: move(server, file, files[file.name]) for part, file in benchmark.truth.items()}
-    assert {file.name for file in (*archives, *truth.values())} == set(files)
-    return replace(benchmark, archives=archives, truth=truth, counts=counts)
+    archives = tuple(serve_file(server, file, files[file.name]) for file in benchmark.archives if file.name in files)
+    annotations = {role: serve_file(server, file, files[file.name]) for role, file in benchmark.annotations.items()}
+    assert {file.name for file in (*archives, *annotations.values())} == set(files)
+    return replace(benchmark, archives=archives, annotations=annotations, counts=counts)
 
 
-def move(server: Server, file: RemoteFile, contents: bytes) -> RemoteFile:
-    """A remote file at this server, pinned or with an MD5 if upstream's is."""
+def serve_file(server: Server, file: RemoteFile, contents: bytes) -> RemoteFile:
+    """The file at this server, pinned or with an MD5 if the published one is."""
     pinned = Checksum(len(contents), hashlib.sha256(contents).hexdigest()) if file.pinned else None
     url = server.url(f"/{file.name}", ranged(contents))
     digest = f"{hashlib.md5(contents).hexdigest()}  {file.name}\n".encode()
@@ -63,7 +63,7 @@ def move(server: Server, file: RemoteFile, contents: bytes) -> RemoteFile:
 
 
 def revisited(server: Server, name: str) -> Benchmark:
-    """Three landmarks of four database photos, five others, and a query with a box for each landmark."""
+    """Three landmarks with four database images each, five other images, and a query with a box for each landmark."""
     prefix = {"roxford5k": "oxford", "rparis6k": "paris"}[name]
     database = {f"{prefix}_place_{10 * mark + view:06}": photo(mark, view) for mark in range(3) for view in range(4)}
     database |= {f"{prefix}_general_{i:06}": photo(100 + i, 0) for i in range(5)}
@@ -97,7 +97,7 @@ def revisited(server: Server, name: str) -> Benchmark:
 
 
 def distractors(server: Server) -> Benchmark:
-    """Six listed images in two archives: one is lacking, one is damaged."""
+    """Six listed images in two archives: one is missing, one is damaged."""
     names = [f"{i:02x}/d{i:05x}.jpg" for i in range(6)]
     images = {f"jpg/{name}": photo(200 + i, 0) for i, name in enumerate(names)}
     del images[f"jpg/{names[2]}"]
@@ -110,7 +110,7 @@ def distractors(server: Server) -> Benchmark:
 
 
 def sfm120k(server: Server) -> dict[str, Benchmark]:
-    """Clusters of four images for training and others for validation, and three validation queries."""
+    """Clusters of four images for training and for validation, and three validation queries."""
     clusters = {split: range(first, first + count) for split, first, count in (("train", 400, 8), ("val", 500, 3))}
     cids = {
         split: [hashlib.md5(f"{mark} {view}".encode()).hexdigest() for mark in marks for view in range(4)]
@@ -147,7 +147,7 @@ def google_id(text: str) -> str:
 
 
 def gldv2(server: Server) -> dict[str, Benchmark]:
-    """Five training landmarks, one photo of them damaged; an index of twelve photos with queries of every usage."""
+    """Five training landmarks with one damaged image; an index of twelve images with queries of every usage."""
 
     def archive(images: dict[str, bytes]) -> bytes:
         return tar({f"{image[0]}/{image[1]}/{image[2]}/{image}.jpg": photo for image, photo in images.items()})
@@ -160,23 +160,23 @@ def gldv2(server: Server) -> dict[str, Benchmark]:
     relevant = {i: " ".join(google_id(f"index {i} {view}") for view in range(4)) for i in range(3)}
     usages = {0: "Private", 1: "Private", 2: "Public", 3: "Ignored"}
     solution = [(google_id(f"test {i}"), relevant.get(i, "None"), usage) for i, usage in usages.items()]
-    searched = {
+    retrieval = {
         "gldv2/index/images_000.tar": archive(dict(list(index.items())[:7])),
         "gldv2/index/images_001.tar": archive(dict(list(index.items())[7:])),
         "gldv2/test/images_000.tar": archive(tests),
         "gldv2/index.csv": table(["id"], [(image,) for image in index]),
         "gldv2/retrieval_solution_v2.1.csv": table(["id", "images", "Usage"], solution),
     }
-    trained = {
+    training = {
         "gldv2/train/images_000.tar": archive(train),
         "gldv2/train_clean.csv": table(
             ["landmark_id", "images"], [(mark, " ".join(images)) for mark, images in labels.items()]
         ),
     }
     return {
-        "gldv2/train": publish(server, "gldv2/train", trained, {"images": 15, "labels": 5}),
-        "gldv2/public": publish(server, "gldv2/public", searched, {"images": 12, "queries": 1}),
-        "gldv2/private": publish(server, "gldv2/private", searched, {"images": 12, "queries": 2}),
+        "gldv2/train": publish(server, "gldv2/train", training, {"images": 15, "labels": 5}),
+        "gldv2/public": publish(server, "gldv2/public", retrieval, {"images": 12, "queries": 1}),
+        "gldv2/private": publish(server, "gldv2/private", retrieval, {"images": 12, "queries": 2}),
     }
 
 

@@ -1,4 +1,4 @@
-"""A web server on this machine that misbehaves in the ways that real ones do."""
+"""A web server on this machine that can fail in the ways in which real servers fail."""
 
 import re
 import threading
@@ -11,12 +11,12 @@ Handler = Callable[[BaseHTTPRequestHandler], None]
 
 
 class Server:
-    """What stands under which path, and what was asked for."""
+    """The handler of each path, and the path and the range of each request."""
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.pages: dict[str, Handler] = {}
-        self.asked: list[tuple[str, str | None]] = []
+        self.requests: list[tuple[str, str | None]] = []
         self.stop = threading.Event()
 
     def url(self, path: str, handler: Handler) -> str:
@@ -24,25 +24,25 @@ class Server:
         return self.address + path
 
     def ranges(self) -> list[str | None]:
-        return [asked for _, asked in self.asked]
+        return [requested for _, requested in self.requests]
 
 
 @contextmanager
 def serve() -> Iterator[Server]:
-    """Run a server for the length of the block."""
+    """Run a server until the block ends."""
 
-    class Asked(BaseHTTPRequestHandler):
+    class Request(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            server.asked.append((self.path, self.headers.get("Range")))
+            server.requests.append((self.path, self.headers.get("Range")))
             self.close_connection = True
             server.pages.get(self.path, status(404))(self)
 
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Asked) as http:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Request) as http:
         http.daemon_threads = True
         server = Server(f"http://127.0.0.1:{http.server_port}")
         thread = threading.Thread(target=http.serve_forever, args=(0.01,))
@@ -73,18 +73,18 @@ def redirect(address: str) -> Handler:
 
 
 def whole(contents: bytes, *, tag: str | None = '"v1"') -> Handler:
-    """A server that knows no ranges."""
+    """A server that ignores ranges."""
     headers = {"ETag": tag} if tag else {}
     return lambda handler: send(handler, 200, {"Content-Length": len(contents), **headers}, contents)
 
 
 def ranged(contents: bytes, *, cuts: Iterator[int] | None = None, tag: str = '"v1"') -> Handler:
-    """A server that honours ranges, and drops a connection after each of `cuts` bytes until these are used up."""
+    """A server that supports ranges; its first connections end after `cuts` bytes each."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
-        asked = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
-        start = int(asked[1]) if asked and handler.headers.get("If-Range") == tag else 0
-        if asked and start >= len(contents):
+        requested = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
+        start = int(requested[1]) if requested and handler.headers.get("If-Range") == tag else 0
+        if requested and start >= len(contents):
             send(handler, 416, {"Content-Length": 0, "Content-Range": f"bytes */{len(contents)}"})
             return
         headers: dict[str, object] = {"Content-Length": len(contents) - start, "ETag": tag}
@@ -96,7 +96,7 @@ def ranged(contents: bytes, *, cuts: Iterator[int] | None = None, tag: str = '"v
 
 
 def stalled(contents: bytes, server: Server) -> Handler:
-    """A server that falls silent in the midst."""
+    """A server that sends half of the contents and then nothing more."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         send(handler, 200, {"Content-Length": len(contents), "ETag": '"v1"'}, contents[: len(contents) // 2])
@@ -107,7 +107,7 @@ def stalled(contents: bytes, server: Server) -> Handler:
 
 
 def endless(*, chunked: bool) -> Handler:
-    """A server that never ends."""
+    """A server whose response never ends."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         send(handler, 200, {"Transfer-Encoding": "chunked"} if chunked else {})
@@ -120,9 +120,9 @@ def endless(*, chunked: bool) -> Handler:
 
 
 def first(*handlers: Handler) -> Handler:
-    """One handler after the other, the last for good."""
-    waiting = list(handlers)
-    return lambda handler: (waiting.pop(0) if len(waiting) > 1 else waiting[0])(handler)
+    """Each handler serves one request, the last one all further requests."""
+    remaining = list(handlers)
+    return lambda handler: (remaining.pop(0) if len(remaining) > 1 else remaining[0])(handler)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -130,4 +130,4 @@ def wait_until(condition: Callable[[], bool]) -> None:
         if condition():
             return
         time.sleep(0.01)
-    raise AssertionError("it did not happen")
+    raise AssertionError("the condition did not become true within 5 s")

@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
     st.sampled_from(FORMATS[1:]),
     st.lists(st.tuples(st.lists(PART, min_size=1, max_size=5).map("/".join), st.binary(max_size=1500)), max_size=6),
 )
-def test_members_are_those_that_tarfile_lists(folder, kind, members):
+def test_members_agree_with_tarfile(folder, kind, members):
     contents = pack(members, kind)
     path = write(folder, contents)
     found = list_members(path)
@@ -58,7 +58,7 @@ def test_long_names_in_every_format(tmp_path, kind, length):
     assert [member.name for member in list_members(path)] == ["first", name, "last"]
 
 
-def test_folders_are_passed_over_and_an_empty_archive_is_empty(tmp_path):
+def test_folders_are_skipped_and_an_empty_archive_is_empty(tmp_path):
     inside = tarfile.TarInfo("ims")
     inside.type = tarfile.DIRTYPE
     contents = pack([inside, ("ims/a", b"12")])
@@ -79,23 +79,37 @@ def sparse() -> bytes:
     return pack([member], tarfile.PAX_FORMAT)
 
 
+def unsafe(name: str) -> str:
+    return f"the name {name!r} is absolute, contains '..' or is not printable"
+
+
+LONG = "a/" * 100 + "../" * 101 + "escaped"
 HOSTILE = {
-    "absolute": (pack([("/etc/passwd", b"x")]), "leads outside"),
-    "parent": (pack([("../../escaped", b"x")]), "leads outside"),
-    "parent within": (pack([("a/../../escaped", b"x")]), "leads outside"),
-    "parent in a long name": (pack([("a/" * 100 + "../" * 101 + "escaped", b"x")]), "leads outside"),
-    "parent in pax": (pack([("é/../../escaped", b"x")], tarfile.PAX_FORMAT), "leads outside"),
-    "control characters": (pack([("a\n\x1b[2Jb", b"x")]), "not printable"),
-    "symbolic link": (pack([info("link", tarfile.SYMTYPE, "/etc")]), "neither a file nor a folder"),
-    "hard link": (pack([info("link", tarfile.LNKTYPE, "/etc/passwd")]), "neither a file nor a folder"),
-    "character device": (pack([info("null", tarfile.CHRTYPE)]), "neither a file nor a folder"),
-    "block device": (pack([info("disk", tarfile.BLKTYPE)]), "neither a file nor a folder"),
-    "pipe": (pack([info("pipe", tarfile.FIFOTYPE)]), "neither a file nor a folder"),
-    "sparse": (sparse(), "sparse"),
-    "truncated member": (pack([("a", b"x" * 4000)])[:2000], "ends before"),
-    "truncated header": (pack([("a", b"x" * 512), ("b", b"x")])[:1300], "truncated"),
-    "page of the web": (b"<html>" * 200, "not a tar header"),
-    "compressed": (b"\x1f\x8b" + bytes(600), "not a tar header"),
+    "absolute": (pack([("/etc/passwd", b"x")]), unsafe("/etc/passwd")),
+    "parent": (pack([("../../escaped", b"x")]), unsafe("../../escaped")),
+    "parent within": (pack([("a/../../escaped", b"x")]), unsafe("a/../../escaped")),
+    "parent in a long name": (pack([(LONG, b"x")]), unsafe(LONG)),
+    "parent in pax": (pack([("é/../../escaped", b"x")], tarfile.PAX_FORMAT), unsafe("é/../../escaped")),
+    "control characters": (pack([("a\n\x1b[2Jb", b"x")]), unsafe("a\n\x1b[2Jb")),
+    "symbolic link": (
+        pack([info("link", tarfile.SYMTYPE, "/etc")]),
+        "'link' is neither a file nor a folder (type b'2')",
+    ),
+    "hard link": (
+        pack([info("link", tarfile.LNKTYPE, "/etc/passwd")]),
+        "'link' is neither a file nor a folder (type b'1')",
+    ),
+    "character device": (pack([info("null", tarfile.CHRTYPE)]), "'null' is neither a file nor a folder (type b'3')"),
+    "block device": (pack([info("disk", tarfile.BLKTYPE)]), "'disk' is neither a file nor a folder (type b'4')"),
+    "pipe": (pack([info("pipe", tarfile.FIFOTYPE)]), "'pipe' is neither a file nor a folder (type b'6')"),
+    "sparse": (sparse(), "the member after byte 512 is sparse, not a plain file"),
+    "truncated member": (
+        pack([("a", b"x" * 4000)])[:2000],
+        "the member at byte 512 has 4000 bytes, but the archive ends before its end",
+    ),
+    "truncated header": (pack([("a", b"x" * 512), ("b", b"x")])[:1300], "truncated at byte 1024"),
+    "page of the web": (b"<html>" * 200, "not a tar header at byte 0"),
+    "compressed": (b"\x1f\x8b" + bytes(600), "not a tar header at byte 0"),
 }
 
 
@@ -104,15 +118,15 @@ def test_hostile_and_damaged_archives_are_refused(tmp_path, monkeypatch, name):
     contents, message = HOSTILE[name]
     monkeypatch.chdir(tmp_path)
     path = write(tmp_path, contents)
-    with pytest.raises(DatasetError, match=message) as error:
+    with pytest.raises(DatasetError) as error:
         list_members(path)
-    assert str(error.value).startswith(f"{path}: ")
+    assert str(error.value) == f"{path}: {message}; download it again"
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == [path]
 
 
 def forged(size_field: bytes) -> bytes:
-    """An archive whose only member says another size, with a right checksum."""
+    """An archive whose only member has another size in its header, with the right checksum of the header."""
     block = bytearray(pack([("a", b"x")])[:512])
     block[124:136] = size_field
     block[148:156] = b" " * 8
@@ -126,13 +140,16 @@ def forged(size_field: bytes) -> bytes:
     ids=repr,
 )
 def test_impossible_sizes_are_refused(tmp_path, field):
-    with pytest.raises(DatasetError, match=r"ends before|not a tar header"):
+    with pytest.raises(
+        DatasetError,
+        match=r"photos.tar: (the member at byte 512 has \d+ bytes, but the archive ends|not a tar header at byte 0)",
+    ):
         list_members(write(tmp_path, forged(field)))
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.data())
-def test_altered_archives_are_refused_or_stay_inside(folder, data):
+def test_altered_archives_are_refused_or_have_members_inside(folder, data):
     kind = data.draw(st.sampled_from(FORMATS))
     contents = bytearray(pack([("a", b"1" * 600), ("b" * 90 + "/" + "c" * 90, b"2"), ("ü", b"3" * 10)], kind))
     for _ in range(data.draw(st.integers(1, 3))):
@@ -149,7 +166,7 @@ def test_any_bytes_are_refused_or_listed(folder, contents):
 
 
 def fix_checksums(contents: bytearray) -> None:
-    """Give every block the checksum of a header, so that the alteration is believed."""
+    """Give every block the checksum of a header, so that the alteration is not detected by it."""
     for start in range(0, len(contents), 512):
         block = contents[start : start + 512]
         if len(block) == 512 and any(block):

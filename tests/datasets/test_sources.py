@@ -1,4 +1,4 @@
-"""The table of benchmarks, and docs/datasets.md, which shows it."""
+"""The table of benchmarks, and its copy in docs/datasets.md."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ from lrcr.config.datasets import DATASET_KINDS
 from lrcr.datasets.sources import BENCHMARKS, HOW_MODELS
 
 DOCS = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text()
-FILES = [file for benchmark in BENCHMARKS.values() for file in (*benchmark.archives, *benchmark.truth.values())]
+FILES = [file for benchmark in BENCHMARKS.values() for file in (*benchmark.archives, *benchmark.annotations.values())]
 
 
 def row(name: str) -> str:
-    """The line of the documentation that tells of a benchmark."""
+    """The row of a benchmark in the documentation."""
     benchmark = BENCHMARKS[name]
     counts = ", ".join(f"{count:,} {what}" for what, count in benchmark.counts.items()) or "–"
-    size = "–" if benchmark.gib is None else f"{benchmark.gib:g} GiB"
+    size = "–" if benchmark.size_gib is None else f"{benchmark.size_gib:g} GiB"
     return f"| `{name.replace('/', '`, split `')}` | {benchmark.title} | {counts} | {size} | {benchmark.licence} |"
 
 
@@ -25,26 +25,26 @@ def test_the_documentation_shows_each_row_of_the_table(name):
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
-def test_the_documentation_names_where_each_archive_lies(name):
+def test_the_documentation_gives_the_address_of_each_file(name):
     benchmark = BENCHMARKS[name]
-    for file in (benchmark.archives[0], benchmark.archives[-1], *benchmark.truth.values()):
-        assert f"`{file.name}`" in DOCS, file.name
-        assert any(url.rsplit("/", 1)[0] in DOCS for url in file.urls), file.urls
+    for file in (benchmark.archives[0], benchmark.archives[-1], *benchmark.annotations.values()):
+        (line,) = [line for line in DOCS.splitlines() if line.startswith("|") and f"`{file.name}`" in line]
+        assert all(f"<{url.rsplit('/', 1)[0]}>" in line for url in file.urls), line
 
 
 def test_released_models_are_documented():
     for name, file in HOW_MODELS.items():
-        assert f"`{name}`" in DOCS
-        assert f"<{file.urls[0]}>" in DOCS
+        (line,) = [line for line in DOCS.splitlines() if line.startswith(f"- `{name}`")]
+        assert line.endswith(f": <{file.urls[0]}>")
 
 
-def test_names_are_plain_and_tell_one_file():
+def test_names_are_safe_and_unique():
     by_name = {file.name: file for file in FILES}
     for file in FILES:
         assert by_name[file.name] == file
         path = Path(file.name)
         assert not path.is_absolute() and ".." not in path.parts
-        assert file.urls and file.largest > 0
+        assert file.urls and file.max_bytes > 0
         assert all(url.startswith(("http://", "https://")) for url in file.urls)
 
 

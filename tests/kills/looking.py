@@ -10,4 +10,4 @@ def look(fetched: list[Fetched], root: Path, target: Path) -> None:
     """Write down what archives hold."""
     contents = find_images(fetched, root, [str(number) for number in range(60)])
     contents.images.to_csv(target)
-    contents.forget()
+    contents.remove_state()

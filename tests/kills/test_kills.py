@@ -20,7 +20,7 @@ from lrcr.config.reading import load_params
 from lrcr.datasets.checksums import Checksums
 from lrcr.datasets.fetch import Fetched, Store
 from lrcr.datasets.make import make_dataset
-from lrcr.datasets.remote import Checksum, Patience, RemoteFile
+from lrcr.datasets.remote import Checksum, RemoteFile, RetryPolicy
 from lrcr.features.extraction import extract_dataset, extract_fit
 from lrcr.retrieval.build import index_dataset, make_codebook
 from lrcr.training.train import train
@@ -127,7 +127,7 @@ def test_downloading(forker, archive, tmp_path, told):
         file = RemoteFile("photos.tgz", (f"http://127.0.0.1:{server.server_port}/photos.tgz",), 10**8)
 
         def arguments(work: Path) -> tuple:
-            return Store(work, Checksums(work / "checksums.json"), None, Patience(5, 3, 0.1)), file
+            return Store(work, Checksums(work / "checksums.json"), None, RetryPolicy(5, 3, 0.1)), file
 
         try:
             told(survive(forker, Store.fetch_archive, arguments, tmp_path, "downloading"))

@@ -1,8 +1,8 @@
-"""The embedded dataset: drawn buildings in three dimensions, photographed from many sides in all weathers.
+"""The synthetic dataset: three-dimensional buildings, rendered from many viewpoints in varying light and weather.
 
-It is a retrieval problem whose truth is known exactly. Buildings share styles, palettes and neighbourhoods and differ
-in their layout; viewpoint, light, weather and passers-by change from view to view; grades follow from the surface that
-two views really share (`grading.grade`).
+The ground truth is exact: a grade is computed from the surface that two views share (`grading.grade`). Buildings share
+styles, palettes and neighbouring buildings, and differ in their layout; viewpoint, light, weather and occluders change
+from view to view.
 """
 
 from lrcr.datasets.synthetic.split import RENDERER_VERSION, make_synthetic

@@ -1,4 +1,4 @@
-"""The shapes of arches, and the outlines of the openings under them."""
+"""The shapes of arches and the outlines of arched openings."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from lrcr.datasets.synthetic.canvas import Point
 
 
 def rise(arch: str, t: float) -> float:
-    """Height of an arch above its springing, in half widths, at `t` in [−1, 1] across the opening."""
+    """Height of an arch above its springing line, in half widths, at `t` in [−1, 1] across the opening."""
     side = abs(t)
     if arch in ("round", "horseshoe"):
         return float(np.sqrt(1 - t * t))
@@ -26,7 +26,7 @@ def rise(arch: str, t: float) -> float:
 
 
 def outline(arch: str, x: float, y: float, width: float, height: float) -> list[Point]:
-    """The polygon of an opening that stands centred on `x` with its foot at `y` (metres)."""
+    """The polygon of an opening centred on `x` with its foot at `y` (metres)."""
     half = width / 2
     if arch == "circle":
         turn = np.linspace(0, 2 * np.pi, 20, endpoint=False)

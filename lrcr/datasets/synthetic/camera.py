@@ -1,4 +1,4 @@
-"""Where a view is taken from, and the projection that follows: homographies of planes, pixels of points."""
+"""The camera of a view and its projections: homographies of planes, pixels of points."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,8 @@ from lrcr.datasets.synthetic.landmark import Landmark, Plane, Vector
 
 Matrix = npt.NDArray[np.float64]
 
-_WIDEST_YAW = np.deg2rad(52)
-_SAFE_YAW = np.deg2rad(24)
+_MAX_YAW = np.deg2rad(52)
+_FAVOURABLE_YAW = np.deg2rad(24)
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Camera:
         position: of shape (3,), metres.
         rotation: rows are its right, down and forward axes, of shape (3, 3).
         focal: focal length in pixels.
-        centre: principal point in pixels, off the middle where the view is a crop of a wider one.
+        centre: principal point in pixels; outside the middle of the frame if the view is a crop of a wider one.
         size: width and height of the frame in pixels.
-        yaw: azimuth of the position as seen from the landmark, radians.
+        yaw: azimuth of the position, seen from the landmark, in radians.
     """
 
     position: Vector
@@ -39,7 +39,7 @@ class Camera:
         return np.array([[self.focal, 0, self.centre[0]], [0, self.focal, self.centre[1]], [0, 0, 1]])
 
     def homography(self, plane: Plane) -> Matrix:
-        """Maps (a, b, 1), metres along the plane's axes, to homogeneous pixels; the third is depth. Of shape (3, 3)."""
+        """Maps (a, b, 1), metres along the plane's axes, to homogeneous pixels (x, y, depth); of shape (3, 3)."""
         axes = np.column_stack([plane.across, plane.up, plane.origin - self.position])
         return self.intrinsics @ self.rotation @ axes
 
@@ -51,7 +51,7 @@ class Camera:
 
     @property
     def horizon(self) -> float:
-        """The row of the horizon in the middle of the frame."""
+        """Row of the horizon at the middle of the frame."""
         ahead = self.rotation[2] * np.array([1.0, 0.0, 1.0])
         seen = self.rotation @ (ahead / np.linalg.norm(ahead))
         return float(self.focal * seen[1] / seen[2] + self.centre[1])
@@ -67,27 +67,28 @@ def look_at(position: Vector, target: Vector, roll: float) -> Matrix:
     return np.array([cos * right + sin * down, cos * down - sin * right, forward])
 
 
-def sample_camera(landmark: Landmark, size: tuple[int, int], safe: bool, rng: np.random.Generator) -> Camera:
-    """Draw a viewpoint.
+def sample_camera(landmark: Landmark, size: tuple[int, int], favourable: bool, rng: np.random.Generator) -> Camera:
+    """Sample a viewpoint.
 
     Args:
         size: width and height of the frame in pixels.
-        safe: near the front, with the whole building in the frame; otherwise anything a tourist might do.
+        favourable: near the front, with the whole building in the frame; otherwise up to 52° from the front, with the
+            whole building or a part of it in the frame.
     """
-    yaw = float(rng.uniform(-_SAFE_YAW, _SAFE_YAW) if safe else rng.uniform(-_WIDEST_YAW, _WIDEST_YAW))
+    yaw = float(rng.uniform(-_FAVOURABLE_YAW, _FAVOURABLE_YAW) if favourable else rng.uniform(-_MAX_YAW, _MAX_YAW))
     middle = (landmark.low + landmark.high) / 2
     distance = landmark.extent * float(rng.uniform(1.1, 2.6)) + 6.0
     height = 1.7 if rng.random() < 0.65 else float(rng.uniform(2.0, 0.6 * landmark.high[1] + 3.0))
     position = np.array([middle[0] + distance * np.sin(yaw), height, landmark.high[2] + distance * np.cos(yaw)])
-    roll = float(rng.normal(0, np.deg2rad(1.5 if safe else 4.0)))
+    roll = float(rng.normal(0, np.deg2rad(1.5 if favourable else 4.0)))
     rotation = look_at(position, middle, roll)
-    coverage = _sample_coverage(safe, rng)
-    return _frame(landmark, position, rotation, coverage, size, yaw, rng)
+    coverage = _sample_coverage(favourable, rng)
+    return _fit_to_frame(landmark, position, rotation, coverage, size, yaw, rng)
 
 
-def _sample_coverage(safe: bool, rng: np.random.Generator) -> float:
-    """How much of the frame the building spans; above 1 only a part of it is in the frame."""
-    if safe:
+def _sample_coverage(favourable: bool, rng: np.random.Generator) -> float:
+    """Size of the building relative to the frame; above 1 only a part of it is in the frame."""
+    if favourable:
         return float(rng.uniform(0.62, 1.0))
     kind = rng.random()
     if kind < 0.42:
@@ -97,7 +98,7 @@ def _sample_coverage(safe: bool, rng: np.random.Generator) -> float:
     return float(rng.uniform(1.05, 4.0))
 
 
-def _frame(
+def _fit_to_frame(
     landmark: Landmark,
     position: Vector,
     rotation: Matrix,

@@ -1,4 +1,4 @@
-"""A drawing surface in metres that keeps colour and relief in one image, and the lightable texture it becomes."""
+"""A drawing surface in metres that stores colour and relief in one image, and the texture made from it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ Point = tuple[float, float]
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
-PANES = 40  # groups of glass that can be lit on their own
+PANES = 40  # 1…39 number the groups of glass that are lit independently; 0 is no glass
 _OVERSAMPLING = 2
-_STEP = 0.02  # metres of relief a byte
-_WALL = 120  # the byte of the wall's own plane; bytes 1…39 are glass, byte 0 is air
+_STEP = 0.02  # metres of relief per byte value
+_WALL = 120  # the byte value of the wall's plane; 1…39 are glass, 0 is transparent
 _GLASS_RELIEF = -0.4
 _MIPMAPS = 3
 
@@ -30,11 +30,11 @@ class Layer:
     """One resolution of a texture; rows run downwards.
 
     Args:
-        scale: pixels a metre.
+        scale: pixels per metre.
         colour: albedo, of shape (H, W, 3).
         alpha: coverage, of shape (H, W).
         relief: height above the wall in metres, of shape (H, W).
-        panes: number of the pane of glass at each pixel, 0 where there is none, of shape (H, W).
+        panes: number of the pane of glass at each pixel, 0 for none, of shape (H, W).
     """
 
     scale: float
@@ -45,7 +45,7 @@ class Layer:
 
     @cached_property
     def slopes(self) -> tuple[Floats, Floats]:
-        """Rise of the relief (metres a metre) to the right and upwards, both of shape (H, W)."""
+        """Slope of the relief (metres per metre) to the right and upwards, both of shape (H, W)."""
         rise = np.zeros((2, *self.relief.shape), np.float32)
         half = self.scale / 2
         rise[0, :, 1:-1] = (self.relief[:, 2:] - self.relief[:, :-2]) * half
@@ -55,7 +55,7 @@ class Layer:
 
     @cached_property
     def openness(self) -> Floats:
-        """How much of the sky each pixel sees, about 0.5 in deep corners to 1, of shape (H, W)."""
+        """Share of the sky visible from each pixel, from about 0.5 in deep corners to 1, of shape (H, W)."""
         bytes_ = np.clip(self.relief / _STEP + 128, 0, 255).astype(np.uint8)
         around = Image.fromarray(bytes_).filter(ImageFilter.BoxBlur(max(1.0, 0.5 * self.scale)))
         depth = (np.asarray(around, np.float32) - 128) * _STEP - self.relief
@@ -64,13 +64,13 @@ class Layer:
 
     @cached_property
     def glass(self) -> tuple[npt.NDArray[np.bool_], Bytes]:
-        """Where there is glass, of shape (H, W), and the pane's number at each such pixel, of shape (G,)."""
+        """Mask of the glass, of shape (H, W), and the number of the pane at each of its G pixels, of shape (G,)."""
         where = self.panes > 0
         return where, self.panes[where]
 
 
 class Texture:
-    """The finished surface of a plane at three resolutions, from its bottom-left corner upwards.
+    """The finished surface of a plane at three resolutions; its coordinates start at the lower left corner.
 
     Args:
         layer: the finest resolution.
@@ -82,13 +82,13 @@ class Texture:
         self.height = layer.alpha.shape[0] / layer.scale
 
     def at(self, scale: float) -> Layer:
-        """The coarsest layer that still has `scale` pixels a metre (the finest where none has)."""
-        wanted = 0
-        while wanted < _MIPMAPS - 1 and self._layers[0].scale / 2 ** (wanted + 1) >= scale:
-            wanted += 1
-        while len(self._layers) <= wanted:
+        """The coarsest layer with at least `scale` pixels per metre; the finest if none has."""
+        level = 0
+        while level < _MIPMAPS - 1 and self._layers[0].scale / 2 ** (level + 1) >= scale:
+            level += 1
+        while len(self._layers) <= level:
             self._layers.append(_halve(self._layers[-1]))
-        return self._layers[wanted]
+        return self._layers[level]
 
 
 def _halve(layer: Layer) -> Layer:
@@ -98,13 +98,13 @@ def _halve(layer: Layer) -> Layer:
 
 
 class Canvas:
-    """Draws in metres; `relief` is height above the wall's plane in metres.
+    """A drawing surface; all lengths are in metres, `relief` is the height above the plane of the wall.
 
     Args:
         left, bottom: coordinates of the lower left corner.
         width, height: of the canvas.
-        scale: pixels a metre of the finished texture.
-        backdrop: colour under everything that is not drawn, which shows through antialiased edges.
+        scale: pixels per metre of the finished texture.
+        backdrop: colour where nothing is drawn; it is visible through antialiased edges.
     """
 
     def __init__(self, left: float, bottom: float, width: float, height: float, scale: float, backdrop: Colour) -> None:
@@ -121,34 +121,35 @@ class Canvas:
 
     def polygon(self, points: Sequence[Point], colour: Colour, relief: float = 0.0) -> None:
         """Fill a polygon."""
-        self._draw.polygon(self._pixels(points), fill=(*colour, _byte(relief)))
+        self._draw.polygon(self._pixels(points), fill=(*colour, relief_byte(relief)))
 
     def rectangle(self, x: float, y: float, width: float, height: float, colour: Colour, relief: float = 0.0) -> None:
         """Fill a rectangle, given by its lower left corner and its size."""
         (left, top), (right, bottom) = self._pixels([(x, y + height), (x + width, y)])
-        self._draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), fill=(*colour, _byte(relief)))
+        box = (left, top, max(left, right - 1), max(top, bottom - 1))
+        self._draw.rectangle(box, fill=(*colour, relief_byte(relief)))
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, colour: Colour, relief: float = 0.0) -> None:
         """Fill an ellipse, given by its centre and radii."""
         (left, top), (right, bottom) = self._pixels([(x - rx, y + ry), (x + rx, y - ry)])
-        self._draw.ellipse((left, top, right, bottom), fill=(*colour, _byte(relief)))
+        self._draw.ellipse((left, top, right, bottom), fill=(*colour, relief_byte(relief)))
 
     def line(self, points: Sequence[Point], width: float, colour: Colour, relief: float = 0.0) -> None:
         """Draw a polyline of the given width."""
         pixels = max(1, round(width * self._fine))
-        self._draw.line(self._pixels(points), fill=(*colour, _byte(relief)), width=pixels)
+        self._draw.line(self._pixels(points), fill=(*colour, relief_byte(relief)), width=pixels)
 
     def glass(self, points: Sequence[Point], colour: Colour) -> None:
-        """Fill a polygon with glass, recessed, as a pane that can be lit at night."""
+        """Fill a polygon with recessed glass, as a pane that can be lit at night."""
         self._pane = self._pane % (PANES - 1) + 1
         self._draw.polygon(self._pixels(points), fill=(*colour, self._pane))
 
     def cut(self, points: Sequence[Point]) -> None:
-        """Cut a hole through which one sees what is behind."""
+        """Make a polygon transparent."""
         self._draw.polygon(self._pixels(points), fill=(0, 0, 0, 0))
 
     def cover(self, points: Sequence[Point], cladding: Bytes) -> None:
-        """Fill a polygon with masonry: `cladding` holds colour and a relief byte, of shape (H, W, 4), repeated."""
+        """Fill a polygon with a repeated patch of masonry: RGB and a relief byte, of shape (H, W, 4)."""
         pixels = self._pixels(points)
         left, top = (max(0, int(min(axis))) for axis in zip(*pixels, strict=True))
         right, bottom = (int(max(axis)) + 1 for axis in zip(*pixels, strict=True))
@@ -163,7 +164,7 @@ class Canvas:
         self.image.paste(sheet, (left, top), mask)
 
     def texture(self) -> Texture:
-        """Finish the drawing."""
+        """The drawing as a texture."""
         code = self.image.getchannel("A")
         alpha, relief = code.point(_ALPHA).reduce(_OVERSAMPLING), code.point(_RELIEF).reduce(_OVERSAMPLING)
         panes = np.asarray(code)[::_OVERSAMPLING, ::_OVERSAMPLING]
@@ -177,10 +178,6 @@ class Canvas:
         return Texture(layer)
 
 
-def _byte(relief: float) -> int:
-    return min(255, max(PANES, round(_WALL + relief / _STEP)))
-
-
 def relief_byte(relief: float) -> int:
-    """How a canvas stores a height above the wall (metres), for masonry drawn elsewhere."""
-    return _byte(relief)
+    """The byte in which a canvas stores a height above the wall (metres)."""
+    return min(255, max(PANES, round(_WALL + relief / _STEP)))

@@ -1,4 +1,4 @@
-"""What towers carry: spires, domes, onions, lanterns, mostly bodies of revolution."""
+"""Crowns of towers: spires, domes, onion domes, lanterns; most are bodies of revolution."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -23,12 +23,12 @@ _CROWN_SHARE = {
 
 
 def crown_height(kind: str, width: float) -> float:
-    """How far a crown rises above its tower, in metres."""
+    """Height of a crown above its tower, in metres."""
     return _CROWN_SHARE[kind] * width
 
 
 def draw_crown(canvas: Canvas, kind: str, width: float, foot: float, palette: Palette, seed: int) -> None:
-    """Draw the crown of a tower of the given width, centred on x = 0, from the height `foot` upwards (metres)."""
+    """Draw the crown of a tower of the given width, centred on x = 0, upwards from the height `foot` (metres)."""
     rng = np.random.default_rng(seed)
     _CROWNS[kind](canvas, width / 2, foot, crown_height(kind, width), palette, rng)
 
@@ -36,7 +36,7 @@ def draw_crown(canvas: Canvas, kind: str, width: float, foot: float, palette: Pa
 def revolve(
     canvas: Canvas, y: float, profile: Sequence[Point], colour: Colour, ribs: int, rib_tone: float = 0.82
 ) -> None:
-    """Draw a body of revolution about x = 0 from its `profile` of (radius, height over `y`); ribs alternate in tone."""
+    """Draw a body of revolution about x = 0 from `profile`: (radius, height above `y`); every other rib is darker."""
     edges = np.sin(np.linspace(-np.pi / 2, np.pi / 2, 2 * ribs + 1))
     for strip, (left, right) in enumerate(itertools.pairwise(edges)):
         ring = [(r * float(left), y + h) for r, h in profile] + [
@@ -48,7 +48,7 @@ def revolve(
 
 
 def _arch_profile(radius: float, height: float, bulge: float) -> list[Point]:
-    """Profile of a dome; with `bulge` above 0 it swells over its foot and ends in a point."""
+    """Profile of a dome; with `bulge` above 0 an onion dome, wider than its foot and pointed."""
     angles = np.linspace(0, np.pi / 2, 10)
     swell = 1 + bulge * np.sin(np.linspace(0, np.pi, 10) * 0.9) * 1.4
     radii = radius * np.cos(angles) ** (1 + bulge) * swell

@@ -20,7 +20,7 @@ _WINDOW, _ACCENT, _BLANK, _NICHE, _ROUNDEL = range(5)
 
 @dataclass(frozen=True)
 class Storey:
-    """One storey: its windows, what fills each bay from the middle outwards, and the frieze above."""
+    """One storey: its windows, the filling of each bay from the middle outwards, and the frieze above."""
 
     window: Opening
     accent: Opening
@@ -31,10 +31,10 @@ class Storey:
 
 @dataclass(frozen=True)
 class Scheme:
-    """How one building is decorated; all its walls share it.
+    """The decoration of one building, shared by all its walls.
 
     Args:
-        ground: height of the ground floor over that of the others.
+        ground: height of the ground floor divided by that of another storey.
         giant: whether supports run through all storeys above the ground floor.
         feature, gable: the ornaments in the middle of the wall and of its gable (`features.draw_feature`).
     """
@@ -55,7 +55,7 @@ class Scheme:
 
 
 def sample_scheme(style: Style, palette: Palette, rng: np.random.Generator) -> Scheme:
-    """Draw the decoration of one building from the vocabulary of its style."""
+    """Sample the decoration of one building of the style."""
     windows = [sample_opening(style, rng) for _ in range(3)]
     storeys = [_sample_storey(style, windows, rng) for _ in range(_STOREYS)]
     features = rng.choice(style.features, 2, replace=False)
@@ -85,9 +85,9 @@ def _sample_storey(style: Style, windows: list[Opening], rng: np.random.Generato
     return Storey(window, accent, tuple(int(filling) for filling in fillings), frieze, int(rng.integers(2**31)))
 
 
-def draw_front(canvas: Canvas, mass: Mass, scheme: Scheme, clad: Bytes) -> None:
-    """Draw the front of a mass, up to its eaves; x = 0 is its middle, y = 0 the ground."""
-    draw_wall(canvas, mass.width, mass.height, mass.bays, mass.storeys, scheme, clad)
+def draw_front(canvas: Canvas, mass: Mass, scheme: Scheme, cladding: Bytes) -> None:
+    """Draw the front of a mass up to its eaves; x = 0 is its middle, y = 0 the ground (metres)."""
+    draw_wall(canvas, mass.width, mass.height, mass.bays, mass.storeys, scheme, cladding)
     if mass.passages:
         _draw_passages(canvas, mass, scheme)
     elif mass.role in ("body", "tower") and mass.front > -1:
@@ -103,11 +103,11 @@ def draw_front(canvas: Canvas, mass: Mass, scheme: Scheme, clad: Bytes) -> None:
 
 
 def draw_wall(
-    canvas: Canvas, width: float, height: float, bays: int, storeys: int, scheme: Scheme, clad: Bytes
+    canvas: Canvas, width: float, height: float, bays: int, storeys: int, scheme: Scheme, cladding: Bytes
 ) -> None:
     """Draw a wall with its storeys of windows; x = 0 is its middle, y = 0 the ground (metres)."""
     half = width / 2
-    canvas.cover([(-half, 0.0), (half, 0.0), (half, height), (-half, height)], clad)
+    canvas.cover([(-half, 0.0), (half, 0.0), (half, height), (-half, height)], cladding)
     if scheme.masonry == "timber":
         _draw_beams(canvas, width, height, bays, storeys, scheme)
     levels = _levels(height, storeys, scheme)
@@ -189,7 +189,7 @@ def _draw_quoins(canvas: Canvas, half: float, height: float, palette: Palette) -
 
 
 def _draw_beams(canvas: Canvas, width: float, height: float, bays: int, storeys: int, scheme: Scheme) -> None:
-    """Posts, rails and braces; the pattern of braces is the building's own (`scheme.beams`, one bit a direction)."""
+    """Draw posts, rails and braces; each bit of `scheme.beams` switches one kind of brace on."""
     dark, levels = tint(scheme.palette.accent, 0.75), _levels(height, storeys, scheme)
     pitch = width / bays
     for low, high in itertools.pairwise(levels):
@@ -220,8 +220,8 @@ def _draw_passages(canvas: Canvas, mass: Mass, scheme: Scheme) -> None:
         canvas.cut(outline(arch, x, 0.0, width, height))
 
 
-def draw_porch(canvas: Canvas, mass: Mass, scheme: Scheme, clad: Bytes) -> None:
-    """Draw a row of columns, or an arcade, through which one sees the wall behind; x = 0 is its middle."""
+def draw_porch(canvas: Canvas, mass: Mass, scheme: Scheme, cladding: Bytes) -> None:
+    """Draw a porch, a row of columns or an arcade, transparent between them; x = 0 is its middle (metres)."""
     half, entablature = mass.width / 2, 0.16 * mass.height
     clear, palette = mass.height - entablature, scheme.palette
     pitch = mass.width / mass.bays
@@ -230,7 +230,7 @@ def draw_porch(canvas: Canvas, mass: Mass, scheme: Scheme, clad: Bytes) -> None:
             x = pitch * edge * (1 - 0.7 / mass.width) - half + 0.35
             draw_support(canvas, "column", x, 0.5, min(0.34 * pitch, 1.3), clear - 0.5, palette)
     else:
-        canvas.cover([(-half, 0.0), (half, 0.0), (half, clear), (-half, clear)], clad)
+        canvas.cover([(-half, 0.0), (half, 0.0), (half, clear), (-half, clear)], cladding)
         arch = "round" if scheme.door.arch in ("flat", "circle") else scheme.door.arch
         for bay in range(mass.bays):
             x = pitch * (bay + 0.5) - half

@@ -1,4 +1,4 @@
-"""The single features by which people know a building: a clock, a rose window, a shield, a relief, a painted name."""
+"""The central ornament of a wall or gable: a clock, a rose window, a shield, a relief, a painted name."""
 
 import numpy as np
 
@@ -9,12 +9,12 @@ from lrcr.datasets.synthetic.style import Colour, Palette, tint
 
 
 def draw_feature(canvas: Canvas, kind: str, x: float, y: float, size: float, palette: Palette, seed: int) -> None:
-    """Draw the one thing in the middle: clock, rose, shield, relief, niche, mosaic, sundial or letters.
+    """Draw a central ornament: clock, rose, shield, relief, niche, mosaic, sundial or letters.
 
     Args:
         x, y: the centre (metres).
         size: its diameter (metres).
-        seed: fixes the design, so that each building has a feature of its own.
+        seed: determines the design.
     """
     _FEATURES[kind](canvas, x, y, size / 2, palette, np.random.default_rng(seed))
 
@@ -95,7 +95,7 @@ def _shield(canvas: Canvas, x: float, y: float, radius: float, palette: Palette,
 
 
 def _relief(canvas: Canvas, x: float, y: float, radius: float, palette: Palette, rng: np.random.Generator) -> None:
-    """A group of figures in a panel."""
+    """Draw a group of figures in a panel."""
     canvas.rectangle(x - radius * 1.3, y - radius, radius * 2.6, radius * 2, palette.trim, 0.3)
     canvas.rectangle(x - radius * 1.15, y - radius * 0.85, radius * 2.3, radius * 1.7, tint(palette.trim, 0.7), -0.1)
     for centre in np.linspace(-0.85, 0.85, int(rng.integers(3, 6))):

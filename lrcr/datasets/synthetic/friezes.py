@@ -1,4 +1,4 @@
-"""Bands of ornament between storeys: a motif repeated in a rhythm of its own."""
+"""Bands of ornament between storeys: one motif, repeated in a random pattern."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from lrcr.datasets.synthetic.style import Colour, Palette, tint
 def draw_frieze(
     canvas: Canvas, kind: str, x: float, y: float, width: float, height: float, palette: Palette, seed: int
 ) -> None:
-    """Draw a band of ornament from `x` to `x + width`; `seed` fixes letters and the order of motifs."""
+    """Draw a band of ornament from `x` to `x + width` (metres); `seed` determines letters and the pattern of motifs."""
     rng = np.random.default_rng(seed)
     light, dark = palette.trim, tint(palette.trim, 0.62)
     canvas.rectangle(x, y, width, height, light, 0.2)
@@ -32,7 +32,7 @@ def draw_frieze(
 
 @dataclass(frozen=True)
 class _Motif:
-    """One motif of a frieze: centred on `x`, with its foot at `y`, `pitch` wide; every other pattern is `odd`."""
+    """A motif of a frieze, centred on `x`, its foot at `y`, `pitch` wide (metres); `odd` selects its second variant."""
 
     x: float
     y: float

@@ -1,4 +1,4 @@
-"""What fills a window: bars, crosses, tracery, leaded panes, pierced screens."""
+"""The glazing of windows: bars, crosses, tracery, leaded panes, pierced screens."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ _RECESS = -0.4
 
 @dataclass(frozen=True)
 class Pane:
-    """A glazed opening that stands centred on `x` with its foot at `y` (metres), and how finely it is divided."""
+    """A glazed opening centred on `x` with its foot at `y` (metres), divided into `columns` and `rows`."""
 
     x: float
     y: float
@@ -34,7 +34,7 @@ class Pane:
 
 
 def draw_glazing(canvas: Canvas, kind: str, pane: Pane, palette: Palette) -> None:
-    """Draw the glass and what divides it: bars, grid, cross, bifora, tracery, diamond or lattice."""
+    """Draw the glass and its division: bars, grid, cross, bifora, tracery, diamond or lattice."""
     canvas.glass(outline(pane.arch, pane.x, pane.y, pane.width, pane.height), palette.glass)
     _KINDS[kind](canvas, pane, palette)
 
@@ -58,7 +58,7 @@ def _cross(canvas: Canvas, pane: Pane, palette: Palette) -> None:
 
 
 def _bifora(canvas: Canvas, pane: Pane, palette: Palette) -> None:
-    """Two small arches on a shaft under a roundel."""
+    """Draw two small arches under a round window."""
     canvas.polygon(outline(pane.arch, pane.x, pane.y, pane.width, pane.height), tint(palette.trim, 0.95), -0.05)
     for side in (-0.24, 0.24):
         x, y = pane.at(side, 0)
@@ -69,7 +69,7 @@ def _bifora(canvas: Canvas, pane: Pane, palette: Palette) -> None:
 
 
 def _tracery(canvas: Canvas, pane: Pane, palette: Palette) -> None:
-    """Lancets under a foiled circle."""
+    """Draw pointed arches under a circle of foils."""
     count = pane.columns + 1
     for step in range(count):
         x, y = pane.at((step + 0.5) / count - 0.5, 0)
@@ -84,7 +84,7 @@ def _tracery(canvas: Canvas, pane: Pane, palette: Palette) -> None:
 
 
 def _diamond(canvas: Canvas, pane: Pane, palette: Palette) -> None:
-    """Leaded panes: two families of slanting bars."""
+    """Draw leaded panes: two sets of diagonal bars."""
     lead, count = tint(palette.trim, 0.8), 2 + pane.columns
     for step in range(count):
         low, high = pane.straight * step / count, pane.straight * (step + 1) / count
@@ -94,7 +94,7 @@ def _diamond(canvas: Canvas, pane: Pane, palette: Palette) -> None:
 
 
 def _lattice(canvas: Canvas, pane: Pane, palette: Palette) -> None:
-    """A pierced screen."""
+    """Draw a screen with a grid of holes."""
     columns, rows = pane.columns + 2, pane.rows + 3
     canvas.polygon(outline(pane.arch, pane.x, pane.y, pane.width, pane.height), tint(palette.trim, 0.9), -0.2)
     for row in range(rows):

@@ -1,4 +1,4 @@
-"""What one view shows of a landmark, and how hard it is to find one view with another: from the true geometry."""
+"""The surface of a landmark that a view shows, and the relevance grade of one view for another, from true geometry."""
 
 from dataclasses import dataclass
 
@@ -11,21 +11,21 @@ from lrcr.datasets.synthetic.frame import local_scale
 from lrcr.datasets.synthetic.landmark import Landmark, Vector
 
 _GRID = 26  # points along the landmark's larger side
-MIN_EXTENT = 45.0  # pixels of the image that the whole landmark would span at a point's scale, to count as seen
+MIN_EXTENT = 45.0  # pixels that the whole landmark must span at the scale of a point for the point to be visible
 EASY_OVERLAP, EASY_ANGLE, EASY_RATIO, EASY_CLARITY = 0.6, 28.0, 2.0, 0.5
 HARD_OVERLAP, HARD_RATIO, HARD_CLARITY = 0.25, 3.8, 0.24
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What one view shows.
+class Visibility:
+    """The surface that one view shows, and the conditions of the view.
 
     Args:
-        visible: whether each surface point is seen, of shape (P,).
-        scale: pixels a metre at each point, of shape (P,).
+        visible: whether each surface point is visible, of shape (P,).
+        scale: pixels per metre at each point, of shape (P,).
         direction: unit vector from the landmark towards the camera, of shape (3,).
-        clarity: how much detail weather and camera leave, in [0, 1].
-        night: whether the lamps are lit.
+        clarity: share of image detail that remains after weather and camera effects, in [0, 1].
+        night: whether the view is taken at night.
     """
 
     visible: npt.NDArray[np.bool_]
@@ -36,7 +36,7 @@ class Sight:
 
 
 def surface_points(landmark: Landmark) -> list[Matrix]:
-    """A grid of points on each plane, metres along its axes, of shape (P, 2), where the plane is solid."""
+    """A grid of points on the opaque part of each plane: metres along its axes, of shape (P, 2)."""
     step, points = landmark.extent / _GRID, []
     for plane in landmark.planes:
         a, b = np.meshgrid(
@@ -51,36 +51,41 @@ def surface_points(landmark: Landmark) -> list[Matrix]:
     return points
 
 
-def look(
+def measure_visibility(
     landmark: Landmark, points: list[Matrix], camera: Camera, owner: Bytes, oversampling: float
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
-    """Which points a view shows, and at how many pixels (of the finished image) a metre; both of shape (P,).
+    """Whether a view shows each point, and pixels of the finished image per metre at each point; both of shape (P,).
 
-    A point is seen where it projects into the frame onto a pixel that belongs to its own plane (`owner` holds the
-    plane's number + 1), so that neither occluders nor nearer planes hide it, and where its scale is large enough.
+    A point is visible if it projects onto a pixel of the frame that shows its own plane, so that no occluder and no
+    nearer plane hides it, and if its scale is large enough (MIN_EXTENT).
+
+    Args:
+        points: of each plane of the landmark (`surface_points`).
+        owner: number + 1 of the plane that each pixel of the frame shows, of shape (H, W).
+        oversampling: width of the frame divided by that of the finished image.
     """
-    seen, scales = [], []
+    visible, scales = [], []
     width, height = camera.size
-    for number, (plane, places) in enumerate(zip(landmark.planes, points, strict=True)):
+    for number, (plane, plane_points) in enumerate(zip(landmark.planes, points, strict=True)):
         homography = camera.homography(plane.turned(camera.yaw))
-        x, y, depth = homography @ np.column_stack([places, np.ones(len(places))]).T
-        safe = np.maximum(depth, 1e-3)
-        column, row = np.clip(x / safe, -1, width).astype(int), np.clip(y / safe, -1, height).astype(int)
+        x, y, depth = homography @ np.column_stack([plane_points, np.ones(len(plane_points))]).T
+        positive = np.maximum(depth, 1e-3)
+        column, row = np.clip(x / positive, -1, width).astype(int), np.clip(y / positive, -1, height).astype(int)
         inside = (depth > 1e-3) & (x > 0) & (y > 0) & (column < width) & (row < height)
-        own = owner[np.where(inside, row, 0), np.where(inside, column, 0)] == number + 1
-        scale = local_scale(homography, places) / oversampling
-        seen.append(inside & own & (scale * landmark.extent >= MIN_EXTENT))
+        unoccluded = owner[np.where(inside, row, 0), np.where(inside, column, 0)] == number + 1
+        scale = local_scale(homography, plane_points) / oversampling
+        visible.append(inside & unoccluded & (scale * landmark.extent >= MIN_EXTENT))
         scales.append(scale)
-    return np.concatenate(seen), np.concatenate(scales).astype(np.float32)
+    return np.concatenate(visible), np.concatenate(scales).astype(np.float32)
 
 
-def overlap(query: Sight, other: Sight) -> float:
-    """Share of the points that the query shows which the other view shows too."""
+def overlap(query: Visibility, other: Visibility) -> float:
+    """Share of the points visible in the query that are visible in the other view too."""
     return float((query.visible & other.visible).sum() / max(1, query.visible.sum()))
 
 
-def scale_ratio(query: Sight, other: Sight) -> float:
-    """By how much the common surface is larger in one view than in the other: the median, at least 1."""
+def scale_ratio(query: Visibility, other: Visibility) -> float:
+    """Ratio of the scales of the common surface: the median, larger over smaller; infinite without common points."""
     common = query.visible & other.visible
     if not common.any():
         return float("inf")
@@ -88,22 +93,22 @@ def scale_ratio(query: Sight, other: Sight) -> float:
     return float(np.exp(abs(np.median(logs))))
 
 
-def angle(query: Sight, other: Sight) -> float:
-    """Degrees between the directions from which the two views were taken."""
+def angle(query: Visibility, other: Visibility) -> float:
+    """Angle between the viewing directions of two views, in degrees."""
     return float(np.rad2deg(np.arccos(np.clip(query.direction @ other.direction, -1, 1))))
 
 
-def grade(query: Sight, other: Sight) -> str:
-    """Grade a view of the query's own landmark.
+def grade(query: Visibility, other: Visibility) -> str:
+    """Grade another view of the query's landmark.
 
-    - junk: less than HARD_OVERLAP of the surface that the query shows is in the view, or the common surface is more
-      than HARD_RATIO times larger or smaller there, or one of the two is less than HARD_CLARITY clear;
-    - easy: at least EASY_OVERLAP is in the view, from within EASY_ANGLE degrees of the query's side, at most EASY_RATIO
-      times larger or smaller, both views at least EASY_CLARITY clear, and both by day or both by night;
-    - hard: everything between.
+    - junk: `overlap` is below HARD_OVERLAP, `scale_ratio` above HARD_RATIO, or the clarity of one of the two views
+      below HARD_CLARITY;
+    - easy: `overlap` is at least EASY_OVERLAP, `angle` at most EASY_ANGLE degrees, `scale_ratio` at most EASY_RATIO,
+      the clarity of both views at least EASY_CLARITY, and both are taken by day or both at night;
+    - hard: otherwise.
     """
     share, ratio, clarity = overlap(query, other), scale_ratio(query, other), min(query.clarity, other.clarity)
     if share < HARD_OVERLAP or ratio > HARD_RATIO or clarity < HARD_CLARITY:
         return "junk"
-    alike = angle(query, other) <= EASY_ANGLE and ratio <= EASY_RATIO and query.night == other.night
-    return "easy" if share >= EASY_OVERLAP and alike and clarity >= EASY_CLARITY else "hard"
+    similar = angle(query, other) <= EASY_ANGLE and ratio <= EASY_RATIO and query.night == other.night
+    return "easy" if share >= EASY_OVERLAP and similar and clarity >= EASY_CLARITY else "hard"

@@ -1,4 +1,4 @@
-"""One building in space: textured planes at their places, made once and seen in many views."""
+"""One building: textured planes in space, built once and rendered in many views."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,8 +17,8 @@ from lrcr.datasets.synthetic.style import PALETTES, STYLES, vary
 from lrcr.datasets.synthetic.tops import PITCHED, draw_top, top_height
 
 Vector = npt.NDArray[np.float64]
-_MARGIN = 1.2  # metres around a wall, for what projects
-_COARSE = 0.5  # side walls and roofs are seen foreshortened: half the pixels will do
+_MARGIN = 1.2  # metres beside a wall, for parts that project sideways
+_COARSE = 0.5  # relative resolution of side walls and roofs, which views show foreshortened
 _OVERHANG = 0.4
 _X, _Y, _Z = np.eye(3)
 
@@ -28,9 +28,9 @@ class Plane:
     """A texture in space: x to the right, y upwards, z towards the street, in metres.
 
     Args:
-        origin: where the texture's lower left corner lies, of shape (3,).
+        origin: position of the texture's lower left corner, of shape (3,).
         across, up: unit vectors of the texture's axes, of shape (3,).
-        turning: whether it stands for something round and turns half-way towards the viewer about its middle.
+        turning: whether it represents a round body and is rotated half-way towards the viewer about its middle.
     """
 
     texture: Texture
@@ -41,7 +41,7 @@ class Plane:
 
     @property
     def normal(self) -> Vector:
-        """Unit vector out of the surface, of shape (3,)."""
+        """Unit normal, pointing outwards, of shape (3,)."""
         (a, b, c), (d, e, f) = self.across, self.up
         return np.array([b * f - c * e, c * d - a * f, a * e - b * d])
 
@@ -52,7 +52,7 @@ class Plane:
         return middle
 
     def turned(self, yaw: float) -> "Plane":
-        """The plane as it stands for a viewer at the azimuth `yaw` (radians)."""
+        """The plane for a viewer at the azimuth `yaw` (radians): rotated if it is `turning`."""
         if not self.turning:
             return self
         across = np.array([np.cos(yaw / 2), 0.0, -np.sin(yaw / 2)])
@@ -76,7 +76,7 @@ class Landmark:
 
 @dataclass(frozen=True)
 class _Materials:
-    """What the walls of one building are drawn with; patches come at the full and the coarse scale."""
+    """Decoration and masonry of one building; patches for its walls are at the full and at the coarse scale."""
 
     scheme: Scheme
     scale: float
@@ -85,7 +85,7 @@ class _Materials:
 
 
 def build_landmark(seed: int, detail: int) -> Landmark:
-    """Build one building, all of it decided by `seed`.
+    """Build one building, which `seed` alone determines.
 
     Args:
         detail: pixels along its larger side in the finest textures.
@@ -123,7 +123,7 @@ def _planes(mass: Mass, materials: _Materials) -> list[Plane]:
 
 
 def _wall(width: float, height: float, materials: _Materials, detail: float, draw: Callable[[Canvas], None]) -> Texture:
-    """A texture as wide as a wall plus its margin, with x = 0 in its middle and y = 0 at its foot."""
+    """The texture of a wall and its margin; `draw` draws it with x = 0 at its middle and y = 0 at its foot."""
     scheme = materials.scheme
     canvas = Canvas(
         -width / 2 - _MARGIN, 0.0, width + 2 * _MARGIN, height, materials.scale * detail, scheme.palette.wall
@@ -165,7 +165,7 @@ def _sides(mass: Mass, materials: _Materials) -> list[Plane]:
 
 
 def _roof(mass: Mass, materials: _Materials) -> list[Plane]:
-    """Slopes that rise from the eaves: hipped, or the two slopes behind a gable."""
+    """The slopes of a hipped roof, or the two slopes behind a gable."""
     run = mass.width / 2 if mass.top == "gable" else min(mass.depth, mass.width, 12.0) / 2
     rise = top_height("gable", mass.width) if mass.top == "gable" else run * PITCHED[mass.top]
     length = float(np.hypot(run, rise))
@@ -220,5 +220,5 @@ def _monument(monument: Monument, materials: _Materials) -> Plane:
     canvas = Canvas(-0.6 * width, 0.0, 1.2 * width, high, materials.scale, monument.colour)
     draw_monument(canvas, monument, materials.scheme.palette)
     texture = canvas.texture()
-    x, z = monument.place
+    x, z = monument.position
     return Plane(texture, np.array([x - texture.width / 2, 0.0, z]), _X, _Y, turning=True)

@@ -1,4 +1,4 @@
-"""Light: sun, sky, dusk and night, and how a textured plane with its relief looks under them."""
+"""The light of a view, by day, at dusk or at night, and the shading of a textured plane with relief."""
 
 from dataclasses import dataclass, replace
 
@@ -8,7 +8,7 @@ import numpy.typing as npt
 from lrcr.datasets.synthetic.canvas import PANES, Bytes, Floats, Layer
 from lrcr.datasets.synthetic.landmark import Plane, Vector
 
-_SHADOW_REACHES = (0.15, 0.3, 0.55, 0.9, 1.4)  # metres at which something is looked for that stands in the sun
+_SHADOW_REACHES = (0.15, 0.3, 0.55, 0.9, 1.4)  # metres towards the sun at which a pixel is tested for cast shadow
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,11 @@ class Light:
 
     Args:
         kind: sun, golden, overcast, dusk or night.
-        direction: unit vector towards the sun, or from below where floodlights replace it, of shape (3,).
+        direction: unit vector towards the sun, at night towards floodlights on the ground; of shape (3,).
         sun, sky: direct and ambient light, of shape (3,).
         zenith, horizon: colours of the sky (0–255), of shape (3,).
-        panes: light added to each pane of glass, and in row 0 to everything (0–255), of shape (PANES, 3).
-        shadow: a shadow from across the street covers what has x·s[0] + y·s[1] < s[2]; None for none.
+        panes: light added to each pane of glass, and in row 0 to every pixel (0–255), of shape (PANES, 3).
+        shadow: buildings across the street shade the points with x·s[0] + y·s[1] < s[2]; None for no such shadow.
     """
 
     kind: str
@@ -35,18 +35,18 @@ class Light:
 
     @property
     def night(self) -> bool:
-        """Whether the lamps are lit."""
+        """Whether it is night."""
         return self.kind == "night"
 
-    def through(self, air: float) -> "Light":
-        """The light as it arrives when the air replaces the share `air` of it by the horizon's colour."""
-        panes = self.panes * (1 - air)
-        panes[0] = self.panes[0] + np.clip(self.horizon, 0, 255) * air
-        return replace(self, sun=self.sun * (1 - air), sky=self.sky * (1 - air), panes=panes)
+    def through_haze(self, haze: float) -> "Light":
+        """The light after haze has replaced the share `haze`, in [0, 1], of it by the colour of the horizon."""
+        panes = self.panes * (1 - haze)
+        panes[0] = self.panes[0] + np.clip(self.horizon, 0, 255) * haze
+        return replace(self, sun=self.sun * (1 - haze), sky=self.sky * (1 - haze), panes=panes)
 
     @property
     def average(self) -> Floats:
-        """The factor by which something that faces no particular way appears, of shape (3,)."""
+        """Mean factor of albedo, for objects without a surface normal, of shape (3,)."""
         return self.sky + 0.45 * self.sun
 
 
@@ -57,13 +57,13 @@ _KINDS = {  # kind → sun, sky, zenith, horizon
     "dusk": ((0.14, 0.11, 0.12), (0.46, 0.47, 0.60), (56, 68, 116), (206, 150, 132)),
     "night": ((0.46, 0.39, 0.26), (0.20, 0.21, 0.29), (10, 12, 26), (36, 36, 54)),
 }
-_SHADED = 0.45  # share of the direct light that reaches shadows from the surroundings
+_SHADED = 0.45  # share of the direct light in a shadow
 
 
-def sample_light(safe: bool, rng: np.random.Generator) -> Light:
-    """Draw the light of a view; `safe` leaves out dusk and night."""
-    odds = [0.5, 0.12, 0.38, 0.0, 0.0] if safe else [0.36, 0.12, 0.26, 0.12, 0.14]
-    kind = str(rng.choice(list(_KINDS), p=odds))
+def sample_light(favourable: bool, rng: np.random.Generator) -> Light:
+    """Sample the light of a view; `favourable` excludes dusk and night."""
+    probabilities = [0.5, 0.12, 0.38, 0.0, 0.0] if favourable else [0.36, 0.12, 0.26, 0.12, 0.14]
+    kind = str(rng.choice(list(_KINDS), p=probabilities))
     sun, sky, zenith, horizon = (np.array(colour, np.float32) for colour in _KINDS[kind])
     strength = float(rng.uniform(0.8, 1.15))
     if kind == "night":
@@ -84,7 +84,7 @@ def sample_light(safe: bool, rng: np.random.Generator) -> Light:
 
 
 def _sample_panes(kind: str, zenith: Floats, rng: np.random.Generator) -> Floats:
-    """Lit rooms by night, the reflected sky by day."""
+    """Light of each pane: lit rooms at dusk and night, the reflected sky by day."""
     panes = np.zeros((PANES, 3), np.float32)
     if kind in ("night", "dusk"):
         lit = rng.random(PANES) < rng.uniform(0.1, 0.7)
@@ -103,10 +103,10 @@ def _sample_shadow(kind: str, rng: np.random.Generator) -> tuple[float, float, f
 
 
 def illuminate(layer: Layer, plane: Plane, light: Light) -> Bytes:
-    """The colours of a plane's layer under the light, and its coverage, of shape (H, W, 4).
+    """Shade a layer of a plane: RGB and coverage, of shape (H, W, 4).
 
-    Lambert's law on the relief's slopes, a short search towards the sun for cast shadows, and an ambient term that is
-    darker in recesses.
+    Direct light follows Lambert's law on the slopes of the relief, with cast shadows from a few samples towards the
+    sun; ambient light is weaker in recesses.
     """
     lit = np.empty((*layer.alpha.shape, 4), np.uint8)
     lit[..., 3] = layer.alpha
@@ -127,7 +127,7 @@ def illuminate(layer: Layer, plane: Plane, light: Light) -> Bytes:
 
 
 def _direct(layer: Layer, plane: Plane, light: Light) -> Floats | None:
-    """The share of direct light at each pixel, of the layer's shape; None where the plane faces away."""
+    """The factor of the direct light at each pixel, of shape (H, W); None if the plane faces away from it."""
     across, up, out = (float(light.direction @ axis) for axis in (plane.across, plane.up, plane.normal))
     if out <= 0.02:
         return None
@@ -141,7 +141,7 @@ def _direct(layer: Layer, plane: Plane, light: Light) -> Floats | None:
 
 
 def _in_shadow(relief: Floats, scale: float, across: float, up: float, out: float) -> npt.NDArray[np.bool_]:
-    """Where something nearer the sun stands higher than the ray, of the relief's shape."""
+    """Whether relief towards the sun is higher than the ray from each pixel, of the shape of `relief`."""
     rows, columns = relief.shape
     blocked = np.zeros(relief.shape, bool)
     steep = out / max(float(np.hypot(across, up)), 1e-6)

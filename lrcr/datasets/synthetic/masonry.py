@@ -1,4 +1,4 @@
-"""What walls and roofs are made of: repeatable patches of colour and relief."""
+"""Masonry of walls and roofs: repeatable patches of colour and relief."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,16 +10,14 @@ _PATCH = 6.0  # metres after which the masonry repeats
 
 
 def cladding(kind: str, palette: Palette, rng: np.random.Generator, scale: float) -> Bytes:
-    """A patch of masonry, colour and relief byte, of shape (H, W, 4).
+    """A repeatable patch of masonry: RGB and a relief byte, of shape (H, W, 4).
 
     Args:
         kind: ashlar, rustic, brick, bands, diaper, timber, stucco, tiles or slabs.
-        scale: pixels a metre.
+        scale: pixels per metre.
     """
     size = max(24, round(_PATCH * scale))
-    if kind == "stucco":
-        return _stucco(size, palette.wall, rng)
-    if kind == "timber":
+    if kind in ("stucco", "timber"):
         return _stucco(size, palette.wall, rng)
     if kind == "tiles":
         return _courses(size, palette.roof, rng, rows=16, columns=15, spread=0.13, joint=-0.10, scale=scale)
@@ -53,7 +51,7 @@ def _courses(
     joint: float,
     scale: float,
 ) -> Bytes:
-    """Blocks in running bond, each a little lighter or darker, with joints `joint` metres deep."""
+    """Blocks in running bond, each a little lighter or darker; `joint` is the height of the joints (metres, < 0)."""
     line = np.arange(size)
     row, column = line * rows // size, line * columns // size
     shifted = (line + size // (2 * columns)) % size * columns // size

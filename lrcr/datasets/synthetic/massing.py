@@ -1,4 +1,4 @@
-"""The volumes of a building: boxes in plan, before anything is drawn on them."""
+"""The volumes of a building: boxes, without their decoration."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from lrcr.datasets.synthetic.style import Style
 
 @dataclass(frozen=True)
 class Mass:
-    """One box of a building, in metres; the street is at larger z.
+    """One box of a building, in metres; z increases towards the street.
 
     Args:
         x: centre of its front.
         front: z of its front.
         bays, storeys: of its façade.
         role: body, tower, wing or porch.
-        top: how its front wall ends (`tops.draw_top`).
-        crown: what stands on it (`crowns.draw_crown`), "" for nothing.
-        passages: arches that one sees through, at ground level.
+        top: shape of the top of its front wall (`tops.draw_top`).
+        crown: its crown (`crowns.draw_crown`), "" for none.
+        passages: number of open archways at ground level.
     """
 
     x: float
@@ -36,7 +36,7 @@ class Mass:
 
 
 def sample_masses(style: Style, rng: np.random.Generator) -> list[Mass]:
-    """Draw the volumes of one building of the style."""
+    """Sample the volumes of one building of the style."""
     return _MASSINGS[str(rng.choice(style.massings))](style, rng)
 
 

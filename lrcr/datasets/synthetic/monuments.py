@@ -1,4 +1,4 @@
-"""What stands free in front of a building and belongs to it: a statue, a column, an obelisk, a fountain, a rider."""
+"""Free-standing monuments in front of a building: a statue, a column, an obelisk, a fountain, a rider."""
 
 from dataclasses import dataclass
 
@@ -14,24 +14,24 @@ _METALS: tuple[Colour, ...] = ((92, 128, 112), (70, 66, 62), (150, 144, 134), (1
 
 @dataclass(frozen=True)
 class Monument:
-    """A free-standing piece: its size (width, height), the place of its foot (x, z), both in metres, and its design."""
+    """A monument: its size (width, height) and the position of its foot (x, z), both in metres, and its design."""
 
     kind: str
     size: tuple[float, float]
-    place: tuple[float, float]
+    position: tuple[float, float]
     colour: Colour
     seed: int
 
 
 def sample_monument(rng: np.random.Generator, height: float, width: float, front: float) -> Monument | None:
-    """Draw what stands before a building of this height and width, whose front is at z = `front`; for some, nothing."""
+    """Sample the monument of a building of this size (metres), its front at z = `front`; None with probability 0.4."""
     if rng.random() < 0.4:
         return None
     kind = str(rng.choice(_KINDS))
     tall = float(np.clip(height * rng.uniform(0.28, 0.5), 4.0, 11.0))
     wide = tall * {"statue": 0.55, "column": 0.4, "obelisk": 0.36, "fountain": 1.1, "rider": 0.8}[kind]
-    place = (float(rng.uniform(-0.38, 0.38)) * width, front + float(rng.uniform(4.5, 8.0)))
-    return Monument(kind, (wide, tall), place, _METALS[int(rng.integers(len(_METALS)))], int(rng.integers(2**31)))
+    position = (float(rng.uniform(-0.38, 0.38)) * width, front + float(rng.uniform(4.5, 8.0)))
+    return Monument(kind, (wide, tall), position, _METALS[int(rng.integers(len(_METALS)))], int(rng.integers(2**31)))
 
 
 def draw_monument(canvas: Canvas, monument: Monument, palette: Palette) -> None:
@@ -115,15 +115,17 @@ def _rider(
     canvas: Canvas, half: float, y: float, high: float, stone: Colour, metal: Colour, rng: np.random.Generator
 ) -> None:
     y = _pedestal(canvas, half * 0.8, y, high * float(rng.uniform(0.3, 0.45)), stone, rng)
-    size, way = high - y, float(rng.choice([-1, 1]))
+    size, facing = high - y, float(rng.choice([-1, 1]))
     back = y + size * 0.45
     canvas.ellipse(0.0, back, half * 0.5, size * 0.13, metal, 0.5)
     for leg in (-0.42, -0.3, 0.3, 0.42):
         knee = (half * (leg + float(rng.uniform(-0.08, 0.08))), y + size * 0.2)
         canvas.line([(half * leg, back), knee, (half * leg, y)], size * 0.05, tint(metal, 0.9), 0.4)
-    canvas.line([(way * half * 0.4, back), (way * half * 0.62, y + size * 0.68)], size * 0.13, metal, 0.5)
-    canvas.line([(way * half * 0.6, y + size * 0.68), (way * half * 0.8, y + size * 0.6)], size * 0.08, metal, 0.5)
-    canvas.line([(-way * half * 0.45, back), (-way * half * 0.66, y + size * 0.2)], size * 0.05, metal, 0.4)
+    canvas.line([(facing * half * 0.4, back), (facing * half * 0.62, y + size * 0.68)], size * 0.13, metal, 0.5)
+    canvas.line(
+        [(facing * half * 0.6, y + size * 0.68), (facing * half * 0.8, y + size * 0.6)], size * 0.08, metal, 0.5
+    )
+    canvas.line([(-facing * half * 0.45, back), (-facing * half * 0.66, y + size * 0.2)], size * 0.05, metal, 0.4)
     draw_figure(canvas, 0.0, back, size * 0.52, tint(metal, 1.1), rng)
 
 

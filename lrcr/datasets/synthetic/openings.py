@@ -1,4 +1,4 @@
-"""Windows, doors and gates: a design is drawn once from the style and then repeated over a façade."""
+"""Windows, doors and gates: a design is sampled once from the style and repeated over a façade."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ _RECESS = -0.4
 
 @dataclass(frozen=True)
 class Opening:
-    """The design of a window or door; sizes are fractions of the width unless they say metres."""
+    """The design of a window or door."""
 
     arch: str
     glazing: str
@@ -30,7 +30,7 @@ class Opening:
 
 
 def sample_opening(style: Style, rng: np.random.Generator) -> Opening:
-    """Draw the design of a window from a style's vocabulary."""
+    """Sample the design of a window or door of the style."""
     arch = str(rng.choice(style.arches))
     return Opening(
         arch=arch,
@@ -84,7 +84,7 @@ def draw_window(
 def draw_door(
     canvas: Canvas, opening: Opening, x: float, y: float, width: float, height: float, palette: Palette
 ) -> None:
-    """Draw a portal of two or three nested arches with a door in it, centred on `x` with its foot at `y` (metres)."""
+    """Draw a door in two or three nested arches, centred on `x` with its foot at `y` (metres)."""
     steps = 2 + opening.columns % 2
     for step in range(steps):
         grow = 0.35 * (steps - step)

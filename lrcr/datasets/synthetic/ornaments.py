@@ -1,4 +1,4 @@
-"""Supports, and the two motifs that many things are made of: invented letters and standing figures."""
+"""Supports, and the two motifs that several ornaments share: invented letters and standing figures."""
 
 import itertools
 
@@ -48,7 +48,7 @@ def draw_support(canvas: Canvas, kind: str, x: float, y: float, width: float, he
 
 
 def draw_shaft(canvas: Canvas, x: float, y: float, radius: float, height: float, colour: Colour, flutes: bool) -> None:
-    """A cylinder in relief, made of strips; fluted ones alternate in tone."""
+    """Draw a cylinder in relief from strips; with `flutes` every other strip is darker."""
     edges = radius * np.sin(np.linspace(-np.pi / 2, np.pi / 2, 9))
     for strip, (left, right) in enumerate(itertools.pairwise(edges)):
         depth = float(np.sqrt(max(0.0, radius**2 - ((left + right) / 2) ** 2)))
@@ -59,7 +59,7 @@ def draw_shaft(canvas: Canvas, x: float, y: float, radius: float, height: float,
 def draw_letters(
     canvas: Canvas, x: float, y: float, width: float, height: float, colour: Colour, rng: np.random.Generator
 ) -> None:
-    """A line of invented letters: each is two to four strokes between the points of a small grid."""
+    """Draw a line of invented letters: each has two to four strokes between points of a small grid, and a stem."""
     count = max(3, round(width / (height * 0.85)))
     pitch = width / count
     for letter in range(count):
@@ -72,7 +72,7 @@ def draw_letters(
 
 
 def draw_figure(canvas: Canvas, x: float, y: float, height: float, colour: Colour, rng: np.random.Generator) -> None:
-    """A standing figure in relief with a pose of its own, its feet at `y` (metres)."""
+    """Draw a standing figure in relief in a random pose, its feet at `y` (metres)."""
     lean = float(rng.uniform(-0.08, 0.08)) * height
     hem, waist = height * float(rng.uniform(0.13, 0.22)), height * float(rng.uniform(0.08, 0.12))
     shoulder = (x + lean, y + height * 0.78)

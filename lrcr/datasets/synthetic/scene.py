@@ -1,4 +1,4 @@
-"""Everything around a landmark, drawn without regard to which landmark it is: sky, ground, neighbours, passers-by."""
+"""The surroundings of a landmark, which do not depend on its identity: sky, ground, neighbours, trees, occluders."""
 
 from dataclasses import replace
 from functools import cache
@@ -14,9 +14,9 @@ from lrcr.datasets.synthetic.light import Light
 from lrcr.datasets.synthetic.sprites import HEIGHTS, sample_sprite
 from lrcr.runtime.seeds import derive_seed
 
-_CLUTTER = 14  # neighbouring buildings a split draws from
-_CLUTTER_DETAIL = 260
-_SKY_COARSE = 3  # skies are soft: one pixel for so many of the frame
+_NEIGHBOURS = 14  # buildings in the pool that the views of a split share
+_NEIGHBOUR_DETAIL = 260  # pixels along the larger side of a building
+_SKY_STEP = 3  # pixels of the frame per pixel of the sky, which is smooth
 _GROUND_METRES, _GROUND_PIXELS = 150.0, 512
 _GROUNDS = {
     "paving": (168, 160, 148),
@@ -28,9 +28,9 @@ _GROUNDS = {
 
 
 def draw_sky(camera: Camera, light: Light, cloudy: float, rng: np.random.Generator) -> Image.Image:
-    """A sky with clouds above the horizon and haze below it, of the camera's size; `cloudy` in [0, 1]."""
-    width, height = camera.size[0] // _SKY_COARSE, camera.size[1] // _SKY_COARSE
-    rows = np.arange(height, dtype=np.float32) * _SKY_COARSE
+    """Draw a sky with clouds above the horizon and haze below it, of the camera's size; `cloudy` in [0, 1]."""
+    width, height = camera.size[0] // _SKY_STEP, camera.size[1] // _SKY_STEP
+    rows = np.arange(height, dtype=np.float32) * _SKY_STEP
     t = np.clip((camera.horizon - rows) / camera.size[1], 0, 1)[:, None, None] ** 0.7
     sky = light.horizon * (1 - t) + light.zenith * t
     cloud = _crop_noise(width, height, rng)[..., None]
@@ -51,7 +51,7 @@ def _crop_noise(width: int, height: int, rng: np.random.Generator) -> Floats:
 
 @cache
 def _noise(index: int) -> Image.Image:
-    """Fractal noise, 256 × 256, from octaves of random grids."""
+    """Fractal noise of 256 × 256 pixels: a sum of octaves of random grids."""
     rng = np.random.default_rng(index)
     total = np.zeros((256, 256))
     for octave in range(2, 8):
@@ -87,7 +87,7 @@ def _ground(kind: str) -> Texture:
 
 
 def draw_ground(frame: Frame, snow: bool, rng: np.random.Generator) -> None:
-    """The ground, from behind the camera to far behind the landmark."""
+    """Draw the ground, from behind the camera to far behind the landmark."""
     kind = "sand" if snow else str(rng.choice(list(_GROUNDS)))
     position, side = frame.camera.position, np.eye(3)
     origin = np.array([position[0] - _GROUND_METRES / 2 + float(rng.uniform(-9, 9)), 0.0, position[2] + 5.0])
@@ -95,25 +95,25 @@ def draw_ground(frame: Frame, snow: bool, rng: np.random.Generator) -> None:
 
 
 @cache
-def _clutter(seed: int, index: int) -> Landmark:
-    return build_landmark(derive_seed(seed, "clutter", index), _CLUTTER_DETAIL)
+def _neighbour(seed: int, index: int) -> Landmark:
+    return build_landmark(derive_seed(seed, "clutter", index), _NEIGHBOUR_DETAIL)
 
 
 def draw_neighbours(frame: Frame, landmark: Landmark, seed: int, rng: np.random.Generator) -> None:
-    """Buildings beside and behind the landmark, from a pool that the whole split shares (`seed`)."""
+    """Draw buildings beside and behind the landmark, from the pool that `seed` determines for the whole split."""
     for side in (-1, 1):
         if rng.random() < 0.25:
             continue
-        building = _clutter(seed, int(rng.integers(_CLUTTER)))
+        building = _neighbour(seed, int(rng.integers(_NEIGHBOURS)))
         gap, setback = float(rng.uniform(0.3, 5.0)), float(rng.uniform(-6.0, 1.0))
-        edge, own = (landmark.high, building.low) if side > 0 else (landmark.low, building.high)
+        edge, facing = (landmark.high, building.low) if side > 0 else (landmark.low, building.high)
         _paste_building(
             frame,
             building,
-            np.array([edge[0] - own[0] + side * gap, 0.0, landmark.high[2] - building.high[2] + setback]),
+            np.array([edge[0] - facing[0] + side * gap, 0.0, landmark.high[2] - building.high[2] + setback]),
         )
     if rng.random() < 0.5:
-        building = _clutter(seed, int(rng.integers(_CLUTTER)))
+        building = _neighbour(seed, int(rng.integers(_NEIGHBOURS)))
         x = float(rng.uniform(landmark.low[0] * 1.6, landmark.high[0] * 1.6))
         _paste_building(frame, building, np.array([x, 0.0, landmark.low[2] - float(rng.uniform(25, 60))]))
 
@@ -125,7 +125,7 @@ def _paste_building(frame: Frame, building: Landmark, offset: Vector) -> None:
 
 
 def draw_trees(frame: Frame, landmark: Landmark, rng: np.random.Generator) -> None:
-    """Trees beside and behind the landmark."""
+    """Draw trees beside and behind the landmark."""
     for _ in range(int(rng.integers(0, 5))):
         side = float(rng.choice([-1, 1]))
         x = (landmark.high[0] if side > 0 else landmark.low[0]) + side * float(rng.uniform(1, 16))
@@ -133,18 +133,18 @@ def draw_trees(frame: Frame, landmark: Landmark, rng: np.random.Generator) -> No
         frame.paste_sprite(sample_sprite("tree", rng), foot, HEIGHTS["tree"] * float(rng.uniform(0.7, 1.5)))
 
 
-def draw_passers(frame: Frame, landmark: Landmark, busy: float, rng: np.random.Generator) -> None:
-    """What stands between the camera and the landmark; `busy` is about how many."""
-    count = int(rng.poisson(busy))
-    way = frame.camera.position - np.array([0.0, frame.camera.position[1], landmark.high[2] + 3.0])
+def draw_occluders(frame: Frame, landmark: Landmark, mean_count: float, rng: np.random.Generator) -> None:
+    """Draw people, vehicles, trees and street furniture between camera and landmark; Poisson(`mean_count`) of them."""
+    count = int(rng.poisson(mean_count))
+    towards = frame.camera.position - np.array([0.0, frame.camera.position[1], landmark.high[2] + 3.0])
     placed = []
     for kind in rng.choice(
         ["person", "car", "tree", "lamp", "sign", "bus", "kiosk"], count, p=[0.46, 0.16, 0.1, 0.12, 0.06, 0.05, 0.05]
     ):
         near = float(rng.uniform(0.02, 0.8 if kind in ("person", "sign", "lamp") else 0.55))
         aside = float(rng.uniform(-0.6, 0.6)) * landmark.extent * (1 - 0.6 * near)
-        across = np.array([way[2], 0.0, -way[0]]) / np.hypot(way[0], way[2])
-        foot = np.array([0.0, 0.0, landmark.high[2] + 3.0]) + way * near + across * aside
+        across = np.array([towards[2], 0.0, -towards[0]]) / np.hypot(towards[0], towards[2])
+        foot = np.array([0.0, 0.0, landmark.high[2] + 3.0]) + towards * near + across * aside
         placed.append((near, str(kind), foot))
     for _, kind, foot in sorted(placed, key=lambda item: item[0]):
         frame.paste_sprite(sample_sprite(kind, rng), foot, HEIGHTS[kind] * float(rng.uniform(0.88, 1.12)))

@@ -1,4 +1,4 @@
-"""Things that stand in the way: people, trees, cars, lamps, signs. Cut-outs shared by every view of every split."""
+"""Sprites of occluders: people, trees, vehicles, lamps, signs and kiosks, shared by all views of all splits."""
 
 from functools import cache
 
@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 from lrcr.datasets.synthetic.style import Colour, tint
 
-_TALL = 160  # pixels
+_HEIGHT = 160  # pixels of a sprite
 _COUNT = {"person": 10, "tree": 8, "car": 6, "bus": 3, "lamp": 4, "sign": 4, "kiosk": 3}
 HEIGHTS = {"person": 1.75, "tree": 8.0, "car": 1.5, "bus": 3.2, "lamp": 5.5, "sign": 2.6, "kiosk": 3.0}  # metres
 _ASPECT = {"person": 0.42, "tree": 0.8, "car": 2.7, "bus": 2.9, "lamp": 0.25, "sign": 0.3, "kiosk": 0.9}
@@ -23,7 +23,7 @@ _PAINTS: tuple[Colour, ...] = (
 
 
 def sample_sprite(kind: str, rng: np.random.Generator) -> Image.Image:
-    """One of the cut-outs of a kind (RGBA), mirrored at random."""
+    """A random sprite of a kind (RGBA), mirrored with probability ½."""
     sprite = _pool(kind)[int(rng.integers(_COUNT[kind]))]
     return sprite.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else sprite
 
@@ -34,7 +34,7 @@ def _pool(kind: str) -> tuple[Image.Image, ...]:
 
 
 def _draw(kind: str, rng: np.random.Generator) -> Image.Image:
-    size = (round(2 * _TALL * _ASPECT[kind]), 2 * _TALL)
+    size = (round(2 * _HEIGHT * _ASPECT[kind]), 2 * _HEIGHT)
     image = Image.new("RGBA", size, (70, 70, 66, 0))
     _DRAWERS[kind](ImageDraw.Draw(image), *size, rng)
     return image.resize((size[0] // 2, size[1] // 2), Image.Resampling.BOX)

@@ -1,4 +1,4 @@
-"""What landmarks have in common: palettes and architectural styles, shared by many buildings of every split."""
+"""Palettes and architectural styles, which the buildings of all splits share."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class Palette:
 
 @dataclass(frozen=True)
 class Style:
-    """The vocabulary of one style; every entry is a tuple to draw from (names: see the module that draws them)."""
+    """One style: the variants of each part to sample from (explained in the module that draws the part)."""
 
     masonry: tuple[str, ...]
     arches: tuple[str, ...]
@@ -147,13 +147,13 @@ STYLES = (
 
 
 def vary(palette: Palette, rng: np.random.Generator, spread: int = 9) -> Palette:
-    """The palette with every channel moved by at most `spread`: no two buildings are of quite the same stone."""
+    """The palette with each channel moved at random by at most `spread`, so that buildings differ in colour."""
     colours = [palette.wall, palette.trim, palette.roof, palette.accent, palette.glass]
     moved = [np.clip(np.array(colour) + rng.integers(-spread, spread + 1, 3), 0, 255) for colour in colours]
     return Palette(*((int(red), int(green), int(blue)) for red, green, blue in moved))
 
 
 def tint(colour: Colour, factor: float) -> Colour:
-    """The colour made darker (factor below 1) or lighter."""
+    """The colour, darker (factor below 1) or lighter."""
     red, green, blue = (min(255, max(0, round(channel * factor))) for channel in colour)
     return red, green, blue

@@ -1,4 +1,4 @@
-"""How walls end: gables, parapets, battlements, attics."""
+"""The tops of walls: gables, parapets, battlements, attics."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from lrcr.datasets.synthetic.features import draw_feature
 from lrcr.datasets.synthetic.ornaments import draw_figure, draw_letters
 from lrcr.datasets.synthetic.style import Palette, tint
 
-PITCHED = {"steep": 1.1, "low": 0.4, "mansard": 1.6, "gable": 0.9}  # tops with a roof behind, and its slope
+PITCHED = {"steep": 1.1, "low": 0.4, "mansard": 1.6, "gable": 0.9}  # tops with a roof behind them → slope of the roof
 _TOP_HEIGHT = {
     "steep": 0.0,
     "low": 0.0,
@@ -30,12 +30,12 @@ _TOP_SHARE = {
 
 
 def top_height(kind: str, width: float) -> float:
-    """How far the top of a wall rises above its eaves, in metres."""
+    """Height of the top of a wall above its eaves, in metres."""
     return _TOP_HEIGHT[kind] if kind in _TOP_HEIGHT else min(_TOP_SHARE[kind] * width, 9.0)
 
 
 def draw_top(canvas: Canvas, kind: str, width: float, eaves: float, palette: Palette, feature: str, seed: int) -> None:
-    """Draw the top of a wall that is centred on x = 0 and ends at the height `eaves` (metres)."""
+    """Draw the top of a wall centred on x = 0, from its eaves at the height `eaves` upwards (metres)."""
     rng = np.random.default_rng(seed)
     half, high = width / 2, top_height(kind, width)
     canvas.rectangle(-half - 0.4, eaves - 0.5, width + 0.8, 0.6, palette.trim, 0.7)
