@@ -17,7 +17,7 @@ from lrcr.models.attention import l2_attention
 from lrcr.models.backbone import crop_border
 from lrcr.models.graph import GraphRefinement, Refinement
 from lrcr.models.local import LocalModel
-from lrcr.models.smoothing import Filter, LearnableSmoothing, own_share, weights_at
+from lrcr.models.smoothing import Filter, LearnableSmoothing, centre_share, weights_at
 
 Values = npt.NDArray[np.float32]
 Location = tuple[int, int]
@@ -107,8 +107,8 @@ def look(model: LocalModel, photo: Photo, image_size: int, at: Sequence[tuple[fl
         attention=_as_values(context.attention[0]),
         change=_as_values(_relative_change(features, context.refined)) if graph and not model.graph_gates else None,
         gate=_as_values(graph.gate(features)[0]) if graph and model.graph_gates else None,
-        share=_as_values(own_share(filter_, smoothing.kernel)[0])
-        if filter_ and smoothing and model.share_attends
+        share=_as_values(centre_share(filter_, smoothing.kernel)[0])
+        if filter_ and smoothing and model.centre_share_gates
         else None,
         bandwidth=_as_values(filter_.bandwidth[0, 0]) if filter_ and has_bandwidth_map(model) else None,
         confidence=_as_values(filter_.confidence[0, 0]) if filter_ and smoothing and smoothing.confidence else None,

@@ -40,7 +40,7 @@ def learn_whitening(
     def features() -> Iterator[Array]:
         with progress.task("learn whitening", len(sample)) as task:
             for positions, [batch] in maps.batches(sample):
-                for found in model.to_whiten(batch, settings.max_descriptors):
+                for found in model.whitening_samples(batch, settings.max_descriptors):
                     yield found.cpu().numpy()
                 task.advance(len(positions))
 
