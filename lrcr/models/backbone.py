@@ -1,4 +1,4 @@
-"""The backbone (trunk) of every model: a network of torchvision without its head and without its last blocks.
+"""The backbone (trunk) of every model: a network of torchvision without its head and its last `skip_layers` blocks.
 
 Importing torchvision takes seconds, so only the functions that need it import it.
 """

@@ -28,13 +28,12 @@ def attention_pool(features: Tensor, attention: Tensor) -> Tensor:
 
 
 def mac(features: Tensor) -> Tensor:
-    """Maximum over locations (Razavian et al., 2014): features of shape (B, C, H, W) → (B, C), not normalised."""
+    """Maximum over locations (Razavian et al., 2014): features of shape (B, C, H, W) → (B, C), not scaled."""
     return features.amax(dim=(2, 3))
 
 
 def spoc(features: Tensor) -> Tensor:
-    """Mean over locations (Babenko and Lempitsky, ICCV 2015): features of shape (B, C, H, W) → (B, C), not
-    normalised."""
+    """Mean over locations (Babenko and Lempitsky, ICCV 2015): features of shape (B, C, H, W) → (B, C), not scaled."""
     return features.mean(dim=(2, 3))
 
 
@@ -130,5 +129,5 @@ def _squares(height: int, width: int, levels: int, overlap: float) -> list[tuple
 
 
 def _starts(length: int, side: int, count: int) -> list[int]:
-    """The first positions of `count` regions that are spread evenly along one dimension of the map."""
+    """The start positions of `count` regions that are spread evenly along one side of the map."""
     return [i * (length - side) // max(count - 1, 1) for i in range(count)]

@@ -92,8 +92,7 @@ class LearnableSmoothing(nn.Module):
     def filter(self, features: Tensor) -> Filter:
         """The filter of each location of features of shape (B, C, H, W)."""
         normalised = normalise(features.float())
-        # The norm is the same for all C, so that a step of Adam changes the output of a head by some ten times its
-        # learning rate.
+        # The norm is the same for all C: a step of Adam changes a head's output by about ten times its learning rate.
         head_input = normalised * (_HEAD_INPUT_NORM / features.shape[1] ** 0.5)
         ones = normalised.new_ones(len(normalised), 1, *normalised.shape[2:])
         raw = ones * self.shared if self.shared is not None else self.bandwidth(head_input)
