@@ -7,7 +7,8 @@ from torch import Tensor
 def contrastive_loss(queries: Tensor, positives: Tensor, negatives: Tensor, margin: float) -> Tensor:
     """Σ ½ [y d² + (1 − y) max(0, m − d)²] over the pairs of each query with its positive and negatives.
 
-    d is the Euclidean distance of a pair; y is 1 for the positive and 0 for the negatives.
+    d is the Euclidean distance of a pair; y is 1 for the positive and 0 for the negatives (Radenović, Tolias, Chum,
+    TPAMI 2019).
 
     Args:
         queries: of shape (T, D).

@@ -11,7 +11,7 @@ from lrcr.losses.triplet import triplet_loss
 def local_triplet_loss(descriptors: Tensor, attention: Tensor, margin: float = 0.1, ratio: float = 0.9) -> Tensor:
     """Σ max(0, ‖a − p‖² − ‖a − n‖² + m) over the matches (a, p) of anchor and positive, and over the negative images.
 
-    n is the descriptor of the negative image that is nearest to a. The search for matches and nearest descriptors has
+    n is the nearest descriptor to a in the negative image. The search for matches and nearest descriptors has
     no gradient; the distances have one. Without a match the loss is 0.
 
     Args:
