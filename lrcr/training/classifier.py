@@ -22,7 +22,7 @@ class ClassifierHead(nn.Module):
         self.model = model
         generator = torch.Generator().manual_seed(derive_seed(seed, "classifier") % 2**63)
         drawn = torch.rand(classes, model.dim, generator=generator)
-        # The norm of the weights does not change the cosines, but the effective learning rate; it is the authors' norm.
+        # The norm of the weights affects not the cosines but the effective learning rate: the authors' norm is used.
         drawn = (2 * drawn - 1) / model.dim**0.5
         self.weights = nn.Parameter(drawn.to(next(model.parameters()).device))
 
