@@ -43,7 +43,7 @@ def compare(
     level: float = 0.95,
     weights: npt.NDArray[np.float64] | None = None,
 ) -> Difference | None:
-    """The mAP of method a minus that of method b, with a percentile bootstrap interval.
+    """The mAP of method a minus that of method b, with a percentile bootstrap interval (Efron and Tibshirani, 1993).
 
     Args:
         ap_a: AP of each query in percent, of shape (Q,); a query that is NaN in `ap_a` or `ap_b` is ignored.

@@ -48,7 +48,7 @@ class Evaluation:
 
 
 def evaluate(ranking: Ranking, relevance: pd.DataFrame, queries: int) -> Evaluation:
-    """Evaluate a ranking in the three setups.
+    """Evaluate a ranking in the three setups of Revisited Oxford and Paris (Radenović et al., CVPR 2018).
 
     Args:
         ranking: complete or the top k; images that it does not contain count as not found.

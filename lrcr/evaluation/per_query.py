@@ -1,7 +1,7 @@
-"""A table of the AP and the landmark of each query, stored as CSV; evaluations are compared by it.
+"""A table of the AP and the landmark of each query, stored as CSV, for the comparison of evaluations.
 
-Columns: `query` (id), `landmark` (label of the query's image; empty where it has none), and for each setup (`easy`,
-`medium`, `hard`) the average precision in percent, 0–100; empty where the query has no positive.
+Columns: `query` (id), `landmark` (label of the query's image; empty if it has none), and for each setup (`easy`,
+`medium`, `hard`) the average precision in percent, 0–100; empty if the query has no positive.
 """
 
 from io import BytesIO
