@@ -34,4 +34,4 @@ class OutOfMemoryError(LrcrError):
 
 
 class ArtifactError(LrcrError):
-    """An artifact that is missing, damaged, or made from other inputs than the step that reads it."""
+    """An artifact that is missing, damaged, or made from other inputs than those of the step that reads it."""
