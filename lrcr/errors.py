@@ -1,12 +1,12 @@
 """The exceptions that lrcr raises on purpose.
 
-Each message is one line that names the place (file or key), the value found there and the remedy. The command line
-prints it and exits with code 2; anything else that escapes is a defect of lrcr.
+Each message is one line: the place (file or key), the value found there and the remedy. The command line prints the
+message and exits with code 2. Any other exception that reaches the user is a defect of lrcr.
 """
 
 
 class LrcrError(Exception):
-    """Base of every error that the user can mend."""
+    """Base class of all errors that the user can correct."""
 
 
 class ParamsError(LrcrError):
@@ -14,7 +14,7 @@ class ParamsError(LrcrError):
 
 
 class DatasetError(LrcrError):
-    """A dataset, its tables or its ground truth contradict the contract."""
+    """A dataset, its tables or its ground truth do not follow the dataset format."""
 
 
 class DownloadError(LrcrError):
@@ -22,16 +22,16 @@ class DownloadError(LrcrError):
 
 
 class ImageError(LrcrError):
-    """An image file that cannot be decoded by the stated rules."""
+    """An image file that cannot be decoded by the rules of `lrcr.data.images`."""
 
 
 class WeightsError(LrcrError):
-    """Weights that do not fit the network they are meant for."""
+    """Weights that cannot be read, or that do not fit the network."""
 
 
 class OutOfMemoryError(LrcrError):
-    """The memory of the machine or of its GPU ran out."""
+    """The memory of the machine or of its GPU is exhausted."""
 
 
 class ArtifactError(LrcrError):
-    """An artifact that is missing, damaged or made from other inputs than its consumer's."""
+    """An artifact that is missing, damaged, or made from other inputs than those of the step that reads it."""

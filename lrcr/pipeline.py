@@ -1,7 +1,8 @@
 """The pipeline's steps on a user's own folders, without DVC: what the commands of `lrcr` run.
 
-Every step leaves its artifact in a folder of the cache, named by what goes in, and finds it there when the same
-command runs again after it was killed. A finished command removes that folder.
+Every step writes its artifact into a folder of the user's cache (`lrcr.storage.state`). The folder's name is a hash of
+the command's inputs. If a command was killed, the same command reuses the artifacts that it finds there. A command that
+has finished removes the folder.
 """
 
 import shutil
@@ -27,13 +28,13 @@ from lrcr.training.train import train
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A folder of photos, ready to be asked.
+class IndexedPhotos:
+    """The artifacts of a folder of photos that has been indexed.
 
     Args:
-        params: as used: a given model's own sections have replaced theirs.
-        dataset, descriptors, index: folders of artifacts.
-        cost: images described a second, where any had to be.
+        params: those in use; the sections of a given model have replaced the user's.
+        dataset, descriptors, index: folders of the artifacts.
+        cost: images described per second; empty if the descriptors existed already.
     """
 
     params: Params
@@ -52,17 +53,17 @@ def prepare(
     fit: Path | None = None,
     check: Callable[[Dataset], None] | None = None,
     progress: Progress = SILENT,
-) -> Iterator[Prepared]:
-    """Index a folder of photos for the length of the block.
+) -> Iterator[IndexedPhotos]:
+    """Index a folder of photos; the artifacts exist until the `with` block ends.
 
     Args:
         photos: in the layout of `lrcr.datasets.folder`.
-        model: a trained model; None takes the backbone off the shelf and learns the whitening on the fit photos.
-        fit: photos for learning whitening and codebook; None takes `photos`.
-        check: looks at the dataset before any long work.
+        model: a trained model; None: the backbone is not trained, and the whitening is learned on the fit photos.
+        fit: photos from which whitening and codebook are learned; None: `photos`.
+        check: called with the dataset before any long work; it raises an error to refuse the dataset.
 
     Raises:
-        LrcrError: of any step.
+        LrcrError: a step fails.
     """
     if model is None:
         params = _off_the_shelf(params)
@@ -74,13 +75,13 @@ def prepare(
         dataset = _make_folder_dataset(Path(temporary, "dataset"), photos, progress)
         if check is not None:
             check(dataset)
-        learned_on = dataset if fit is None else _make_folder_dataset(Path(temporary, "fit"), fit, progress)
-        decided = {key: value for key, value in params.model_dump(mode="json").items() if key not in _UNUSED}
-        work = state_folder(__name__, decided, sources, dataset.fingerprint, learned_on.fingerprint)
+        fit_dataset = dataset if fit is None else _make_folder_dataset(Path(temporary, "fit"), fit, progress)
+        used = {key: value for key, value in params.model_dump(mode="json").items() if key not in _UNUSED}
+        work = state_folder(__name__, used, sources, dataset.fingerprint, fit_dataset.fingerprint)
         shutil.copytree(temporary, work, dirs_exist_ok=True)
     fit_folder = work / ("dataset" if fit is None else "fit")
     cost = _make_index(params, model, fit_folder, work, progress)
-    yield Prepared(params, work / "dataset", work / "descriptors", work / "index", cost)
+    yield IndexedPhotos(params, work / "dataset", work / "descriptors", work / "index", cost)
     shutil.rmtree(work)
 
 
@@ -88,19 +89,19 @@ _UNUSED = ("datasets", "data", "device")
 
 
 def _off_the_shelf(params: Params) -> Params:
-    """No training, and a whitening learned at the size at which the photos are described."""
+    """The params without training; the whitening is learned at the image size of extraction."""
     settings = params.train.model_copy(update={"epochs": 0, "image_size": params.extract.image_size})
     return params.model_copy(update={"train": settings})
 
 
 def _make_folder_dataset(folder: Path, photos: Path, progress: Progress) -> Dataset:
-    path = FolderParams(kind="folder", path=str(photos.resolve()))
-    make_dataset(photos.resolve().name, path, folder, seed=0, progress=progress)
+    source = FolderParams(kind="folder", path=str(photos.resolve()))
+    make_dataset(photos.resolve().name, source, folder, seed=0, progress=progress)
     return open_dataset(folder)
 
 
 def _make_index(params: Params, model: Path | None, fit: Path, work: Path, progress: Progress) -> dict[str, float]:
-    """Run the steps whose artifacts are not there yet."""
+    """Run the steps whose artifacts do not exist yet."""
     model_file, cost = work / "model.pt", {}
     if not model_file.exists():
         if model is None:
@@ -124,10 +125,10 @@ def _make_index(params: Params, model: Path | None, fit: Path, work: Path, progr
 def train_on_folder(
     params: Params, photos: Path, model_file: Path, *, val: Path | None = None, log: Log, progress: Progress = SILENT
 ) -> None:
-    """Train a model on a labelled folder; without validation photos 20 % of the landmarks are held out.
+    """Train a model on a labelled folder; without `val`, 20 % of the landmarks are held out for validation.
 
     Raises:
-        LrcrError: the photos carry no labels, or the weights do not fit.
+        LrcrError: the photos have no labels, or the weights do not fit.
     """
     with tempfile.TemporaryDirectory() as temporary:
         _make_folder_dataset(Path(temporary, "train"), photos, progress)

@@ -1,7 +1,7 @@
-"""Check all params before anything is touched.
+"""Check all params before any other stage runs.
 
-`data/checked.json` is the same for all valid params; `data/method.json` holds the params of the chosen method of
-training, so that params of the other methods train nothing again.
+`data/checked.json` has the same contents for all valid params. `data/method.json` holds the params of the chosen
+training method: a change of the params of another method does not run the training again.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from lrcr.storage.artifacts import write_json
 
 
 def main(params: Params) -> None:
-    """Reading the params has checked them."""
+    """Write both files; `run_stage` has validated the params when it read them."""
     write_json(Path("data/checked.json"), {"params": "valid"})
     train = params.sections("train")["train"]
     write_json(Path("data/method.json"), {"method": params.method, params.method: train[params.method]})

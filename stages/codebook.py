@@ -8,7 +8,7 @@ from lrcr.retrieval.codebook import make_codebook
 
 
 def main(params: Params) -> None:
-    """Learn from the fit set's descriptors."""
+    """Learn the codebook from the descriptors of the fit set."""
     make_codebook(params, Path("data/descriptors/fit"), Path("data/codebook"), progress)
 
 

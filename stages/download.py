@@ -1,4 +1,4 @@
-"""Make one dataset: tables and, for rendered ones, images."""
+"""Make one dataset: its tables and, if it is rendered, its images."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Search one dataset with its queries and measure the rankings."""
+"""Search the index of one dataset with its queries and evaluate the ranking."""
 
 import sys
 from pathlib import Path

@@ -18,5 +18,5 @@ def main(params: Params) -> None:
     write_json(Path(f"data/cost/{name}.json"), cost)
 
 
-if __name__ == "__main__":  # workers read this file too
+if __name__ == "__main__":  # worker processes import this file
     run_stage(main)

@@ -22,5 +22,5 @@ def main(params: Params) -> None:
     )
 
 
-if __name__ == "__main__":  # workers read this file too
+if __name__ == "__main__":  # worker processes import this file
     run_stage(main)

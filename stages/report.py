@@ -1,4 +1,4 @@
-"""Draw what the pipeline did with one dataset, and measure whether bandwidth is large at edges."""
+"""Draw maps, rankings and matches of one dataset, and measure whether bandwidth is large at edges."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Train the model: alone, or on several GPUs under `torchrun --nproc-per-node N -m stages.train`."""
+"""Train the model in one process, or on several GPUs with `torchrun --nproc-per-node N -m stages.train`."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from lrcr.training.train import train
 
 
 def main(params: Params) -> None:
-    """Train on `data.train`, validate on `data.val` (or on held-out landmarks of the same), log every epoch."""
+    """Train on `data.train`, validate on `data.val` (or on held-out landmarks of `data.train`), log every epoch."""
     val = Path("data", params.data.val) if params.data.val not in (None, params.data.train) else None
     paths = (Path("data", params.data.train or ""), val, Path("data/model.pt"))
     if distributed.rank():

@@ -15,7 +15,7 @@ from lrcr.errors import ParamsError
 from lrcr.evaluation.evaluate import evaluate_ranking
 from lrcr.models.factory import open_local_model
 from lrcr.report.grading import choose_contrasts, choose_extremes, make_row
-from lrcr.report.inspection import look
+from lrcr.report.inspection import inspect_photo
 from lrcr.report.maps import draw_maps
 from lrcr.report.picture import picture_format
 from lrcr.report.rankings import draw_rankings
@@ -47,8 +47,8 @@ def maps(
     compared_with = None if baseline is None else open_local_model(baseline)
     for path, picture in zip(progress.over(photos, "drawing maps", len(photos)), pictures, strict=True):
         photo = Photo(path, orient=True)
-        other = None if compared_with is None else look(compared_with, photo, image_size)
-        draw_maps(picture, path.name, look(seen_by, photo, image_size, spots), other)
+        other = None if compared_with is None else inspect_photo(compared_with, photo, image_size)
+        draw_maps(picture, path.name, inspect_photo(seen_by, photo, image_size, spots), other)
     stderr.print(f"{output}: {len(pictures)} pictures" if len(pictures) > 1 else f"{pictures[0]}: drawn")
 
 

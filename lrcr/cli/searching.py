@@ -25,7 +25,7 @@ from lrcr.errors import ParamsError
 from lrcr.features.extractor import Extractor
 from lrcr.features.store import Descriptors
 from lrcr.pipeline import prepare
-from lrcr.report.matches import Explained, Place, draw_matches
+from lrcr.report.matches import PhotoKeypoints, ResultMatches, draw_matches
 from lrcr.report.rankings import QueryTile, ResultTile, draw_rankings
 from lrcr.retrieval.queries import open_extractor
 from lrcr.retrieval.searcher import Result, Searcher
@@ -93,8 +93,10 @@ def _explain(
     for result in progress.over(results, "describe results"):
         found = extractor.describe([Photo(result.path, orient=True)])
         title = f"{result.rank}. {result.image}, {result.score:.4f}"
-        explained.append(Explained(Place(result.path, found.xy), title, searcher.index.explain(query[1], found)))
-    draw_matches(picture, Place(query[0], query[1].xy), explained)
+        explained.append(
+            ResultMatches(PhotoKeypoints(result.path, found.xy), title, searcher.index.explain(query[1], found))
+        )
+    draw_matches(picture, PhotoKeypoints(query[0], query[1].xy), explained)
 
 
 def _show(results: list[Result], as_json: bool) -> None:

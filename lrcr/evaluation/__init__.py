@@ -1,1 +1,1 @@
-"""How good a ranking is, and how sure one can be of it."""
+"""Evaluation of rankings, and comparisons with confidence intervals."""

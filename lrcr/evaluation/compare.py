@@ -1,6 +1,6 @@
-"""Whether one method is better than another: paired bootstrap over landmarks (Efron and Tibshirani, 1993).
+"""Comparison of two methods: a paired bootstrap over landmarks (Efron and Tibshirani, 1993).
 
-The queries of one landmark succeed and fail together, so landmarks are resampled, each with all of its queries.
+The results of queries of the same landmark are correlated, so landmarks are resampled, each with all of its queries.
 """
 
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ import numpy.typing as npt
 
 from lrcr.data.dataset import Dataset
 from lrcr.errors import ArtifactError
-from lrcr.evaluation.per_query import name_landmarks, number_landmarks
+from lrcr.evaluation.per_query import landmark_ids, landmark_names
 from lrcr.runtime.seeds import generator
 
-_BLOCK = 2**22  # draws held in memory at a time
+_BLOCK = 2**22  # draws that are in memory at the same time
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Difference of two mAPs in points (percent), and the ends of its confidence interval."""
+    """The difference of two mAPs, in percentage points, and the bounds of its confidence interval."""
 
     mean: float
     low: float
@@ -26,11 +26,11 @@ class Difference:
 
 
 def query_landmarks(dataset: Dataset) -> npt.NDArray[np.int64]:
-    """The landmark of each query, int64 of shape (Q,): equal numbers for queries whose images share a label.
+    """The id of each query's landmark, int64 of shape (Q,): equal for queries whose images have the same label.
 
-    A query outside the database, or whose image has no label, is a landmark of its own.
+    A query that is not in the database, or whose image has no label, counts as a separate landmark.
     """
-    return number_landmarks(name_landmarks(dataset))
+    return landmark_ids(landmark_names(dataset))
 
 
 def compare(
@@ -43,22 +43,28 @@ def compare(
     level: float = 0.95,
     weights: npt.NDArray[np.float64] | None = None,
 ) -> Difference | None:
-    """The mAP of a minus that of b, with a percentile bootstrap interval.
+    """The mAP of method a minus that of method b, with a percentile bootstrap interval (Efron and Tibshirani, 1993).
 
     Args:
-        ap_a: AP of each query in percent, of shape (Q,); queries that are NaN in either are left out of both.
+        ap_a: AP of each query in percent, of shape (Q,); a query that is NaN in `ap_a` or `ap_b` is ignored.
         ap_b: AP of the same queries, of shape (Q,).
-        landmarks: the landmark of each query, of shape (Q,), as from `query_landmarks`.
+        landmarks: the landmark id of each query, of shape (Q,), for example from `query_landmarks`.
         seed: of the draws; equal seeds give equal intervals.
-        resamples: how many sets of landmarks are drawn.
-        level: share of the resampled differences inside the interval.
-        weights: of the queries in every mean, of shape (Q,), positive; None weighs them alike.
+        resamples: number of bootstrap samples.
+        level: share of the resampled differences inside the interval, 0–1.
+        weights: of the queries in all means, of shape (Q,), positive; None: equal weights.
 
     Returns:
-        None where fewer than two landmarks are left: one landmark tells nothing about others.
+        None if fewer than two landmarks remain: the variation between landmarks is then unknown.
 
     Raises:
         ArtifactError: the arrays differ in length.
+
+    Example:
+        >>> import numpy as np
+        >>> ap_a, ap_b = np.array([90.0, 80.0, 70.0, 60.0]), np.array([85.0, 70.0, 65.0, 60.0])
+        >>> compare(ap_a, ap_b, landmarks=np.array([0, 0, 1, 1]), seed=0)
+        Difference(mean=5.0, low=2.5, high=7.5)
     """
     if not len(ap_a) == len(ap_b) == len(landmarks):
         lengths = f"{len(ap_a)} and {len(ap_b)} APs for {len(landmarks)} landmarks"
@@ -79,11 +85,11 @@ def compare(
 def _resampled_means(
     sums: npt.NDArray[np.float64], totals: npt.NDArray[np.float64], seed: int, resamples: int
 ) -> npt.NDArray[np.float64]:
-    """Weighted mean over queries in each of `resamples` draws of as many landmarks as there are.
+    """The weighted mean over queries in each bootstrap sample of the landmarks: of shape (resamples,).
 
     Args:
-        sums: of the weighted differences of each landmark's queries, of shape (landmarks,).
-        totals: of their weights, of shape (landmarks,).
+        sums: the sum of the weighted differences of each landmark's queries, of shape (landmarks,).
+        totals: the sum of their weights, of shape (landmarks,).
     """
     rng = generator(seed, "compare")
     means = np.empty(resamples)

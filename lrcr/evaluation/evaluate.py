@@ -1,4 +1,4 @@
-"""One dataset's evaluation: rank the database for every query and measure the ranking."""
+"""Evaluation of one dataset: rank the database for every query and evaluate the ranking."""
 
 import time
 from dataclasses import asdict, dataclass
@@ -23,17 +23,17 @@ _STATISTICS = ("dimensions", "words_per_image", "bytes_per_image", "descriptors_
 
 @dataclass(frozen=True)
 class Result:
-    """What an evaluation gives.
+    """The result of an evaluation.
 
     Args:
-        ranking: of every query.
-        evaluation: its AP and precision, query by query.
-        per_query: the AP beside the landmark of each query (`lrcr.evaluation.per_query`).
-        metrics: reproducible bit for bit: `map`, `mp@k`, `queries`, and the statistics of the index: `bytes_per_image`;
-            of global vectors `dimensions`; of local descriptors `words_per_image`, `descriptors_per_word` (in one
-            image; burstiness), `imbalance` and `empty_words`, and `localisation` where masks or boxes tell the place of
-            landmarks and the descriptors are stored; `map@k` where the benchmark measures it.
-        cost: what depends on the machine: `search_ms_per_query`.
+        ranking: of all queries.
+        evaluation: AP and precision of each query.
+        per_query: the AP and the landmark of each query, as a table (`lrcr.evaluation.per_query`).
+        metrics: reproducible bit for bit: `map`, `mp@k`, `queries`; `map@k` if the benchmark measures it; statistics of
+            the index: `bytes_per_image`, of global vectors `dimensions`, of local descriptors `words_per_image`,
+            `descriptors_per_word` (in one image; burstiness), `imbalance` and `empty_words`; `localisation` if the
+            dataset has masks or boxes of landmarks and the local descriptors are stored.
+        cost: values that depend on the machine: `search_ms_per_query`.
     """
 
     ranking: Ranking
@@ -44,7 +44,7 @@ class Result:
 
 
 def require_queries(dataset: Dataset) -> None:
-    """Refuse a dataset that asks nothing.
+    """Refuse a dataset without queries.
 
     Raises:
         DatasetError: it has no queries.
@@ -57,31 +57,31 @@ def evaluate_dataset(params: Params, dataset_folder: Path, descriptors_folder: P
     """Search a dataset's index with its queries and evaluate the ranking under the Revisited protocol.
 
     Raises:
-        ArtifactError: an input is damaged, or was made from another input than the others.
+        ArtifactError: an input is damaged, or the inputs were not made from the same artifacts.
         DatasetError: the dataset has no queries.
     """
     dataset = open_dataset(dataset_folder)
     require_queries(dataset)
-    asked, database = (open_descriptors(descriptors_folder / part) for part in ("queries", "database"))
+    queries_store, database = (open_descriptors(descriptors_folder / part) for part in ("queries", "database"))
     searcher = Searcher(index_folder, params.search)
     index, manifest = searcher.index, searcher.index.manifest
     require_params(manifest, params.sections("index"), index_folder)
     require_input(manifest, "dataset", dataset.fingerprint, index_folder)
-    for store in (asked, database):
+    for store in (queries_store, database):
         require_input(store.manifest, "dataset", dataset.fingerprint, store.folder)
         require_input(store.manifest, "model", manifest.inputs["model"], store.folder)
-    queries = index.prepare(asked.read())
+    queries = index.prepare(queries_store.read())
     start = time.perf_counter()
     ranking = index.rank(queries, params.search.top)
     seconds = time.perf_counter() - start
     evaluation = evaluate(ranking, dataset.relevance, len(dataset.queries))
-    size = {key: manifest.facts[key] for key in _STATISTICS if key in manifest.facts}
+    statistics = {key: manifest.facts[key] for key in _STATISTICS if key in manifest.facts}
     cost = {"search_ms_per_query": 1000 * seconds / len(dataset.queries)}
     localisation = measure_localisation(dataset, database) if index.explains and database.stored else None
-    place = {} if localisation is None else {"localisation": asdict(localisation)}
+    localised = {} if localisation is None else {"localisation": asdict(localisation)}
     depth, count = dataset.map_depth, len(dataset.queries)
     at_depth = {f"map@{depth}": mean_average_precision_at(depth, ranking, dataset.relevance, count)} if depth else {}
-    metrics = {**evaluation.as_metrics(), **at_depth, **size, **place}
+    metrics = {**evaluation.as_metrics(), **at_depth, **statistics, **localised}
     return Result(ranking, evaluation, tabulate_queries(evaluation, dataset), metrics, cost)
 
 
@@ -89,7 +89,7 @@ def evaluate_ranking(file: Path, dataset_folder: Path) -> pd.DataFrame:
     """The AP of each query of a stored ranking (`lrcr.evaluation.per_query`).
 
     Raises:
-        ArtifactError: ranking or dataset is missing or damaged, or the ranking is of another dataset.
+        ArtifactError: the ranking or the dataset is missing or damaged, or the ranking belongs to another dataset.
         DatasetError: the dataset has no queries.
     """
     dataset = open_dataset(dataset_folder)

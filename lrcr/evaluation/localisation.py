@@ -1,7 +1,8 @@
-"""Whether a model looks at the landmark: how much of what it selects lies inside, against the area that it covers.
+"""Localisation: the share of the selected descriptors that is inside the landmark, compared with the landmark's area.
 
-The landmark of a database image is its mask, where the dataset keeps one, else the boxes of the queries that are this
-image. Descriptors placed blindly would have the share `area` of them inside, so what exceeds it is focus.
+The region of the landmark in a database image is its mask, if the dataset has one, else the union of the boxes of the
+queries that are this image. Of descriptors at random locations the share `area` would be inside; a larger share shows
+that the model selects the landmark.
 """
 
 from collections.abc import Sequence
@@ -21,13 +22,13 @@ Region = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Localisation:
-    """Shares inside the landmark in percent, 0–100, as means over images.
+    """The shares inside the landmark in percent, 0–100, as means over images.
 
     Args:
-        descriptors: of the selected descriptors, those of all scales together.
-        attention: of their attention, the sum of `strength`.
-        area: of the image's pixels; what blind descriptors would reach.
-        images: how many show a landmark whose place is known, and have descriptors.
+        descriptors: share of the selected descriptors, all scales together.
+        attention: share of their attention, the sum of `strength`.
+        area: share of the image's pixels; the share expected of descriptors at random locations.
+        images: number of images with descriptors and a known region of the landmark.
     """
 
     descriptors: float
@@ -37,10 +38,10 @@ class Localisation:
 
 
 def measure_localisation(dataset: Dataset, database: DescriptorStore) -> Localisation | None:
-    """Measure the descriptors of a dataset's database, one image in memory at a time.
+    """Measure the localisation of the descriptors of a dataset's database, with one image in memory at a time.
 
     Returns:
-        None where no image has a mask or a box.
+        None if no image has a mask or a box.
 
     Raises:
         ArtifactError: the descriptors are damaged or fewer than the dataset's images.
@@ -66,7 +67,7 @@ def measure_localisation(dataset: Dataset, database: DescriptorStore) -> Localis
 
 
 def _shares_inside(local: Descriptors, region: Region) -> tuple[float, float, float]:
-    """Shares of descriptors, of attention and of area, 0–1, of one image with a region of shape (H, W)."""
+    """The shares of descriptors, attention and area, 0–1, inside the region, of shape (H, W), of one image."""
     size = np.array(region.shape[::-1])
     x, y = np.minimum(local.xy.astype(np.int64), size - 1).T
     inside, strength = region[y, x], local.strength.astype(np.float64)
@@ -92,7 +93,7 @@ def _boxes(dataset: Dataset) -> dict[int, list[Photo]]:
 
 
 def _draw_boxes(photos: Sequence[Photo]) -> Region:
-    """The union of boxes on one image, turned as the image is by its EXIF orientation."""
+    """The union of the boxes of one image, with the EXIF orientation that is applied to the image."""
     crops = [load_image(photo.path, orient=photo.orient, box=photo.box) for photo in photos]
     region = np.zeros(crops[0].full_size[::-1], np.bool_)
     for crop in crops:

@@ -1,4 +1,7 @@
-"""Average precision and precision at k under the Revisited Oxford and Paris protocol; all in percent, 0–100."""
+"""Average precision and precision at k in the protocol of Revisited Oxford and Paris; all in percent, 0–100.
+
+The protocol is that of Radenović et al., CVPR 2018 (`lrcr.evaluation.protocol`).
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from lrcr.data.ranking import Ranking
-from lrcr.evaluation.protocol import NOT_FOUND, SETUPS, Positives, place_relevant, select_positives
+from lrcr.evaluation.protocol import NOT_FOUND, SETUPS, Positives, rank_graded_images, select_positives
 
 DEPTHS = (1, 5, 10)
 PerQuery = npt.NDArray[np.float64]
@@ -16,13 +19,13 @@ PerQuery = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a ranking achieves on one dataset, query by query.
+    """The metrics of each query of one dataset, and their means.
 
     Args:
         ap: setup (easy, medium, hard) → average precision, of shape (Q,), in percent.
         precision: k → setup → precision at k, of shape (Q,), in percent.
 
-    A query without a positive in a setup has NaN there and is left out of the means.
+    A query without a positive in a setup has NaN there and is ignored in the means.
     """
 
     ap: dict[str, PerQuery]
@@ -30,34 +33,41 @@ class Evaluation:
 
     @property
     def map(self) -> dict[str, float | None]:
-        """Setup → mAP in percent; None where no query has a positive."""
+        """Setup → mAP in percent; None if no query has a positive."""
         return {setup: _mean(values) for setup, values in self.ap.items()}
 
     @property
     def mp(self) -> dict[int, dict[str, float | None]]:
-        """k → setup → mP@k in percent; None where no query has a positive."""
-        return {k: {setup: _mean(values) for setup, values in of.items()} for k, of in self.precision.items()}
+        """k → setup → mP@k in percent; None if no query has a positive."""
+        return {k: {setup: _mean(values) for setup, values in setups.items()} for k, setups in self.precision.items()}
 
     def as_metrics(self) -> dict[str, Any]:
-        """The layout of `metrics/<dataset>.json`: `map` and each `mp@k` by setup, and the number of `queries`."""
+        """The contents of `metrics/<dataset>.json`: `map` and each `mp@k` by setup, and the number of `queries`."""
         depths = {f"mp@{k}": values for k, values in self.mp.items()}
         return {"map": self.map, **depths, "queries": len(self.ap["medium"])}
 
 
 def evaluate(ranking: Ranking, relevance: pd.DataFrame, queries: int) -> Evaluation:
-    """Evaluate a ranking in the three setups.
+    """Evaluate a ranking in the three setups of Revisited Oxford and Paris (Radenović et al., CVPR 2018).
 
     Args:
-        ranking: complete or not; images and queries that it lacks count as not found.
+        ranking: complete or the top k; images that it does not contain count as not found.
         relevance: columns `query`, `image`, `grade`, as in `lrcr.data.dataset.Dataset`.
-        queries: how many queries (Q) the dataset has.
+        queries: Q, number of queries of the dataset.
 
     Raises:
-        ArtifactError: the ranking names a query that does not exist.
-        DatasetError: the relevance does, or grades an image twice for one query.
+        ArtifactError: the ranking has a query that does not exist.
+        DatasetError: the relevance has a query that does not exist, or grades an image twice for one query.
+
+    Example:
+        >>> import numpy as np, pandas as pd
+        >>> ranking = Ranking.from_queries([np.array([2, 0, 1])], [np.array([0.9, 0.8, 0.7], np.float32)])
+        >>> relevance = pd.DataFrame({"query": [0, 0], "image": [2, 1], "grade": ["easy", "hard"]})
+        >>> round(evaluate(ranking, relevance, queries=1).map["medium"], 2)
+        79.17
     """
-    placed = place_relevant(ranking, relevance, queries)
-    positives = {name: select_positives(placed, setup) for name, setup in SETUPS.items()}
+    ranked = rank_graded_images(ranking, relevance, queries)
+    positives = {name: select_positives(ranked, setup) for name, setup in SETUPS.items()}
     return Evaluation(
         ap={name: average_precision(found, queries) for name, found in positives.items()},
         precision={k: {name: precision_at(k, found, queries) for name, found in positives.items()} for k in DEPTHS},
@@ -65,10 +75,10 @@ def evaluate(ranking: Ranking, relevance: pd.DataFrame, queries: int) -> Evaluat
 
 
 def average_precision(positives: Positives, queries: int) -> PerQuery:
-    """Area under the precision-recall curve by trapezoids, as the reference evaluation of the two benchmarks draws it.
+    """Area under the precision-recall curve by the trapezoidal rule, as in the reference code of the two benchmarks.
 
-    The j-th positive, at rank r, adds 1/P times the mean of the precision just before it, (j − 1)/(r − 1), or 1 at
-    r = 1, and the precision at it, j/r.
+    The j-th of P positives, at rank r, adds 1/P times the mean of two precisions: that just before it, (j − 1)/(r − 1)
+    or 1 if r = 1, and that at it, j/r.
 
     Returns:
         AP of each query in percent, of shape (Q,); NaN without positives.
@@ -86,8 +96,8 @@ def average_precision(positives: Positives, queries: int) -> PerQuery:
 def average_precision_at(k: int, positives: Positives, queries: int) -> PerQuery:
     """AP of the first k results, as Google Landmarks v2 measures it (Weyand et al., CVPR 2020).
 
-    The sum of the precisions j / r at the positives that are among the first k, the j-th at rank r, over min(k, P): who
-    has more than k positives can still reach 100.
+    The j-th of P positives, at rank r ≤ k, adds j / r; the sum is divided by min(k, P). So a query with more than k
+    positives can also reach 100.
 
     Returns:
         AP@k of each query in percent, of shape (Q,); NaN without positives.
@@ -102,20 +112,22 @@ def average_precision_at(k: int, positives: Positives, queries: int) -> PerQuery
 
 
 def mean_average_precision_at(k: int, ranking: Ranking, relevance: pd.DataFrame, queries: int) -> float | None:
-    """MAP@k in percent (`average_precision_at`), easy and hard images positive; None where no query has a positive.
+    """MAP@k in percent, with easy and hard images as positives; None if no query has a positive.
+
+    See `average_precision_at`.
 
     Args:
-        k: results of each query that count.
-        ranking, relevance, queries: as of `evaluate`.
+        k: number of results of each query that count.
+        ranking, relevance, queries: see `evaluate`.
     """
-    placed = place_relevant(ranking, relevance, queries)
-    return _mean(average_precision_at(k, select_positives(placed, SETUPS["medium"]), queries))
+    ranked = rank_graded_images(ranking, relevance, queries)
+    return _mean(average_precision_at(k, select_positives(ranked, SETUPS["medium"]), queries))
 
 
 def precision_at(k: int, positives: Positives, queries: int) -> PerQuery:
     """Precision among the first min(k, rank of the last positive) images, so that few positives do not lower it.
 
-    A positive that was not returned stands behind every rank, so there the first k count.
+    If a positive was not returned, the rank of the last positive is unknown and the first k images count.
 
     Returns:
         Precision of each query in percent, of shape (Q,); NaN without positives.
@@ -134,5 +146,5 @@ def _divide(values: npt.NDArray[Any], counts: npt.NDArray[np.int64]) -> PerQuery
 
 
 def _mean(values: PerQuery) -> float | None:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else None
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else None

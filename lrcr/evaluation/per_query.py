@@ -1,7 +1,7 @@
-"""The AP of each query beside the landmark it asks for: a table, stored as CSV, by which evaluations are compared.
+"""A table of the AP and the landmark of each query, stored as CSV, for the comparison of evaluations.
 
-Columns: `query` (id), `landmark` (label of the query's image; empty where it has none), and for each setup (`easy`,
-`medium`, `hard`) the average precision in percent, 0–100; empty where the query has no positive.
+Columns: `query` (id), `landmark` (label of the query's image; empty if it has none), and for each setup (`easy`,
+`medium`, `hard`) the average precision in percent, 0–100; empty if the query has no positive.
 """
 
 from io import BytesIO
@@ -18,28 +18,28 @@ from lrcr.evaluation.protocol import SETUPS
 from lrcr.storage.artifacts import staged_file
 
 _DTYPES = {"query": "int64", "landmark": "string", **dict.fromkeys(SETUPS, "float64")}
-_ROUNDING = 1e-9  # by which a sum of exact parts may exceed 100
+_TOLERANCE = 1e-9  # rounding error by which an AP may exceed 100
 
 
 def tabulate_queries(evaluation: Evaluation, dataset: Dataset) -> pd.DataFrame:
-    """The table (columns: see the module) of an evaluation on `dataset`, of Q rows."""
-    return name_landmarks(dataset).assign(**evaluation.ap)
+    """The table of an evaluation on `dataset`, with Q rows; its columns are described in the module's docstring."""
+    return landmark_names(dataset).assign(**evaluation.ap)
 
 
-def name_landmarks(dataset: Dataset) -> pd.DataFrame:
-    """The columns `query` and `landmark` of Q rows; a query outside the database has no landmark's name."""
+def landmark_names(dataset: Dataset) -> pd.DataFrame:
+    """The columns `query` and `landmark`, with Q rows; empty for a query that is not in the database."""
     images = dataset.queries["image"].to_numpy(float, na_value=-1)
     names = dataset.images["label"].reindex(images).to_numpy()
     return pd.DataFrame({"query": dataset.queries["query"], "landmark": pd.Series(names, dtype="string")})
 
 
-def number_landmarks(table: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """The landmark of each row, int64: equal numbers for equal names.
+def landmark_ids(table: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """The landmark id of each row, int64: equal ids for equal names.
+
+    A query without a landmark's name counts as a separate landmark, which is the same in all evaluations.
 
     Args:
-        table: the columns `query` and `landmark`, of one evaluation or of several above each other.
-
-    A query without a name is a landmark of its own: the same one in all evaluations.
+        table: the columns `query` and `landmark` of one evaluation, or of several that are concatenated.
     """
     named = table["landmark"].notna()
     keys = table["landmark"].astype(object).where(named, table["query"])
@@ -47,7 +47,7 @@ def number_landmarks(table: pd.DataFrame) -> npt.NDArray[np.int64]:
 
 
 def write_per_query(path: Path, table: pd.DataFrame) -> None:
-    """Store the table as CSV, atomically."""
+    """Write the table as CSV, atomically."""
     with staged_file(path) as temporary:
         table.to_csv(temporary, index=False)
 
@@ -56,7 +56,7 @@ def open_per_query(path: Path) -> pd.DataFrame:
     """Read a stored table.
 
     Raises:
-        ArtifactError: it is missing or not such a table.
+        ArtifactError: the file is missing or is not such a table.
     """
     try:
         return parse_per_query(path.read_bytes(), str(path))
@@ -67,16 +67,16 @@ def open_per_query(path: Path) -> pd.DataFrame:
 
 
 def parse_per_query(contents: bytes, where: str) -> pd.DataFrame:
-    """The table from the bytes of its file.
+    """Parse the bytes of a stored table.
 
     Args:
-        where: what error messages call the file.
+        where: name of the file in error messages.
 
     Raises:
-        ArtifactError: it is not CSV, lacks a column, or holds what is no AP.
+        ArtifactError: the file is not CSV, a column is missing, or a value is not an AP.
     """
     try:
-        # A landmark may be called "NA" or "null"; only an empty field is none.
+        # "NA" and "null" are valid names of landmarks; only an empty field means that there is none.
         fields = BytesIO(contents)
         texts = pd.read_csv(fields, dtype="string", keep_default_na=False, na_values=[""], index_col=False)
         missing = [name for name in _DTYPES if name not in texts]
@@ -86,7 +86,7 @@ def parse_per_query(contents: bytes, where: str) -> pd.DataFrame:
     except (ValueError, TypeError, OverflowError) as error:
         raise ArtifactError(f"{where}: not a table of APs ({' '.join(str(error).split())}); evaluate again") from None
     for setup in SETUPS:
-        wrong = table.loc[(table[setup] < 0) | (table[setup] > 100 + _ROUNDING), setup]
+        wrong = table.loc[(table[setup] < 0) | (table[setup] > 100 + _TOLERANCE), setup]
         if len(wrong):
-            raise ArtifactError(f"{where}: {setup}: {wrong.iloc[0]} is no AP, 0…100; evaluate again")
+            raise ArtifactError(f"{where}: {setup}: {wrong.iloc[0]} is not an AP, 0…100; evaluate again")
     return table

@@ -1,8 +1,8 @@
-"""The protocol of Revisited Oxford and Paris (Radenović et al., CVPR 2018): what counts in which setup, and where.
+"""The protocol of Revisited Oxford and Paris (Radenović et al., CVPR 2018): positives of each setup and their ranks.
 
 Easy: easy images are positive; hard and junk are ignored. Medium: easy and hard are positive; junk is ignored.
-Hard: hard images are positive; easy and junk are ignored. Ignored images are taken out of the ranking; every image
-without a grade is a wrong one.
+Hard: hard images are positive; easy and junk are ignored. Ignored images are removed from the ranking; every image
+without a grade is a negative.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ NOT_FOUND = int(np.iinfo(np.int64).max)
 
 @dataclass(frozen=True)
 class Setup:
-    """Which grades are positive and which are ignored."""
+    """The grades that are positive and those that are ignored."""
 
     positive: tuple[str, ...]
     ignored: tuple[str, ...]
@@ -36,31 +36,32 @@ SETUPS = {
 
 @dataclass(frozen=True, eq=False)
 class Positives:
-    """Where the positives of one setup stand once the ignored images are taken out.
+    """The positives of one setup and their ranks after the ignored images are removed.
 
     Args:
-        query: their queries, ascending, int64 of shape (P,).
-        rank: their ranks from 1, ascending inside each query, int64 of shape (P,); `NOT_FOUND` if not returned.
+        query: of each positive, ascending, int64 of shape (P,).
+        rank: of each positive, from 1, ascending within each query, int64 of shape (P,); `NOT_FOUND` if not returned.
     """
 
     query: npt.NDArray[np.int64]
     rank: npt.NDArray[np.int64]
 
 
-def place_relevant(ranking: Ranking, relevance: pd.DataFrame, queries: int) -> pd.DataFrame:
-    """Look up where each graded image stands.
+def rank_graded_images(ranking: Ranking, relevance: pd.DataFrame, queries: int) -> pd.DataFrame:
+    """Find the rank of each graded image.
 
     Args:
-        ranking: of any subset of the queries, complete or not.
+        ranking: of any subset of the queries, complete or the top k.
         relevance: columns `query`, `image`, `grade` of G rows, as in `lrcr.data.dataset.Dataset`.
-        queries: how many queries the dataset has.
+        queries: number of queries of the dataset.
 
     Returns:
-        The G rows with a column `rank` (from 1, nothing taken out; `NOT_FOUND` if not returned), sorted by query, rank.
+        The G rows with a column `rank` (from 1, ignored images included; `NOT_FOUND` if not returned), sorted by query
+        and rank.
 
     Raises:
-        ArtifactError: the ranking names a query that does not exist.
-        DatasetError: the relevance does, or grades an image twice for one query.
+        ArtifactError: the ranking has a query that does not exist.
+        DatasetError: the relevance has a query that does not exist, or grades an image twice for one query.
     """
     _check(ranking, relevance, queries)
     table = relevance[["query", "image", "grade"]].sort_values("query", kind="stable", ignore_index=True)
@@ -78,17 +79,17 @@ def place_relevant(ranking: Ranking, relevance: pd.DataFrame, queries: int) -> p
     return table.assign(rank=rank).sort_values(["query", "rank", "image"], ignore_index=True)
 
 
-def select_positives(placed: pd.DataFrame, setup: Setup) -> Positives:
-    """Take the ignored images out of the ranking and keep the positives of one setup.
+def select_positives(ranked: pd.DataFrame, setup: Setup) -> Positives:
+    """Remove the ignored images from the ranking and select the positives of one setup.
 
     Args:
-        placed: the result of `place_relevant`.
+        ranked: the result of `rank_graded_images`.
         setup: one of `SETUPS`.
     """
-    ignored_so_far = placed["grade"].isin(setup.ignored).groupby(placed["query"]).cumsum()
-    rank = placed["rank"].where(placed["rank"] == NOT_FOUND, placed["rank"] - ignored_so_far)
-    positive = placed["grade"].isin(setup.positive)
-    return Positives(placed.loc[positive, "query"].to_numpy(np.int64), rank[positive].to_numpy(np.int64))
+    ignored_so_far = ranked["grade"].isin(setup.ignored).groupby(ranked["query"]).cumsum()
+    rank = ranked["rank"].where(ranked["rank"] == NOT_FOUND, ranked["rank"] - ignored_so_far)
+    positive = ranked["grade"].isin(setup.positive)
+    return Positives(ranked.loc[positive, "query"].to_numpy(np.int64), rank[positive].to_numpy(np.int64))
 
 
 def _check(ranking: Ranking, relevance: pd.DataFrame, queries: int) -> None:
@@ -105,7 +106,7 @@ def _check(ranking: Ranking, relevance: pd.DataFrame, queries: int) -> None:
 
 
 def _offsets(query: npt.NDArray[np.int64], queries: int) -> npt.NDArray[np.int64]:
-    """Bounds of each query's rows in an ascending column: query q owns rows `offsets[q]:offsets[q + 1]`."""
+    """The bounds of each query's rows in an ascending column: query q has the rows `offsets[q]:offsets[q + 1]`."""
     return np.searchsorted(query, np.arange(queries + 1))
 
 
@@ -119,10 +120,10 @@ def _find(
     lanes: int,
     rank: npt.NDArray[np.int64],
 ) -> None:
-    """Write into `rank` (G,) the rank of each wanted image; all wanted ones are below `ids`.
+    """Write the rank of each wanted image into `rank`, of shape (G,); all wanted ids are below `ids`.
 
-    A lane takes every `lanes`-th query. Its flags, a byte an image, are looked at for every place; the rows, of which
-    few are needed, lie apart.
+    Each lane processes every `lanes`-th query. Every returned image needs a look-up of its flag, of one byte; only few
+    need their row as well. So flags and rows are separate arrays.
     """
     for lane in numba.prange(lanes):
         is_wanted, row_of = np.zeros(ids, np.bool_), np.empty(ids, np.int64)

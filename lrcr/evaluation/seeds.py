@@ -1,4 +1,4 @@
-"""Two methods side by side, each evaluated under one seed or several: mAP ± over seeds, and one paired difference."""
+"""Comparison of two methods, each evaluated with one or more seeds: mean mAP over seeds and one paired difference."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import pandas as pd
 
 from lrcr.errors import ArtifactError
 from lrcr.evaluation.compare import Difference, compare
-from lrcr.evaluation.per_query import number_landmarks
+from lrcr.evaluation.per_query import landmark_ids
 from lrcr.evaluation.protocol import SETUPS
 
 _SEED = 0  # of the bootstrap: equal inputs give equal intervals
@@ -17,7 +17,7 @@ _SEED = 0  # of the bootstrap: equal inputs give equal intervals
 
 @dataclass(frozen=True)
 class Side:
-    """One evaluation: what the user calls it, and its table (`lrcr.evaluation.per_query`)."""
+    """One evaluation: its name in messages, and its table (`lrcr.evaluation.per_query`)."""
 
     name: str
     table: pd.DataFrame
@@ -25,7 +25,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Spread:
-    """mAP over seeds in percent, and its sample standard deviation; None for a single seed."""
+    """The mean mAP over seeds in percent, and its sample standard deviation; None for a single seed."""
 
     mean: float
     deviation: float | None
@@ -33,13 +33,13 @@ class Spread:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two methods in one setup.
+    """The comparison of two methods in one setup.
 
     Args:
-        a, b: their mAP; None where no query has a positive.
-        difference: a − b, the seeds of equal weight; None with fewer than two landmarks.
-        queries: how many have a positive, those of all seeds together.
-        landmarks: how many these queries show.
+        a, b: the mAP of each method; None if no query has a positive.
+        difference: a − b, with equal weights of the seeds; None with fewer than two landmarks.
+        queries: number of queries with a positive, summed over the seeds.
+        landmarks: number of landmarks of these queries.
     """
 
     a: Spread | None
@@ -50,28 +50,28 @@ class Comparison:
 
 
 def compare_seeds(a: Sequence[Side], b: Sequence[Side], setup: str) -> Comparison:
-    """Compare two methods, paired by position: `a[i]` and `b[i]` were evaluated under the i-th seed.
+    """Compare two methods, paired by position: `a[i]` and `b[i]` were evaluated with the i-th seed.
 
-    A landmark is drawn with all of its queries under all seeds. Landmarks of equal name count as one even where the
-    seeds have drawn different data, which can only widen the interval.
+    The bootstrap draws a landmark with all of its queries of all seeds. Landmarks of the same name count as one, even
+    if the seeds generate different data; this can only widen the interval.
 
     Args:
         a, b: at least one evaluation each.
         setup: easy, medium or hard.
 
     Raises:
-        ArtifactError: the sides differ in number, or a pair in its queries.
+        ArtifactError: the numbers of evaluations differ, or the queries of a pair differ.
     """
     _check_pairs(a, b)
     ap_a, ap_b = ([side.table[setup].to_numpy(np.float64) for side in sides] for sides in (a, b))
-    landmarks = number_landmarks(pd.concat([side.table[["query", "landmark"]] for side in a], ignore_index=True))
+    landmarks = landmark_ids(pd.concat([side.table[["query", "landmark"]] for side in a], ignore_index=True))
     known = ~np.isnan(np.concatenate(ap_a))
     difference = compare(np.concatenate(ap_a), np.concatenate(ap_b), landmarks, seed=_SEED, weights=_equal_seeds(ap_a))
     return Comparison(_spread(ap_a), _spread(ap_b), difference, int(known.sum()), len(np.unique(landmarks[known])))
 
 
 def _equal_seeds(ap: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
-    """A weight for each query, under which the mean over all is the mean of the seeds' mAPs."""
+    """The weights of the queries with which the mean over all queries is the mean of the mAPs of the seeds."""
     counts = [int(np.count_nonzero(~np.isnan(values))) for values in ap]
     return np.repeat([1 / max(1, count) for count in counts], [len(values) for values in ap])
 
@@ -91,7 +91,7 @@ def _check_pairs(a: Sequence[Side], b: Sequence[Side]) -> None:
 
 
 def _check_pair(a: Side, b: Side) -> None:
-    """Refuse evaluations of different queries, or of the same under another ground truth."""
+    """Refuse evaluations of different queries, or with a different ground truth."""
     where, remedy = f"{a.name} and {b.name}", "compare evaluations of the same dataset"
     if len(a.table) != len(b.table):
         raise ArtifactError(f"{where}: {len(a.table)} queries against {len(b.table)}; {remedy}")

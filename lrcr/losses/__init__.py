@@ -1,1 +1,1 @@
-"""What training minimises."""
+"""The loss functions of training."""

@@ -1,4 +1,4 @@
-"""MadaCos: a cosine classifier whose scale and margin follow its training (Zhu et al., CFCD, ICCV 2023)."""
+"""MadaCos: a cosine classifier whose scale and margin adapt during training (Zhu et al., CFCD, ICCV 2023)."""
 
 import math
 from typing import NamedTuple
@@ -7,13 +7,13 @@ import torch
 import torch.distributed
 from torch import Tensor
 
-_LEAST_SCALE = 32.0
-_ODDS = 9_999_999.0  # of the median sample's target if its cosine were 1, margin subtracted
-_LEAST_DISTANCE = 1e-3  # of the median from cosine 1; keeps the scale below 20,011 and so the gradient finite
+_MIN_SCALE = 32.0
+_ODDS = 9_999_999.0  # odds of the median sample's target class at cosine 1, with the margin
+_MIN_DISTANCE = 1e-3  # of the median from cosine 1; the scale stays below 20,011 and the gradient finite
 
 
 class MadaCos(NamedTuple):
-    """Logits of shape (B, C), of which the cross-entropy is the loss; and what they were made with, scalars."""
+    """Logits of shape (B, C), whose cross-entropy is the loss, and the scalars from which they were computed."""
 
     logits: Tensor
     scale: Tensor
@@ -22,15 +22,16 @@ class MadaCos(NamedTuple):
 
 
 def madacos(cosines: Tensor, labels: Tensor, alpha: float = 0.02) -> MadaCos:
-    """Logits s (cos − m on the target), with s and m from the sample whose target cosine is the (lower) median c̃.
+    """Logits s (cos − m) of the target class and s cos of the others, with adaptive scale s and margin m.
 
-    s = max(32, ln(9,999,999 (1 − α) / α) / (1 − c̃)); m = max(0, c̃ − ln(B α / (1 − α)) / s), B = Σ_{j≠y} exp(s cos_j)
-    of that sample: with this margin its target has probability α, and would have 0.9999999 at cosine 1. No gradient
-    passes through s and m. The larger the median becomes, the larger both. A median within 0.001 of 1 counts as 0.999
-    in s.
+    Both follow from the sample whose target cosine is the (lower) median c̃ of the batch:
+    s = max(32, ln(9,999,999 (1 − α) / α) / (1 − c̃)), m = max(0, c̃ − ln(B α / (1 − α)) / s), where
+    B = Σ_{j≠y} exp(s cos_j) of this sample. With this margin its target has probability α; at cosine 1 it would have
+    probability 0.9999999. s and m have no gradient. Both grow with the median. A median above 0.999 counts as 0.999 in
+    s.
 
-    Where torch.distributed is initialised the median is that of all ranks' samples, and every rank must call this with
-    as many samples.
+    If torch.distributed is initialised, the median is over the samples of all ranks. Then all ranks must call this
+    function with the same number of samples.
 
     Args:
         cosines: of each sample to each class, of shape (B, C), B ≥ 1, C ≥ 2; float32 or wider.
@@ -40,16 +41,16 @@ def madacos(cosines: Tensor, labels: Tensor, alpha: float = 0.02) -> MadaCos:
     with torch.no_grad():
         odds = math.log((1 - alpha) / alpha)
         targets = cosines.gather(1, labels[:, None])
-        median, place = _gather(targets[:, 0]).median(dim=0)
-        scale = (math.log(_ODDS) + odds) / (1 - median).clamp_min(_LEAST_DISTANCE)
-        scale = scale.clamp_min(_LEAST_SCALE)
+        median, sample = _gather(targets[:, 0]).median(dim=0)
+        scale = (math.log(_ODDS) + odds) / (1 - median).clamp_min(_MIN_DISTANCE)
+        scale = scale.clamp_min(_MIN_SCALE)
         others = (scale * cosines).scatter(1, labels[:, None], -math.inf).logsumexp(dim=1)
-        margin = (median - (_gather(others)[place] - odds) / scale).clamp_min(0)
+        margin = (median - (_gather(others)[sample] - odds) / scale).clamp_min(0)
     return MadaCos(cosine_logits(cosines, labels, scale, margin), scale, margin, median)
 
 
 def cosine_logits(cosines: Tensor, labels: Tensor, scale: Tensor | float, margin: Tensor | float) -> Tensor:
-    """Logits s (cos − m on the target) of a given scale and margin (CosFace: Wang et al., CVPR 2018).
+    """Logits s (cos − m) of the target class and s cos of the others (CosFace: Wang et al., CVPR 2018).
 
     Args:
         cosines: of shape (B, C).
@@ -65,7 +66,7 @@ def cosine_logits(cosines: Tensor, labels: Tensor, scale: Tensor | float, margin
 
 
 def _gather(values: Tensor) -> Tensor:
-    """The values of all ranks, one after the other: of shape (B,) → (ranks · B,)."""
+    """Concatenate the values of all ranks: of shape (B,) → (ranks · B,)."""
     if not torch.distributed.is_available() or not torch.distributed.is_initialized():
         return values
     parts = [torch.empty_like(values) for _ in range(torch.distributed.get_world_size())]

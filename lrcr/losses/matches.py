@@ -1,6 +1,7 @@
-"""A loss on local matches: contrastive over the mutually nearest descriptors of a pair of images.
+"""A loss on local matches: the contrastive loss of descriptors that are mutual nearest neighbours in two images.
 
-The sum that a global descriptor is gives each location a weak and mixed signal; ASMK compares location by location.
+A global descriptor is a sum over locations, so a loss on it gives each location only a weak gradient, which mixes all
+locations. ASMK compares single locations, and so does this loss.
 """
 
 from collections.abc import Sequence
@@ -13,10 +14,10 @@ from lrcr.losses.contrastive import contrastive_loss
 
 
 def match_loss(query: Tensor, positive: Tensor, negatives: Sequence[Tensor], margin: float) -> Tensor:
-    """The contrastive loss of each matched descriptor of the query, averaged over them.
+    """The contrastive loss of the matched descriptors of the query, averaged over the matches.
 
-    Matches are the mutually nearest descriptors of query and positive; each one's negatives are the nearest descriptor
-    of every negative image. Both are found without gradient.
+    Matches are mutual nearest neighbours among the descriptors of query and positive. The negatives of a match are the
+    nearest descriptors in each negative image. The search for both has no gradient.
 
     Args:
         query: of shape (n, D), at least one row; need not be normalised.
@@ -29,19 +30,27 @@ def match_loss(query: Tensor, positive: Tensor, negatives: Sequence[Tensor], mar
     """
     query, positive, *others = (F.normalize(image, dim=-1) for image in (query, positive, *negatives))
     with torch.no_grad():
-        here, there = mutually_nearest(query, positive)
-    anchors = query[here]
+        rows, positive_rows = mutual_nearest_neighbours(query, positive)
+    anchors = query[rows]
     with torch.no_grad():
         nearest = [(anchors @ other.T).argmax(dim=1) for other in others]
-    hard = [other[rows] for other, rows in zip(others, nearest, strict=True)]
+    hard = [other[closest] for other, closest in zip(others, nearest, strict=True)]
     stacked = torch.stack(hard, dim=1) if hard else anchors.new_zeros(len(anchors), 0, anchors.shape[1])
-    return contrastive_loss(anchors, positive[there], stacked, margin) / len(anchors)
+    return contrastive_loss(anchors, positive[positive_rows], stacked, margin) / len(anchors)
 
 
-def mutually_nearest(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows i of a and j of b, unit vectors, of which each is the other's nearest; there is always such a pair."""
+def mutual_nearest_neighbours(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Pairs of unit vectors of which each is the nearest neighbour of the other; at least one pair exists.
+
+    Args:
+        a: of shape (n, D).
+        b: of shape (m, D).
+
+    Returns:
+        The rows of the pairs in a and in b, each of shape (pairs,).
+    """
     similarity = a @ b.T
-    forth, back = similarity.argmax(dim=1), similarity.argmax(dim=0)
+    nearest_in_b, nearest_in_a = similarity.argmax(dim=1), similarity.argmax(dim=0)
     rows = torch.arange(len(a), device=a.device)
-    mutual = back[forth] == rows
-    return rows[mutual], forth[mutual]
+    mutual = nearest_in_a[nearest_in_b] == rows
+    return rows[mutual], nearest_in_b[mutual]

@@ -5,9 +5,10 @@ from torch import Tensor
 
 
 def second_order_loss(queries: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
-    """Σ √Σ_n (‖q − n‖² − ‖p − n‖²)²: query and positive are to lie alike with respect to the query's negatives.
+    """Σ √Σ_n (‖q − n‖² − ‖p − n‖²)²: query q and positive p should have equal distances to each negative n.
 
-    The first sum is over tuples. Alone it has trivial minima (all vectors equal); it is added to a triplet loss.
+    The first sum is over tuples. Alone this loss has trivial minima (all vectors equal), so it is added to a triplet
+    loss.
 
     Args:
         queries: of shape (T, D).
@@ -15,7 +16,7 @@ def second_order_loss(queries: Tensor, positives: Tensor, negatives: Tensor) -> 
         negatives: of shape (T, N, D).
 
     Returns:
-        A scalar; summed, not averaged. Its gradient is 0 where a tuple's term is.
+        A scalar; summed, not averaged. A tuple whose term is 0 has zero gradient.
     """
     from_query = (queries[:, None] - negatives).square().sum(dim=-1)
     from_positive = (positives[:, None] - negatives).square().sum(dim=-1)

@@ -4,7 +4,7 @@ from torch import Tensor
 
 
 def triplet_loss(queries: Tensor, positives: Tensor, negatives: Tensor, margin: float) -> Tensor:
-    """Σ max(0, ‖q − p‖² − ‖q − n‖² + m) over the negatives of each query (Schroff et al., FaceNet, CVPR 2015).
+    """Σ max(0, ‖q − p‖² − ‖q − n‖² + m) over the negatives n of each query q (Schroff et al., FaceNet, CVPR 2015).
 
     Args:
         queries: of shape (T, D).

@@ -1,1 +1,1 @@
-"""Image in, feature map and descriptors out."""
+"""Models: from images to feature maps and descriptors."""

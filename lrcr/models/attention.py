@@ -5,6 +5,6 @@ from torch import Tensor
 
 
 def l2_attention(features: Tensor) -> Tensor:
-    """Norm over channels: features of shape (B, C, H, W) → attention of shape (B, H, W)."""
+    """L2 norm over channels: features of shape (B, C, H, W) → attention of shape (B, H, W)."""
     attention: Tensor = torch.linalg.vector_norm(features, dim=1)
     return attention

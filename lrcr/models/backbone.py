@@ -1,6 +1,6 @@
-"""The trunk of every model: torchvision's networks without their head and, if asked, their last blocks.
+"""The backbone (trunk) of every model: a network of torchvision without its head and its last `skip_layers` blocks.
 
-torchvision takes seconds to import, so only what builds a network does.
+Importing torchvision takes seconds, so only the functions that need it import it.
 """
 
 import math
@@ -22,17 +22,18 @@ if TYPE_CHECKING:
     from torchvision.models import VisionTransformer
 
 _HEAD = ("avgpool", "fc")
-_TRUNK = "backbone.trunk."  # before the names of a trunk in a model file of lrcr
+_TRUNK = "backbone.trunk."  # prefix of the backbone's tensors in a model file of lrcr
 
 
 class Backbone(nn.Module):
     """Images of shape (B, 3, H, W) → features of shape (B, C, ⌈H / stride⌉, ⌈W / stride⌉).
 
-    Parameters carry torchvision's names (`conv1.weight`, `layer3.1.bn2.bias`, …) below `trunk`.
+    The parameters have torchvision's names (`conv1.weight`, `layer3.1.bn2.bias`, …) with the prefix `trunk.`.
 
     Args:
-        name: resnet18, resnet50, resnet101, convnext_tiny or vit_b_16 (whose patch tokens are the map).
-        skip_layers: how many blocks are left out at the end: of the four stages, or of the transformer's twelve layers.
+        name: resnet18, resnet50, resnet101, convnext_tiny or vit_b_16 (its patch tokens are the features).
+        skip_layers: number of blocks removed at the end: of the four stages of a ResNet or a ConvNeXt, or of the twelve
+            layers of a vision transformer.
 
     Attributes:
         channels: C.
@@ -50,11 +51,11 @@ class Backbone(nn.Module):
             self.trunk = _PatchTokens(network, skip_layers)
             self.channels, self.stride = network.hidden_dim, network.patch_size
         elif name.startswith("convnext"):
-            # Stages and the layers that halve the resolution before them stand in turns: 0, 1 | 2, 3 | 4, 5 | 6, 7.
+            # `features` has two modules per stage, downsampling and blocks: 0, 1 | 2, 3 | 4, 5 | 6, 7.
             kept = network.features[: 8 - 2 * skip_layers]
             for module in kept.modules():
                 if isinstance(module, torchvision.ops.StochasticDepth):
-                    module.p = 0.0  # no two passes would agree, and a killed training would not end as a whole one
+                    module.p = 0.0  # random: two passes would differ, and a resumed training from an uninterrupted one
             self.trunk = nn.Sequential(OrderedDict(features=kept))
             self.channels, self.stride = kept[-1][-1].block[0].out_channels, 32 // 2**skip_layers
         else:
@@ -64,9 +65,9 @@ class Backbone(nn.Module):
             self.channels, self.stride = network.fc.in_features // 2**skip_layers, 32 // 2**skip_layers
 
     def forward(self, images: Tensor) -> Tensor:
-        """Compute the feature map, in mixed precision where a GPU only has to infer.
+        """Compute the feature map; on a GPU in evaluation mode, in mixed precision.
 
-        Trunks that cut images into patches get them stretched to whole ones.
+        A network that splits images into patches gets them resized so that their sides are multiples of the stride.
         """
         if self.patchwise:
             size = [-(-side // self.stride) * self.stride for side in images.shape[2:]]
@@ -78,12 +79,12 @@ class Backbone(nn.Module):
 
 
 def crop_border(maps: Tensor, border: int) -> Tensor:
-    """Maps of shape (…, H, W) without their border; one that has nothing else stays as it is.
+    """Crop the border of maps of shape (…, H, W); a map that would become empty is returned as it is.
 
-    At the border of its map a network answers to the zeros that it is padded with.
+    Near the border, the features are affected by the zero padding of the network.
 
     Args:
-        border: how many rows and columns on each side.
+        border: number of rows and columns to crop on each side.
     """
     if not border or min(maps.shape[-2:]) <= 2 * border:
         return maps
@@ -91,10 +92,10 @@ def crop_border(maps: Tensor, border: int) -> Tensor:
 
 
 class _PatchTokens(nn.Module):
-    """A vision transformer whose patch tokens, laid out as a map, are the features.
+    """A vision transformer whose features are its patch tokens, arranged as a map.
 
-    Its position embeddings are interpolated to each image's map. The last normalisation belongs to the last layer and
-    goes with it.
+    The position embeddings are interpolated to the size of each image's map. The final layer normalisation fits the
+    last layer only, so it is removed if layers are removed.
     """
 
     def __init__(self, network: "VisionTransformer", skip_layers: int) -> None:
@@ -117,26 +118,26 @@ class _PatchTokens(nn.Module):
         return features
 
     def _positions(self, size: torch.Size) -> Tensor:
-        """Position embeddings of the class token and a map of `size`: of shape (1, 1 + H · W, C)."""
-        own = self.encoder.pos_embedding
-        side = math.isqrt(own.shape[1] - 1)
-        grid = own[:, 1:].mT.unflatten(2, (side, side))
+        """Position embeddings of the class token and of a map of `size`: of shape (1, 1 + H · W, C)."""
+        embeddings = self.encoder.pos_embedding
+        side = math.isqrt(embeddings.shape[1] - 1)
+        grid = embeddings[:, 1:].mT.unflatten(2, (side, side))
         grid = F.interpolate(grid, size, mode="bicubic", align_corners=False)
-        return torch.cat([own[:, :1], grid.flatten(2).mT], dim=1)
+        return torch.cat([embeddings[:, :1], grid.flatten(2).mT], dim=1)
 
 
 def freeze_batchnorm_stats(module: nn.Module) -> None:
-    """Let every BatchNorm within a module, that of several ranks too, use and keep the statistics it has."""
+    """Set every BatchNorm of a module to evaluation mode: it uses its running statistics and does not update them."""
     for child in module.modules():
         if isinstance(child, _BatchNorm):
             child.eval()
 
 
 def build_backbone(params: BackboneParams) -> Backbone:
-    """Build the trunk and load its weights (`none` draws them from torch's global random state).
+    """Build the backbone and load its weights; `none`: they are drawn from torch's global random state.
 
     Raises:
-        WeightsError: the weights cannot be read, or a tensor of the trunk is missing or has another shape.
+        WeightsError: the weights cannot be read, or a tensor of the backbone is missing or has another shape.
     """
     backbone = Backbone(params.name, params.skip_layers)
     if params.weights != "none":
@@ -146,10 +147,10 @@ def build_backbone(params: BackboneParams) -> Backbone:
 
 
 def load_weights(module: nn.Module, weights: dict[str, Tensor], where: str) -> None:
-    """Copy `weights` into `module` by name; names that the module does not have are left aside.
+    """Copy `weights` into `module` by name; names that the module does not have are ignored.
 
     Raises:
-        WeightsError: a tensor is missing, has another shape or is not finite (named).
+        WeightsError: a tensor is missing, has another shape or is not finite; the message names it.
     """
     state = module.state_dict()
     for name, tensor in state.items():
@@ -180,7 +181,7 @@ def _imagenet(name: str) -> dict[str, Tensor]:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    """Read a .npz of arrays or a .pth of tensors (never unpickling anything else)."""
+    """Read a .npz file of arrays or a .pth file of tensors; nothing else is unpickled."""
     where = f"backbone.weights: {path}"
     try:
         if path.suffix == ".npz":

@@ -1,4 +1,4 @@
-"""What every model gives of an image: descriptors, and where in it they come from."""
+"""The output of every model for an image: descriptors and their positions in it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ class ImageDescriptors:
 
     Args:
         descriptors: of shape (N, D).
-        strength: of shape (N,): attention over the image's maximum across scales.
+        strength: of shape (N,): attention divided by its maximum over the locations and scales of the image.
         position: of shape (N, 2): x and y of the location's centre, as a fraction of the image's width and height.
-        scale: of shape (N,).
+        scale: of shape (N,): the factor by which the image was resized.
     """
 
     descriptors: Tensor
@@ -25,12 +25,12 @@ class ImageDescriptors:
 
 
 def resize(images: Tensor, scale: float) -> Tensor:
-    """Scale images of shape (B, 3, H, W), bilinearly as HOW does; 1 leaves them as they are."""
+    """Resize images of shape (B, 3, H, W) by a factor, bilinearly as in HOW; 1 returns them as they are."""
     if scale == 1:
         return images
     return F.interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False, recompute_scale_factor=True)
 
 
 def scales_that_fit(images: Tensor, scales: Sequence[float]) -> list[float]:
-    """Those at which something is left of images of shape (B, 3, H, W)."""
+    """The scales at which both sides of images of shape (B, 3, H, W) are at least one pixel long."""
     return [scale for scale in scales if min(images.shape[2:]) * scale >= 1]

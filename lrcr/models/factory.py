@@ -1,4 +1,4 @@
-"""From params to a model, and from a model to its file and back."""
+"""Building a model from params, storing it in a file, and reading it back."""
 
 from pathlib import Path
 
@@ -21,21 +21,29 @@ from lrcr.runtime.seeds import derive_seed
 from lrcr.storage.artifacts import Manifest, hash_file
 
 ARCHITECTURE = ("model", "backbone", "smoothing", "graph", "pooling", "whitening")
-"""The sections of the params that shape a model."""
+"""The sections of the params that define the architecture of a model."""
 
 MODEL_SECTIONS = (*ARCHITECTURE, "train", "seed")
-"""The sections that decide a trained model; its file carries them."""
+"""The sections of the params that determine a trained model; they are stored in its file."""
 
 _CFCD_DIM = 512
 
 
 def build_model(params: Params) -> Model:
-    """Build the model that the params describe, on the CPU, with its weights and a given whitening loaded.
+    """Build the model that the params describe, on the CPU, and load its weights.
 
-    Without `whitening.file` the whitening of a local model only selects channels until it is learned.
+    `lrcr.models.local` and `lrcr.models.global_model` name the papers. The whitening of a local model is read from
+    `whitening.file`. Without such a file it only selects the first channels until it is learned.
 
     Raises:
-        WeightsError: weights or whitening do not fit.
+        WeightsError: weights or whitening cannot be read, or do not fit the model.
+
+    Example:
+        >>> import torch
+        >>> from lrcr.config.reading import load_params
+        >>> model = build_model(load_params(overrides=["backbone.weights=none", "whitening.dim=64"]))
+        >>> model(torch.zeros(2, 3, 64, 48)).shape
+        torch.Size([2, 64])
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(params.seed, "weights"))
@@ -64,7 +72,7 @@ def _assemble_local(params: Params, backbone: Backbone) -> LocalModel:
         graph_gates=params.graph.kind != "none" and params.graph.output == "reweight",
         attention_from=params.graph.attention_from,
         border=params.backbone.crop_border,
-        share_attends=params.smoothing.kind == "learnable" and params.smoothing.attention == "share",
+        centre_share_gates=params.smoothing.kind == "learnable" and params.smoothing.attention == "share",
         freeze_batchnorm=params.backbone.weights != "none",
     )
 
@@ -103,7 +111,7 @@ def _build_projection(params: Params, channels: int, dim: int) -> nn.Module:
 
 
 def weight_files(params: Params) -> dict[str, str]:
-    """Hashes of the files that the model starts from, as inputs of its manifest.
+    """Hashes of the weight files that the params name, as inputs of the model's manifest.
 
     Raises:
         WeightsError: a file is missing.
@@ -124,12 +132,12 @@ def save_model(path: Path, model: Model, manifest: Manifest) -> None:
 
 
 def open_model(path: Path) -> tuple[Model, Manifest]:
-    """Read a model in evaluation mode, on the CPU, and its manifest.
+    """Read a model, on the CPU and in evaluation mode, and its manifest.
 
     Raises:
-        ArtifactError: the file is missing or is no model of lrcr.
-        ParamsError: this lrcr does not know its params.
-        WeightsError: a tensor is missing or has another shape than the manifest's params demand.
+        ArtifactError: the file is missing or is not a model of lrcr.
+        ParamsError: its params are not valid in this version of lrcr.
+        WeightsError: a tensor is missing, or has another shape than in the model of the stored params.
     """
     state, manifest = read_model_file(path)
     stored = {section: manifest.params[section] for section in ARCHITECTURE if section in manifest.params}
@@ -140,10 +148,10 @@ def open_model(path: Path) -> tuple[Model, Manifest]:
 
 
 def open_local_model(path: Path) -> LocalModel:
-    """Read a model of which maps are drawn.
+    """Read a local model; its maps of attention can be drawn.
 
     Raises:
-        ArtifactError: as `open_model`, or it is a global model.
+        ArtifactError: as in `open_model`, or the model is a global one.
     """
     model, manifest = open_model(path)
     if not isinstance(model, LocalModel):
@@ -153,11 +161,11 @@ def open_local_model(path: Path) -> LocalModel:
 
 
 def adopt_model(params: Params, model_file: Path) -> Params:
-    """The params with a model file's own sections in place of theirs.
+    """Replace the sections of the params that a model file stores by the stored ones.
 
     Raises:
-        ArtifactError: the file is missing or is no model of lrcr.
-        ParamsError: this lrcr does not know its params.
+        ArtifactError: the file is missing or is not a model of lrcr.
+        ParamsError: the stored params are not valid in this version of lrcr.
     """
     _, manifest = read_model_file(model_file)
     stored = {section: manifest.params[section] for section in MODEL_SECTIONS if section in manifest.params}

@@ -1,4 +1,4 @@
-"""The model file: weights and manifest in one, whatever the architecture."""
+"""The model file: the weights and the manifest of a model of any architecture."""
 
 from pathlib import Path
 
@@ -10,17 +10,17 @@ from lrcr.storage.artifacts import Manifest, staged_file
 
 
 def write_model_file(path: Path, state: dict[str, Tensor], manifest: Manifest) -> None:
-    """Store a model's tensors and manifest, atomically."""
+    """Write the tensors and the manifest of a model, atomically."""
     on_cpu = {name: tensor.cpu() for name, tensor in state.items()}
     with staged_file(path) as temporary:
         torch.save({"manifest": manifest.as_dict(), "state_dict": on_cpu}, temporary)
 
 
 def read_model_file(path: Path) -> tuple[dict[str, Tensor], Manifest]:
-    """Read a model's tensors and manifest, onto the CPU; nothing but tensors and plain values is unpickled.
+    """Read the tensors (on the CPU) and the manifest of a model; only tensors and plain values are unpickled.
 
     Raises:
-        ArtifactError: the file is missing, damaged or is no model of lrcr.
+        ArtifactError: the file is missing, damaged or is not a model of lrcr.
     """
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)

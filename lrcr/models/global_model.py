@@ -1,7 +1,8 @@
-"""The global models: trunk, pooling and a projection make one vector of an image.
+"""The global models: backbone, pooling and projection compute one vector for each image.
 
-MAC, SPoC, GeM, R-MAC and AP-GeM differ in pooling and loss; SOLAR adds second-order attention between the trunk's last
-blocks; CFCD (Zhu et al., ICCV 2023) is GeM with a fixed power, a layer to 512 dimensions and BatchNorm.
+MAC, SPoC, GeM, R-MAC and AP-GeM differ in pooling and loss. SOLAR (Ng et al., ECCV 2020) adds second-order attention
+after the last blocks of the backbone. CFCD (Zhu et al., ICCV 2023) is GeM with a fixed power, a linear layer to 512
+dimensions and BatchNorm.
 """
 
 from collections import OrderedDict
@@ -18,11 +19,11 @@ from lrcr.models.pooling import mac, rmac_regions, spoc
 from lrcr.models.second_order import SecondOrderAttention
 from lrcr.models.whitening import Whitening
 
-_ATTENTION = "attention"  # begins the names of SOLAR's blocks among those of the trunk
+_ATTENTION = "attention"  # prefix of the names of SOLAR's attention blocks in the backbone
 
 
 class MAC(nn.Module):
-    """`lrcr.models.pooling.mac`."""
+    """`lrcr.models.pooling.mac` as a layer."""
 
     def forward(self, features: Tensor) -> Tensor:
         """Pool features of shape (B, C, H, W) to (B, C)."""
@@ -30,7 +31,7 @@ class MAC(nn.Module):
 
 
 class SPoC(nn.Module):
-    """`lrcr.models.pooling.spoc`."""
+    """`lrcr.models.pooling.spoc` as a layer."""
 
     def forward(self, features: Tensor) -> Tensor:
         """Pool features of shape (B, C, H, W) to (B, C)."""
@@ -38,11 +39,10 @@ class SPoC(nn.Module):
 
 
 class RMAC(nn.Module):
-    """`lrcr.models.pooling.rmac_regions`.
+    """`lrcr.models.pooling.rmac` as a layer.
 
     Args:
-        levels: of the regions.
-        overlap: of neighbouring regions, as a share of their side.
+        levels, overlap: see `lrcr.models.pooling.rmac_regions`.
     """
 
     def __init__(self, levels: int, overlap: float) -> None:
@@ -51,7 +51,7 @@ class RMAC(nn.Module):
         self.overlap = overlap
 
     def regions(self, features: Tensor) -> Tensor:
-        """The regions' unit vectors, of shape (B, R, C), of features of shape (B, C, H, W)."""
+        """The unit vectors of the regions: features of shape (B, C, H, W) → (B, R, C)."""
         return rmac_regions(features, self.levels, self.overlap)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -60,10 +60,10 @@ class RMAC(nn.Module):
 
 
 class GlobalModel(Model):
-    """Features → pooling → projection → L2.
+    """Features → pooling → projection → L2 normalisation.
 
     Args:
-        backbone: the trunk, with second-order attention in it where the model has some.
+        backbone: with second-order attention inside, if the model uses it.
         pooling: features of shape (B, C, H, W) → (B, C).
         projection: (B, C) → (B, D).
         dim: D.
@@ -85,7 +85,7 @@ class GlobalModel(Model):
 
     @property
     def whitening_layer(self) -> Whitening | None:
-        """The projection, where it is learned by PCA whitening."""
+        """The projection, if it is learned by PCA whitening; otherwise None."""
         return self.projection if isinstance(self.projection, Whitening) else None
 
     def supports(self, feature: Feature) -> bool:
@@ -93,32 +93,32 @@ class GlobalModel(Model):
         return False
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """The parts that may be trained, each with a learning rate; `attention` is between the trunk's blocks."""
-        trunk = list(self.backbone.trunk.named_parameters())
+        """The trainable parts, each with a learning rate; `attention` is SOLAR's, inside the backbone."""
+        named = list(self.backbone.trunk.named_parameters())
         return {
-            "backbone": [parameter for name, parameter in trunk if not name.startswith(_ATTENTION)],
-            "attention": [parameter for name, parameter in trunk if name.startswith(_ATTENTION)],
+            "backbone": [parameter for name, parameter in named if not name.startswith(_ATTENTION)],
+            "attention": [parameter for name, parameter in named if name.startswith(_ATTENTION)],
             "pooling": list(self.pooling.parameters()),
             "projection": list(self.projection.parameters()),
         }
 
     def embed(self, features: Tensor) -> Tensor:
-        """The vector of each image, from the trunk's features of shape (B, C, H, W): unit vectors of shape (B, D)."""
+        """The vector of each image: the backbone's features of shape (B, C, H, W) → unit vectors of shape (B, D)."""
         return F.normalize(self.projection(self.pooling(features)), dim=1)
 
-    def to_whiten(self, features: Tensor, count: int) -> list[Tensor]:
-        """What a whitening projection is learned from: the pooled unit vector of each image, of shape (1, C)."""
+    def whitening_samples(self, features: Tensor, count: int) -> list[Tensor]:
+        """The pooled unit vector of each image, of shape (1, C), from which a whitening projection is learned."""
         return list(torch.split(F.normalize(self.pooling(features), dim=1), 1))
 
     def describe(self, images: Tensor, scales: Sequence[float], count: int) -> list[ImageDescriptors]:
-        """The one vector of each of B images of shape (B, 3, H, W): the mean of its unit vectors at all scales.
+        """The vector of each of B images of shape (B, 3, H, W): the normalised mean of its unit vectors at all scales.
 
-        R-MAC instead gives the unit vectors of all regions at all scales, as many rows, so that each can be whitened;
-        their sum is the image's vector. Strength is 1, the position the image's centre. A scale at which no pixel
-        would be left is skipped; where none remains an image has no vector.
+        R-MAC returns several rows instead, the unit vectors of all regions at all scales, so that each can be
+        whitened; the sum of these rows is the image's vector. The strength is 1 and the position is the centre of the
+        image. Scales at which an image has no pixel are skipped. If no scale remains, an image has no vector.
 
         Args:
-            count: bounds local descriptors; unused.
+            count: largest number of local descriptors; unused.
         """
         kept = scales_that_fit(images, scales)
         maps = [self.backbone(resize(images, scale)) for scale in kept]
@@ -131,26 +131,26 @@ class GlobalModel(Model):
         else:
             mean = torch.stack([self.embed(features) for features in maps]).mean(dim=0)
             rows, scale = F.normalize(mean, dim=1)[:, None], [1.0]
-        return [_place(own, scale) for own in rows]
+        return [_at_centre(vectors, scale) for vectors in rows]
 
 
-def _place(rows: Tensor, scale: Sequence[float]) -> ImageDescriptors:
-    """Rows of shape (N, D) of one image, each with strength 1 in the image's centre."""
+def _at_centre(rows: Tensor, scale: Sequence[float]) -> ImageDescriptors:
+    """Descriptors of one image from rows of shape (N, D), each with strength 1 and at the centre of the image."""
     count = len(rows)
     return ImageDescriptors(rows, rows.new_ones(count), rows.new_full((count, 2), 0.5), rows.new_tensor(scale))
 
 
 def add_second_order_attention(backbone: Backbone) -> None:
-    """Let second-order attention follow each of the last two blocks of a ResNet that are there, as in SOLAR."""
+    """Insert second-order attention after each of the last two stages that a ResNet still has, as in SOLAR."""
     children = list(backbone.trunk.named_children())
     last = [name for name, _ in children if name.startswith("layer")][-2:]
-    following = {last[-1]: SecondOrderAttention(backbone.channels, backbone.channels // 2)}
+    attention = {last[-1]: SecondOrderAttention(backbone.channels, backbone.channels // 2)}
     if len(last) == 2:
         channels = backbone.channels // 2
-        following[last[0]] = SecondOrderAttention(channels, channels // 4)
+        attention[last[0]] = SecondOrderAttention(channels, channels // 4)
     trunk: OrderedDict[str, nn.Module] = OrderedDict()
     for name, child in children:
         trunk[name] = child
-        if name in following:
-            trunk[f"{_ATTENTION}_{name}"] = following[name]
+        if name in attention:
+            trunk[f"{_ATTENTION}_{name}"] = attention[name]
     backbone.trunk = nn.Sequential(trunk)

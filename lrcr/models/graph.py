@@ -1,4 +1,4 @@
-"""Refinement of a feature map by the similarity graph of its locations: context from all over the image."""
+"""Refinement of a feature map by the similarity graph of its locations: context from the whole image."""
 
 from abc import ABC, abstractmethod
 
@@ -7,41 +7,49 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lrcr.config.model import GraphParams
-from lrcr.models.smoothing import normalise, start_at_zero
+from lrcr.models.smoothing import normalise, zero_init
 
-_CHUNK = 1024  # nodes whose edges to all others are held at a time
+_CHUNK = 1024  # nodes whose edge weights are in memory at the same time
 _HEADS = 4
 
 
 class Refinement(nn.Module, ABC):
-    """What the locations of a map tell each other, as features or as gates; either starts as the identity."""
+    """Context from all locations of a map: it refines the features or gates their attention; at first the identity."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """Refine features of shape (B, C, H, W) by adding to them, in units of their root mean square."""
+        """Refine features of shape (B, C, H, W): add the change, scaled by the root mean square of the features."""
         return features + _root_mean_square(features) * self.change(features)
 
     def gate(self, features: Tensor) -> Tensor:
-        """A factor for the attention of each location: features of shape (B, C, H, W) → (B, H, W), in (0, 2)."""
+        """The factor in (0, 2) for the attention of each location: features of shape (B, C, H, W) → (B, H, W)."""
         return 2 * torch.sigmoid(self.change(features)[:, 0])
 
     @abstractmethod
     def change(self, features: Tensor) -> Tensor:
-        """Zero at first: of shape (B, C, H, W) to refine, of shape (B, 1, H, W) to gate."""
+        """The learned change, at first zero: of shape (B, C, H, W) to refine, of shape (B, 1, H, W) to gate."""
 
 
 class GraphRefinement(Refinement):
-    """A graph convolution network (Kipf and Welling, ICLR 2017) over all locations of one map.
+    """A graph convolution network (Kipf and Welling, ICLR 2017) whose nodes are all locations of one map.
 
-    Edges are softmax(cos(e_p, e_q) / temperature) between learned projections e. In each layer the nodes' states become
-    h + ReLU(A V norm(h)). A projection of the last states, zero at first, is the change.
+    The edge from p to q has the weight A_pq = softmax_q(cos(e_p, e_q) / temperature); e are learned projections of the
+    features. Each layer replaces the states h of the nodes by h + ReLU(A V LayerNorm(h)). The change is a linear
+    projection of the last states, zero at first.
 
     Args:
         channels: C, of the features.
-        width: of projections and states.
-        layers: how many times the states are propagated.
-        temperature: of the softmax; the smaller, the fewer neighbours count.
-        neighbours: how many nearest neighbours each node has; None joins all nodes.
-        output: `refine` (what is added to the features) or `reweight` (a gate for each node).
+        width: dimensions of projections and states.
+        layers: number of propagation layers.
+        temperature: of the softmax, > 0; the smaller, the larger the weights of the most similar nodes.
+        neighbours: number of nearest neighbours of each node; None connects all nodes.
+        output: `refine` (a change of the features) or `reweight` (a gate for each node).
+
+    Example:
+        >>> import torch
+        >>> graph = GraphRefinement(8, width=4, layers=1, temperature=0.1, neighbours=None, output="refine")
+        >>> features = torch.rand(2, 8, 5, 6)
+        >>> torch.equal(graph(features), features)
+        True
     """
 
     def __init__(
@@ -54,7 +62,7 @@ class GraphRefinement(Refinement):
         self.states = nn.Linear(channels, width)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(layers))
         self.values = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
-        self.output = start_at_zero(nn.Linear(width, 1 if output == "reweight" else channels))
+        self.output = zero_init(nn.Linear(width, 1 if output == "reweight" else channels))
 
     def change(self, features: Tensor) -> Tensor:
         """See `Refinement`."""
@@ -66,32 +74,32 @@ class GraphRefinement(Refinement):
         return _as_map(self.output(states), features)
 
     def neighbourhood(self, features: Tensor, node: int) -> Tensor:
-        """The weights of one node's edges: features of shape (1, C, H, W) → of shape (H, W), summing to one."""
+        """The edge weights of one node, which sum to one: features of shape (1, C, H, W) → (H, W)."""
         edges = F.normalize(self.edges(_as_nodes(normalise(features))), dim=-1)
         weights = _edge_weights(edges[:, node : node + 1], edges, self.temperature, self.neighbours)
         return weights.view(features.shape[2:])
 
 
 class SelfAttention(Refinement):
-    """General self-attention blocks (Vaswani et al., NeurIPS 2017), to compare the graph with: pre-norm.
+    """Self-attention blocks with pre-normalisation (Vaswani et al., NeurIPS 2017): a baseline for the graph.
 
-    To refine, the change is the sum of the residual branches, each zero at first; to gate, it is a projection of the
-    last states, zero at first.
+    With output `refine` the change is the sum of the residual branches; with `reweight` it is a linear projection of
+    the last states. Both are zero at first.
 
     Args:
         channels: C, of the features.
-        width: of queries, keys and values, all heads together.
-        layers: how many blocks.
-        output: `refine` or `reweight`.
+        width: dimensions of queries, keys and values, all heads together.
+        layers: number of blocks.
+        output: `refine` (a change of the features) or `reweight` (a gate for each location).
     """
 
     def __init__(self, channels: int, width: int, layers: int, output: str) -> None:
         super().__init__()
         self.attend = nn.ModuleList(nn.Linear(channels, 3 * width) for _ in range(layers))
-        self.project = nn.ModuleList(start_at_zero(nn.Linear(width, channels)) for _ in range(layers))
+        self.project = nn.ModuleList(zero_init(nn.Linear(width, channels)) for _ in range(layers))
         self.expand = nn.ModuleList(nn.Linear(channels, 2 * channels) for _ in range(layers))
-        self.contract = nn.ModuleList(start_at_zero(nn.Linear(2 * channels, channels)) for _ in range(layers))
-        self.output = start_at_zero(nn.Linear(channels, 1)) if output == "reweight" else None
+        self.contract = nn.ModuleList(zero_init(nn.Linear(2 * channels, channels)) for _ in range(layers))
+        self.output = zero_init(nn.Linear(channels, 1)) if output == "reweight" else None
 
     def change(self, features: Tensor) -> Tensor:
         """See `Refinement`."""
@@ -108,15 +116,15 @@ class SelfAttention(Refinement):
 
 
 def propagate(edges: Tensor, values: Tensor, temperature: float, neighbours: int | None = None) -> Tensor:
-    """Each node's mean of its neighbours' values, weighted by softmax(cosine / temperature).
+    """For each node, the mean of its neighbours' values, weighted by softmax(cosine / temperature).
 
-    Without gradient the memory grows with N, not with its square.
+    Without gradient, the memory grows linearly with N.
 
     Args:
         edges: unit vectors of shape (B, N, d).
         values: of shape (B, N, d).
         temperature: of the softmax.
-        neighbours: only so many of the nearest nodes count (the node itself is one of them); None takes all.
+        neighbours: number of nearest nodes that are averaged, the node itself included; None: all nodes.
 
     Returns:
         Of shape (B, N, d).
@@ -130,7 +138,7 @@ def propagate(edges: Tensor, values: Tensor, temperature: float, neighbours: int
 
 
 def build_graph(params: GraphParams, channels: int) -> nn.Module:
-    """The refinement that the params name, for features of C channels."""
+    """The refinement that the params describe, for features of C channels."""
     if params.kind == "gcn":
         return GraphRefinement(
             channels, params.width, params.layers, params.temperature, params.neighbours, params.output
@@ -140,22 +148,22 @@ def build_graph(params: GraphParams, channels: int) -> nn.Module:
     return nn.Identity()
 
 
-def _edge_weights(some: Tensor, edges: Tensor, temperature: float, neighbours: int | None) -> Tensor:
-    """Weights of the edges of some nodes, of shape (B, n, d), to all of shape (B, N, d): of shape (B, n, N)."""
-    similarity = some @ edges.mT / temperature
+def _edge_weights(queries: Tensor, edges: Tensor, temperature: float, neighbours: int | None) -> Tensor:
+    """Weights of the edges from nodes of shape (B, n, d) to all nodes of shape (B, N, d): of shape (B, n, N)."""
+    similarity = queries @ edges.mT / temperature
     if neighbours is not None and neighbours < edges.shape[1]:
-        least = similarity.topk(neighbours, dim=-1).values[..., -1:]
-        similarity = similarity.masked_fill(similarity < least, float("-inf"))
+        smallest = similarity.topk(neighbours, dim=-1).values[..., -1:]
+        similarity = similarity.masked_fill(similarity < smallest, float("-inf"))
     return similarity.softmax(dim=-1)
 
 
 def _as_nodes(features: Tensor) -> Tensor:
-    """Map of shape (B, C, H, W) → nodes of shape (B, H · W, C)."""
+    """A map of shape (B, C, H, W) → nodes of shape (B, H · W, C)."""
     return features.flatten(2).mT
 
 
 def _as_map(nodes: Tensor, features: Tensor) -> Tensor:
-    """Nodes of shape (B, H · W, c) → a map of shape (B, c, H, W), H and W those of `features`."""
+    """Nodes of shape (B, H · W, c) → a map of shape (B, c, H, W), of the same H and W as `features`."""
     return nodes.mT.reshape(*nodes.shape[:1], -1, *features.shape[2:])
 
 
@@ -164,5 +172,5 @@ def _normalise_nodes(nodes: Tensor) -> Tensor:
 
 
 def _root_mean_square(features: Tensor) -> Tensor:
-    """Of each image's map: of shape (B, 1, 1, 1)."""
+    """The root mean square of the map of each image, of shape (B, 1, 1, 1)."""
     return features.square().mean(dim=(1, 2, 3), keepdim=True).clamp_min(1e-12).sqrt()

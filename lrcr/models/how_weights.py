@@ -1,8 +1,8 @@
-"""Models of HOW's own code (Tolias, Jenicek, Chum, ECCV 2020) as model files of lrcr, parameter by parameter.
+"""Conversion of checkpoints of HOW's code (Tolias, Jenicek, Chum, ECCV 2020) to model files of lrcr.
 
-Its checkpoints come in two formats, which differ in where the architecture stands (`net_params`, or `meta` in the older
-one) and in the name of the whitening (`dim_reduction` or `whiten`). The trunk is a list there, `features.<number>`, of
-the children of torchvision's ResNet.
+The checkpoints have two formats. They differ in the key of the architecture (`net_params`, or `meta` in the older
+format) and in the name of the whitening (`dim_reduction` or `whiten`). In both, the backbone is a list of the children
+of torchvision's ResNet, `features.<number>`.
 """
 
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ _CHILDREN = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer
 
 
 def import_how(source: Path, target: Path) -> None:
-    """Write the model of a checkpoint `source` of HOW's code into the model file `target`.
+    """Convert the checkpoint `source` of HOW's code to the model file `target`.
 
     Raises:
-        WeightsError: it is no such checkpoint, or holds a parameter too many, too few or of another shape.
+        WeightsError: `source` is not such a checkpoint, or a parameter is missing, unknown or of another shape.
     """
     checkpoint = _read(source)
     params = check_params(
@@ -38,21 +38,23 @@ def import_how(source: Path, target: Path) -> None:
         },
         str(source),
     )
-    trunk, whitening = _rename(checkpoint.state, source)
+    weights, whitening = _rename(checkpoint.state, source)
     backbone = Backbone(checkpoint.architecture, checkpoint.skip_layers)
-    load_weights(backbone.trunk, trunk, str(source))
-    unknown = sorted(set(trunk) - set(backbone.trunk.state_dict()))
+    load_weights(backbone.trunk, weights, str(source))
+    unknown = sorted(set(weights) - set(backbone.trunk.state_dict()))
     if unknown:
-        raise WeightsError(f"{source}: {unknown[0]!r} is no parameter of {checkpoint.architecture}; name another file")
+        raise WeightsError(
+            f"{source}: {unknown[0]!r} is not a parameter of {checkpoint.architecture}; name another file"
+        )
     state = {f"backbone.{name}": tensor for name, tensor in backbone.state_dict().items()}
-    state |= _fit_whitening(whitening, (checkpoint.dim, backbone.channels), source)
+    state |= _convert_whitening(whitening, (checkpoint.dim, backbone.channels), source)
     sections = params.sections(*MODEL_SECTIONS)
     write_model_file(target, state, Manifest("model", sections, {"released": hash_file(source)}))
 
 
 @dataclass(frozen=True)
 class _Checkpoint:
-    """What a checkpoint of either format says; `kernel` of the smoothing is 0 where there is none."""
+    """The contents of a checkpoint of either format; the `kernel` of smoothing is 0 if there is no smoothing."""
 
     architecture: str
     skip_layers: int
@@ -83,11 +85,11 @@ def _read(path: Path) -> _Checkpoint:
         used = torch.tensor([[*mean], [*std]], dtype=torch.float32)
         normalised = used.shape == (2, 3) and torch.allclose(used, torch.tensor([MEAN, STD]))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise WeightsError(f"{path}: no checkpoint of HOW's code ({error!r:.100}); name another file") from None
+        raise WeightsError(f"{path}: not a checkpoint of HOW's code ({error!r:.100}); name another file") from None
     if not normalised:
-        raise WeightsError(f"{path}: made for images of mean {mean} and deviation {std}, not ImageNet's; name another")
+        raise WeightsError(f"{path}: expects images of mean {mean} and deviation {std}, not ImageNet's; name another")
     if architecture not in ("resnet18", "resnet50", "resnet101") or not all(map(_is_tensor, state.values())):
-        raise WeightsError(f"{path}: no ResNet of HOW's code ({architecture!r:.50}); name another file")
+        raise WeightsError(f"{path}: not a ResNet of HOW's code ({architecture!r:.50}); name another file")
     return _Checkpoint(architecture, skip, dim, kernel, state)
 
 
@@ -96,22 +98,22 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _rename(state: dict[str, Tensor], source: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The parameters by their names in torchvision, and those of the whitening as `weight` and `bias`."""
-    trunk, whitening = {}, {}
+    """The backbone's parameters by their names in torchvision, and the whitening's as `weight` and `bias`."""
+    backbone, whitening = {}, {}
     for name, tensor in state.items():
         part, _, rest = str(name).partition(".")
         number, _, parameter = rest.partition(".")
         if part == "features" and number in _CHILDREN:
-            trunk[f"{_CHILDREN[number]}.{parameter}"] = tensor
+            backbone[f"{_CHILDREN[number]}.{parameter}"] = tensor
         elif part in ("dim_reduction", "whiten") and rest in ("weight", "bias"):
             whitening[rest] = tensor
         else:
-            raise WeightsError(f"{source}: {name!r:.100} is no parameter of HOW; name another file")
-    return trunk, whitening
+            raise WeightsError(f"{source}: {name!r:.100} is not a parameter of HOW; name another file")
+    return backbone, whitening
 
 
-def _fit_whitening(found: dict[str, Tensor], shape: tuple[int, int], source: Path) -> dict[str, Tensor]:
-    """The whitening, a 1 × 1 convolution there, as a matrix."""
+def _convert_whitening(found: dict[str, Tensor], shape: tuple[int, int], source: Path) -> dict[str, Tensor]:
+    """The whitening as a matrix; in the checkpoint it is a 1 × 1 convolution."""
     dim, channels = shape
     for name, expected in {"weight": (dim, channels, 1, 1), "bias": (dim,)}.items():
         if name not in found or found[name].shape != expected:

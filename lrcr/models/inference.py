@@ -1,4 +1,4 @@
-"""A trained model made fast: the same function, computed in fewer steps."""
+"""Preparation of a trained model for faster inference; the function that it computes stays the same."""
 
 from itertools import pairwise
 from typing import TypeVar
@@ -11,16 +11,16 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def ready_for_inference(model: Network, device: torch.device) -> Network:
-    """Fold BatchNorm into the convolutions before it, lay weights out channels last and move to the device; in place.
+    """Fuse BatchNorm into the convolutions before it, and move the model to the device with channels-last weights.
 
-    The model can no longer be trained nor stored.
+    The model is changed in place. Afterwards it can neither be trained nor be stored.
     """
     _fold_batchnorm(model.eval())
     return model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def _fold_batchnorm(module: nn.Module) -> None:
-    """Replace each convolution that is followed by BatchNorm, as torchvision registers them, by both in one."""
+    """Fuse each convolution with the BatchNorm that torchvision registers directly after it."""
     children = list(module.named_children())
     for (name, child), (next_name, following) in pairwise(children):
         if isinstance(child, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):

@@ -1,4 +1,4 @@
-"""The local model: trunk, graph, attention, smoothing and whitening.
+"""The local model: backbone, graph, attention, smoothing and whitening.
 
 With average smoothing and no graph it is HOW (Tolias, Jenicek, Chum, ECCV 2020).
 """
@@ -15,21 +15,21 @@ from lrcr.models.descriptors import ImageDescriptors, resize, scales_that_fit
 from lrcr.models.graph import Refinement
 from lrcr.models.model import Feature, Model
 from lrcr.models.pooling import attention_pool
-from lrcr.models.smoothing import LearnableSmoothing, own_share, smooth
+from lrcr.models.smoothing import LearnableSmoothing, centre_share, smooth
 from lrcr.models.whitening import Whitening
 
-# For a loss selection is soft: a location's chance is the sigmoid of log(its attention / that of the last one selected)
-# over _SOFTNESS; so many times the number selected are looked at.
+# Losses use a soft selection. A location is selected with probability sigmoid(log(attention / threshold) / _SOFTNESS);
+# the threshold is the attention of the last location selected. The strongest _CANDIDATES · count are candidates.
 _CANDIDATES, _SOFTNESS = 1.6, 0.1
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Local descriptors of one image that may be selected, for a loss.
+    """The candidate local descriptors of one image, for a loss with a soft selection.
 
     Args:
         descriptors: of shape (n, D), the strongest first, at least one row.
-        selection_probability: of shape (n,), in (0, 1]: how surely each is selected.
+        selection_probability: the probability that each is selected, in (0, 1], of shape (n,).
     """
 
     descriptors: Tensor
@@ -38,12 +38,12 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Context:
-    """What is made of a trunk's map, without its border, before whitening.
+    """The maps that are computed from the backbone's features, with cropped border, before whitening.
 
     Args:
-        attention: strength of each location, of shape (B, H, W).
-        refined: the features after the graph, of shape (B, C, H, W): what smoothing reads.
-        features: these smoothed, of the same shape.
+        attention: of each location, of shape (B, H, W).
+        refined: the features after the graph, of shape (B, C, H, W): the input of smoothing.
+        features: the smoothed features, of the same shape.
     """
 
     attention: Tensor
@@ -61,17 +61,17 @@ Pyramid = Sequence[Context]
 
 
 class LocalModel(Model):
-    """Features → graph → smoothing → whitening; attention = L2 norm of the un-smoothed feature × what gates it.
+    """Features → graph → smoothing → whitening; attention = L2 norm of the un-smoothed feature × optional gates.
 
     Args:
-        backbone: the trunk.
-        graph: map of shape (B, C, H, W) → the same shape, or its `gate`.
-        smoothing: map of shape (B, C, H, W) → the same shape.
+        backbone: images → features of shape (B, C, H, W).
+        graph: a `Refinement`, or nn.Identity.
+        smoothing: features of shape (B, C, H, W) → the same shape.
         whitening: C → D dimensions.
         graph_gates: whether the graph gates attention instead of refining the features.
-        attention_from: whether attention is that of the features `before` or `after` they are refined.
-        share_attends: whether attention is multiplied by the share that smoothing leaves each location of itself.
-        border: rows and columns cropped on each side of a map: there the network sees its padding.
+        attention_from: `before` or `after`: whether attention is the norm of the features before or after refinement.
+        centre_share_gates: whether attention is multiplied by `lrcr.models.smoothing.centre_share`.
+        border: number of rows and columns to crop on each side of a map.
         freeze_batchnorm: see `Model`.
     """
 
@@ -84,7 +84,7 @@ class LocalModel(Model):
         *,
         graph_gates: bool = False,
         attention_from: str = "before",
-        share_attends: bool = False,
+        centre_share_gates: bool = False,
         border: int = 0,
         freeze_batchnorm: bool,
     ) -> None:
@@ -94,7 +94,7 @@ class LocalModel(Model):
         self.whitening = whitening
         self.graph_gates = graph_gates
         self.attention_from = attention_from
-        self.share_attends = share_attends
+        self.centre_share_gates = centre_share_gates
         self.border = border
 
     @property
@@ -112,16 +112,16 @@ class LocalModel(Model):
         return True
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """The parts that may be trained, each with its own learning rate."""
+        """The trainable parts, each with its own learning rate."""
         names = ("backbone", "smoothing", "graph", "whitening")
         return {name: list(self.get_submodule(name).parameters()) for name in names}
 
     def embed(self, features: Tensor) -> Tensor:
-        """The training descriptor of the trunk's features of shape (B, C, H, W): unit vectors of shape (B, D)."""
+        """The training descriptor: the backbone's features of shape (B, C, H, W) → unit vectors of shape (B, D)."""
         return self.pool([self.context(features)])
 
     def context(self, features: Tensor) -> Context:
-        """Refine and smooth what is inside the border of the trunk's features of shape (B, C, H, W)."""
+        """Crop the border of the backbone's features, of shape (B, C, H, W), then refine and smooth them."""
         features = crop_border(features, self.border)
         if not features.numel():
             return Context(l2_attention(features), features, features)
@@ -129,10 +129,10 @@ class LocalModel(Model):
         attention = l2_attention(refined if self.attention_from == "after" else features)
         if self.graph_gates and isinstance(self.graph, Refinement):
             attention = attention * self.graph.gate(features)
-        if not (self.share_attends and isinstance(self.smoothing, LearnableSmoothing)):
+        if not (self.centre_share_gates and isinstance(self.smoothing, LearnableSmoothing)):
             return Context(attention, refined, self.smoothing(refined))
         filter_, kernel = self.smoothing.filter(refined), self.smoothing.kernel
-        return Context(attention * own_share(filter_, kernel), refined, smooth(refined, filter_, kernel))
+        return Context(attention * centre_share(filter_, kernel), refined, smooth(refined, filter_, kernel))
 
     def pool(self, pyramid: Pyramid) -> Tensor:
         """The training descriptor over the locations of all scales: unit vectors of shape (B, D)."""
@@ -141,22 +141,22 @@ class LocalModel(Model):
         return attention_pool(torch.cat(whitened, dim=2)[..., None], torch.cat(attention, dim=1)[..., None])
 
     def candidates(self, pyramid: Pyramid, count: int) -> Candidates:
-        """What may be selected of one image where its `count` strongest locations are, for a loss; B = 1."""
+        """The candidates of one image (B = 1), for a loss on its `count` strongest locations."""
         attention = torch.cat([context.attention.flatten() for context in pyramid])
         features = torch.cat([context.features[0].flatten(1) for context in pyramid], dim=1)
-        strength, rows = attention.topk(min(round(_CANDIDATES * count), len(attention)))
-        strength = strength.clamp_min(1e-12).log()
-        threshold = strength[min(count, len(strength)) - 1].detach()
-        return Candidates(self.whitening(features[:, rows].T), torch.sigmoid((strength - threshold) / _SOFTNESS))
+        strongest, rows = attention.topk(min(round(_CANDIDATES * count), len(attention)))
+        log_attention = strongest.clamp_min(1e-12).log()
+        threshold = log_attention[min(count, len(log_attention)) - 1].detach()
+        return Candidates(self.whitening(features[:, rows].T), torch.sigmoid((log_attention - threshold) / _SOFTNESS))
 
-    def to_whiten(self, features: Tensor, count: int) -> list[Tensor]:
-        """What the whitening is learned from: of each image the features of the strongest locations, (≤ count, C)."""
+    def whitening_samples(self, features: Tensor, count: int) -> list[Tensor]:
+        """The smoothed features of the strongest locations of each image, each of shape (≤ count, C)."""
         return [local.descriptors for local in self.strongest([features], [1.0], count, whiten=False)]
 
     def describe(self, images: Tensor, scales: Sequence[float], count: int) -> list[ImageDescriptors]:
-        """The `count` strongest descriptors across all scales, of each of B images of shape (B, 3, H, W).
+        """The `count` strongest descriptors of all scales together, of each of B images of shape (B, 3, H, W).
 
-        A scale at which no pixel would be left is skipped; where none remains an image has no descriptors.
+        Scales at which an image has no pixel are skipped. If no scale remains, an image has no descriptors.
         """
         kept = scales_that_fit(images, scales)
         maps = [self.backbone(resize(images, scale)) for scale in kept]
@@ -167,21 +167,21 @@ class LocalModel(Model):
     def strongest(
         self, maps: Sequence[Tensor], scales: Sequence[float], count: int, *, whiten: bool = True
     ) -> list[ImageDescriptors]:
-        """Refine and smooth each scale's map, keep the `count` strongest locations of each image and whiten those.
+        """Refine and smooth the map of each scale, select the `count` strongest locations of each image, whiten them.
 
-        Whitening after the selection costs least and changes nothing: it commutes with averages.
+        Whitening commutes with averages, so whitening only the selected locations gives the same result faster.
 
         Args:
-            maps: the trunk's features, of shape (B, C, H_s, W_s) at scale s; at least one.
+            maps: the backbone's features, of shape (B, C, H_s, W_s) at scale s; at least one.
             scales: of the maps.
-            count: how many locations to keep (all where there are fewer).
-            whiten: False leaves the descriptors as smoothed features of C dimensions, to learn the whitening from.
+            count: number of locations to select; all if an image has fewer.
+            whiten: False returns the smoothed features, of C dimensions, as descriptors.
         """
         contexts = [self.context(features) for features in maps]
         smoothed = torch.cat([context.features.flatten(2) for context in contexts], dim=2)
         attention = torch.cat([context.attention.flatten(1) for context in contexts], dim=1)
         positions = [crop_border(_positions(features), self.border).flatten(1).T for features in maps]
-        scale = torch.cat([at.new_full(at.shape[:1], s) for at, s in zip(positions, scales, strict=True)])
+        scale = torch.cat([xy.new_full(xy.shape[:1], s) for xy, s in zip(positions, scales, strict=True)])
         position, result = torch.cat(positions), []
         for image in range(len(attention)):
             strength, order = attention[image].sort(descending=True, stable=True)
@@ -199,7 +199,7 @@ class LocalModel(Model):
 
 
 def _positions(features: Tensor) -> Tensor:
-    """Centres of a map's locations, x and y as fractions: of shape (2, H, W)."""
+    """The centres of the locations of a map, x and y as fractions of its width and height: of shape (2, H, W)."""
     height, width = features.shape[2:]
     y = (torch.arange(height, device=features.device) + 0.5) / height
     x = (torch.arange(width, device=features.device) + 0.5) / width

@@ -1,4 +1,4 @@
-"""What every model has in common, whichever descriptors it makes."""
+"""The interface of all models, local and global."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ Feature = Literal["local descriptors", "attention"]
 
 
 class Model(nn.Module, ABC):
-    """Images → the trunk's feature maps → descriptors.
+    """Images → feature maps of the backbone → descriptors.
 
     Args:
-        backbone: the trunk.
-        freeze_batchnorm: whether BatchNorm of the trunk stays in evaluation mode during training, as HOW has it with
-            pretrained weights. (CFCD's authors train it; that would destroy weights into which BatchNorm is folded.)
+        backbone: images → feature maps.
+        freeze_batchnorm: whether BatchNorm of the backbone stays in evaluation mode during training, as in HOW with
+            pretrained weights. (The authors of CFCD train it. That would destroy weights whose BatchNorm is fused.)
     """
 
     def __init__(self, backbone: Backbone, *, freeze_batchnorm: bool) -> None:
@@ -35,27 +35,32 @@ class Model(nn.Module, ABC):
     @property
     @abstractmethod
     def whitening_layer(self) -> Whitening | None:
-        """The layer that is learned by PCA whitening, where the model has one."""
+        """The layer that is learned by PCA whitening; None if the model has none."""
 
     @abstractmethod
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """The parts that may be trained, each with its own learning rate."""
+        """The trainable parts, each with its own learning rate."""
 
     @abstractmethod
     def embed(self, features: Tensor) -> Tensor:
-        """The training descriptor, from the trunk's features of shape (B, C, H, W): unit vectors of shape (B, D)."""
+        """The training descriptor: the backbone's features of shape (B, C, H, W) → unit vectors of shape (B, D)."""
 
     @abstractmethod
-    def to_whiten(self, features: Tensor, count: int) -> list[Tensor]:
-        """What the whitening is learned from, from the trunk's features: for each image rows of shape (≤ count, C)."""
+    def whitening_samples(self, features: Tensor, count: int) -> list[Tensor]:
+        """The vectors of each image from which the whitening is learned, each of shape (≤ count, C).
+
+        Args:
+            features: of the backbone, of shape (B, C, H, W).
+            count: largest number of vectors of an image.
+        """
 
     @abstractmethod
     def describe(self, images: Tensor, scales: Sequence[float], count: int) -> list[ImageDescriptors]:
-        """The descriptors of each of B images of shape (B, 3, H, W); of local ones the `count` strongest."""
+        """The descriptors of each of B images of shape (B, 3, H, W); of local descriptors the `count` strongest."""
 
     @abstractmethod
     def supports(self, feature: Feature) -> bool:
-        """Whether the model has a feature that not all models have."""
+        """Whether the model has one of the features that only some models have."""
 
     def train(self, mode: bool = True) -> Self:
         """Set the training mode; frozen BatchNorm stays in evaluation mode."""

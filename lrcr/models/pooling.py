@@ -1,33 +1,39 @@
-"""From a map of features to one vector."""
+"""Pooling: from a feature map to one vector."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_LEAST = 1e-6  # to which GeM lifts features: powers of what is not positive have no gradient
-_EXTRA = range(1, 7)  # regions that R-MAC adds along the longer side
+_MIN_FEATURE = 1e-6  # lower bound of the features in GeM: powers of values that are not positive have no gradient
+_EXTRA_REGIONS = range(1, 7)  # numbers of regions that R-MAC may add along the longer side
 
 
 def attention_pool(features: Tensor, attention: Tensor) -> Tensor:
-    """HOW's training descriptor: the L2-normalised sum of attention × feature.
+    """The training descriptor of HOW (Tolias et al., ECCV 2020): the L2-normalised sum of attention × feature.
 
     Args:
         features: of shape (B, D, H, W).
-        attention: of shape (B, H, W); its scale is of no account.
+        attention: of shape (B, H, W); a factor of the attention of a whole image does not change the result.
 
     Returns:
         Unit vectors of shape (B, D).
+
+    Example:
+        >>> import torch
+        >>> features = torch.tensor([[[[3.0, 0.0]], [[0.0, 4.0]]]])
+        >>> attention_pool(features, torch.ones(1, 1, 2))
+        tensor([[0.6000, 0.8000]])
     """
     return F.normalize((features * attention[:, None]).sum(dim=(2, 3)), dim=1)
 
 
 def mac(features: Tensor) -> Tensor:
-    """Maximum over locations (Razavian et al., 2014): features of shape (B, C, H, W) → (B, C), not normalised."""
+    """Maximum over locations (Razavian et al., 2014): features of shape (B, C, H, W) → (B, C), not scaled."""
     return features.amax(dim=(2, 3))
 
 
 def spoc(features: Tensor) -> Tensor:
-    """Mean over locations (Babenko and Lempitsky, ICCV 2015): features of shape (B, C, H, W) → (B, C), as they are."""
+    """Mean over locations (Babenko and Lempitsky, ICCV 2015): features of shape (B, C, H, W) → (B, C), not scaled."""
     return features.mean(dim=(2, 3))
 
 
@@ -35,20 +41,25 @@ def gem(features: Tensor, p: Tensor | float = 3.0) -> Tensor:
     """Generalised mean (mean x^p)^(1/p) over locations (Radenović et al., TPAMI 2019); SPoC at p = 1, MAC as p → ∞.
 
     Args:
-        features: of shape (B, C, H, W); what is below 1e-6 counts as that.
-        p: the power, above 0; a scalar.
+        features: of shape (B, C, H, W); values below 1e-6 count as 1e-6.
+        p: the power, > 0; a scalar.
 
     Returns:
         Of shape (B, C), not normalised.
+
+    Example:
+        >>> import torch
+        >>> gem(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), p=3.0)
+        tensor([[2.9240]])
     """
-    return features.clamp_min(_LEAST).pow(p).mean(dim=(2, 3)).pow(1 / p)
+    return features.clamp_min(_MIN_FEATURE).pow(p).mean(dim=(2, 3)).pow(1 / p)
 
 
 class GeM(nn.Module):
-    """`gem` with a power of its own.
+    """`gem` as a layer.
 
     Args:
-        p: the power, at first where it is learned.
+        p: the power; its initial value if it is learned.
         learnable: whether p is a parameter.
     """
 
@@ -67,22 +78,37 @@ class GeM(nn.Module):
 
 
 def rmac(features: Tensor, levels: int = 3, overlap: float = 0.4) -> Tensor:
-    """Sum of the unit vectors of `rmac_regions`: features of shape (B, C, H, W) → (B, C), not normalised."""
+    """R-MAC (Tolias, Sicre, Jégou, ICLR 2016): the sum of the unit vectors of `rmac_regions`.
+
+    Args:
+        features: of shape (B, C, H, W).
+        levels, overlap: see `rmac_regions`.
+
+    Returns:
+        Of shape (B, C), not normalised.
+
+    Example:
+        >>> import torch
+        >>> features = torch.rand(2, 8, 12, 16)
+        >>> rmac(features).shape, rmac_regions(features).shape
+        (torch.Size([2, 8]), torch.Size([2, 21, 8]))
+    """
     return rmac_regions(features, levels, overlap).sum(dim=1)
 
 
 def rmac_regions(features: Tensor, levels: int = 3, overlap: float = 0.4) -> Tensor:
-    """Maxima of the whole map and of square regions (R-MAC: Tolias, Sicre, Jégou, ICLR 2016), each L2-normalised.
+    """The maxima over the whole map and over square regions (Tolias, Sicre, Jégou, ICLR 2016), each L2-normalised.
 
-    Regional whitening is applied to these and followed by another L2 normalisation, before they are summed.
+    With regional whitening, these vectors are whitened and L2-normalised again before they are summed.
 
     Args:
         features: of shape (B, C, H, W).
-        levels: at level l the regions' side is ⌊2 · the shorter side / (l + 1)⌋.
-        overlap: of neighbouring regions of level 1, as a share of their side; met as nearly as can be.
+        levels: number of levels; the side of the regions of level l is ⌊2 · the shorter side / (l + 1)⌋.
+        overlap: desired overlap of neighbouring regions of level 1, as a share of their side; the number of regions
+            whose overlap is closest to it is used.
 
     Returns:
-        Unit vectors of shape (B, R, C), the whole map's first.
+        Unit vectors of shape (B, R, C), that of the whole map first.
     """
     squares = _squares(features.shape[2], features.shape[3], levels, overlap)
     regions = [features[:, :, top : top + side, left : left + side] for top, left, side in squares]
@@ -90,9 +116,9 @@ def rmac_regions(features: Tensor, levels: int = 3, overlap: float = 0.4) -> Ten
 
 
 def _squares(height: int, width: int, levels: int, overlap: float) -> list[tuple[int, int, int]]:
-    """Top, left and side of R-MAC's regions on a map."""
+    """Top, left and side of the regions of R-MAC on a map of the given size."""
     shorter, excess = min(height, width), abs(height - width)
-    extra = min(_EXTRA, key=lambda count: abs(1 - excess / count / shorter - overlap)) if excess else 0
+    extra = min(_EXTRA_REGIONS, key=lambda count: abs(1 - excess / count / shorter - overlap)) if excess else 0
     squares = []
     for level in range(1, levels + 1):
         side = 2 * shorter // (level + 1)
@@ -103,5 +129,5 @@ def _squares(height: int, width: int, levels: int, overlap: float) -> list[tuple
 
 
 def _starts(length: int, side: int, count: int) -> list[int]:
-    """Where `count` regions begin that are spread evenly from one end of the map to the other."""
+    """The start positions of `count` regions that are spread evenly along one side of the map."""
     return [i * (length - side) // max(count - 1, 1) for i in range(count)]

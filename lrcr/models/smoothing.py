@@ -1,4 +1,4 @@
-"""Smoothing of a feature map: each location becomes a weighted average of its neighbourhood."""
+"""Smoothing of a feature map: each feature is replaced by a weighted average over its window."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from lrcr.config.model import SmoothingParams
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
-_NO_WEIGHT = 1e-6  # below this sum of weights a location keeps its own feature
-_LENGTH = 4.0  # of what the heads read
-_NARROWEST = 1e6  # bandwidth; finite, so that no product with a distance of zero is NaN
+_MIN_WEIGHT = 1e-6  # if the weights of a window sum to less, the location keeps its own feature
+_HEAD_INPUT_NORM = 4.0  # L2 norm of the input of the heads
+_MAX_BANDWIDTH = 1e6  # finite: an infinite bandwidth times a distance of zero is NaN
 
 
 class AverageSmoothing(nn.Module):
-    """HOW's smoothing (Tolias et al., ECCV 2020): the mean over a k × k window, borders counted out.
+    """The smoothing of HOW (Tolias et al., ECCV 2020): the mean over the k × k window inside the map.
 
     Args:
-        kernel: k, odd; 1 leaves the map as it is.
+        kernel: k, odd; 1 does not change the map.
     """
 
     def __init__(self, kernel: int) -> None:
@@ -30,18 +30,18 @@ class AverageSmoothing(nn.Module):
         self.kernel = kernel
 
     def forward(self, features: Tensor) -> Tensor:
-        """Smooth features of shape (B, C, H, W); the shape stays."""
+        """Smooth features of shape (B, C, H, W); returns the same shape."""
         return F.avg_pool2d(features, self.kernel, stride=1, padding=self.kernel // 2, count_include_pad=False)
 
 
 @dataclass(frozen=True)
 class Filter:
-    """The Gaussian filter of each location.
+    """The parameters of the Gaussian filter of each location.
 
     Args:
-        bandwidth: a ≥ 0, of shape (B, 1, H, W); the larger, the narrower.
-        confidence: c in [0, 1], the centre's own weight, of shape (B, 1, H, W).
-        embedding: of shape (B, E, H, W), between which the distances are; None takes spatial ones.
+        bandwidth: a ≥ 0, of shape (B, 1, H, W); the larger, the narrower is the filter.
+        confidence: c in [0, 1], the weight of the centre, of shape (B, 1, H, W).
+        embedding: of shape (B, E, H, W); distances are between embeddings. None: distances are between positions.
     """
 
     bandwidth: Tensor
@@ -50,19 +50,28 @@ class Filter:
 
 
 class LearnableSmoothing(nn.Module):
-    """A Gaussian filter of its own for each location, predicted from the feature there.
+    """A Gaussian filter for each location; its parameters are predicted from the feature of the location.
 
-    y_p = Σ_q w_pq x_q / Σ_q w_pq over the k × k window inside the map, with w_pp = c_p and w_pq = exp(−a_p d(p, q)²)
-    (the form: Işık et al., *Interactive Monte Carlo denoising*, SIGGRAPH 2021). With no bandwidth at the start it is
-    average smoothing, with some it joins what is alike.
+    y_p = Σ_q w_pq x_q / Σ_q w_pq over the k × k window inside the map, with w_pp = c_p (self-confidence) and
+    w_pq = exp(−a_p d(p, q)²) otherwise (a: bandwidth, d: distance). The form of the weights is that of Işık et al.,
+    *Interactive Monte Carlo denoising using affinity of neural features*, SIGGRAPH 2021. Before training c is 1 and a
+    is `bandwidth`: with 0 the result is average smoothing; with a larger value a neighbour q has the smaller weight,
+    the larger d(p, q) is.
 
     Args:
         channels: C, of the features.
         kernel: k, odd.
-        distance: `spatial` (between locations) or `feature` (between learned embeddings).
+        distance: `spatial` (between positions) or `feature` (between learned embeddings of the features).
         learn: `shared` (one bandwidth for all locations), `bandwidth` (one for each) or `both` (with self-confidence).
         embedding: E, dimensions of the embeddings.
-        bandwidth: of all locations at the start.
+        bandwidth: initial bandwidth of all locations, ≥ 0.
+
+    Example:
+        >>> import torch
+        >>> smoothing = LearnableSmoothing(8, kernel=3, distance="spatial", learn="both", embedding=4)
+        >>> features = torch.rand(2, 8, 5, 6)
+        >>> torch.allclose(smoothing(features), AverageSmoothing(3)(features))
+        True
     """
 
     def __init__(
@@ -71,53 +80,53 @@ class LearnableSmoothing(nn.Module):
         super().__init__()
         self.kernel = kernel
         self.start = bandwidth
-        self.bandwidth = nn.Identity() if learn == "shared" else start_at_zero(nn.Conv2d(channels, 1, 1))
+        self.bandwidth = nn.Identity() if learn == "shared" else zero_init(nn.Conv2d(channels, 1, 1))
         self.shared = nn.Parameter(torch.zeros(1)) if learn == "shared" else None
-        self.confidence = start_at_zero(nn.Conv2d(channels, 1, 1)) if learn == "both" else None
+        self.confidence = zero_init(nn.Conv2d(channels, 1, 1)) if learn == "both" else None
         self.embedding = nn.Conv2d(channels, embedding, 1, bias=False) if distance == "feature" else None
 
     def forward(self, features: Tensor) -> Tensor:
-        """Smooth features of shape (B, C, H, W); the shape stays."""
+        """Smooth features of shape (B, C, H, W); returns the same shape."""
         return smooth(features, self.filter(features), self.kernel)
 
     def filter(self, features: Tensor) -> Filter:
         """The filter of each location of features of shape (B, C, H, W)."""
-        seen = normalise(features.float())
-        # Of one length whatever the channels: a step of the optimiser moves a head's answer by some ten times its rate.
-        read = seen * (_LENGTH / features.shape[1] ** 0.5)
-        ones = seen.new_ones(len(seen), 1, *seen.shape[2:])
-        raw = ones * self.shared if self.shared is not None else self.bandwidth(read)
+        normalised = normalise(features.float())
+        # The norm is the same for all C: a step of Adam changes a head's output by about ten times its learning rate.
+        head_input = normalised * (_HEAD_INPUT_NORM / features.shape[1] ** 0.5)
+        ones = normalised.new_ones(len(normalised), 1, *normalised.shape[2:])
+        raw = ones * self.shared if self.shared is not None else self.bandwidth(head_input)
         return Filter(
-            bandwidth=_clamp(self.start + raw, 0.0, _NARROWEST),
-            confidence=ones if self.confidence is None else _clamp(1 + self.confidence(read), 0.0, 1.0),
-            embedding=None if self.embedding is None else self.embedding(seen),
+            bandwidth=_clamp(self.start + raw, 0.0, _MAX_BANDWIDTH),
+            confidence=ones if self.confidence is None else _clamp(1 + self.confidence(head_input), 0.0, 1.0),
+            embedding=None if self.embedding is None else self.embedding(normalised),
         )
 
 
 def smooth(features: Tensor, filter_: Filter, kernel: int) -> Tensor:
-    """Apply a filter to features of shape (B, C, H, W), one offset of the window at a time."""
-    wide = features.float().contiguous(memory_format=torch.channels_last)  # a weight meets its C channels side by side
+    """Average the window of each location of features of shape (B, C, H, W), one offset of the window at a time."""
+    wide = features.float().contiguous(memory_format=torch.channels_last)  # the C channels that share a weight
     total, weight = filter_.confidence * wide, filter_.confidence
-    for neighbour, own in zip(_neighbours(wide, kernel), _neighbour_weights(filter_, kernel), strict=True):
-        total, weight = total.add_(own * neighbour), weight + own
-    smoothed = torch.where(weight < _NO_WEIGHT, wide, total / weight.clamp_min(_NO_WEIGHT))
+    for neighbour, factor in zip(_neighbours(wide, kernel), _neighbour_weights(filter_, kernel), strict=True):
+        total, weight = total.add_(factor * neighbour), weight + factor
+    smoothed = torch.where(weight < _MIN_WEIGHT, wide, total / weight.clamp_min(_MIN_WEIGHT))
     return smoothed.to(features.dtype)
 
 
-def own_share(filter_: Filter, kernel: int) -> Tensor:
-    """How much of itself each location keeps, in units of what an average would leave it: of shape (B, H, W).
+def centre_share(filter_: Filter, kernel: int) -> Tensor:
+    """The share of the centre in each weighted average, relative to its share in a plain average: of shape (B, H, W).
 
-    It is w_pp / Σ_q w_pq times the number of locations in the window, and 1 where the filter is an average; a location
-    that is much like its surroundings, or not confident, keeps less than others.
+    It is w_pp / Σ_q w_pq times the number of locations in the window: 1 if the filter is an average. It is smaller for
+    a location with similar neighbours than for one with different neighbours, and smaller with low self-confidence.
     """
     window = 1 + sum(_neighbours(torch.ones_like(filter_.bandwidth[:1]), kernel))
     weight = filter_.confidence + sum(_neighbour_weights(filter_, kernel))
-    share = torch.where(weight < _NO_WEIGHT, 1.0, filter_.confidence / weight.clamp_min(_NO_WEIGHT))
+    share = torch.where(weight < _MIN_WEIGHT, 1.0, filter_.confidence / weight.clamp_min(_MIN_WEIGHT))
     return (window * share)[:, 0]
 
 
 def weights_at(filter_: Filter, kernel: int, y: int, x: int) -> Tensor:
-    """The weights with which location (y, x) averages its window, as `smooth` does: to be looked at.
+    """The weights with which `smooth` averages the window of location (y, x), for inspection.
 
     Args:
         filter_: of one image.
@@ -126,10 +135,10 @@ def weights_at(filter_: Filter, kernel: int, y: int, x: int) -> Tensor:
     Returns:
         Of shape (k, k), summing to one; NaN outside the map.
     """
-    around = [weight[0, 0, y, x] for weight in _neighbour_weights(filter_, kernel)]
-    middle = len(around) // 2
-    window = torch.stack([*around[:middle], filter_.confidence[0, 0, y, x], *around[middle:]])
-    if window.sum() < _NO_WEIGHT:
+    neighbours = [weight[0, 0, y, x] for weight in _neighbour_weights(filter_, kernel)]
+    middle = len(neighbours) // 2
+    window = torch.stack([*neighbours[:middle], filter_.confidence[0, 0, y, x], *neighbours[middle:]])
+    if window.sum() < _MIN_WEIGHT:
         window = torch.zeros_like(window).index_fill_(0, window.new_tensor([middle], dtype=torch.int64), 1.0)
     window = (window / window.sum()).view(kernel, kernel)
     rows, columns = (torch.arange(kernel, device=window.device) + (centre - kernel // 2) for centre in (y, x))
@@ -139,7 +148,7 @@ def weights_at(filter_: Filter, kernel: int, y: int, x: int) -> Tensor:
 
 
 def normalise(features: Tensor) -> Tensor:
-    """Each location's feature to mean 0 and deviation 1 over its channels, so that what reads it meets one scale.
+    """Normalise the feature of each location to mean 0 and standard deviation 1 over its channels.
 
     Args:
         features: of shape (B, C, H, W).
@@ -148,7 +157,7 @@ def normalise(features: Tensor) -> Tensor:
 
 
 def build_smoothing(params: SmoothingParams, channels: int) -> nn.Module:
-    """The smoothing that the params name, for features of C channels."""
+    """The smoothing that the params describe, for features of C channels."""
     if params.kind == "learnable":
         return LearnableSmoothing(
             channels, params.kernel, params.distance, params.learn, params.embedding_dim, params.initial_bandwidth
@@ -156,8 +165,8 @@ def build_smoothing(params: SmoothingParams, channels: int) -> nn.Module:
     return AverageSmoothing(params.kernel) if params.kind == "average" else nn.Identity()
 
 
-def start_at_zero(layer: Layer) -> Layer:
-    """Zero weight and bias: what the layer adds to starts unchanged."""
+def zero_init(layer: Layer) -> Layer:
+    """Set the weight and the bias of a layer to zero and return it: its output is zero before training."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
@@ -169,7 +178,7 @@ def _offsets(kernel: int) -> list[tuple[int, int]]:
 
 
 def _neighbours(features: Tensor, kernel: int) -> Iterator[Tensor]:
-    """For each offset the map that holds at p what `features` hold at p + offset, zero outside: views of one copy."""
+    """For each offset, the features at p + offset for each location p, zero outside the map; views of one copy."""
     height, width = features.shape[2:]
     reach = kernel // 2
     padded = F.pad(features, (reach, reach, reach, reach))
@@ -178,14 +187,14 @@ def _neighbours(features: Tensor, kernel: int) -> Iterator[Tensor]:
 
 
 def _neighbour_weights(filter_: Filter, kernel: int) -> Iterator[Tensor]:
-    """For each offset the weight of p's neighbour, not normalised, of shape (B, 1, H, W); zero outside the map."""
+    """For each offset, the weight of p's neighbour, not normalised, of shape (B, 1, H, W); zero outside the map."""
     inside = _neighbours(filter_.bandwidth.new_ones(1, 1, *filter_.bandwidth.shape[2:]), kernel)
     for exists, squared in zip(inside, _squared_distances(filter_, kernel), strict=True):
         yield exists * torch.exp(-filter_.bandwidth * squared)
 
 
 def _squared_distances(filter_: Filter, kernel: int) -> Iterator[Tensor | float]:
-    """For each offset the squared distance of p to its neighbour: of locations, or of their embeddings."""
+    """For each offset, the squared distance of p to its neighbour: between positions, or between embeddings."""
     if filter_.embedding is None:
         yield from (float(y * y + x * x) for y, x in _offsets(kernel))
     else:
@@ -194,7 +203,7 @@ def _squared_distances(filter_: Filter, kernel: int) -> Iterator[Tensor | float]
 
 
 class _Clamp(torch.autograd.Function):
-    """Clamp whose gradient passes inside the bounds and, at or beyond one, where a descent step would lead inward."""
+    """Clamp with a straight-through gradient at and beyond a bound if a descent step would lead inward."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, values: Tensor, low: float, high: float) -> Tensor:

@@ -14,15 +14,24 @@ from lrcr.models.file import read_model_file
 
 Array = npt.NDArray[np.float32]
 
-_LEAST_SHARE = 0.1  # of an axis in what matching vectors differ, compared with the mean over axes
+_MIN_SHARE = 0.1  # lower bound of the share of pair differences along an axis, relative to the mean over axes
 
 
 class Whitening(nn.Module):
-    """x → W x + b for features of the last dimension `channels` (a 1 × 1 convolution of the map).
+    """The layer x → W x + b over the last dimension, which has C channels (Jégou and Chum, ECCV 2012).
+
+    It is learned by `fit_whitening` or `fit_discriminative_whitening`. Before, it selects the first d channels.
 
     Args:
         channels: C, of the features.
         dim: d, of the descriptors.
+
+    Example:
+        >>> import torch
+        >>> layer = Whitening(channels=4, dim=2)
+        >>> layer.assign(*fit_whitening([torch.rand(100, 4).numpy()], dim=2))
+        >>> layer(torch.zeros(3, 5, 4)).shape
+        torch.Size([3, 5, 2])
     """
 
     weight: Tensor
@@ -38,27 +47,27 @@ class Whitening(nn.Module):
         return F.linear(features, self.weight, self.bias)
 
     def assign(self, weight: Array, bias: Array) -> None:
-        """Take a learned or stored whitening: weight of shape (d, C), bias of shape (d,)."""
+        """Set the weight, of shape (d, C), and the bias, of shape (d,)."""
         with torch.no_grad():
             self.weight.copy_(torch.from_numpy(weight))
             self.bias.copy_(torch.from_numpy(bias))
 
 
 def fit_whitening(batches: Iterable[Array], dim: int, shrinkage: float = 1.0) -> tuple[Array, Array]:
-    """PCA whitening with shrinkage, as in HOW (Tolias et al., ECCV 2020), from features that pass by once.
+    """PCA whitening with shrinkage, as in HOW (Tolias et al., ECCV 2020), in one pass over the features.
 
     Component i is divided by λ_i^(shrinkage / 2), its standard deviation at shrinkage 1.
 
     Args:
         batches: features, each of shape (N_i, C).
-        dim: how many components to keep.
+        dim: number of components to keep.
         shrinkage: 0 rotates only, 1 whitens fully.
 
     Returns:
         Weight of shape (dim, C) and bias of shape (dim,), the strongest component first.
 
     Raises:
-        WeightsError: there are no more features than dimensions, or a feature is not finite.
+        WeightsError: there are not more features than dimensions, or a feature is not finite.
     """
     count, total, products = 0, np.zeros(0), np.zeros((0, 0))
     for batch in batches:
@@ -80,16 +89,16 @@ def fit_whitening(batches: Iterable[Array], dim: int, shrinkage: float = 1.0) ->
 def fit_discriminative_whitening(vectors: Array, pairs: npt.NDArray[np.int64], dim: int) -> tuple[Array, Array]:
     """Learned discriminative whitening: axes along which matching vectors differ least, compared with all vectors.
 
-    The differences of matching pairs become white, and the axes are those along which all vectors then vary most
-    (Mikolajczyk and Matas, ICCV 2007; Radenović, Tolias, Chum, TPAMI 2019). Where pairs are few their differences
-    seem to vanish along some axes, by chance or because there are fewer pairs than dimensions, and nothing would be
-    heard but these. So the share of the variance along an axis that is due to differences counts as a tenth of the
-    mean share at least; with no pair to tell axes apart this would be PCA whitening.
+    The differences of matching pairs are whitened; the axes are then those along which all vectors vary most
+    (Mikolajczyk and Matas, ICCV 2007; Radenović, Tolias, Chum, TPAMI 2019). With few pairs, the differences are close
+    to zero along some axes, by chance or because there are fewer pairs than dimensions. These axes would dominate the
+    result. Therefore the share of an axis's variance that is due to differences has a lower bound: a tenth of the mean
+    share. If the shares of all axes were equal, the result would be PCA whitening.
 
     Args:
         vectors: of shape (N, D).
         pairs: rows of matching vectors, of shape (P, 2).
-        dim: how many components to keep.
+        dim: number of components to keep.
 
     Returns:
         Weight of shape (dim, D) and bias of shape (dim,), the component of largest variance first.
@@ -112,16 +121,16 @@ def fit_discriminative_whitening(vectors: Array, pairs: npt.NDArray[np.int64], d
     if not differences.any():
         raise WeightsError(f"whitening: none of {len(pairs)} matching pairs differs; label more photos")
     shares, axes = np.linalg.eigh(differences.T @ differences / len(pairs))
-    shares = np.maximum(shares, _LEAST_SHARE * shares.mean())[:dim]
+    shares = np.maximum(shares, _MIN_SHARE * shares.mean())[:dim]
     weight = (axes[:, :dim] / np.sqrt(shares)).T @ pca
     return weight.astype(np.float32), (-weight @ mean).astype(np.float32)
 
 
 def read_whitening(path: Path, channels: int, dim: int) -> tuple[Array, Array]:
-    """Read the whitening of a network: see `read_whitening_file`.
+    """Read the whitening of a local model: see `read_whitening_file`.
 
     Raises:
-        WeightsError: as there, or it does not fit the network.
+        WeightsError: as in `read_whitening_file`, or it does not fit the model.
     """
     weight, bias = read_whitening_file(path, "whitening.file")
     if weight.shape != (dim, channels) or bias.shape != (dim,):
@@ -136,10 +145,10 @@ def read_whitening_file(path: Path, key: str) -> tuple[Array, Array]:
     """Read `whiten_weight` (d, C) and `whiten_bias` (d,) from an .npz file, or the whitening of a model file (.pt).
 
     Args:
-        key: of the params, that named the file.
+        key: the key of the params that names the file, for messages.
 
     Raises:
-        WeightsError: the file is missing, is neither of them, lacks an array, or the two are no finite arrays.
+        WeightsError: the file is missing or is neither of them, or an array is missing or not finite.
     """
     try:
         weight, bias = _read_model(path) if path.suffix == ".pt" else _read_arrays(path)

@@ -1,1 +1,1 @@
-"""Pictures of what the system does."""
+"""Pictures of maps, rankings and matches."""

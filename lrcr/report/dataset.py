@@ -1,4 +1,4 @@
-"""The report on one dataset: maps of some photos, graded rankings, matches, and whether bandwidth is large at edges."""
+"""The report on one dataset: maps of some photos, graded rankings, matches, and the edge correlation of bandwidth."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,9 +18,9 @@ from lrcr.models.inference import ready_for_inference
 from lrcr.progress import SILENT, Progress
 from lrcr.report.edges import correlate_with_edges, summarise
 from lrcr.report.grading import choose_extremes, grade_images, make_row
-from lrcr.report.inspection import has_bandwidth_map, look
+from lrcr.report.inspection import has_bandwidth_map, inspect_photo
 from lrcr.report.maps import draw_maps
-from lrcr.report.matches import Explained, Place, draw_matches
+from lrcr.report.matches import PhotoKeypoints, ResultMatches, draw_matches
 from lrcr.report.rankings import draw_rankings
 from lrcr.retrieval.layout import MODEL
 from lrcr.retrieval.queries import open_extractor
@@ -29,8 +29,8 @@ from lrcr.runtime.device import resolve_device
 from lrcr.runtime.seeds import generator
 from lrcr.storage.artifacts import require_input, require_params, staged_folder
 
-_IMAGES, _MAPS = 50, 4  # images the correlation is measured on, and how many of them are drawn
-_QUERIES, _MATCHES, _TOP = 6, 4, 10  # queries on the sheet, how many of them are explained, results of each
+_IMAGES, _MAPS = 50, 4  # images for the correlation, and the number of them whose maps are drawn
+_QUERIES, _MATCHES, _TOP = 6, 4, 10  # queries, the number of them whose matches are drawn, results of each query
 
 
 def report_dataset(
@@ -42,18 +42,18 @@ def report_dataset(
     folder: Path,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
-    """Draw what the pipeline did with a dataset into `folder`, which is replaced as a whole.
+    """Draw pictures of the results on a dataset into `folder`, which is replaced as a whole.
 
-    `rankings.png` of the queries with the highest and the lowest AP (medium) and of some drawn by the seed; of local
-    models also `maps-<image>.png` of photos drawn by the seed and `matches-<query>.png` of some of the queries with
-    their best correct result.
+    `rankings.png` shows the queries with the highest and the lowest AP (medium), and others that are drawn by the seed.
+    For local models, `maps-<image>.png` shows the maps of photos that are drawn by the seed, and `matches-<query>.png`
+    shows the matches of some queries with their first correct result.
 
     Returns:
-        The metrics: `bandwidth_gradient_correlation` (`lrcr.report.edges`) over at most 50 photos drawn by the seed:
-        `mean`, `standard_error` and number of `images`, 0 where the model has no such map.
+        The metrics: `bandwidth_gradient_correlation` (`lrcr.report.edges`) over at most 50 photos that are drawn by the
+        seed: `mean`, `standard_error` and the number of `images`, which is 0 if the model has no map of bandwidth.
 
     Raises:
-        ArtifactError: an input is damaged, or was made from another input than the others.
+        ArtifactError: an input is damaged, or the inputs were not made from the same artifacts.
         DatasetError: the dataset has no queries.
         ImageError: a photo cannot be decoded.
     """
@@ -62,9 +62,9 @@ def report_dataset(
     with staged_folder(folder) as temporary:
         correlations = []
         if inputs.searcher.index.explains:
-            correlations = _map_photos(params, inputs.dataset, index_folder / MODEL, temporary, progress)
+            correlations = _inspect_photos(params, inputs.dataset, index_folder / MODEL, temporary, progress)
             for query in progress.over(queries[:_MATCHES], "drawing matches", _MATCHES):
-                _explain(inputs, query, temporary / f"matches-{query:04}.png")
+                _draw_matches_of(inputs, query, temporary / f"matches-{query:04}.png")
         rows = [make_row(inputs.dataset, inputs.ranking, query, _TOP, float(inputs.ap[query])) for query in queries]
         draw_rankings(temporary / "rankings.png", rows, orient=inputs.dataset.orient, progress=progress)
     return {"bandwidth_gradient_correlation": asdict(summarise(correlations))}
@@ -72,7 +72,7 @@ def report_dataset(
 
 @dataclass(frozen=True, eq=False)
 class _Inputs:
-    """What the pipeline knows about a dataset; `ap` (medium) of each query, of shape (Q,), NaN without a positive."""
+    """The artifacts of a dataset, and the AP (medium) of each query, of shape (Q,), NaN without a positive."""
 
     dataset: Dataset
     ranking: Ranking
@@ -98,37 +98,38 @@ def _open(params: Params, dataset_folder: Path, descriptors_folder: Path, index_
     return _Inputs(dataset, Ranking.load(ranking), ap, searcher, *stores)
 
 
-def _map_photos(params: Params, dataset: Dataset, model_file: Path, folder: Path, progress: Progress) -> list[float]:
-    """Look at photos drawn by the seed and draw the first of them; returns the correlations that are defined."""
+def _inspect_photos(
+    params: Params, dataset: Dataset, model_file: Path, folder: Path, progress: Progress
+) -> list[float]:
+    """Inspect photos and draw the maps of the first of them; returns the edge correlations that are defined."""
     model = ready_for_inference(open_local_model(model_file), resolve_device(params.device))
     photos, names = dataset.photos(), dataset.images["path"]
     number = _IMAGES if has_bandwidth_map(model) else _MAPS
     drawn = generator(params.seed, "report images").permutation(len(photos))[:number].tolist()
     correlations = []
-    for place, image in enumerate(progress.over(drawn, "drawing maps", len(drawn))):
-        insight = look(model, photos[image], params.extract.image_size)
-        if place < _MAPS:
-            draw_maps(folder / f"maps-{image:04}.png", names[image], insight)
-        correlations.append(correlate_with_edges(insight))
+    for number_done, image in enumerate(progress.over(drawn, "drawing maps", len(drawn))):
+        inspection = inspect_photo(model, photos[image], params.extract.image_size)
+        if number_done < _MAPS:
+            draw_maps(folder / f"maps-{image:04}.png", names[image], inspection)
+        correlations.append(correlate_with_edges(inspection))
     return [correlation for correlation in correlations if correlation is not None]
 
 
-def _explain(inputs: _Inputs, query: int, path: Path) -> None:
-    """Draw what a query shares with the first correct result, if any was returned."""
+def _draw_matches_of(inputs: _Inputs, query: int, path: Path) -> None:
+    """Draw the matches of a query with its first correct result, if one was returned."""
     grades = grade_images(inputs.dataset, query)
     images, scores = inputs.ranking.of_query(query)
-    correct = [place for place, image in enumerate(images) if grades.get(int(image)) in ("easy", "hard")]
+    correct = [position for position, image in enumerate(images) if grades.get(int(image)) in ("easy", "hard")]
     if not correct:
         return
-    place, image = correct[0], int(images[correct[0]])
-    asked = inputs.queries.image(query)
+    position, image = correct[0], int(images[correct[0]])
+    query_descriptors = inputs.queries.image(query)
     if inputs.database.stored:
-        found = inputs.database.image(image)
+        descriptors = inputs.database.image(image)
     else:
-        found = open_extractor(inputs.searcher).describe([inputs.dataset.photo(image)])
-    title = f"rank {place + 1}, {grades[image]}, {scores[place]:.4f}"
-    shown = Place(inputs.dataset.photo(image).path, found.xy)
-    explained = Explained(shown, title, inputs.searcher.index.explain(asked, found))
-    draw_matches(
-        path, Place(inputs.dataset.query_photos()[query].path, asked.xy), [explained], orient=inputs.dataset.orient
-    )
+        descriptors = open_extractor(inputs.searcher).describe([inputs.dataset.photo(image)])
+    title = f"rank {position + 1}, {grades[image]}, {scores[position]:.4f}"
+    matches = inputs.searcher.index.explain(query_descriptors, descriptors)
+    result = ResultMatches(PhotoKeypoints(inputs.dataset.photo(image).path, descriptors.xy), title, matches)
+    keypoints = PhotoKeypoints(inputs.dataset.query_photos()[query].path, query_descriptors.xy)
+    draw_matches(path, keypoints, [result], orient=inputs.dataset.orient)

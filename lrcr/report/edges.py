@@ -1,4 +1,4 @@
-"""Whether bandwidth is large at edges: its correlation with the gradient of the image."""
+"""The correlation of bandwidth and image gradient: whether bandwidth is large at edges."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from torch import Tensor
 
 from lrcr.report.inspection import Inspection, Values
 
-_SOBEL = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8  # a ramp of one a pixel gives one
+_SOBEL = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8  # a slope of 1 per pixel gives 1
 
 
 @dataclass(frozen=True)
 class EdgeCorrelation:
-    """Mean over images of `correlate_with_edges` (None of no image) and its standard error (None of fewer than two)."""
+    """The mean of `correlate_with_edges` over images and its standard error; None if there are too few images."""
 
     mean: float | None
     standard_error: float | None
@@ -25,9 +25,9 @@ class EdgeCorrelation:
 
 
 def gradient_magnitude(photo: Image.Image, shape: tuple[int, int]) -> Values:
-    """Length of the grey image's Sobel gradient, averaged over the cell of each location of a map of `shape` (H, W).
+    """The magnitude of the Sobel gradient, averaged over the cell of each location of a map of `shape` (H, W).
 
-    In grey levels (0–1) a pixel.
+    The unit is grey levels (0–1) per pixel.
     """
     grey = torch.from_numpy(np.array(ImageOps.grayscale(photo), dtype=np.float32) / 255)[None, None]
     kernels = torch.stack([_SOBEL, _SOBEL.T])[:, None]
@@ -37,23 +37,24 @@ def gradient_magnitude(photo: Image.Image, shape: tuple[int, int]) -> Values:
     return cells
 
 
-def correlate_with_edges(insight: Inspection) -> float | None:
-    """Spearman's correlation, −1…1, over one photo's locations, of bandwidth and gradient magnitude.
+def correlate_with_edges(inspection: Inspection) -> float | None:
+    """Spearman's rank correlation, −1…1, of bandwidth and gradient magnitude over the locations of one photo.
 
-    Of ranks, as a bandwidth has no natural unit: exp(−a d²) turns any growth beyond the range of d² into the same
-    filter. None where it is not defined: no bandwidth of each location, or the same bandwidth or gradient everywhere.
+    Ranks are used because bandwidth a has no natural unit: in exp(−a d²), all values that are large compared with
+    1 / d² give the same filter. The result is None if the correlation is not defined: the model has no bandwidth for
+    each location, or bandwidth or gradient is constant.
     """
-    if insight.bandwidth is None:
+    if inspection.bandwidth is None:
         return None
     left, top, right, bottom = (
-        round(part * side) for part, side in zip(insight.window, insight.photo.size * 2, strict=True)
+        round(part * side) for part, side in zip(inspection.window, inspection.photo.size * 2, strict=True)
     )
-    covered = insight.photo.crop((left, top, right, bottom))
-    return _spearman(insight.bandwidth, gradient_magnitude(covered, insight.attention.shape))
+    covered = inspection.photo.crop((left, top, right, bottom))
+    return _spearman(inspection.bandwidth, gradient_magnitude(covered, inspection.attention.shape))
 
 
 def summarise(correlations: Sequence[float]) -> EdgeCorrelation:
-    """Mean and standard error of the images' correlations."""
+    """The mean of the correlations of images, and its standard error."""
     images = len(correlations)
     mean = float(np.mean(correlations)) if images else None
     error = float(np.std(correlations, ddof=1) / np.sqrt(images)) if images > 1 else None
@@ -61,7 +62,7 @@ def summarise(correlations: Sequence[float]) -> EdgeCorrelation:
 
 
 def _spearman(a: Values, b: Values) -> float | None:
-    """Pearson's correlation of ranks, equal values sharing their mean rank."""
+    """Pearson's correlation of the ranks; equal values get their mean rank. None if one of the arrays is constant."""
     ranks = np.stack([pd.Series(values.ravel()).rank() for values in (a, b)])
     if np.ptp(ranks, axis=1).min() == 0:
         return None

@@ -1,4 +1,4 @@
-"""Rankings of a dataset's queries as rows of a picture, each result with its grade; and which queries to show."""
+"""Rows of a picture of rankings, with the grade of each result, and the choice of the queries to show."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,13 +10,13 @@ from lrcr.runtime.seeds import generator
 
 
 def grade_images(dataset: Dataset, query: int) -> dict[int, Grade]:
-    """Image id → grade of every image that has one for the query; the others are wrong."""
-    own = dataset.relevance[dataset.relevance["query"] == query]
-    return dict(zip(own["image"].tolist(), own["grade"].tolist(), strict=True))
+    """Image id → grade, of the images that have a grade for the query; all other images are wrong."""
+    graded = dataset.relevance[dataset.relevance["query"] == query]
+    return dict(zip(graded["image"].tolist(), graded["grade"].tolist(), strict=True))
 
 
 def choose_extremes(ap: npt.NDArray[np.float64], count: int, seed: int) -> list[int]:
-    """The queries with the highest and the lowest AP, then others drawn by the seed.
+    """At most `count` queries: those with the highest and the lowest AP, then others that are drawn by the seed.
 
     Args:
         ap: of each query, of shape (Q,); NaN without a positive.
@@ -28,10 +28,10 @@ def choose_extremes(ap: npt.NDArray[np.float64], count: int, seed: int) -> list[
 
 
 def choose_contrasts(ap_a: npt.NDArray[np.float64], ap_b: npt.NDArray[np.float64], count: int) -> list[int]:
-    """The queries whose AP differs most between two rankings, by query.
+    """The `count` queries whose AP differs most between two rankings, in ascending order.
 
     Args:
-        ap_a, ap_b: of each query, of shape (Q,); those with NaN come last.
+        ap_a, ap_b: of each query, of shape (Q,); queries with NaN are chosen last.
     """
     difference = np.nan_to_num(np.abs(ap_a - ap_b), nan=-1.0)
     return sorted(np.argsort(-difference, kind="stable")[:count].tolist())
@@ -43,9 +43,9 @@ def make_row(
     """One query and its first results, for `lrcr.report.rankings.draw_rankings`.
 
     Args:
-        top: how many results.
+        top: number of results.
         ap: of the query, in percent; NaN without a positive.
-        method: what made the ranking.
+        method: name of the method that made the ranking.
     """
     photo, path = dataset.query_photos()[query], dataset.queries["path"][query]
     grades, names = grade_images(dataset, query), dataset.images["path"]

@@ -1,4 +1,4 @@
-"""What a model makes of one photo: its attention, what its graph joins and changes, the filters of its smoothing."""
+"""Inspection of a model on one photo: attention, the effect and the edges of the graph, the filters of smoothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from lrcr.models.attention import l2_attention
 from lrcr.models.backbone import crop_border
 from lrcr.models.graph import GraphRefinement, Refinement
 from lrcr.models.local import LocalModel
-from lrcr.models.smoothing import Filter, LearnableSmoothing, own_share, weights_at
+from lrcr.models.smoothing import Filter, LearnableSmoothing, centre_share, weights_at
 
 Values = npt.NDArray[np.float32]
 Location = tuple[int, int]
@@ -25,13 +25,14 @@ Window = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
-class Spot:
-    """A location of the map and what the model does there.
+class InspectedLocation:
+    """A location of the map, with the weights of its filter and of its edges.
 
     Args:
-        location: its row and column.
-        weights: of its filter, of shape (k, k), NaN outside the map; None without learnable smoothing.
-        edges: weights of its edges to all locations, of shape (H, W); None without a graph of edges.
+        location: its row and column in the map.
+        weights: of its smoothing filter, of shape (k, k), NaN outside the map; None without learnable smoothing.
+        edges: the weights of its edges to all locations, of shape (H, W); None if they were not computed, or without a
+            graph.
     """
 
     location: Location
@@ -41,97 +42,122 @@ class Spot:
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """The maps of one photo, each of shape (H, W); None where the model has no such thing, or the same everywhere.
+    """The maps of one photo, each of shape (H, W); None if the model has no such map, or one value for all locations.
 
     Args:
-        photo: as the trunk sees it.
-        plain: attention of the trunk's own features, as in HOW.
-        attention: the model's own; another one only where graph or smoothing have a say in it.
-        change: by how much the graph changes a feature, as a fraction of the feature's length.
-        gate: what the graph multiplies attention with.
-        share: what smoothing multiplies attention with, the share that each location keeps of itself.
-        bandwidth: a of each location's filter.
-        confidence: c of each location's filter.
-        spots: the locations that are looked at closely.
-        window: where the maps lie in the photo, inside the border that the model leaves aside: left, top, right and
-            bottom as fractions of its width and height.
+        photo: resized to the input size of the model.
+        feature_norm: the L2 norm of the backbone's features: the attention of HOW.
+        attention: of the model; it differs from `feature_norm` only if graph or smoothing change it.
+        change: the norm of the change that the graph makes to a feature, divided by the norm of the feature.
+        gate: the factor of attention that the graph gives.
+        share: the factor of attention that smoothing gives (`lrcr.models.smoothing.centre_share`).
+        bandwidth: a, of the filter of each location.
+        confidence: c, of the filter of each location.
+        locations: those inspected in detail.
+        window: the part of the photo that the maps cover, without the border that the model crops: left, top, right and
+            bottom as fractions of the photo's width and height.
     """
 
     photo: Image.Image
-    plain: Values
+    feature_norm: Values
     attention: Values
     change: Values | None
     gate: Values | None
     share: Values | None
     bandwidth: Values | None
     confidence: Values | None
-    spots: tuple[Spot, ...]
+    locations: tuple[InspectedLocation, ...]
     window: Window = (0.0, 0.0, 1.0, 1.0)
 
 
 def has_bandwidth_map(model: LocalModel) -> bool:
-    """Whether the model's smoothing gives each location a bandwidth of its own."""
+    """Whether the smoothing of the model predicts a bandwidth for each location."""
     return isinstance(model.smoothing, LearnableSmoothing) and model.smoothing.shared is None
 
 
 @torch.inference_mode()
-def look(model: LocalModel, photo: Photo, image_size: int, at: Sequence[tuple[float, float]] = ()) -> Inspection:
-    """Look at one photo through a model in evaluation mode.
+def inspect_photo(
+    model: LocalModel, photo: Photo, image_size: int, at: Sequence[tuple[float, float]] = ()
+) -> Inspection:
+    """Compute the maps of one photo, and the filters and edges of some locations.
 
     Args:
+        model: in evaluation mode.
         image_size: longest side in pixels; nothing is enlarged.
-        at: spots, as x and y in pixels of the original photo, oriented. Without any four are chosen: the strongest
-            location, those of largest and of smallest bandwidth, and another strong one; edges are those of the first.
+        at: points of the locations to inspect in detail, as x and y in pixels of the original photo, oriented. If it
+            is empty, four locations are chosen: the strongest, those with the largest and with the smallest bandwidth,
+            and another strong one; edges are computed for the first of these.
 
     Raises:
         ImageError: the photo cannot be decoded.
-        ParamsError: a spot lies outside the photo, or the model has nothing to show there.
+        ParamsError: a point is outside the photo or in its cropped border, or the model has neither filters nor edges.
     """
     loaded = load_image(photo.path, orient=photo.orient, box=photo.box)
     whole = model.backbone(prepare(loaded, image_size)[None].to(model.whitening.bias.device))
     features, context = crop_border(whole, model.border), model.context(whole)
     window = _window(whole.shape[2:], features.shape[2:])
-    smoothing = model.smoothing if isinstance(model.smoothing, LearnableSmoothing) else None
-    filter_ = smoothing.filter(context.refined) if smoothing else None
+    filter_ = model.smoothing.filter(context.refined) if isinstance(model.smoothing, LearnableSmoothing) else None
     if at:
-        _require_something_to_show(model, photo)
-        locations = [_locate(spot, loaded, photo, window, features.shape[2:]) for spot in at]
+        _require_filters_or_edges(model, photo)
+        locations = [_locate(point, loaded, photo, window, features.shape[2:]) for point in at]
     else:
-        locations = _choose(model, context.attention[0], filter_)
-    joined = locations if at else locations[:1]
-    graph = model.graph if isinstance(model.graph, Refinement) else None
+        locations = _choose_locations(model, context.attention[0], filter_)
+    with_edges = locations if at else locations[:1]
+    change, gate = _graph_maps(model, features, context.refined)
+    share, bandwidth, confidence = _filter_maps(model, filter_)
     return Inspection(
         photo=resize(loaded, image_size),
         window=window,
-        plain=_as_values(l2_attention(features)[0]),
+        feature_norm=_as_values(l2_attention(features)[0]),
         attention=_as_values(context.attention[0]),
-        change=_as_values(_relative_change(features, context.refined)) if graph and not model.graph_gates else None,
-        gate=_as_values(graph.gate(features)[0]) if graph and model.graph_gates else None,
-        share=_as_values(own_share(filter_, smoothing.kernel)[0])
-        if filter_ and smoothing and model.share_attends
-        else None,
-        bandwidth=_as_values(filter_.bandwidth[0, 0]) if filter_ and has_bandwidth_map(model) else None,
-        confidence=_as_values(filter_.confidence[0, 0]) if filter_ and smoothing and smoothing.confidence else None,
-        spots=tuple(_look_closely(model, features, filter_, place, place in joined) for place in locations),
+        change=change,
+        gate=gate,
+        share=share,
+        bandwidth=bandwidth,
+        confidence=confidence,
+        locations=tuple(
+            _inspect_location(model, features, filter_, location, location in with_edges) for location in locations
+        ),
     )
 
 
-def _look_closely(
-    model: LocalModel, features: Tensor, filter_: Filter | None, location: Location, joined: bool
-) -> Spot:
+def _graph_maps(model: LocalModel, features: Tensor, refined: Tensor) -> tuple[Values | None, Values | None]:
+    """The maps `change` and `gate` of an `Inspection`."""
+    if not isinstance(model.graph, Refinement):
+        return None, None
+    if model.graph_gates:
+        return None, _as_values(model.graph.gate(features)[0])
+    return _as_values(_relative_change(features, refined)), None
+
+
+def _filter_maps(model: LocalModel, filter_: Filter | None) -> tuple[Values | None, Values | None, Values | None]:
+    """The maps `share`, `bandwidth` and `confidence` of an `Inspection`."""
+    smoothing = model.smoothing
+    if filter_ is None or not isinstance(smoothing, LearnableSmoothing):
+        return None, None, None
+    return (
+        _as_values(centre_share(filter_, smoothing.kernel)[0]) if model.centre_share_gates else None,
+        _as_values(filter_.bandwidth[0, 0]) if has_bandwidth_map(model) else None,
+        _as_values(filter_.confidence[0, 0]) if smoothing.confidence is not None else None,
+    )
+
+
+def _inspect_location(
+    model: LocalModel, features: Tensor, filter_: Filter | None, location: Location, with_edges: bool
+) -> InspectedLocation:
     y, x = location
     weights, edges = None, None
     if filter_ is not None and isinstance(model.smoothing, LearnableSmoothing):
         weights = _as_values(weights_at(filter_, model.smoothing.kernel, y, x))
-    if joined and isinstance(model.graph, GraphRefinement):
+    if with_edges and isinstance(model.graph, GraphRefinement):
         edges = _as_values(model.graph.neighbourhood(features, y * features.shape[3] + x))
-    return Spot(location, weights, edges)
+    return InspectedLocation(location, weights, edges)
 
 
-def _choose(model: LocalModel, attention: Tensor, filter_: Filter | None) -> list[Location]:
-    """The spots to show where none are asked for, as far apart as a filter's window is wide, while there is room.
+def _choose_locations(model: LocalModel, attention: Tensor, filter_: Filter | None) -> list[Location]:
+    """Choose the locations to inspect: at least the width of a filter's window apart, as many as there is room for.
 
-    Those at the border are not taken: their windows are not whole.
+    Locations near the border are not chosen unless the map is very small: part of their window is outside the map.
     """
     smoothing = model.smoothing if isinstance(model.smoothing, LearnableSmoothing) else None
     kernel = smoothing.kernel if smoothing else 3
@@ -145,53 +171,53 @@ def _choose(model: LocalModel, attention: Tensor, filter_: Filter | None) -> lis
         return []
     chosen: list[Location] = []
     for order in orders:
-        places = ((int(y), int(x)) for y, x in inner[order])
-        chosen += islice((place for place in places if _is_apart(place, chosen, kernel)), 1)
+        candidates = ((int(y), int(x)) for y, x in inner[order])
+        chosen += islice((location for location in candidates if _is_apart(location, chosen, kernel)), 1)
     return chosen
 
 
 def _inner_locations(shape: Sequence[int], margin: int) -> npt.NDArray[np.int64]:
-    """Rows and columns of a map's locations, of shape (N, 2), without a margin where something is left without it."""
+    """Rows and columns, of shape (N, 2), of the locations of a map without its margin; a small side has no margin."""
     margins = [margin if size > 2 * margin else 0 for size in shape]
     rows, columns = (np.arange(cut, size - cut) for size, cut in zip(shape, margins, strict=True))
     return np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
-def _is_apart(place: Location, others: Sequence[Location], distance: int) -> bool:
-    return all(max(abs(place[0] - y), abs(place[1] - x)) >= distance for y, x in others)
+def _is_apart(location: Location, others: Sequence[Location], distance: int) -> bool:
+    return all(max(abs(location[0] - y), abs(location[1] - x)) >= distance for y, x in others)
 
 
-def _require_something_to_show(model: LocalModel, photo: Photo) -> None:
+def _require_filters_or_edges(model: LocalModel, photo: Photo) -> None:
     if not isinstance(model.smoothing, LearnableSmoothing) and not isinstance(model.graph, GraphRefinement):
-        raise ParamsError(f"{photo.path}: the model has neither filters nor edges to show at a spot; name no spot")
+        raise ParamsError(f"{photo.path}: the model has neither filters nor edges to show at a point; name no point")
 
 
 def _window(whole: Sequence[int], inner: Sequence[int]) -> Window:
-    """Where a map of the `inner` shape (H, W) lies in the middle of one of the `whole` shape."""
+    """The part of a map of the shape `whole` (H, W) that its centred crop of the shape `inner` covers."""
     top, left = ((all_ - kept) / 2 / all_ for all_, kept in zip(whole, inner, strict=True))
     return left, top, 1 - left, 1 - top
 
 
 def _locate(
-    spot: tuple[float, float], loaded: LoadedImage, photo: Photo, window: Window, shape: Sequence[int]
+    point: tuple[float, float], loaded: LoadedImage, photo: Photo, window: Window, shape: Sequence[int]
 ) -> Location:
-    """The location of a map of shape (H, W), which lies in the window, whose cell holds a spot of the photo."""
+    """The location of a map of shape (H, W), which covers the window of the photo, whose cell contains the point."""
     width, height = loaded.pixels.size
-    x, y = spot[0] - loaded.origin[0], spot[1] - loaded.origin[1]
+    x, y = point[0] - loaded.origin[0], point[1] - loaded.origin[1]
     if not (0 <= x < width and 0 <= y < height):
         size = f"{width} × {height} pixels"
-        raise ParamsError(f"{photo.path}: the spot {spot[0]:g},{spot[1]:g} lies outside the photo ({size}); move it")
+        raise ParamsError(f"{photo.path}: the point {point[0]:g},{point[1]:g} is outside the photo ({size}); move it")
     left, top, right, bottom = window
     across, down = (x / width - left) / (right - left), (y / height - top) / (bottom - top)
     if not (0 <= across < 1 and 0 <= down < 1):
         raise ParamsError(
-            f"{photo.path}: the spot {spot[0]:g},{spot[1]:g} lies at the border that the model leaves aside; move it"
+            f"{photo.path}: the point {point[0]:g},{point[1]:g} is in the border that the model crops; move it"
         )
     return int(down * shape[0]), int(across * shape[1])
 
 
 def _relative_change(before: Tensor, after: Tensor) -> Tensor:
-    """Length of the change over the length before: features of shape (1, C, H, W) → of shape (H, W)."""
+    """The norm of the change divided by the norm before it: features of shape (1, C, H, W) → (H, W)."""
     return l2_attention(after - before)[0] / l2_attention(before)[0].clamp_min(1e-12)
 
 

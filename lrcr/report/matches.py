@@ -1,4 +1,4 @@
-"""Pictures of matches: query and result side by side, lines between the places whose descriptors met in a word."""
+"""Pictures of matches: query and result side by side, with lines between descriptors that share a visual word."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,40 +16,51 @@ from lrcr.retrieval.asmk.explain import Match
 
 _SUBJECT = "matches"
 _WIDTH, _ROW = 11.0, 4.0  # inches
-_MOST_LINES = 60
+_MAX_LINES = 60
 _COLOURS = matplotlib.colormaps["plasma"]
 
 
 @dataclass(frozen=True)
-class Place:
-    """A photo and where its descriptors lie, of shape (N, 2): x and y in pixels of the photo as it is shown."""
+class PhotoKeypoints:
+    """A photo and the positions of its descriptors.
+
+    Args:
+        photo: the image file.
+        xy: x and y of each descriptor, of shape (N, 2), in pixels of the photo as it is shown.
+    """
 
     photo: ImageFile
     xy: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Explained:
-    """A result, its title and what it has in common with the query."""
+class ResultMatches:
+    """A result and its matches with the query.
 
-    place: Place
+    Args:
+        keypoints: of the result.
+        title: written above the photos.
+        matches: with the query, the largest contribution first.
+    """
+
+    keypoints: PhotoKeypoints
     title: str
     matches: Sequence[Match]
 
 
-def draw_matches(path: Path, query: Place, results: Sequence[Explained], *, orient: bool = True) -> None:
-    """Draw a row for each result into one picture, atomically.
+def draw_matches(path: Path, query: PhotoKeypoints, results: Sequence[ResultMatches], *, orient: bool = True) -> None:
+    """Draw a row for each result into one picture, which is written atomically.
 
-    A match is a line between the mean places of its descriptors, the brighter the more it contributed; of more than 60
-    the largest are drawn.
+    A match is a line between the mean positions of its descriptors; brighter lines have larger contributions. Only the
+    60 matches with the largest contributions are drawn.
 
     Args:
-        path: where the picture goes: .png, .jpg or .jpeg.
+        path: file of the picture: .png, .jpg or .jpeg.
         results: best first; at least one.
-        orient: whether the EXIF orientation of the photos is applied, as in the dataset they come from.
+        orient: whether the EXIF orientation of the photos is applied, as in their dataset.
 
     Raises:
-        ParamsError: another suffix, or no result.
+        ParamsError: the file has another suffix, or there is no result.
         ImageError: a photo cannot be read.
     """
     picture_format(path, _SUBJECT)
@@ -58,15 +69,16 @@ def draw_matches(path: Path, query: Place, results: Sequence[Explained], *, orie
     figure = blank_figure(_WIDTH, _ROW * len(results))
     axes = figure.subplots(len(results), squeeze=False)[:, 0]
     for axis, result in zip(axes, results, strict=True):
-        offset = _show_photos(axis, query.photo, result.place.photo, orient)
-        drawn = result.matches[:_MOST_LINES]
+        offset = _show_photos(axis, query.photo, result.keypoints.photo, orient)
+        drawn = result.matches[:_MAX_LINES]
         title = f"{result.title}: {len(result.matches)} words in common"
         axis.set_title(title, fontsize=11, loc="left", parse_math=False)
         if drawn:
-            ends = [(query.xy[m.query].mean(axis=0), result.place.xy[m.image].mean(axis=0) + offset) for m in drawn]
-            worth = np.array([match.contribution for match in drawn])
-            colours = _COLOURS(0.1 + 0.85 * worth / worth.max())
-            # The largest contribution is drawn last and lies on top.
+            xy = result.keypoints.xy
+            ends = [(query.xy[m.query].mean(axis=0), xy[m.image].mean(axis=0) + offset) for m in drawn]
+            contributions = np.array([match.contribution for match in drawn])
+            colours = _COLOURS(0.1 + 0.85 * contributions / contributions.max())
+            # The order is reversed so that the line of the largest contribution is on top.
             axis.add_collection(LineCollection(ends[::-1], colors=colours[::-1], linewidths=1.3, alpha=0.9))
             for points in zip(*ends, strict=True):
                 x, y = np.transpose(points)
@@ -77,7 +89,7 @@ def draw_matches(path: Path, query: Place, results: Sequence[Explained], *, orie
 def _show_photos(
     axis: matplotlib.axes.Axes, query: ImageFile, result: ImageFile, orient: bool
 ) -> npt.NDArray[np.float64]:
-    """Show both photos, each in its own pixels, side by side; returns where the second begins, as (x, y)."""
+    """Show both photos side by side, one unit for each pixel; returns the left upper corner of the second, (x, y)."""
     left, right = (load_image(path, orient=orient).pixels for path in (query, result))
     gap = 0.02 * left.width
     start = np.array([left.width + gap, 0.0])

@@ -1,4 +1,4 @@
-"""Files of pictures: the formats there are, and the way of a figure into one."""
+"""Picture files: their formats, and writing a figure to a file."""
 
 from pathlib import Path
 
@@ -10,18 +10,18 @@ from lrcr.errors import ParamsError
 from lrcr.storage.artifacts import staged_file
 
 _FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}
-_DPI = 100  # pixels an inch
-_PAD = 0.07  # inches around everything
+_DPI = 100  # pixels per inch
+_PAD = 0.07  # inches around each axis
 
 
 def picture_format(path: Path, subject: str) -> str:
-    """The format that a picture's name asks for: png or jpeg.
+    """The format of a picture file, from its suffix: png or jpeg.
 
     Args:
-        subject: what the picture shows, for the error message.
+        subject: the subject of the picture, for the error message.
 
     Raises:
-        ParamsError: another suffix.
+        ParamsError: the file has another suffix.
     """
     if path.suffix.lower() not in _FORMATS:
         raise ParamsError(f"{path}: a picture of {subject} is a .png, .jpg or .jpeg; name it so")
@@ -29,17 +29,17 @@ def picture_format(path: Path, subject: str) -> str:
 
 
 def blank_figure(width: float, height: float) -> Figure:
-    """An empty figure of a size in inches, 100 pixels each, that needs no display."""
+    """An empty figure of a size in inches, with 100 pixels per inch; it needs no display."""
     figure = Figure(figsize=(width, height), dpi=_DPI, layout=ConstrainedLayoutEngine(w_pad=_PAD, h_pad=_PAD))
     FigureCanvasAgg(figure)
     return figure
 
 
 def save_figure(path: Path, figure: Figure, subject: str) -> None:
-    """Write a figure into a picture, atomically.
+    """Write a figure to a picture file, atomically.
 
     Raises:
-        ParamsError: another suffix than a picture's.
+        ParamsError: the suffix is not that of a picture.
     """
     picture = picture_format(path, subject)
     with staged_file(path) as temporary:

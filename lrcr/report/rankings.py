@@ -1,4 +1,4 @@
-"""Pictures of rankings: each query with its box, and beside it what was returned, best first, framed by grade."""
+"""Pictures of rankings: each query with its box, and next to it its results, best first, with frames by grade."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ from lrcr.storage.artifacts import staged_file
 Grade = Literal["easy", "hard", "junk", "wrong"]
 
 _SUBJECT = "rankings"
-_LARGEST_SIDE = 65_500  # JPEG stores no more
-_CELL = (204, 216)
+_LARGEST_SIDE = 65_500  # pixels, the limit of JPEG
+_CELL = (204, 216)  # width and height in pixels, as all sizes below
 _FRAME, _GUTTER, _CAPTION = 4, 12, 56
 _MARGIN = 16
 _INK, _FAINT, _PAPER, _EMPTY = "#1c1f24", "#5b626d", "#ffffff", "#e3e6ea"
@@ -29,14 +29,14 @@ _GRADE_COLOURS = {"easy": "#1f9d4d", "hard": "#c77f00", "junk": "#858b95", "wron
 
 @dataclass(frozen=True)
 class QueryTile:
-    """A query to be drawn.
+    """A query to draw.
 
     Args:
         image: the whole photo, as a file or decoded.
-        name: written below it, shortened in the middle where it is too long.
-        box: x0, y0, x1, y1 of what is asked, in pixels of the image as stored (of a decoded one: of its pixels).
-        method: what made the ranking; written in place of the word "query".
-        note: a few characters, written beside that.
+        name: written below the photo; if it is too long, its middle is omitted.
+        box: x0, y0, x1, y1 of the query, in pixels of the stored image (of a decoded image: in its pixels).
+        method: name of the method that made the ranking; written instead of the word "query".
+        note: a few characters, written next to `method`.
     """
 
     image: ImageFile | Image.Image
@@ -48,13 +48,13 @@ class QueryTile:
 
 @dataclass(frozen=True)
 class ResultTile:
-    """A returned image to be drawn; its rank is its place in the sequence.
+    """A returned image to draw; its rank is its position in the sequence.
 
     Args:
         image: the photo, as a file or decoded.
-        name: written below it, shortened in the middle where it is too long.
-        score: its similarity to the query.
-        grade: gives a coloured frame and a word; None where the truth is not known.
+        name: written below the photo; if it is too long, its middle is omitted.
+        score: similarity to the query.
+        grade: written below the photo, and the colour of its frame; None without ground truth.
     """
 
     image: ImageFile | Image.Image
@@ -70,18 +70,19 @@ def draw_rankings(
     orient: bool = True,
     progress: Progress = SILENT,
 ) -> None:
-    """Draw queries and their results, five in a line (ten if a query has more than ten), into one picture; atomically.
+    """Draw queries and their results into one picture, which is written atomically.
 
-    An image that cannot be read becomes a grey tile that says so.
+    A line has five results, or ten if a query has more than ten results. An image that cannot be read is drawn as a
+    grey tile with a message.
 
     Args:
-        path: where the picture goes: .png, .jpg or .jpeg.
+        path: file of the picture: .png, .jpg or .jpeg.
         rows: each query with its results, best first.
-        orient: whether the EXIF orientation of image files is applied, as in the dataset they come from.
-        track: reports the queries done.
+        orient: whether the EXIF orientation of image files is applied, as in their dataset.
+        progress: one step for each query.
 
     Raises:
-        ParamsError: another suffix, no rows, or more rows than a picture can hold.
+        ParamsError: the file has another suffix, there are no rows, or the picture would be too high.
     """
     picture = picture_format(path, _SUBJECT)
     if not rows:
@@ -96,9 +97,9 @@ def draw_rankings(
     top = _MARGIN
     for (query, results), height in zip(progress.over(rows, "drawing rankings", len(rows)), heights, strict=True):
         _draw_query(sheet, _Cell(_MARGIN, top, span), query, orient)
-        for place, result in enumerate(results):
-            x = 2 * _MARGIN + _CELL[0] * (span + place % columns)
-            _draw_result(sheet, _Cell(x, top + _CELL[1] * (place // columns)), place + 1, result, orient)
+        for position, result in enumerate(results):
+            x = 2 * _MARGIN + _CELL[0] * (span + position % columns)
+            _draw_result(sheet, _Cell(x, top + _CELL[1] * (position // columns)), position + 1, result, orient)
         top += height
     with staged_file(path) as temporary:
         sheet.save(temporary, format=picture, quality=90)
@@ -106,7 +107,7 @@ def draw_rankings(
 
 @dataclass(frozen=True)
 class _Cell:
-    """A place on the sheet, `span` cells wide and high."""
+    """A part of the sheet, `span` cells wide and high."""
 
     left: int
     top: int
@@ -114,7 +115,7 @@ class _Cell:
 
     @property
     def room(self) -> tuple[int, int]:
-        """Width and height that are left for the photo inside its frame."""
+        """Width and height of the area for the photo, inside its frame."""
         return self.span * _CELL[0] - _GUTTER - 2 * _FRAME, self.span * _CELL[1] - _CAPTION - 2 * _FRAME
 
 
@@ -133,7 +134,7 @@ def _draw_result(sheet: Image.Image, cell: _Cell, rank: int, result: ResultTile,
 
 
 def _draw_photo(sheet: Image.Image, cell: _Cell, photo: Image.Image, colour: str | None) -> None:
-    """Put the photo into the middle of its cell, just above the caption, in a frame (without colour, a hairline)."""
+    """Draw the photo with a frame, centred in its cell and directly above the caption; without colour a thin frame."""
     x = cell.left + _FRAME + (cell.room[0] - photo.width) // 2
     y = cell.top + _FRAME + cell.room[1] - photo.height
     frame = _FRAME if colour else 1
@@ -143,7 +144,7 @@ def _draw_photo(sheet: Image.Image, cell: _Cell, photo: Image.Image, colour: str
 
 
 def _draw_caption(sheet: Image.Image, cell: _Cell, heading: tuple[str, str, str], name: str, colour: str) -> None:
-    """Write a line of three words (left, middle, right) and a line of name below the photo."""
+    """Write two lines below the photo: the heading (left, middle and right text) and the name."""
     draw = ImageDraw.Draw(sheet)
     left, right = cell.left + 2, cell.left + cell.room[0] + 2 * _FRAME - 2
     baseline = cell.top + cell.room[1] + 2 * _FRAME + 19
@@ -154,7 +155,7 @@ def _draw_caption(sheet: Image.Image, cell: _Cell, heading: tuple[str, str, str]
 
 
 def _fit(source: ImageFile | Image.Image, room: tuple[int, int], orient: bool, box: Box | None = None) -> Image.Image:
-    """The photo, as large as there is room, with its box drawn; a grey tile where it cannot be read."""
+    """The photo with its box, resized to the room; a grey tile if it cannot be read."""
     try:
         photo, box = _load(source, orient, box)
     except ImageError:
@@ -168,7 +169,7 @@ def _fit(source: ImageFile | Image.Image, room: tuple[int, int], orient: bool, b
 
 
 def _draw_box(photo: Image.Image, box: Box) -> None:
-    """Outline the box in the query's colour between white lines, so that it shows on any photo."""
+    """Outline the box in the query's colour between white lines, so that it is visible on any photo."""
     draw = ImageDraw.Draw(photo)
     for inset, colour in enumerate((_PAPER, _QUERY_COLOUR, _QUERY_COLOUR, _PAPER)):
         x0, y0 = box[0] + inset, box[1] + inset
@@ -194,7 +195,7 @@ def _placeholder(room: tuple[int, int]) -> Image.Image:
 
 
 def _shorten(name: str, width: int) -> str:
-    """The name as it is, or with its middle replaced by … so that it is at most `width` pixels wide."""
+    """The name; if it is wider than `width` pixels, its middle is replaced by an ellipsis."""
     name = "".join(character if character.isprintable() else "?" for character in name)
     if _font(13).getlength(name) <= width:
         return name
@@ -205,13 +206,13 @@ def _shorten(name: str, width: int) -> str:
 
 
 def _elide(name: str, kept: int) -> str:
-    """`kept` characters of the name, more of its end than of its beginning: there the numbers stand."""
+    """`kept` characters of the name, more of its end than of its beginning, because names end with their numbers."""
     head = kept // 3
     return f"{name[:head]}…{name[len(name) - (kept - head) :]}"
 
 
 @cache
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans as it comes with matplotlib, so that the pictures look the same on every machine."""
+    """DejaVu Sans from matplotlib's files, so that the pictures are the same on every machine."""
     file = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / file, size)

@@ -1,1 +1,1 @@
-"""From labelled photos to a trained model."""
+"""Training of models on labelled photos."""

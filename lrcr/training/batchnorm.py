@@ -1,4 +1,4 @@
-"""BatchNorm whose statistics are those of all ranks' images, on any device; torch's own wants GPUs."""
+"""BatchNorm with statistics over the images of all ranks, on any device (torch.nn.SyncBatchNorm needs GPUs)."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lrcr.runtime import distributed
 
 
-class SharedBatchNorm(_BatchNorm):
-    """BatchNorm of inputs of shape (B, C, …), of which every rank has as many."""
+class SyncBatchNorm(_BatchNorm):
+    """BatchNorm of inputs of shape (B, C, …); B must be the same on all ranks."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         pass
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise by the statistics of all ranks in training, by the running ones in evaluation."""
+        """Normalise by the statistics of all ranks in training mode, by the running statistics in evaluation mode."""
         if not self.training:
             return super().forward(input)
         channels = (1, -1, *[1] * (input.dim() - 2))
@@ -24,13 +24,15 @@ class SharedBatchNorm(_BatchNorm):
         mean = _mean_of_ranks(input.mean(dim=others))
         centred = input - mean.view(channels)
         variance = _mean_of_ranks(centred.square().mean(dim=others))
-        self._remember(mean.detach(), variance.detach(), input.numel() // len(mean) * distributed.world_size())
+        self._update_running_statistics(
+            mean.detach(), variance.detach(), input.numel() // len(mean) * distributed.world_size()
+        )
         scale = self.weight * (variance + self.eps).rsqrt()
         return centred * scale.view(channels) + self.bias.view(channels)
 
     @torch.no_grad()
-    def _remember(self, mean: Tensor, variance: Tensor, count: int) -> None:
-        """Update the running statistics, as torch does: by the unbiased variance of `count` values."""
+    def _update_running_statistics(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        """Update the running statistics as torch does, with the unbiased variance of `count` values."""
         assert self.momentum is not None and self.running_mean is not None and self.running_var is not None
         assert self.num_batches_tracked is not None
         self.running_mean.lerp_(mean, self.momentum)
@@ -44,7 +46,7 @@ def _mean_of_ranks(values: Tensor) -> Tensor:
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over all ranks, whose losses are summed too: so each rank's values get the sum of all gradients."""
+    """The sum over all ranks; its gradient is the sum of the ranks' gradients, because their losses are summed."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -55,16 +57,16 @@ class _Sum(torch.autograd.Function):
         return distributed.all_reduce_sum(gradients[0].clone())
 
 
-def share_batchnorm(module: nn.Module) -> None:
-    """Let every BatchNorm within a module share its statistics with the other ranks, where there are any."""
+def sync_batchnorm(module: nn.Module) -> None:
+    """Replace every BatchNorm of a module by `SyncBatchNorm`, in place, if there are several ranks."""
     if distributed.world_size() == 1:
         return
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
-            shared = SharedBatchNorm(child.num_features, child.eps, child.momentum)
-            shared.weight, shared.bias = child.weight, child.bias
+            synced = SyncBatchNorm(child.num_features, child.eps, child.momentum)
+            synced.weight, synced.bias = child.weight, child.bias
             for buffer, values in child.named_buffers():
-                setattr(shared, buffer, values)
-            setattr(module, name, shared.train(child.training))
+                setattr(synced, buffer, values)
+            setattr(module, name, synced.train(child.training))
         else:
-            share_batchnorm(child)
+            sync_batchnorm(child)

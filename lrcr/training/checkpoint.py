@@ -1,4 +1,4 @@
-"""What training needs to continue after it was killed: one file, replaced after every epoch."""
+"""The checkpoint from which a killed training continues: one file, replaced after every epoch."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +13,12 @@ from lrcr.storage.artifacts import staged_file
 
 @dataclass
 class TrainingState:
-    """The finished epochs of one phase.
+    """The state of one phase after its finished epochs.
 
     Args:
         history: the logged values of each finished epoch.
-        best: weights of the best epoch so far, None before the first validation.
-        best_score: its validation mAP.
+        best: the weights of the best epoch so far; None before the first validation.
+        best_score: the validation mAP of the best epoch.
     """
 
     history: list[dict[str, float]] = field(default_factory=list)
@@ -27,13 +27,13 @@ class TrainingState:
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """Weights of the best epoch, once one was validated (the last of a phase always is)."""
+        """The weights of the best epoch; an epoch must have been validated (the last epoch of a phase always is)."""
         assert self.best is not None, "no epoch was validated"
         return self.best
 
 
 def save_checkpoint(path: Path, state: TrainingState, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Store the state, the model's weights and the optimiser's state, atomically."""
+    """Write the state, the weights of the model and the state of the optimiser, atomically."""
     contents = {
         "history": state.history,
         "best": state.best,
@@ -46,7 +46,7 @@ def save_checkpoint(path: Path, state: TrainingState, model: torch.nn.Module, op
 
 
 def resume(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> TrainingState:
-    """Load the first rank's checkpoint into model and optimiser; without one, start at the beginning."""
+    """Load the checkpoint of rank 0 into model and optimiser; without a checkpoint, return an empty state."""
 
     def read() -> dict[str, Any] | None:
         return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None

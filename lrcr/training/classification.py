@@ -1,4 +1,4 @@
-"""CFCD's training from labels: a cosine classifier with MadaCos, then hard local negatives (Zhu et al., ICCV 2023)."""
+"""CFCD's training on labels: a classifier with MadaCos, then also hard local negatives (Zhu et al., ICCV 2023)."""
 
 from math import cos, pi
 
@@ -18,29 +18,30 @@ from lrcr.runtime.seeds import generator
 from lrcr.training.classifier import ClassifierHead
 from lrcr.training.confusion import confused_classes, draw_tuples
 from lrcr.training.crops import crop_batches
-from lrcr.training.maps import describe_in_shares
+from lrcr.training.maps import describe_distributed
 from lrcr.training.setup import Setup
 from lrcr.training.tuples import TrainingSet
 
 _MOMENTUM = 0.9
 _NEGATIVES = 6  # of a tuple
 TUPLE = 2 + _NEGATIVES
-"""Images of a tuple of the second phase."""
+"""Number of images of a tuple in the second phase."""
 
 
 class ClassificationTrainer:
-    """Trains model and classifier by SGD with Nesterov's momentum, epoch by epoch.
+    """Trains model and classifier by SGD with Nesterov momentum; see `lrcr.training.phases.Trainer`.
 
-    The first phase passes over all images in random order. The second passes over as many images in tuples of anchor,
-    positive and six negatives of the classes most confused with the anchor's by the classifier as it is now, and adds
-    their local triplets to the loss. There BatchNorm is in evaluation mode: tuples of similar images are not a sample
-    of all images. See `lrcr.training.phases.Trainer`.
+    An epoch of the first phase uses all images in random order. An epoch of the second phase uses about the same number
+    of images, in tuples of an anchor, a positive and six negatives; the loss then also has local triplets. The
+    negatives are of the classes that the classifier at the start of the phase confuses most with the anchor's class. In
+    the second phase BatchNorm is in evaluation mode, because the statistics of similar images differ from those of all
+    images.
 
     Args:
-        trained: the model with its classifier, on `device`.
-        images: labelled ones.
+        trained: the model with its classifier, on the device of `setup`.
+        images: the labelled images, n of them.
         classes: of the images, of shape (n,).
-        epochs: of this phase.
+        epochs: number of epochs of this phase.
         fine: whether this is the second phase.
     """
 
@@ -63,27 +64,27 @@ class ClassificationTrainer:
         self.epochs = epochs
         self.crop_size = settings.crop_size or setup.image_size
         setup.model.backbone.requires_grad_(not setup.frozen)
-        self.confused = self._confuse() if fine else None
-        self.width = TUPLE if fine else 1  # images that stay together
+        self.confused = self._find_confused_classes() if fine else None
+        self.width = TUPLE if fine else 1  # images of a tuple, or a single image
         self.step = max(1, settings.batch_size // self.width) * self.width
         self.rate = settings.fine_learning_rate if fine and settings.fine_learning_rate else settings.learning_rate
         self.optimizer = torch.optim.SGD(
             trained.parameters(), lr=self.rate, momentum=_MOMENTUM, nesterov=True, weight_decay=setup.weight_decay
         )
 
-    def _confuse(self) -> Ids:
+    def _find_confused_classes(self) -> Ids:
         """The classes most confused with each class, of shape (classes, 6)."""
         self.trained.eval()
-        vectors = describe_in_shares(self.setup.model, self.setup.maps, self.images.photos)
+        vectors = describe_distributed(self.setup.model, self.setup.maps, self.images.photos)
         classes = torch.from_numpy(self.classes).to(self.setup.device)
         return confused_classes(vectors, classes, self.trained.weights.detach(), _NEGATIVES)
 
     def run_epoch(self, epoch: int, first: int = 1) -> dict[str, float]:
-        """Take one step for each batch, and return what is logged: the means of loss, scale and margin.
+        """Take one step for each batch; returns the values for the log: the means of loss, scale and margin.
 
         Args:
-            epoch: from 1, over all phases.
-            first: the epoch with which this phase began.
+            epoch: from 1, counted over all phases.
+            first: the first epoch of this phase.
         """
         setup = self.setup
         rng = generator(setup.seed, "labels", epoch)
@@ -108,9 +109,9 @@ class ClassificationTrainer:
         return {"epoch": epoch, "loss": loss, "rate": rate, "scale": scale, "margin": margin}
 
     def _draw(self, rng: np.random.Generator) -> list[Ids]:
-        """An epoch's batches of image ids; in the second phase whole tuples one after the other.
+        """The batches of image ids of an epoch; in the second phase of whole tuples, one after the other.
 
-        The last batch is cut to what the ranks can share evenly.
+        The last batch is shortened so that the ranks can share it evenly.
         """
         count, even = len(self.images.photos), self.width * distributed.world_size()
         if self.confused is None:
@@ -123,21 +124,21 @@ class ClassificationTrainer:
         if not len(batches[0]):
             ranks = distributed.world_size()
             raise DatasetError(f"training: {count} labelled images are too few for {ranks} ranks; start fewer")
-        # A last batch of one image has no statistics for BatchNorm.
+        # BatchNorm cannot compute statistics of a last batch of one image.
         return [batch for batch in batches if len(batch) > 1]
 
     def _share(self, batch: Ids) -> Ids:
-        """This rank's images, or tuples, of a batch."""
+        """The images of a batch that this rank processes, in whole tuples."""
         return np.concatenate(distributed.share(list(batch.reshape(-1, self.width))))
 
     def _set_rate(self, epochs: float) -> None:
-        """Half a cosine over the phase; in the first phase a linear rise comes before."""
+        """Cosine decay over the phase; in the first phase with a linear warm-up."""
         warmup = self.settings.warmup_epochs if self.confused is None else 0
         warm = min(1.0, (epochs + 1) / (warmup + 1))
         self.optimizer.param_groups[0]["lr"] = self.rate * warm * 0.5 * (1 + cos(pi * epochs / self.epochs))
 
     def _step(self, ids: Ids, images: Tensor) -> tuple[float, float, float]:
-        """One step of the optimiser on this rank's share of a batch; returns its part of the loss, scale and margin."""
+        """One optimiser step on this rank's share of a batch; returns its part of the loss, scale and margin."""
         self.optimizer.zero_grad()
         model, device = self.setup.model, self.setup.device
         features = model.backbone(images.to(device, memory_format=torch.channels_last))
@@ -147,8 +148,8 @@ class ClassificationTrainer:
         if self.confused is not None:
             loss = loss + self.settings.local * self._local_losses(features).sum()
         if not torch.isfinite(loss):
-            each = F.cross_entropy(head.logits, labels, reduction="none")
-            where = self._locate_non_finite(ids, each, features)
+            losses = F.cross_entropy(head.logits, labels, reduction="none")
+            where = self._locate_non_finite(ids, losses, features)
             raise LrcrError(f"training: the loss is {loss} {where}; lower train.classification.learning_rate")
         torch.autograd.backward(loss)
         distributed.all_reduce_gradients(self.trained.parameters())
@@ -165,9 +166,10 @@ class ClassificationTrainer:
 
     @torch.no_grad()
     def _locate_non_finite(self, ids: Ids, losses: Tensor, features: Tensor) -> str:
-        """Name the first image, in the second phase with its tuple, whose features or whose own loss is not finite.
+        """Name the first image whose features or whose loss is not finite; in the second phase, name its whole tuple.
 
-        Features are looked at first: MadaCos's median spreads a value that is not finite to the losses of all images.
+        The features are checked first: through the median of MadaCos, a single value that is not finite makes the
+        losses of all images not finite.
         """
         wrong = ~features.isfinite().flatten(1).all(dim=1)
         if not wrong.any():
@@ -179,8 +181,8 @@ class ClassificationTrainer:
         return f"at {'image' if self.confused is None else 'tuple'} {', '.join(names)}"
 
     def _local_losses(self, features: Tensor) -> Tensor:
-        """The local triplets of each tuple, of shape (T,), of the trunk's features of shape (T · 8, C, H, W)."""
+        """The local triplet loss of each of T tuples: the backbone's features of shape (T · 8, C, H, W) → (T,)."""
         descriptors = features.flatten(2).mT
         attention = features.abs().sum(dim=1).flatten(1)
-        tuples = zip(*(torch.split(each, self.width) for each in (descriptors, attention)), strict=True)
+        tuples = zip(*(torch.split(values, self.width) for values in (descriptors, attention)), strict=True)
         return torch.stack([local_triplet_loss(local, strength) for local, strength in tuples])

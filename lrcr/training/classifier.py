@@ -1,4 +1,4 @@
-"""The classifier of CFCD's training, which is dropped afterwards (Zhu et al., ICCV 2023)."""
+"""The classifier of CFCD's training; it is not part of the trained model (Zhu et al., ICCV 2023)."""
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +12,9 @@ class ClassifierHead(nn.Module):
     """A model and a cosine classifier on its training descriptor.
 
     Args:
-        model: of D dimensions.
-        classes: how many.
-        seed: of the params; draws the classifier's weights, of shape (classes, D).
+        model: with a training descriptor of D dimensions.
+        classes: number of classes.
+        seed: of the params; the classifier's weights, of shape (classes, D), are drawn by it.
     """
 
     def __init__(self, model: Model, classes: int, seed: int) -> None:
@@ -22,10 +22,10 @@ class ClassifierHead(nn.Module):
         self.model = model
         generator = torch.Generator().manual_seed(derive_seed(seed, "classifier") % 2**63)
         drawn = torch.rand(classes, model.dim, generator=generator)
-        # Cosines do not depend on the weights' length, but the speed at which SGD turns them does: the authors' length.
+        # The norm of the weights affects not the cosines but the effective learning rate: the authors' norm is used.
         drawn = (2 * drawn - 1) / model.dim**0.5
         self.weights = nn.Parameter(drawn.to(next(model.parameters()).device))
 
     def cosines(self, vectors: Tensor) -> Tensor:
-        """Of unit vectors of shape (B, D) to each class: of shape (B, classes)."""
+        """The cosines of unit vectors of shape (B, D) to the weight of each class: of shape (B, classes)."""
         return vectors @ F.normalize(self.weights, dim=1).T

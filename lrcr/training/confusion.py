@@ -1,4 +1,4 @@
-"""Tuples of CFCD's second stage, their negatives drawn from what the classifier confuses (Zhu et al., ICCV 2023)."""
+"""The tuples of CFCD's second phase: negatives are drawn from confused classes (Zhu et al., ICCV 2023)."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,23 +11,23 @@ from lrcr.training.tuples import TrainingSet
 
 Ids = npt.NDArray[np.int64]
 
-_CHUNK = 1024  # classes whose confusion with all others is held at a time
+_CHUNK = 1024  # classes whose confusion with all others is in memory at the same time
 
 
 def confused_classes(vectors: Tensor, classes: Tensor, weights: Tensor, count: int) -> Ids:
-    """The classes most confused with each class: images of one look like the other to the classifier.
+    """The classes that the classifier confuses most with each class.
 
-    Confusion of a and b is the mean cosine of a's images to the classifier's weight of b, plus that of b's images to
-    the weight of a.
+    The confusion of classes a and b is the mean cosine of the images of a to the classifier's weight of b, plus the
+    mean cosine of the images of b to the weight of a.
 
     Args:
         vectors: of the training images, of shape (n, D).
         classes: row of each image's class in `weights`, int64, of shape (n,).
         weights: of the classifier, of shape (C, D).
-        count: N ≥ 1, how many classes.
+        count: N ≥ 1, number of confused classes of each class.
 
     Returns:
-        Of shape (C, N), the most confused first; neither the class itself nor one without images.
+        Of shape (C, N), the most confused first, without the class itself and without classes that have no images.
 
     Raises:
         DatasetError: there are fewer than N + 1 classes with images.
@@ -52,16 +52,16 @@ def confused_classes(vectors: Tensor, classes: Tensor, weights: Tensor, count: i
 
 
 def draw_tuples(images: TrainingSet, classes: Ids, confused: Ids, count: int, rng: np.random.Generator) -> Ids:
-    """At most `count` tuples: anchor, positive, and an image of each of the classes most confused with the anchor's.
+    """At most `count` tuples: anchor, positive, and one image of each of the N classes confused with the anchor's.
 
-    Anchors are drawn once each; a class of one image has none, but its image can be a negative.
+    An image is the anchor of one tuple at most. An image that is alone in its class can only be a negative.
 
     Args:
-        images: n of them.
+        images: n images.
         classes: row of each image's class in `confused`, of shape (n,).
-        confused: see `confused_classes`, of shape (C, N).
-        count: of tuples.
-        rng: draws anchors, positives and images of the confused classes.
+        confused: from `confused_classes`, of shape (C, N).
+        count: number of tuples.
+        rng: draws the anchors, the positives and the images of the confused classes.
 
     Returns:
         Image ids, of shape (≤ count, 2 + N).

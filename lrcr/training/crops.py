@@ -1,4 +1,4 @@
-"""Random resized crops, mirrored half of the time: what classifiers are trained on (Szegedy et al., CVPR 2015)."""
+"""Random resized crops, mirrored with probability ½: the usual input of classifiers (Szegedy et al., CVPR 2015)."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,12 +18,12 @@ _THREADS = 4
 
 
 def crop_batches(batches: Iterable[tuple[Sequence[Photo], Sequence[int]]], size: int, area: float) -> Iterator[Tensor]:
-    """Decode and crop batches of photos, one batch ahead: tensors of shape (B, 3, size, size).
+    """Decode and crop batches of photos, one batch in advance: tensors of shape (B, 3, size, size).
 
     Args:
-        batches: photos, and for each the seed of its crop.
-        size: side of the crops in pixels, once they are resized.
-        area: see `random_crop`.
+        batches: the photos of each batch, and the seed of the crop of each photo.
+        size: side of the resized crops in pixels.
+        area: smallest area of a crop as a share of the photo's, 0–1.
 
     Raises:
         ImageError: a photo cannot be decoded.
@@ -40,7 +40,12 @@ def crop_batches(batches: Iterable[tuple[Sequence[Photo], Sequence[int]]], size:
 
 
 def random_crop(photo: Photo, size: int, area: float, seed: int) -> Tensor:
-    """A crop of at least the share `area` of a photo's, stretched to a square: normalised, of shape (3, size, size).
+    """A random crop of a photo, resized to a square and normalised: of shape (3, size, size).
+
+    Args:
+        size: side of the resized crop in pixels.
+        area: smallest area of the crop as a share of the photo's, 0–1.
+        seed: of the crop.
 
     Raises:
         ImageError: the photo cannot be decoded.
@@ -52,10 +57,10 @@ def random_crop(photo: Photo, size: int, area: float, seed: int) -> Tensor:
 
 
 def draw_box(width: int, height: int, area: float, rng: np.random.Generator) -> tuple[float, float, float, float]:
-    """x0, y0, x1, y1 of a crop of an image; where none of ten fits, of its largest central square.
+    """Draw a crop x0, y0, x1, y1 of an image; if none of ten draws fits, it is the largest central square.
 
     Args:
-        area: its least share of the image's; up to the whole all are as likely.
+        area: smallest area of the crop as a share of the image's; the share is uniform from `area` to 1.
     """
     for _ in range(_TRIES):
         pixels, aspect = rng.uniform(area, 1) * width * height, np.exp(rng.uniform(*np.log(_ASPECT)))

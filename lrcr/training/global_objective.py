@@ -1,4 +1,4 @@
-"""The objective of a global model: the contrastive loss, or SOLAR's triplets with second-order similarity."""
+"""The objective of global models: the contrastive loss, or SOLAR's triplet loss with second-order similarity."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from lrcr.models.model import Model
 
 
 class VectorLoss(Protocol):
-    """A loss of unit vectors."""
+    """A loss over tuples of unit vectors."""
 
     def __call__(self, queries: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
-        """The summed loss of queries and positives of shape (T, D) and negatives of shape (T, N, D)."""
+        """The summed loss: queries and positives have the shape (T, D), negatives (T, N, D)."""
         ...
 
 
@@ -37,7 +37,7 @@ class ContrastiveLoss:
 
 @dataclass(frozen=True)
 class SolarLoss:
-    """Triplets with second-order similarity (Ng et al., ECCV 2020), which has a weight."""
+    """SOLAR's loss (Ng et al., ECCV 2020): the triplet loss plus `second_order` times the second-order loss."""
 
     margin: float
     second_order: float
@@ -49,11 +49,11 @@ class SolarLoss:
 
 
 class GlobalObjective:
-    """A loss of the models' vectors; see `lrcr.training.objective.Objective`.
+    """A loss of the vectors of a global model; see `lrcr.training.objective.Objective`.
 
     Args:
-        model: on the device of training.
-        vector_loss: of the vectors of tuples.
+        model: on the device of the training.
+        vector_loss: the loss of the vectors of tuples.
     """
 
     def __init__(self, model: Model, vector_loss: VectorLoss) -> None:
@@ -61,14 +61,14 @@ class GlobalObjective:
         self.vector_loss = vector_loss
 
     def on_epoch_start(self, pool: Sequence[Photo], epoch: int) -> None:
-        """Do nothing: this objective learns nothing before an epoch."""
+        """Do nothing: this objective needs no preparation."""
 
     def embed(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """The vector of each image, of shape (1, D), from the trunk's features of shape (B, C, H, W) at each scale."""
+        """The vector of each image, of shape (1, D), from the backbone's maps of shape (B, C, H, W) at each scale."""
         mean = torch.stack([self.model.embed(features) for features in maps]).mean(dim=0)
         return list(torch.split(F.normalize(mean, dim=1), 1))
 
     def loss(self, tuples: Ids, embedded: Sequence[Tensor]) -> Tensor:
-        """The loss over tuples of shape (T, 2 + N), given the vector of each of their images, in order."""
+        """The loss of tuples of shape (T, 2 + N), from the vector of each of their images, in order."""
         vectors = torch.cat(list(embedded)).view(*tuples.shape, -1)
         return self.vector_loss(vectors[:, 0], vectors[:, 1], vectors[:, 2:])

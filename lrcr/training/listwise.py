@@ -1,4 +1,4 @@
-"""AP-GeM's training: the listwise loss on batches larger than memory (Revaud et al., ICCV 2019)."""
+"""AP-GeM's training: the listwise loss on batches that do not fit into memory (Revaud et al., ICCV 2019)."""
 
 from collections.abc import Callable, Sequence
 
@@ -19,12 +19,12 @@ from lrcr.training.tuples import labelled_images
 
 
 class ListwiseTrainer:
-    """Trains a global model on batches in which each image is a query for the others of its label, epoch by epoch.
+    """Trains a global model on batches in which each image is a query for the other images of its label.
 
     See `lrcr.training.phases.Trainer`.
 
     Args:
-        setup: of its images those of shared labels are used.
+        setup: images that are alone with their label are not used.
         settings: batches, crops, bins; learning rates of the parts.
 
     Raises:
@@ -40,7 +40,7 @@ class ListwiseTrainer:
 
     @property
     def trained(self) -> nn.Module:
-        """What a checkpoint stores."""
+        """The module whose weights a checkpoint stores."""
         return self.setup.model
 
     @property
@@ -49,11 +49,11 @@ class ListwiseTrainer:
         return self.parts.adam
 
     def run_epoch(self, epoch: int, first: int = 1) -> dict[str, float]:
-        """Take one step for each batch, and return what is logged.
+        """Take one step for each batch; returns the values for the log.
 
         Args:
-            epoch: from 1, over all phases.
-            first: the epoch with which this phase began: there decay and warm-up start.
+            epoch: from 1, counted over all phases.
+            first: the first epoch of this phase, in which decay and warm-up start.
         """
         setup = self.setup
         rng = generator(setup.seed, "batches", epoch)
@@ -68,15 +68,15 @@ class ListwiseTrainer:
         return {"epoch": epoch, "loss": sum(losses) / len(losses), "rate": self.parts.largest_rate}
 
     def _draw(self, rng: np.random.Generator) -> list[Ids]:
-        """An epoch's batches of image ids: classes in random order, the images of each in one batch where possible.
+        """The batches of image ids of an epoch: classes in random order, each class in one batch if possible.
 
-        Within a batch they are shuffled: BatchNorm that is trained sees chunks, and a chunk of few classes would have
-        statistics that give these classes away.
+        The images of a batch are shuffled. BatchNorm, if it is trained, computes its statistics over a chunk of a
+        batch; those of a chunk of few classes would reveal the classes to the network.
         """
-        place = rng.permutation(self.classes.max() + 1)[self.classes]
-        order = np.lexsort((rng.permutation(len(place)), place))
+        class_order = rng.permutation(self.classes.max() + 1)[self.classes]
+        order = np.lexsort((rng.permutation(len(class_order)), class_order))
         size = self.settings.batch_size
-        least = max(2, distributed.world_size())  # images of a batch
+        least = max(2, distributed.world_size())  # smallest number of images in a batch
         parts = np.split(order, range(size, len(order), size))
         batches = [rng.permutation(batch) for batch in parts if len(batch) >= least]
         if not batches:
@@ -84,21 +84,21 @@ class ListwiseTrainer:
         return batches
 
     def _step(self, ids: Ids, seeds: Ids) -> float:
-        """One step of the optimiser over a batch, whose images are decoded and cropped chunk by chunk, twice."""
+        """One optimiser step on a batch; its images are decoded and cropped chunk by chunk, in each of two passes."""
         setup, settings = self.setup, self.settings
         self.optimizer.zero_grad()
 
         def describe(rows: Tensor) -> Tensor:
             photos = [self.images.photos[i] for i in ids[rows.numpy()]]
-            given = (photos, seeds[rows.numpy()].tolist())
-            [images] = crop_batches([given], self.crop_size, settings.min_crop_area)
+            batch = (photos, seeds[rows.numpy()].tolist())
+            [images] = crop_batches([batch], self.crop_size, settings.min_crop_area)
             vectors: Tensor = setup.model(images.to(setup.device, memory_format=torch.channels_last))
             return vectors
 
         def loss_of(vectors: Tensor) -> Tensor:
             classes = torch.from_numpy(self.classes[ids]).to(setup.device)
-            itself = torch.eye(len(ids), dtype=torch.bool, device=setup.device)
-            similarity = (vectors @ vectors.T).masked_fill(itself, -torch.inf)
+            same_image = torch.eye(len(ids), dtype=torch.bool, device=setup.device)
+            similarity = (vectors @ vectors.T).masked_fill(same_image, -torch.inf)
             return listwise_loss(similarity, classes[:, None] == classes, settings.bins)
 
         number = max(-(-len(ids) // settings.chunk_size), distributed.world_size())

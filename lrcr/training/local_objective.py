@@ -1,4 +1,4 @@
-"""What tuples of a local model are trained for: its global descriptor, local matches, ASMK's score."""
+"""The objective of local models: losses of the training descriptor, of local matches and of the ASMK score."""
 
 from collections.abc import Sequence
 
@@ -19,17 +19,17 @@ from lrcr.runtime import distributed
 from lrcr.runtime.seeds import derive_seed, generator
 from lrcr.training.maps import Maps
 
-_ITERATIONS = 10  # of k-means: these words serve one epoch
+_ITERATIONS = 10  # of k-means; few are enough for words that are used in one epoch
 
 
 class LocalObjective:
-    """The losses of `train.tuples.losses`, each by its weight; see `lrcr.training.objective.Objective`.
+    """The weighted sum of the losses of `train.tuples.losses`; see `lrcr.training.objective.Objective`.
 
     Args:
-        model: on the device of training.
-        maps: of the photos that the words are learned from.
+        model: on the device of the training.
+        maps: the source of the maps from which visual words are learned.
         settings: losses, margin and scales.
-        bandwidth_penalty: weight of the mean bandwidth of learnable smoothing.
+        bandwidth_penalty: weight of the mean bandwidth of learnable smoothing in the loss.
         seed: of the visual words.
     """
 
@@ -45,7 +45,7 @@ class LocalObjective:
 
     @torch.no_grad()
     def on_epoch_start(self, pool: Sequence[Photo], epoch: int) -> None:
-        """Learn this epoch's visual words, where the loss needs them, from the strongest descriptors of the pool."""
+        """If the loss needs them, learn the visual words of this epoch from the strongest descriptors of the pool."""
         if self.settings.losses.asmk:
             words = distributed.broadcast(lambda: self._learn_words(pool, epoch))
             self.words = torch.from_numpy(words).to(self.model.whitening.bias.device)
@@ -62,12 +62,12 @@ class LocalObjective:
         return learn_codebook(descriptors[np.sort(kept)], losses.words, iterations=_ITERATIONS, seed=seed).centroids
 
     def embed(self, maps: Sequence[Tensor]) -> list[Pyramid]:
-        """The context of each image at each scale, from the trunk's features of shape (B, C, H, W) there."""
+        """The contexts of each of B images, from the backbone's maps of shape (B, C, H, W) at each scale."""
         contexts = [self.model.context(features) for features in maps]
         return [[context.of_image(row) for context in contexts] for row in range(len(maps[0]))]
 
     def loss(self, tuples: Ids, pyramids: Sequence[Pyramid]) -> Tensor:
-        """The loss over tuples of shape (T, 2 + N), given the pyramid of each of their images, in order."""
+        """The loss of tuples of shape (T, 2 + N), from the pyramid of each of their images, in order."""
         settings = self.settings
         losses, loss = settings.losses, self.model.whitening.bias.new_zeros(())
         if losses.contrastive:
@@ -85,13 +85,14 @@ class LocalObjective:
         return loss
 
     def _local_loss(self, query: Candidates, positive: Candidates, *negatives: Candidates) -> Tensor:
-        """The losses that compare local descriptors, of one tuple."""
+        """The losses of one tuple that compare local descriptors."""
         settings = self.settings
         losses, loss = settings.losses, query.selection_probability.new_zeros(())
         if losses.matches:
-            own, same, *others = (i.descriptors[: losses.max_descriptors] for i in (query, positive, *negatives))
-            loss = loss + losses.matches * match_loss(own, same, others, settings.margin)
+            images = (image.descriptors[: losses.max_descriptors] for image in (query, positive, *negatives))
+            query_descriptors, positive_descriptors, *others = images
+            loss = loss + losses.matches * match_loss(query_descriptors, positive_descriptors, others, settings.margin)
         if losses.asmk:
-            assert self.words is not None, "learned at the start of the epoch"
+            assert self.words is not None, "on_epoch_start learns the words"
             loss = loss + losses.asmk * asmk_loss(query, positive, negatives, self.words, losses.temperature)
         return loss

@@ -1,4 +1,4 @@
-"""Where training takes the trunk's maps from: computed each time or, where the trunk is frozen, once."""
+"""The source of the backbone's maps in training: computed each time, or stored if the backbone is frozen."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,21 +20,21 @@ from lrcr.storage.artifacts import fingerprint, staged_file
 _BATCH = 8
 
 Batches = Iterator[tuple[list[int], list[Tensor]]]
-"""Positions of photos in the sequence asked for, and their maps: at each scale of shape (positions, C, H, W)."""
+"""Positions of photos in the given sequence, and their maps: at each scale of shape (positions, C, H, W)."""
 
 SCALE_ONE = (1.0,)
 
 
 class Maps(Protocol):
-    """The trunk's maps of photos, those of equal shape together."""
+    """A source of the backbone's maps of photos, in batches of maps of equal shape."""
 
     def batches(self, photos: Sequence[Photo], size: int = _BATCH, scales: Sequence[float] = SCALE_ONE) -> Batches:
-        """At most `size` photos at a time, in any order; a scale that leaves a photo no pixel leaves it no map."""
+        """The maps of at most `size` photos at a time, in any order; without scales at which a photo has no pixel."""
         ...
 
 
 class TrunkMaps:
-    """Maps computed whenever they are asked for, with gradient where that is enabled.
+    """Maps that are computed at each call, with gradient if it is enabled.
 
     Args:
         backbone: on `device`.
@@ -54,13 +54,13 @@ class TrunkMaps:
 
 
 class StoredMaps:
-    """Maps of a frozen trunk, each photo's computed once and kept in a file as float16.
+    """Maps of a frozen backbone; those of each photo are computed once and stored in a file as float16.
 
-    Ranks share them; each writes under a name of its own first.
+    The ranks share the files. Each rank first writes to a temporary name that contains its number.
 
     Args:
-        trunk: computes those that are not there yet.
-        folder: of the files; belongs to this trunk, image size and dataset alone.
+        trunk: computes the maps that are not stored yet.
+        folder: of the files; it must be used for one backbone, image size and dataset only.
     """
 
     def __init__(self, trunk: TrunkMaps, folder: Path) -> None:
@@ -86,10 +86,10 @@ class StoredMaps:
             for row, position in enumerate(positions):
                 maps = [features[row].half().cpu().numpy() for features in batch]
                 target = self._file(photos[position], scales)
-                own = target.with_name(f"{distributed.rank()}-{target.name}")
-                with staged_file(own) as temporary, temporary.open("wb") as file:
+                of_rank = target.with_name(f"{distributed.rank()}-{target.name}")
+                with staged_file(of_rank) as temporary, temporary.open("wb") as file:
                     np.savez(file, *maps)
-                own.replace(target)
+                of_rank.replace(target)
 
     def _stack(self, group: list[tuple[int, list[Tensor]]]) -> tuple[list[int], list[Tensor]]:
         of_scales = zip(*(maps for _, maps in group), strict=True)
@@ -116,9 +116,9 @@ def describe_globally(model: Model, maps: Maps, photos: Sequence[Photo], progres
     return vectors
 
 
-def describe_in_shares(model: Model, maps: Maps, photos: Sequence[Photo], progress: Progress = SILENT) -> Tensor:
-    """`describe_globally`, each rank describing its share of the photos; all ranks get all vectors."""
-    own = describe_globally(model, maps, distributed.share(photos), progress)
-    vectors = own.new_zeros(len(photos), model.dim)
-    vectors[distributed.rank() :: distributed.world_size()] = own
+def describe_distributed(model: Model, maps: Maps, photos: Sequence[Photo], progress: Progress = SILENT) -> Tensor:
+    """As `describe_globally`, but each rank describes its share of the photos; all ranks return all vectors."""
+    share = describe_globally(model, maps, distributed.share(photos), progress)
+    vectors = share.new_zeros(len(photos), model.dim)
+    vectors[distributed.rank() :: distributed.world_size()] = share
     return distributed.all_reduce_sum(vectors)

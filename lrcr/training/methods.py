@@ -1,4 +1,4 @@
-"""The methods of training: each the phases that it runs, and what limits it."""
+"""The training methods: the phases of each method, and its limits with several ranks."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -6,7 +6,7 @@ from typing import Protocol
 
 from lrcr.config.params import Params
 from lrcr.errors import ParamsError
-from lrcr.training.batchnorm import share_batchnorm
+from lrcr.training.batchnorm import sync_batchnorm
 from lrcr.training.classification import TUPLE, ClassificationTrainer
 from lrcr.training.classifier import ClassifierHead
 from lrcr.training.listwise import ListwiseTrainer
@@ -21,26 +21,26 @@ _CONTEXT = ("smoothing", "graph")
 
 
 class Method(Protocol):
-    """A method of training."""
+    """A training method."""
 
     memory_key: str
-    """The param to lower where memory runs out."""
+    """The param to lower if the memory does not suffice."""
 
     def require_even_shares(self, ranks: int) -> None:
-        """Refuse a training that several ranks would not do as one does.
+        """Refuse a training that several ranks would do differently from one.
 
         Raises:
-            ParamsError: naming the param.
+            ParamsError: a param does not allow this number of ranks.
         """
         ...
 
     def train(self, setup: Setup, phases: Phases) -> None:
-        """Run all phases and leave the weights of the best epoch in the model."""
+        """Run all phases and load the weights of the best epoch into the model."""
         ...
 
 
 def method_of(params: Params) -> Method:
-    """The method by which the params train."""
+    """The training method that the params choose."""
     methods: dict[str, type[Tuples] | type[Listwise] | type[Classification]] = {
         "tuples": Tuples,
         "listwise": Listwise,
@@ -50,7 +50,7 @@ def method_of(params: Params) -> Method:
 
 
 class Tuples:
-    """Tuples of query, positive and negatives (`train.tuples`)."""
+    """Training on tuples of query, positive and negatives (`train.tuples`)."""
 
     def __init__(self, params: Params) -> None:
         self.params = params
@@ -58,7 +58,7 @@ class Tuples:
         self.memory_key = f"train.tuples.{'batch_size' if _trains_batchnorm(params) else 'negatives'}"
 
     def require_even_shares(self, ranks: int) -> None:
-        """See `Method`: each rank takes as many tuples of a batch."""
+        """See `Method`: each rank takes the same number of tuples of a batch."""
         _require_multiple("train.tuples.batch_size", self.settings.batch_size, ranks)
         _refuse_trained_batchnorm(self.params)
 
@@ -71,20 +71,23 @@ class Tuples:
             self._train_separately(setup, phases)
 
     def _train_separately(self, setup: Setup, phases: Phases) -> None:
-        """Train smoothing and graph each alone from the start, join the best of each, and perhaps train both on."""
+        """Train smoothing and graph separately from the same weights, and combine the best weights of both.
+
+        With `separate_then_joint`, the combined model is then trained as a whole.
+        """
         model, epochs = setup.model, self.params.train.epochs
-        start, done, alone = copy_weights(model), 0, {}
+        initial, done, separate = copy_weights(model), 0, {}
         for part in _CONTEXT:
-            model.load_state_dict(start)
+            model.load_state_dict(initial)
             others = [other for other in model.parts() if other not in _CONTEXT]
-            alone[part] = phases.run(part, self._trainer(setup, (part, *others)), epochs=epochs, done=done)
+            separate[part] = phases.run(part, self._trainer(setup, (part, *others)), epochs=epochs, done=done)
             done += epochs
-        better = max(alone.values(), key=lambda state: state.best_score)
-        joined = dict(better.weights)
-        for part, state in alone.items():
-            names = (name for name in joined if name.startswith(f"{part}."))
-            joined.update({name: state.weights[name] for name in names})
-        model.load_state_dict(joined)
+        better = max(separate.values(), key=lambda state: state.best_score)
+        combined = dict(better.weights)
+        for part, state in separate.items():
+            names = (name for name in combined if name.startswith(f"{part}."))
+            combined.update({name: state.weights[name] for name in names})
+        model.load_state_dict(combined)
         if self.settings.schedule == "separate_then_joint":
             joint = phases.run("joint", self._trainer(setup), epochs=epochs, done=done)
             model.load_state_dict(max(joint, better, key=lambda state: state.best_score).weights)
@@ -101,7 +104,7 @@ class Tuples:
 
 
 class Listwise:
-    """Quantised average precision over large batches (`train.listwise`)."""
+    """Training by quantised average precision over large batches (`train.listwise`)."""
 
     memory_key = "train.listwise.chunk_size"
 
@@ -109,7 +112,7 @@ class Listwise:
         self.params = params
 
     def require_even_shares(self, ranks: int) -> None:
-        """See `Method`: chunks need not be as many on every rank."""
+        """See `Method`: the ranks may have different numbers of chunks."""
         _refuse_trained_batchnorm(self.params)
 
     def train(self, setup: Setup, phases: Phases) -> None:
@@ -121,7 +124,7 @@ class Listwise:
 
 
 class Classification:
-    """A classifier, then hard local negatives too (`train.classification`)."""
+    """Training by a classifier, then also by hard local negatives (`train.classification`)."""
 
     memory_key = "train.classification.batch_size"
 
@@ -130,30 +133,30 @@ class Classification:
         self.settings = params.train.classification
 
     def require_even_shares(self, ranks: int) -> None:
-        """See `Method`: each rank takes as many images of a batch, or tuples in the second phase."""
+        """See `Method`: each rank takes the same number of images, in the second phase of tuples, of a batch."""
         key, size = "train.classification.batch_size", self.settings.batch_size
         _require_multiple(key, size, ranks)
         if self.settings.fine_epochs and max(1, size // TUPLE) % ranks:
             _refuse_share(key, f"{size} in tuples of {TUPLE}", ranks)
 
     def train(self, setup: Setup, phases: Phases) -> None:
-        """See `Method`: with a classifier, then from the best epoch on with hard local negatives too."""
+        """See `Method`: the second phase starts from the best epoch of the first."""
         settings, coarse = self.settings, self.settings.epochs or self.params.train.epochs
         images, classes = labelled_images(setup.images)
-        share_batchnorm(setup.model)
+        sync_batchnorm(setup.model)
         head = ClassifierHead(setup.model, int(classes.max()) + 1, self.params.seed)
         trainer = ClassificationTrainer(setup, settings, head, images, classes, coarse)
-        best = phases.run("coarse", trainer, epochs=coarse)
-        head.load_state_dict(best.weights)
+        first = phases.run("coarse", trainer, epochs=coarse)
+        head.load_state_dict(first.weights)
         fine = settings.fine_epochs
         if fine:
             trainer = ClassificationTrainer(setup, settings, head, images, classes, fine, fine=True)
-            after = phases.run("fine", trainer, epochs=fine, done=coarse)
-            head.load_state_dict(max(best, after, key=lambda state: state.best_score).weights)
+            second = phases.run("fine", trainer, epochs=fine, done=coarse)
+            head.load_state_dict(max(first, second, key=lambda state: state.best_score).weights)
 
 
 def _trains_batchnorm(params: Params) -> bool:
-    """Whether the trunk's BatchNorm is trained, in a model that freezes that of a trunk with weights."""
+    """Whether the BatchNorm of the backbone is trained; with pretrained weights it is frozen (`Model`)."""
     return params.backbone.weights == "none" and params.train.freeze == "none"
 
 
@@ -162,8 +165,8 @@ def _require_multiple(key: str, size: int, ranks: int) -> None:
         _refuse_share(key, str(size), ranks)
 
 
-def _refuse_share(key: str, given: str, ranks: int) -> None:
-    raise ParamsError(f"{key}: {given} cannot be shared evenly by {ranks} ranks; give a multiple")
+def _refuse_share(key: str, value: str, ranks: int) -> None:
+    raise ParamsError(f"{key}: {value} cannot be shared evenly by {ranks} ranks; give a multiple")
 
 
 def _refuse_trained_batchnorm(params: Params) -> None:

@@ -1,4 +1,4 @@
-"""What tuples are trained for."""
+"""The objectives of training on tuples."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -17,20 +17,20 @@ class Objective(Protocol):
     """A loss over tuples."""
 
     def on_epoch_start(self, pool: Sequence[Photo], epoch: int) -> None:
-        """Prepare for an epoch whose negatives come from these photos."""
+        """Prepare for an epoch; its negatives are mined from the photos of `pool`."""
         ...
 
     def embed(self, maps: Sequence[Tensor]) -> list[Any]:
-        """What the loss needs of each of B images, from the trunk's features of shape (B, C, H, W) at each scale."""
+        """The input of the loss for each of B images, from the backbone's maps of shape (B, C, H, W) at each scale."""
         ...
 
     def loss(self, tuples: Ids, embedded: Sequence[Any]) -> Tensor:
-        """The summed loss over tuples of shape (T, 2 + N), given what `embed` returned for each image, in order."""
+        """The summed loss of tuples of shape (T, 2 + N), from the results of `embed` for their images, in order."""
         ...
 
 
 def make_objective(params: Params, setup: Setup) -> Objective:
-    """The objective of the params' model."""
+    """The objective of the model that the params describe."""
     model, settings = setup.model, params.train.tuples
     if isinstance(model, LocalModel):
         return LocalObjective(model, setup.maps, settings, params.smoothing.bandwidth_penalty, setup.seed)

@@ -1,4 +1,4 @@
-"""The optimiser of a model's parts: each part with its learning rate, decayed by epochs, new layers warmed up."""
+"""Adam with a learning rate for each part of a model, with decay per epoch and warm-up of newly initialised parts."""
 
 from collections.abc import Sequence
 
@@ -16,17 +16,17 @@ _RATES = {
     "projection": "context",
     "whitening": "whitening",
 }
-"""Which of the `learning_rates` each part of a model has."""
+"""Part of a model → the key of its learning rate in `learning_rates`."""
 
 
 class PartsOptimizer:
-    """Adam over a model's parts; parts that are not trained get no gradient.
+    """Adam over the parts of a model; parts with a learning rate of zero get no gradient.
 
     Args:
         settings: learning rates, warm-up and decay.
-        model: its `parts` are trained.
-        frozen: whether the trunk is not trained.
-        chosen: train only these parts, where their learning rates are above zero; None takes all.
+        model: whose `parts` are trained.
+        frozen: whether the backbone is not trained.
+        chosen: the parts to train, with learning rates above zero; None: all parts.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class PartsOptimizer:
         self.adam = torch.optim.Adam(groups, weight_decay=weight_decay)
 
     def set_rates(self, epochs: int, steps: int) -> None:
-        """Decay the learning rates by finished epochs; those of the context first rise, step by step."""
+        """Set the learning rates: decay after `epochs` epochs, warm-up of the context's rate after `steps` steps."""
         settings = self.settings
         for (part, rate), group in zip(self.rates.items(), self.adam.param_groups, strict=True):
             warm = min(1.0, (steps + 1) / (settings.warmup_steps + 1)) if _RATES[part] == "context" else 1.0
@@ -59,5 +59,5 @@ class PartsOptimizer:
 
     @property
     def largest_rate(self) -> float:
-        """The largest learning rate at present, for the log."""
+        """The largest current learning rate, for the log."""
         return max(float(group["lr"]) for group in self.adam.param_groups)

@@ -1,4 +1,4 @@
-"""The phases of a training: epochs of one trainer, the best of them by validation mAP, continued after a kill."""
+"""The phases of a training: run the epochs of a trainer, keep the best by validation mAP, resume after a kill."""
 
 import logging
 from collections.abc import Callable
@@ -15,35 +15,41 @@ from lrcr.training.checkpoint import TrainingState, resume, save_checkpoint
 _LOG = logging.getLogger(__name__)
 
 Log = Callable[[dict[str, float]], None]
-"""Receives the values of an epoch: epoch (from 1), loss, rate, validation_map, and what its trainer adds."""
+"""Called with the values of an epoch: epoch (from 1), loss, rate, validation_map, and those that its trainer adds."""
 
 
 class Trainer(Protocol):
-    """One kind of training, epoch by epoch."""
+    """A training that runs epoch by epoch."""
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
-        """Whose state a checkpoint stores."""
+        """The optimiser whose state a checkpoint stores."""
         ...
 
     @property
     def trained(self) -> nn.Module:
-        """Whose weights a checkpoint stores."""
+        """The module whose weights a checkpoint stores."""
         ...
 
     def run_epoch(self, epoch: int, first: int) -> dict[str, float]:
-        """Train one epoch (from 1, over all phases; `first` is that of this phase) and return what is logged."""
+        """Train one epoch; returns the values for the log.
+
+        Args:
+            epoch: from 1, counted over all phases.
+            first: the first epoch of this phase.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Phases:
-    """Runs phases of training.
+    """Runs the phases of a training.
 
     Args:
-        folder: in which every phase keeps its checkpoint.
-        validate: the validation mAP of the model as it is.
-        every: epochs between two validations; the last epoch of a phase is always validated.
+        folder: of the checkpoints, one for each phase.
+        validate: returns the validation mAP of the current model.
+        every: number of epochs between two validations; the last epoch of a phase is always validated.
+        log: called with the values of each epoch, also of epochs that ran before a kill.
     """
 
     folder: Path
@@ -52,10 +58,16 @@ class Phases:
     log: Log
 
     def run(self, name: str, trainer: Trainer, *, epochs: int, done: int = 0) -> TrainingState:
-        """Run the epochs of one phase that are still to do; `done` epochs were those of earlier phases."""
+        """Run the epochs of one phase that its checkpoint does not contain.
+
+        Args:
+            name: of the phase and of its checkpoint.
+            epochs: number of epochs of this phase.
+            done: number of epochs of all earlier phases.
+        """
         checkpoint, last, trained = self.folder / f"{name}.pt", done + epochs, trainer.trained
         if not any(parameter.requires_grad for parameter in trained.parameters()):
-            _LOG.warning("training: nothing to train (train.freeze, learning rates); the model stays off the shelf")
+            _LOG.warning("training: nothing to train (train.freeze, learning rates); the model is not changed")
             return TrainingState(best=copy_weights(trained))
         state = resume(checkpoint, trained, trainer.optimizer)
         for values in state.history:

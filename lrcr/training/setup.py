@@ -1,4 +1,4 @@
-"""What all kinds of training work with."""
+"""The inputs that all training methods share."""
 
 from dataclasses import dataclass
 
@@ -12,16 +12,16 @@ from lrcr.training.tuples import TrainingSet
 
 @dataclass
 class Setup:
-    """A model, the images that it is trained on, and how.
+    """A model, its training images, and settings that do not depend on the method.
 
     Args:
         model: on `device`.
-        images: that training may use.
-        maps: where the trunk's maps come from; those of a frozen trunk are computed once.
+        images: the training images.
+        maps: the source of the backbone's maps; those of a frozen backbone are computed once.
         image_size: longest side of the images in pixels.
-        frozen: whether the trunk is not trained.
+        frozen: whether the backbone is not trained.
         weight_decay: of the optimiser.
-        seed: of all draws.
+        seed: of all random draws.
     """
 
     model: Model

@@ -1,4 +1,4 @@
-"""The training of a model: whitening, then the epochs of its method, of which the best by validation mAP is stored."""
+"""Training a model: learn the whitening, run the epochs of the method, store the best epoch by validation mAP."""
 
 import shutil
 from pathlib import Path
@@ -36,26 +36,26 @@ def train(
     progress: Progress = SILENT,
     maps_folder: Path | None = None,
 ) -> None:
-    """Train a model on one dataset, choose its best epoch on another, and store it.
+    """Train a model on one dataset, choose the best epoch on another one, and store the model.
 
-    Without a validation set 20 % of the landmarks are held out by the seed. `train.epochs: 0` gives the off-the-shelf
-    model with its whitening. A killed training continues after its last whole epoch. Under `torchrun` the ranks share
-    the work (`lrcr.runtime.distributed`); the first logs and writes.
+    Without a validation set, 20 % of the landmarks are held out; the seed determines which. `train.epochs: 0` only
+    learns the whitening. A killed training continues after its last complete epoch. With `torchrun` the ranks share the
+    work (`lrcr.runtime.distributed`); rank 0 logs and writes.
 
     Args:
-        maps_folder: where the maps of a frozen trunk are stored for other trainings with the same trunk, image size
-            and dataset; None removes them at the end.
+        maps_folder: folder of the stored maps of a frozen backbone, for other trainings with the same backbone, image
+            size and dataset; None: the maps are removed at the end.
 
     Raises:
         DatasetError: the dataset has no pairs to train on, or too few landmarks.
         OutOfMemoryError: the memory does not suffice.
         ParamsError: the ranks cannot share this training evenly.
-        WeightsError: weights or whitening do not fit.
+        WeightsError: the weights or the whitening cannot be read, or do not fit the model.
     """
     make_deterministic()
     device, method = resolve_device(params.device), method_of(params)
     if distributed.world_size() > 1 and not distributed.rank() and params.train.epochs:
-        method.require_even_shares(distributed.world_size())  # the other ranks wait for the first, and end with it
+        method.require_even_shares(distributed.world_size())  # if this raises, torchrun ends the other ranks
     remedy = f"lower train.image_size or {method.memory_key}"
     with distributed.process_group(device), explain_out_of_memory(remedy):
         if distributed.rank():
@@ -69,7 +69,7 @@ def train(
         if distributed.rank() == 0:
             save_model(model_file, setup.model, manifest)
     if distributed.is_local_main():
-        shutil.rmtree(state, ignore_errors=True)  # machines may share it
+        shutil.rmtree(state, ignore_errors=True)  # the folder may be on a file system that several machines share
 
 
 def _manifest(params: Params, dataset: Dataset, validation: Dataset | None) -> Manifest:
@@ -105,7 +105,7 @@ def _run(
     state: Path,
     log: Log,
 ) -> None:
-    """Learn the whitening and run the epochs, if any, of the training."""
+    """Learn the whitening, then run the epochs of the training, if any."""
     phases = None
     if params.train.epochs:
         if validation is None:

@@ -1,4 +1,4 @@
-"""The tuples of an epoch: pairs drawn at random, negatives mined with the model as it is."""
+"""The tuples of an epoch: pairs are drawn at random, negatives are mined with the current model."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from lrcr.config.training import TuplesParams
 from lrcr.data.dataset import Ids, Photo
 from lrcr.runtime import distributed
 from lrcr.runtime.seeds import generator
-from lrcr.training.maps import describe_in_shares
+from lrcr.training.maps import describe_distributed
 from lrcr.training.setup import Setup
 from lrcr.training.tuples import mine_negatives
 
@@ -25,14 +25,14 @@ class TupleSampler:
         self.settings = settings
 
     def draw(self, epoch: int) -> tuple[Ids, list[Photo], float]:
-        """An epoch's tuples, the pool of their negatives, and the mean distance of the queries to their negatives.
+        """The tuples of an epoch, the pool of their negatives, and the mean distance of queries and negatives.
 
         Returns:
-            Image ids of shape (T, 2 + N): query, positive, negatives; the photos of the pool; a distance of unit
-            vectors.
+            Image ids of shape (T, 2 + N): query, positive, negatives. The photos of the pool. The mean Euclidean
+            distance between the unit vectors of a query and its negatives.
 
         Raises:
-            DatasetError: there are no pairs, or too few landmarks for the negatives.
+            DatasetError: there are no pairs, or there are too few landmarks for the negatives.
         """
         images, settings = self.setup.images, self.settings
         rng = generator(self.setup.seed, "tuples", epoch)
@@ -52,5 +52,5 @@ class TupleSampler:
         unique, inverse = np.unique(ids, return_inverse=True)
         photos = [setup.images.photos[i] for i in unique]
         with setup.progress.task(f"mine negatives of epoch {epoch}", len(distributed.share(photos))) as task:
-            vectors = describe_in_shares(setup.model, setup.maps, photos, task)
+            vectors = describe_distributed(setup.model, setup.maps, photos, task)
         return vectors[torch.from_numpy(inverse).to(setup.device)]

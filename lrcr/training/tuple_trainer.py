@@ -1,4 +1,4 @@
-"""Epochs of training on tuples."""
+"""The trainer for tuples."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,13 +21,14 @@ from lrcr.training.tuple_sampler import TupleSampler
 
 
 class TupleTrainer:
-    """Trains some parts of a model, epoch by epoch; see `lrcr.training.phases.Trainer`.
+    """Trains parts of a model on tuples; see `lrcr.training.phases.Trainer`.
 
     Args:
         settings: batch size and scales; learning rates of the parts.
-        parts: of the model that are trained, where their learning rates are above zero; None takes all.
-        refit_whitening: called after each epoch; a trunk that starts from drawn weights needs it, as its features soon
-            no longer fit the whitening of its first ones. None does not.
+        objective: the loss over tuples.
+        parts: the parts to train, with learning rates above zero; None: all parts.
+        refit_whitening: called after each epoch, or None. A backbone with random initial weights needs it: its features
+            change so much that the whitening of the first features no longer fits them.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class TupleTrainer:
 
     @property
     def trained(self) -> nn.Module:
-        """What a checkpoint stores."""
+        """The module whose weights a checkpoint stores."""
         return self.setup.model
 
     @property
@@ -59,18 +60,18 @@ class TupleTrainer:
         return self.parts.adam
 
     def run_epoch(self, epoch: int, first: int = 1) -> dict[str, float]:
-        """Mine this epoch's tuples, take one step for each batch of them, and return what is logged.
+        """Draw the tuples of this epoch and take one step for each batch; returns the values for the log.
 
         Args:
-            epoch: from 1, over all phases.
-            first: the epoch with which this phase began: there decay and warm-up start.
+            epoch: from 1, counted over all phases.
+            first: the first epoch of this phase, in which decay and warm-up start.
         """
         setup, size = self.setup, self.settings.batch_size
         tuples, pool, distance = self.sampler.draw(epoch)
         self.objective.on_epoch_start(pool, epoch)
         setup.model.train()
         if setup.frozen:
-            setup.model.backbone.eval()  # its BatchNorm as well: a stored map must not depend on when it is computed
+            setup.model.backbone.eval()  # with its BatchNorm: stored maps must not change
         starts = range(0, len(tuples), size)
         losses = []
         for step, start in enumerate(setup.progress.over(starts, f"epoch {epoch}")):
@@ -87,19 +88,19 @@ class TupleTrainer:
         }
 
     @property
-    def _independent(self) -> bool:
-        """Whether tuples do not depend on each other: BatchNorm is not trained."""
+    def _tuples_are_independent(self) -> bool:
+        """Whether the loss of a tuple does not depend on the others of its batch, because BatchNorm is not trained."""
         return self.setup.frozen or self.setup.model.freeze_batchnorm
 
     def _step(self, tuples: Ids) -> float:
-        """One step of the optimiser over a batch of tuples; returns the summed loss of this rank's share.
+        """One optimiser step on a batch of tuples; returns the summed loss of this rank's share.
 
-        Where tuples are independent, the ranks share them, and each rank computes one tuple at a time, which bounds
-        the memory. BatchNorm that is trained needs all images of the batch for its statistics.
+        If the tuples are independent, the ranks share them, and each rank processes one tuple at a time, which limits
+        the memory. Otherwise BatchNorm needs all images of the batch for its statistics.
         """
         self.optimizer.zero_grad()
         total = 0.0
-        for part in distributed.share(np.split(tuples, len(tuples))) if self._independent else [tuples]:
+        for part in distributed.share(np.split(tuples, len(tuples))) if self._tuples_are_independent else [tuples]:
             embedded = self._embed(part.ravel())
             loss = self.objective.loss(part, embedded)
             if not torch.isfinite(loss):
@@ -113,7 +114,7 @@ class TupleTrainer:
 
     @torch.no_grad()
     def _locate_non_finite(self, tuples: Ids, embedded: Sequence[Any]) -> str:
-        """Name the images of the first tuple whose own loss is not finite."""
+        """Name the images of the first tuple whose loss is not finite."""
         width, photos = tuples.shape[1], self.setup.images.photos
         losses = [self.objective.loss(tuples[[i]], embedded[i * width : (i + 1) * width]) for i in range(len(tuples))]
         wrong = np.flatnonzero([not torch.isfinite(loss) for loss in losses])
@@ -121,13 +122,13 @@ class TupleTrainer:
         return f"at query {query}, positive {positive}, negatives {', '.join(negatives)}"
 
     def _embed(self, ids: Ids) -> list[Any]:
-        """What the loss needs of each image, with gradient.
+        """The input of the loss for each image (`Objective.embed`), with gradient.
 
-        BatchNorm that is trained needs statistics of all images at once, so there they are resized to one square; the
-        change of aspect is no larger than what a change of viewpoint makes.
+        If BatchNorm is trained, all images must be in one batch for its statistics. They are then resized to squares of
+        the same size; the change of their aspect ratio is not larger than changes that viewpoints cause.
         """
         photos = [self.setup.images.photos[i] for i in ids]
-        if self._independent:
+        if self._tuples_are_independent:
             batches = self.setup.maps.batches(photos, len(photos), self.settings.scales)
         else:
             batches = iter([self._square_maps(photos)])

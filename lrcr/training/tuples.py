@@ -11,12 +11,12 @@ from lrcr.errors import DatasetError
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """The images that training may use.
+    """The images of a training.
 
     Args:
-        photos: n of them.
-        clusters: of shape (n,): images of one cluster are never negatives of each other.
-        pairs: of shape (P, 2): query and positive; with no row, any two images of a cluster are a pair.
+        photos: the n images.
+        clusters: of each image, of shape (n,); images of one cluster are never negatives of each other.
+        pairs: query and positive, image ids of shape (P, 2); if P = 0, any two images of a cluster are a pair.
     """
 
     photos: list[Photo]
@@ -24,22 +24,24 @@ class TrainingSet:
     pairs: Ids
 
     def draw_pairs(self, count: int, rng: np.random.Generator) -> Ids:
-        """At most `count` pairs (query, positive), each query row drawn once: of shape (≤ count, 2).
+        """Draw at most `count` pairs (query, positive) without replacement: of shape (≤ count, 2).
+
+        If any two images of a cluster are a pair, each image is a query once at most.
 
         Raises:
-            DatasetError: there is not a single pair.
+            DatasetError: there is no pair.
         """
         if len(self.pairs):
             return self.pairs[_draw(len(self.pairs), count, rng)]
         order = np.argsort(self.clusters, kind="stable")
         _, starts, sizes = np.unique(self.clusters[order], return_index=True, return_counts=True)
-        place = np.arange(len(order)) - np.repeat(starts, sizes)
+        position = np.arange(len(order)) - np.repeat(starts, sizes)
         start, size = np.repeat(starts, sizes), np.repeat(sizes, sizes)
         paired = np.flatnonzero(size > 1)
         if not len(paired):
             raise DatasetError("training: no two images share a label; label the photos (a labels.csv)")
         row = paired[_draw(len(paired), count, rng)]
-        other = start[row] + (place[row] + rng.integers(1, size[row])) % size[row]
+        other = start[row] + (position[row] + rng.integers(1, size[row])) % size[row]
         return np.stack([order[row], order[other]], axis=1)
 
 
@@ -48,7 +50,7 @@ def _draw(total: int, count: int, rng: np.random.Generator) -> Ids:
 
 
 def training_set(dataset: Dataset, clusters: Ids | None = None) -> TrainingSet:
-    """Everything in a dataset, or only the images of the given clusters (numbered as by `cluster_ids`)."""
+    """All images of a dataset, or only those of the given clusters (ids of `lrcr.data.dataset.cluster_ids`)."""
     ids = cluster_ids(dataset)
     kept = np.arange(len(ids)) if clusters is None else np.flatnonzero(np.isin(ids, clusters))
     renumbered = np.full(len(ids), -1, np.int64)
@@ -59,10 +61,10 @@ def training_set(dataset: Dataset, clusters: Ids | None = None) -> TrainingSet:
 
 
 def labelled_images(images: TrainingSet) -> tuple[TrainingSet, Ids]:
-    """The images whose label is shared by another, and their classes, numbered from 0: of shape (n,).
+    """The n images whose label at least one other image has, and their classes from 0, of shape (n,).
 
     Raises:
-        DatasetError: fewer than two such labels.
+        DatasetError: there are fewer than two such labels.
     """
     _, row, sizes = np.unique(images.clusters, return_inverse=True, return_counts=True)
     kept = np.flatnonzero(sizes[row] > 1)
@@ -74,20 +76,20 @@ def labelled_images(images: TrainingSet) -> tuple[TrainingSet, Ids]:
 
 
 def mine_negatives(similarity: npt.NDArray[np.float32], queries: Ids, pool: Ids, clusters: Ids, count: int) -> Ids:
-    """The most similar images of the pool, from `count` different clusters that are not the query's.
+    """The most similar images of the pool, of `count` different clusters other than the query's.
 
     Args:
-        similarity: of shape (T, P), of each query to each image of the pool.
+        similarity: of each query to each image of the pool, of shape (T, P).
         queries: image ids, of shape (T,).
         pool: image ids, of shape (P,).
-        clusters: of all images.
-        count: N, negatives a query.
+        clusters: of all images, of shape (n,).
+        count: N, number of negatives of a query.
 
     Returns:
         Image ids of shape (T, N), the hardest first.
 
     Raises:
-        DatasetError: the pool has fewer than N clusters besides a query's.
+        DatasetError: the pool has fewer than N clusters other than a query's.
     """
     negatives = np.empty((len(queries), count), np.int64)
     pool_clusters = clusters[pool]

@@ -1,4 +1,4 @@
-"""Comparing epochs: mAP (medium) on a validation set, of the global descriptor or of ASMK."""
+"""Validation: mAP (medium) on a validation set, of the training descriptor or of ASMK."""
 
 import tempfile
 from collections.abc import Sequence
@@ -29,10 +29,10 @@ HELD_OUT = 0.2
 
 
 def hold_out(dataset: Dataset, seed: int) -> tuple[Ids, Dataset]:
-    """Split a training set by landmark: 20 % of those with two images or more become the validation set.
+    """Split a training set by landmark: 20 % of the landmarks with two or more images become the validation set.
 
     Returns:
-        The clusters left for training, and a dataset of the others in which every image is a query (leave one out).
+        The clusters for training, and a dataset of the other clusters in which every image is a query (leave one out).
 
     Raises:
         DatasetError: fewer than two landmarks have two images.
@@ -54,10 +54,10 @@ def hold_out(dataset: Dataset, seed: int) -> tuple[Ids, Dataset]:
 
 
 class Validator(Protocol):
-    """Scores a model on a validation set."""
+    """Evaluates a model on a validation set."""
 
     def score(self) -> float:
-        """The mAP (medium) of the model as it is, in percent.
+        """The mAP (medium) of the current model in percent.
 
         Raises:
             DatasetError: no query has a positive.
@@ -66,10 +66,10 @@ class Validator(Protocol):
 
 
 def make_validator(params: ValidationParams, setup: Setup, validation: Dataset) -> Validator:
-    """The validator that the params name.
+    """The validator that the params choose.
 
     Args:
-        validation: needs queries with at least one positive.
+        validation: must have queries with at least one positive.
 
     Raises:
         DatasetError: the validation set has no queries.
@@ -80,7 +80,7 @@ def make_validator(params: ValidationParams, setup: Setup, validation: Dataset) 
 
 
 class GlobalValidator:
-    """Scores by the training descriptor; see `Validator`."""
+    """Evaluates the training descriptor; see `Validator`."""
 
     def __init__(self, setup: Setup, validation: Dataset) -> None:
         self.setup = setup
@@ -98,7 +98,7 @@ class GlobalValidator:
 
 
 class AsmkValidator:
-    """Scores by ASMK, with visual words learned on the training images whenever it is asked; see `Validator`."""
+    """Evaluates ASMK; each call of `score` learns visual words on the training images. See `Validator`."""
 
     def __init__(self, params: ValidationParams, setup: Setup, validation: Dataset) -> None:
         self.params = params

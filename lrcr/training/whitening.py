@@ -1,4 +1,4 @@
-"""Learning the whitening within a model from photos."""
+"""Learning the whitening of a model from photos."""
 
 from collections.abc import Iterator, Sequence
 
@@ -17,15 +17,15 @@ from lrcr.training.maps import Maps
 def learn_whitening(
     model: Model, maps: Maps, photos: Sequence[Photo], settings: WhiteningParams, seed: int, progress: Progress = SILENT
 ) -> None:
-    """Learn the whitening of a local model, or a global model's projection that is one, from a sample of photos.
+    """Learn the whitening of a local model, or a global model's whitening projection, from a sample of photos.
 
-    The former from the smoothed features of the strongest locations, the latter from pooled vectors, both at scale 1.
-    The first rank learns it for all.
+    A local model uses the smoothed features of the strongest locations, a global model the pooled vectors, both at
+    scale 1. Rank 0 learns the whitening and sends it to the other ranks. A model without whitening is not changed.
 
     Args:
-        model: left in evaluation mode.
-        maps: of the model's trunk.
-        photos: of which `settings.images` are drawn by the seed.
+        model: it is set to evaluation mode.
+        maps: the source of the backbone's maps.
+        photos: `settings.images` of them are drawn by the seed.
 
     Raises:
         WeightsError: the photos give fewer features than dimensions.
@@ -40,8 +40,8 @@ def learn_whitening(
     def features() -> Iterator[Array]:
         with progress.task("learn whitening", len(sample)) as task:
             for positions, [batch] in maps.batches(sample):
-                for found in model.to_whiten(batch, settings.max_descriptors):
-                    yield found.cpu().numpy()
+                for vectors in model.whitening_samples(batch, settings.max_descriptors):
+                    yield vectors.cpu().numpy()
                 task.advance(len(positions))
 
     if distributed.rank() == 0:

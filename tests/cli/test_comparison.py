@@ -11,7 +11,7 @@ from lrcr.data.dataset import open_dataset
 from lrcr.data.ranking import Ranking
 from lrcr.errors import LrcrError
 from lrcr.evaluation.evaluate import evaluate_ranking
-from lrcr.evaluation.per_query import name_landmarks, write_per_query
+from lrcr.evaluation.per_query import landmark_names, write_per_query
 
 
 def compare(*arguments):
@@ -25,7 +25,7 @@ def compare(*arguments):
 def files(landmarks, tmp_path_factory):
     """Tables of four evaluations, two methods under two seeds, and a ranking, on the dataset `landmarks`."""
     folder = tmp_path_factory.mktemp("files")
-    names = name_landmarks(open_dataset(landmarks))
+    names = landmark_names(open_dataset(landmarks))
     for number, name in enumerate(("a1", "a2", "b1", "b2")):
         ap = np.random.default_rng(number).uniform(20, 80, len(names))
         write_per_query(folder / f"{name}.csv", names.assign(easy=ap, medium=ap, hard=np.nan))

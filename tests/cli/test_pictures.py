@@ -78,7 +78,7 @@ def test_bad_input_is_one_line(folder, tmp_path, monkeypatch, capsys):
     assert "a picture of maps is a .png" in said(photo, *full, "-o", tmp_path / "maps.gif")
     assert "one picture for 2 photos; name a folder" in said(photo, folder / "b.jpg", *full, "-o", tmp_path / "x.png")
     assert "--at 5: not two numbers" in said(photo, *full, "-o", output, "--at", "5")
-    assert "the spot 64,5 lies outside the photo (64 × 48 pixels)" in said(photo, *full, "-o", output, "--at", "64,5")
+    assert "the point 64,5 is outside the photo (64 × 48 pixels)" in said(photo, *full, "-o", output, "--at", "64,5")
     assert "neither filters nor edges" in said(photo, "--model", folder / "plain.pt", "-o", output, "--at", "5,5")
     assert "none.pt: no such file" in said(photo, "--model", tmp_path / "none.pt", "-o", output)
     assert "none.pt: no such file" in said(photo, *full, "--baseline", tmp_path / "none.pt", "-o", output)

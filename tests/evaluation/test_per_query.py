@@ -12,7 +12,7 @@ from lrcr.data.ranking import Ranking
 from lrcr.errors import ArtifactError
 from lrcr.evaluation.metrics import evaluate
 from lrcr.evaluation.per_query import (
-    number_landmarks,
+    landmark_ids,
     open_per_query,
     parse_per_query,
     tabulate_queries,
@@ -60,13 +60,13 @@ def test_names_that_look_like_something_else(tmp_path, name):
 
 def test_equal_names_are_one_landmark_and_each_nameless_query_is_its_own():
     one = make_table(["b", None, "a", "b", None])
-    numbers = number_landmarks(one)
+    numbers = landmark_ids(one)
     assert numbers.dtype == np.int64
     assert numbers[0] == numbers[3]
     assert len(set(numbers)) == 4
-    both = number_landmarks(pd.concat([one, one]))
+    both = landmark_ids(pd.concat([one, one]))
     assert (both[:5] == both[5:]).all()
-    assert len(set(number_landmarks(make_table(["1", None])))) == 2
+    assert len(set(landmark_ids(make_table(["1", None])))) == 2
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_equal_names_are_one_landmark_and_each_nameless_query_is_its_own():
         (HEADER + ",a,1,1,1\n", "not a table of APs"),
         (HEADER + "0,a,1,1,1\n1,b,1,1,1,1,1\n", "not a table of APs"),
         (HEADER + "0,\xff,1,1,1\n", "not a table of APs"),
-        (HEADER + "0,a,1,101,1\n", "medium: 101.0 is no AP"),
-        (HEADER + "0,a,1,1,-inf\n", "hard: -inf is no AP"),
+        (HEADER + "0,a,1,101,1\n", "medium: 101.0 is not an AP"),
+        (HEADER + "0,a,1,1,-inf\n", "hard: -inf is not an AP"),
     ],
 )
 def test_what_is_no_table_is_refused(contents, said):

@@ -4,7 +4,7 @@ import pytest
 
 from lrcr.data.ranking import Ranking
 from lrcr.errors import ArtifactError, DatasetError
-from lrcr.evaluation.protocol import NOT_FOUND, SETUPS, place_relevant, select_positives
+from lrcr.evaluation.protocol import NOT_FOUND, SETUPS, rank_graded_images, select_positives
 
 
 def make_ranking(*images):
@@ -24,7 +24,7 @@ RELEVANCE = make_relevance(
 
 
 def test_each_graded_image_is_found_where_it_stands():
-    placed = place_relevant(RANKING, RELEVANCE, 4)
+    placed = rank_graded_images(RANKING, RELEVANCE, 4)
     rows = list(placed.itertuples(index=False, name=None))
     assert rows == [
         (0, 4, "easy", 1),
@@ -46,27 +46,27 @@ def test_each_graded_image_is_found_where_it_stands():
     ],
 )
 def test_ignored_images_are_taken_out_of_the_ranking(setup, expected):
-    positives = select_positives(place_relevant(RANKING, RELEVANCE, 4), SETUPS[setup])
+    positives = select_positives(rank_graded_images(RANKING, RELEVANCE, 4), SETUPS[setup])
     assert list(zip(positives.query.tolist(), positives.rank.tolist(), strict=True)) == expected
 
 
 def test_nothing_relevant_and_nothing_returned():
-    assert len(place_relevant(make_ranking(), make_relevance(), 0)) == 0
-    assert len(place_relevant(make_ranking([1, 2]), make_relevance(), 1)) == 0
-    assert place_relevant(make_ranking([]), RELEVANCE, 3)["rank"].eq(NOT_FOUND).all()
+    assert len(rank_graded_images(make_ranking(), make_relevance(), 0)) == 0
+    assert len(rank_graded_images(make_ranking([1, 2]), make_relevance(), 1)) == 0
+    assert rank_graded_images(make_ranking([]), RELEVANCE, 3)["rank"].eq(NOT_FOUND).all()
 
 
 def test_a_ranking_of_other_queries():
     with pytest.raises(ArtifactError, match="ranking: query 2, but there are 2 queries; search again"):
-        place_relevant(RANKING, make_relevance((0, 1, "easy")), 2)
+        rank_graded_images(RANKING, make_relevance((0, 1, "easy")), 2)
 
 
 @pytest.mark.parametrize("row", [(3, 0, "easy"), (-1, 0, "easy"), (0, -5, "easy")])
 def test_relevance_of_what_does_not_exist(row):
     with pytest.raises(DatasetError, match=f"relevance: query {row[0]}, image {row[1]} does not exist"):
-        place_relevant(RANKING, make_relevance((0, 1, "easy"), row), 3)
+        rank_graded_images(RANKING, make_relevance((0, 1, "easy"), row), 3)
 
 
 def test_an_image_graded_twice():
     with pytest.raises(DatasetError, match="relevance: query 0 grades image 1 twice; keep one grade"):
-        place_relevant(RANKING, make_relevance((0, 1, "easy"), (1, 1, "hard"), (0, 1, "junk")), 3)
+        rank_graded_images(RANKING, make_relevance((0, 1, "easy"), (1, 1, "hard"), (0, 1, "junk")), 3)

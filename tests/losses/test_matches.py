@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrcr.losses.matches import match_loss, mutually_nearest
+from lrcr.losses.matches import match_loss, mutual_nearest_neighbours
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -57,7 +57,7 @@ def test_descent_brings_matches_together_and_pushes_negatives_away():
 @given(st.integers(1, 8), st.integers(1, 8), st.integers(0, 100))
 def test_mutually_nearest_pairs_are_so_from_both_sides(n, m, seed):
     a, b = draw(n, 3, seed=seed), draw(m, 3, seed=seed + 1)
-    rows, others = mutually_nearest(a, b)
+    rows, others = mutual_nearest_neighbours(a, b)
     similarity = (a @ b.T).numpy()
     expected = {
         (i, j) for i in range(n) for j in range(m) if j == similarity[i].argmax() and i == similarity[:, j].argmax()

@@ -14,7 +14,7 @@ from lrcr.models.backbone import Backbone
 from lrcr.models.descriptors import ImageDescriptors, resize
 from lrcr.models.factory import build_model
 from lrcr.models.local import LocalModel
-from lrcr.models.smoothing import AverageSmoothing, own_share
+from lrcr.models.smoothing import AverageSmoothing, centre_share
 from lrcr.models.whitening import Whitening
 from lrcr.training.maps import TrunkMaps, describe_globally
 
@@ -282,7 +282,7 @@ def test_gate_and_share_multiply_attention_and_leave_the_features():
     for i, parameter in enumerate([*model.graph.parameters(), *model.smoothing.parameters()]):
         parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(i)))
     features = model.backbone(draw(1, 40, 56))
-    gate, share = model.graph.gate(features), own_share(model.smoothing.filter(features), 3)
+    gate, share = model.graph.gate(features), centre_share(model.smoothing.filter(features), 3)
     assert gate.std() > 0.01 and share.std() > 0.01
     context = model.context(features)
     torch.testing.assert_close(context.attention, l2_attention(features) * gate * share)

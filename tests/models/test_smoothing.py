@@ -14,7 +14,7 @@ from lrcr.models.smoothing import (
     Filter,
     LearnableSmoothing,
     build_smoothing,
-    own_share,
+    centre_share,
     smooth,
     weights_at,
 )
@@ -208,13 +208,13 @@ def test_the_weights_at_a_location_are_those_it_is_smoothed_with(
         assert np.nansum(weights) == pytest.approx(1, abs=1e-5)
         np.testing.assert_allclose(np.nansum(weights * window, axis=(1, 2)), smoothed[0, :, y, x], rtol=1e-4, atol=1e-4)
         share = weights[reach, reach] * np.isfinite(weights).sum()
-        assert own_share(filter_, kernel)[0, y, x].item() == pytest.approx(share, rel=1e-4, abs=1e-6)
+        assert centre_share(filter_, kernel)[0, y, x].item() == pytest.approx(share, rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 5])
 @pytest.mark.parametrize("distance", ["spatial", "feature"])
 def test_at_the_start_each_location_keeps_an_equal_share(distance, kernel):
-    share = own_share(learnable(6, distance=distance, kernel=kernel).filter(draw((2, 6, 5, 7))), kernel)
+    share = centre_share(learnable(6, distance=distance, kernel=kernel).filter(draw((2, 6, 5, 7))), kernel)
     torch.testing.assert_close(share, torch.ones(2, 5, 7))
 
 

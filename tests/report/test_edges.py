@@ -9,7 +9,7 @@ from lrcr.report.inspection import Inspection
 def insight(photo, bandwidth):
     attention = np.ones((4, 8) if bandwidth is None else bandwidth.shape, np.float32)
     nothing = dict.fromkeys(("change", "gate", "share", "confidence"))
-    return Inspection(photo, attention, attention, bandwidth=bandwidth, spots=(), **nothing)
+    return Inspection(photo, attention, attention, bandwidth=bandwidth, locations=(), **nothing)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from lrcr.data.images import load_image, prepare, resize
 from lrcr.errors import ImageError, ParamsError
 from lrcr.models.factory import build_model
 from lrcr.models.local import LocalModel
-from lrcr.report.inspection import has_bandwidth_map, look
+from lrcr.report.inspection import has_bandwidth_map, inspect_photo
 
 SMALL = ("backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=8")
 SMOOTHING, GRAPH = "smoothing.kind=learnable", "graph.kind=gcn"
@@ -39,17 +39,17 @@ def photo(tmp_path_factory):
 
 def test_maps_are_those_of_the_model(photo):
     model = build(SMOOTHING, GRAPH, "graph.output=refine", "graph.attention_from=after")
-    insight = look(model, photo, 96)
+    insight = inspect_photo(model, photo, 96)
     with torch.inference_mode():
         features = model.backbone(prepare(load_image(photo.path, orient=False), 96)[None])
         context = model.context(features)
         filter_ = model.smoothing.filter(context.refined)
-        edges = model.graph.neighbourhood(features, np.ravel_multi_index(insight.spots[0].location, (16, 24)))
+        edges = model.graph.neighbourhood(features, np.ravel_multi_index(insight.locations[0].location, (16, 24)))
     np.testing.assert_array_equal(insight.attention, context.attention[0])
-    np.testing.assert_allclose(insight.plain, features[0].norm(dim=0), rtol=1e-5)
+    np.testing.assert_allclose(insight.feature_norm, features[0].norm(dim=0), rtol=1e-5)
     np.testing.assert_array_equal(insight.bandwidth, filter_.bandwidth[0, 0])
     np.testing.assert_array_equal(insight.confidence, filter_.confidence[0, 0])
-    np.testing.assert_array_equal(insight.spots[0].edges, edges)
+    np.testing.assert_array_equal(insight.locations[0].edges, edges)
     change = (context.refined - features)[0].norm(dim=0) / features[0].norm(dim=0)
     np.testing.assert_allclose(insight.change, change, rtol=1e-4, atol=1e-6)
     assert insight.change.min() >= 0 and insight.change.max() > 0.01
@@ -57,34 +57,34 @@ def test_maps_are_those_of_the_model(photo):
 
 
 def test_gate_and_share_multiply_the_attention(photo):
-    insight = look(build(SMOOTHING, "smoothing.attention=share", GRAPH), photo, 96)
+    insight = inspect_photo(build(SMOOTHING, "smoothing.attention=share", GRAPH), photo, 96)
     assert insight.change is None and insight.gate.std() > 0.01 and insight.share.std() > 0.01
-    np.testing.assert_allclose(insight.attention, insight.plain * insight.gate * insight.share, rtol=1e-4)
+    np.testing.assert_allclose(insight.attention, insight.feature_norm * insight.gate * insight.share, rtol=1e-4)
 
 
 def test_the_photo_is_what_the_model_sees(photo):
-    insight = look(build(), photo, 48)
+    insight = inspect_photo(build(), photo, 48)
     assert insight.photo.size == (48, 32)
     assert insight.attention.shape == (8, 12)
     assert insight.photo.tobytes() == resize(load_image(photo.path, orient=False), 48).tobytes()
 
 
 def test_what_a_model_does_not_have_is_none(photo):
-    plain = look(build(), photo, 96)
-    np.testing.assert_array_equal(plain.plain, plain.attention)
+    plain = inspect_photo(build(), photo, 96)
+    np.testing.assert_array_equal(plain.feature_norm, plain.attention)
     assert (plain.change, plain.gate, plain.share, plain.bandwidth, plain.confidence) == (None,) * 5
-    assert plain.spots == ()
-    shared = look(build(SMOOTHING, "smoothing.learn=shared"), photo, 96)
+    assert plain.locations == ()
+    shared = inspect_photo(build(SMOOTHING, "smoothing.learn=shared"), photo, 96)
     assert shared.share is None
     assert (shared.bandwidth, shared.confidence) == (None, None)
-    assert all(spot.weights.shape == (3, 3) and spot.edges is None for spot in shared.spots)
-    unsure = look(build(SMOOTHING, "smoothing.learn=bandwidth"), photo, 96)
+    assert all(spot.weights.shape == (3, 3) and spot.edges is None for spot in shared.locations)
+    unsure = inspect_photo(build(SMOOTHING, "smoothing.learn=bandwidth"), photo, 96)
     assert unsure.bandwidth is not None and unsure.confidence is None
-    graph = look(build(GRAPH, "graph.output=refine"), photo, 96)
+    graph = inspect_photo(build(GRAPH, "graph.output=refine"), photo, 96)
     assert graph.change is not None and graph.gate is None and graph.bandwidth is None
-    assert [(spot.weights, spot.edges.shape) for spot in graph.spots] == [(None, (16, 24))]
-    attention = look(build("graph.kind=attention"), photo, 96)
-    assert attention.gate is not None and attention.change is None and attention.spots == ()
+    assert [(spot.weights, spot.edges.shape) for spot in graph.locations] == [(None, (16, 24))]
+    attention = inspect_photo(build("graph.kind=attention"), photo, 96)
+    assert attention.gate is not None and attention.change is None and attention.locations == ()
 
 
 @pytest.mark.parametrize(
@@ -98,13 +98,13 @@ def test_what_a_model_does_not_have_is_none(photo):
 )
 def test_models_with_a_map_of_bandwidth(photo, overrides, expected):
     model = build(*overrides)
-    assert has_bandwidth_map(model) == expected == (look(model, photo, 48).bandwidth is not None)
+    assert has_bandwidth_map(model) == expected == (inspect_photo(model, photo, 48).bandwidth is not None)
 
 
 def test_four_spots_apart_are_chosen_away_from_the_border(photo):
-    insight = look(build(SMOOTHING, GRAPH, "smoothing.kernel=5"), photo, 96)
+    insight = inspect_photo(build(SMOOTHING, GRAPH, "smoothing.kernel=5"), photo, 96)
     inner = (slice(2, -2), slice(2, -2))
-    places = [spot.location for spot in insight.spots]
+    places = [spot.location for spot in insight.locations]
     assert len(places) == 4
     assert insight.attention[places[0]] == insight.attention[inner].max()
     for index, (y, x) in enumerate(places):
@@ -115,23 +115,23 @@ def test_four_spots_apart_are_chosen_away_from_the_border(photo):
     y, x = places[0]
     apart[max(y - 4, 0) : y + 5, max(x - 4, 0) : x + 5] = False
     assert insight.bandwidth[places[1]] == insight.bandwidth[apart].max()
-    assert [spot.edges is None for spot in insight.spots] == [False, True, True, True]
+    assert [spot.edges is None for spot in insight.locations] == [False, True, True, True]
 
 
 def test_a_small_map_has_as_many_spots_as_there_is_room_for(tmp_path):
     Image.new("RGB", (1, 1), "#808080").save(tmp_path / "dot.png")
     model = build(SMOOTHING, GRAPH)
-    insight = look(model, Photo(tmp_path / "dot.png"), 96)
-    assert [spot.location for spot in insight.spots] == [(0, 0)]
-    np.testing.assert_array_equal(insight.spots[0].weights, [[np.nan] * 3, [np.nan, 1, np.nan], [np.nan] * 3])
-    assert insight.spots[0].edges.item() == pytest.approx(1)
+    insight = inspect_photo(model, Photo(tmp_path / "dot.png"), 96)
+    assert [spot.location for spot in insight.locations] == [(0, 0)]
+    np.testing.assert_array_equal(insight.locations[0].weights, [[np.nan] * 3, [np.nan, 1, np.nan], [np.nan] * 3])
+    assert insight.locations[0].edges.item() == pytest.approx(1)
 
 
 def test_spots_are_asked_for_in_pixels_of_the_original(photo):
     model = build(SMOOTHING, GRAPH)
-    insight = look(model, photo, 48, at=[(0, 0), (95.9, 63.9), (60, 40)])
-    assert [spot.location for spot in insight.spots] == [(0, 0), (7, 11), (5, 7)]
-    for spot in insight.spots:
+    insight = inspect_photo(model, photo, 48, at=[(0, 0), (95.9, 63.9), (60, 40)])
+    assert [spot.location for spot in insight.locations] == [(0, 0), (7, 11), (5, 7)]
+    for spot in insight.locations:
         assert spot.edges.sum() == pytest.approx(1, abs=1e-4)
         assert spot.edges.argmax() == np.ravel_multi_index(spot.location, (8, 12))
 
@@ -140,31 +140,31 @@ def test_spots_of_a_photo_on_its_side_are_oriented(tmp_path):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     Image.new("RGB", (96, 64), "#336699").save(tmp_path / "photo.jpg", exif=exif)
-    insight = look(build(GRAPH), Photo(tmp_path / "photo.jpg", orient=True), 96, at=[(63, 95)])
+    insight = inspect_photo(build(GRAPH), Photo(tmp_path / "photo.jpg", orient=True), 96, at=[(63, 95)])
     assert insight.photo.size == (64, 96)
-    assert insight.spots[0].location == (23, 15)
+    assert insight.locations[0].location == (23, 15)
 
 
 @pytest.mark.parametrize("spot", [(-1, 5), (96, 5), (5, 64), (float("nan"), 5), (5, float("inf"))])
 def test_a_spot_outside_is_refused(photo, spot):
-    with pytest.raises(ParamsError, match=r"photo.png: the spot .* lies outside the photo \(96 × 64 pixels\); move it"):
-        look(build(GRAPH), photo, 96, at=[spot])
+    with pytest.raises(ParamsError, match=r"photo.png: the point .* is outside the photo \(96 × 64 pixels\); move it"):
+        inspect_photo(build(GRAPH), photo, 96, at=[spot])
 
 
 def test_what_cannot_be_looked_at(photo, tmp_path):
-    with pytest.raises(ParamsError, match="the model has neither filters nor edges to show at a spot; name no spot"):
-        look(build(), photo, 96, at=[(1, 1)])
+    with pytest.raises(ParamsError, match="the model has neither filters nor edges to show at a point; name no point"):
+        inspect_photo(build(), photo, 96, at=[(1, 1)])
     with pytest.raises(ImageError):
-        look(build(), Photo(tmp_path / "missing.png"), 96)
+        inspect_photo(build(), Photo(tmp_path / "missing.png"), 96)
 
 
 def test_a_border_left_aside_has_no_maps(photo):
     whole, inner = (build(SMOOTHING, GRAPH, f"backbone.border={border}") for border in (0, 2))
-    insight = look(inner, photo, 96)
-    np.testing.assert_array_equal(insight.plain, look(whole, photo, 96).plain[2:-2, 2:-2])
+    insight = inspect_photo(inner, photo, 96)
+    np.testing.assert_array_equal(insight.feature_norm, inspect_photo(whole, photo, 96).feature_norm[2:-2, 2:-2])
     assert insight.attention.shape == insight.gate.shape == insight.bandwidth.shape == (12, 20)
     np.testing.assert_allclose(insight.window, (2 / 24, 2 / 16, 22 / 24, 14 / 16))
-    [spot] = look(inner, photo, 96, at=[(60, 40)]).spots
+    [spot] = inspect_photo(inner, photo, 96, at=[(60, 40)]).locations
     assert spot.location == (8, 13)
     with pytest.raises(ParamsError, match="border"):
-        look(inner, photo, 96, at=[(60, 7)])
+        inspect_photo(inner, photo, 96, at=[(60, 7)])

@@ -7,7 +7,7 @@ from PIL import Image
 
 from lrcr.errors import ParamsError
 from lrcr.report import maps as module
-from lrcr.report.inspection import Inspection, Spot
+from lrcr.report.inspection import InspectedLocation, Inspection
 from lrcr.report.maps import draw_maps
 
 
@@ -15,10 +15,10 @@ def ramp(height, width):
     return np.linspace(0.2, 1, height * width, dtype=np.float32).reshape(height, width)
 
 
-def insight(shape=(6, 8), spots=(), **maps):
-    values = {"plain": ramp(*shape), "attention": ramp(*shape)}
+def insight(shape=(6, 8), locations=(), **maps):
+    values = {"feature_norm": ramp(*shape), "attention": ramp(*shape)}
     values |= dict.fromkeys(("change", "gate", "share", "bandwidth", "confidence"))
-    return Inspection(Image.new("RGB", (80, 60), "white"), **{**values, **maps}, spots=tuple(spots))
+    return Inspection(Image.new("RGB", (80, 60), "white"), **{**values, **maps}, locations=tuple(locations))
 
 
 def titles(model, baseline=None):
@@ -28,7 +28,9 @@ def titles(model, baseline=None):
 
 def spot(location, weights=True, edges=True, shape=(6, 8)):
     window = np.full((3, 3), 1 / 9, np.float32)
-    return Spot(location, window if weights else None, np.full(shape, 1 / 48, np.float32) if edges else None)
+    return InspectedLocation(
+        location, window if weights else None, np.full(shape, 1 / 48, np.float32) if edges else None
+    )
 
 
 def draw(path, *arguments):
@@ -45,7 +47,7 @@ def test_panels_that_a_model_does_not_have_are_left_out():
         change=ramp(6, 8),
         bandwidth=ramp(6, 8),
         confidence=ramp(6, 8),
-        spots=[spot((0, 0)), spot((2, 2), edges=False)],
+        locations=[spot((0, 0)), spot((2, 2), edges=False)],
     )
     assert titles(full) == [
         "attention before context",
@@ -65,9 +67,9 @@ def test_attention_stands_beside_the_baseline():
         "attention of the model",
         "attention: model − baseline",
     ]
-    assert titles(insight(), insight()) == ["attention, the baseline's as well"]
+    assert titles(insight(), insight()) == ["attention (equal to the baseline's)"]
     twice = insight(attention=7 * ramp(6, 8))
-    assert titles(insight(), twice) == ["attention, the baseline's as well"], "strength is relative"
+    assert titles(insight(), twice) == ["attention (equal to the baseline's)"], "strength is relative"
     assert titles(insight(), insight(shape=(12, 16))) == ["attention of the baseline", "attention of the model"]
 
 
@@ -75,8 +77,8 @@ def test_attention_is_drawn_where_it_is(tmp_path):
     """One strong location in the lower left: a dark cell there, as large as it should be, and nowhere else."""
     attention = np.zeros((6, 8), np.float32)
     attention[5, 0] = 3
-    drawn = draw(tmp_path / "maps.png", insight(plain=attention, attention=attention))
-    blank = draw(tmp_path / "blank.png", insight(plain=attention * 0, attention=attention * 0))
+    drawn = draw(tmp_path / "maps.png", insight(feature_norm=attention, attention=attention))
+    blank = draw(tmp_path / "blank.png", insight(feature_norm=attention * 0, attention=attention * 0))
     rows, columns = np.nonzero((drawn != blank).any(axis=2))
     panel = np.nonzero((blank[:, 390:660] > 240).all(axis=2))
     cell = (columns.max() - columns.min() + 1, rows.max() - rows.min() + 1)
@@ -92,7 +94,7 @@ def test_more_of_a_model_makes_a_larger_picture(tmp_path):
             [
                 (insight(),),
                 (insight(), insight(attention=ramp(6, 8)[::-1])),
-                (insight(change=ramp(6, 8), bandwidth=ramp(6, 8), confidence=ramp(6, 8), spots=[spot((1, 1))]),),
+                (insight(change=ramp(6, 8), bandwidth=ramp(6, 8), confidence=ramp(6, 8), locations=[spot((1, 1))]),),
             ]
         )
     ]
@@ -111,13 +113,16 @@ def test_panels_leave_few_empty_places(panels, columns):
 @pytest.mark.parametrize("value", [0.0, 1.0, 1e-9, 1e6])
 def test_constant_maps_of_photos_of_any_shape(tmp_path, size, value):
     constant = np.full((2, 3), value, np.float32)
-    looked = Inspection(Image.new("RGB", size), *[constant] * 7, spots=(spot((1, 2), shape=(2, 3)),))
+    looked = Inspection(Image.new("RGB", size), *[constant] * 7, locations=(spot((1, 2), shape=(2, 3)),))
     assert draw(tmp_path / "maps.png", looked).std() > 0
 
 
 def test_many_spots_wrap(tmp_path):
     one, nine = (
-        draw(tmp_path / f"{count}.png", insight(spots=[spot((0, column % 8), edges=False) for column in range(count)]))
+        draw(
+            tmp_path / f"{count}.png",
+            insight(locations=[spot((0, column % 8), edges=False) for column in range(count)]),
+        )
         for count in (1, 9)
     )
     assert nine.shape[0] - one.shape[0] == 2 * 220
@@ -149,7 +154,7 @@ def test_names_are_written_as_they_are_or_shortened(tmp_path):
 
 def test_equal_insights_give_equal_pictures(tmp_path):
     for name in ("a.png", "b.png"):
-        draw(tmp_path / name, insight(bandwidth=ramp(6, 8), spots=[spot((1, 1))]))
+        draw(tmp_path / name, insight(bandwidth=ramp(6, 8), locations=[spot((1, 1))]))
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 

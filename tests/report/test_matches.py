@@ -3,7 +3,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from lrcr.errors import ImageError, ParamsError
-from lrcr.report.matches import Explained, Place, draw_matches
+from lrcr.report.matches import PhotoKeypoints, ResultMatches, draw_matches
 from lrcr.retrieval.asmk.explain import Match
 
 
@@ -22,8 +22,8 @@ def match(contribution, query, image):
 
 def draw(path, photo, matches, results=1):
     xy = np.array([[20, 50], [40, 50], [180, 80]], np.float32)
-    place = Place(photo, xy)
-    draw_matches(path, place, [Explained(place, "1. photo.jpg, 0.5", matches)] * results)
+    place = PhotoKeypoints(photo, xy)
+    draw_matches(path, place, [ResultMatches(place, "1. photo.jpg, 0.5", matches)] * results)
     with Image.open(path) as drawn:
         return np.array(drawn.convert("RGB"))
 

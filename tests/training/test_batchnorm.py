@@ -2,14 +2,14 @@ import pytest
 import torch
 from torch import nn
 
-from lrcr.training.batchnorm import SharedBatchNorm
+from lrcr.training.batchnorm import SyncBatchNorm
 
 
 @pytest.mark.parametrize(("kind", "shape"), [(nn.BatchNorm1d, (6, 3)), (nn.BatchNorm2d, (4, 3, 5, 2))])
 def test_alone_it_is_batchnorm(kind, shape):
     """With several ranks a whole training is compared with that of one (test_ranks.py)."""
     generator = torch.Generator().manual_seed(0)
-    expected, found = kind(3).double(), SharedBatchNorm(3).double()
+    expected, found = kind(3).double(), SyncBatchNorm(3).double()
     with torch.no_grad():
         expected.weight.copy_(torch.rand(3, generator=generator))
         expected.bias.copy_(torch.rand(3, generator=generator))
