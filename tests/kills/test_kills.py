@@ -37,17 +37,17 @@ PARAMS = load_params(
         "whitening.dim=8",
         "whitening.images=6",
         "train.epochs=3",
-        "train.queries=4",
-        "train.pool=10",
-        "train.negatives=2",
+        "train.tuples.queries_per_epoch=4",
+        "train.tuples.negative_pool=10",
+        "train.tuples.negatives=2",
         "train.image_size=48",
         "extract.image_size=64",
         "extract.scales=[1.0, 0.5]",
-        "extract.descriptors=30",
-        "extract.shard=4",
+        "extract.max_descriptors=30",
+        "extract.shard_size=4",
         "codebook.images=8",
         "codebook.words=8",
-        "codebook.descriptors=40",
+        "codebook.max_descriptors=40",
     ]
 )
 UNTRAINED = PARAMS.model_copy(update={"train": PARAMS.train.model_copy(update={"epochs": 0})})

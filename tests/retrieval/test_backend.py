@@ -90,7 +90,7 @@ def test_a_search_finds_each_photo_itself_first(gem, landmarks):
 
 
 def test_half_precision_halves_the_bytes_and_keeps_the_ranking(tmp_path, gem, landmarks):
-    params = small("gem", "index.precision=float16")
+    params = small("gem", "index.dtype=float16")
     made = (gem / "model.pt", landmarks, gem / "descriptors", gem / "codebook")
     index_dataset(params, *made, tmp_path / "index")
     half, full = (

@@ -22,20 +22,20 @@ from lrcr.storage.artifacts import Manifest, open_manifest
 
 SMALL = (
     *("backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=8", "extract.image_size=48"),
-    *("extract.scales=[1.0, 0.7]", "extract.descriptors=20", "extract.shard=5", "codebook.words=6"),
+    *("extract.scales=[1.0, 0.7]", "extract.max_descriptors=20", "extract.shard_size=5", "codebook.words=6"),
 )
 KINDS = {
     "binary": (),
-    "residuals": ("index.binary=false", "index.packed=true"),
+    "residuals": ("index.binary=false", "index.pack_ids=true"),
     "approximate": ("index.quantisation=approximate",),
-    "half": ("extract.precision=float16",),
+    "half": ("extract.dtype=float16",),
     "vectors": ("model.name=gem", "codebook.dim=3"),
     "regions": ("model.name=rmac", "codebook.dim=3"),
 }
 
 
 def small(kind: str, *, keep: bool) -> Params:
-    return load_params(overrides=[*SMALL, *KINDS[kind], f"extract.keep={str(keep).lower()}"])
+    return load_params(overrides=[*SMALL, *KINDS[kind], f"extract.store_descriptors={str(keep).lower()}"])
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from lrcr.storage.artifacts import Manifest
 PARAMS = load_params(
     overrides=[
         *("backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=8", "extract.image_size=320"),
-        *("extract.scales=[1.0, 0.7, 0.5]", "extract.descriptors=20", "extract.shard=1"),
+        *("extract.scales=[1.0, 0.7, 0.5]", "extract.max_descriptors=20", "extract.shard_size=1"),
     ]
 )
 
