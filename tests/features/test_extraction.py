@@ -1,3 +1,4 @@
+import multiprocessing
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -166,6 +167,15 @@ def test_decoding_threads_change_no_byte(tmp_path, monkeypatch, model_file, data
     monkeypatch.setattr(loading, "_THREADS", 1)
     extract_dataset(small(), model_file, dataset, tmp_path / "out")
     assert files(tmp_path / "out") == files(undisturbed)
+
+
+def test_two_workers_make_what_one_makes(tmp_path, monkeypatch, model_file, dataset, undisturbed, state):
+    monkeypatch.setenv("LRCR_WORKERS", "2")
+    progress = Recorder()
+    extract_dataset(small(), model_file, dataset, tmp_path / "out", progress)
+    assert files(tmp_path / "out") == files(undisturbed)
+    assert progress.steps == progress.totals == {"extract database": 7, "extract queries": 4}
+    assert not list(state.iterdir()) and not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize(

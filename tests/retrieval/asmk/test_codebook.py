@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from lrcr.errors import ArtifactError
+from lrcr.progress import Progress
 from lrcr.retrieval.asmk.codebook import Codebook, learn_codebook, open_codebook, read_centroids, save_codebook
 from lrcr.storage.artifacts import Manifest
 
@@ -134,16 +135,23 @@ def test_a_word_that_nothing_is_left_for_is_moved():
         assert len(np.unique(codebook.assign(points, 1))) == 10
 
 
+class Recorder(Progress):
+    def __init__(self):
+        self.tasks, self.steps = [], 0
+
+    def task(self, description, total):
+        self.tasks.append((description, total))
+        return super().task(description, total)
+
+    def advance(self, steps=1):
+        self.steps += steps
+
+
 def test_learning_tells_its_progress():
     points = np.random.default_rng(5).normal(size=(200, 3)).astype(np.float32)
-    seen = []
-
-    def progress.over(items, description, total):
-        seen.append((description, total))
-        return items
-
+    progress = Recorder()
     tracked = learn_codebook(points, 4, iterations=6, seed=0, progress=progress)
-    assert seen == [("learn codebook", 6)]
+    assert (progress.tasks, progress.steps) == ([("learn codebook", 6)], 6)
     np.testing.assert_array_equal(tracked.centroids, learn_codebook(points, 4, iterations=6, seed=0).centroids)
 
 
