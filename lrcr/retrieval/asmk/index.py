@@ -18,7 +18,7 @@ import numpy.typing as npt
 from lrcr.errors import ArtifactError
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.asmk.aggregation import Aggregated
-from lrcr.retrieval.asmk.kernels import Queries, Similarity, add_weights, score_segment, similarities
+from lrcr.retrieval.asmk.kernels import AT_ONCE, Queries, Similarity, add_weights, score_segment, similarities
 from lrcr.retrieval.asmk.segments import Layout, Segment, open_segment, write_segments
 from lrcr.storage.arrays import REBUILD, open_array, verify_arrays, write_arrays
 from lrcr.storage.artifacts import MANIFEST, Manifest, open_manifest, write_manifest
@@ -89,8 +89,10 @@ class Index:
 
     @cached_property
     def _alike(self) -> npt.NDArray[np.float64]:
-        """ω without IDF."""
-        return np.ones_like(self.idf)
+        """ω without IDF; read-only as `idf` is, so that numba compiles the kernels once for both."""
+        weights = np.ones_like(self.idf)
+        weights.flags.writeable = False
+        return weights
 
     def verify(self, progress: Progress = SILENT) -> None:
         """Compare every file with its hash in the manifest.
@@ -109,7 +111,7 @@ class Index:
         for segment in self.segments:
             own = slice(segment.base, segment.base + segment.count)
             lists = segment.lists._replace(norm=self.idf_norm[own]) if idf else segment.lists
-            if score_segment(queries, lists, similarity, segment.base, spans, scores):
+            if score_segment(queries, lists, similarity, segment.base, spans, scores, AT_ONCE):
                 file = segment.folder / ("packed.npy" if self.layout.packed else "images.npy")
                 raise ArtifactError(f"{file}: names images beyond its {segment.count}; {REBUILD}")
         return scores

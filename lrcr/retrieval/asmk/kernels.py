@@ -100,7 +100,7 @@ def score_segment(
     base: int,
     spans: int,
     scores: npt.NDArray[np.float32],
-    at_once: int = AT_ONCE,
+    at_once: int,
 ) -> int:
     """Write the score of every query with every image of one segment.
 

@@ -202,7 +202,7 @@ def open_segment(root: Path, entry: dict[str, Any], base: int, layout: Layout) -
     width = columns(layout.dim, binary=layout.binary)
     vectors = _bits(open_array(folder, layout.vectors, files, layout.dtype, (postings, width)))
     offsets = _open_offsets(folder, "offsets", files, layout, postings)
-    images, packed, starts = np.empty(0, np.uint32), np.empty(0, np.uint64), offsets
+    images, packed, starts = _empty(np.uint32, 0), _empty(np.uint64, 0), offsets
     if layout.packed:
         packed = open_array(folder, "packed", files, np.uint64, None)
         starts = _open_offsets(folder, "starts", files, layout, len(packed) - 1)
@@ -213,11 +213,18 @@ def open_segment(root: Path, entry: dict[str, Any], base: int, layout: Layout) -
         images=images,
         packed=packed,
         starts=starts,
-        codes=vectors if layout.binary else np.empty((0, 0), np.uint64),
-        residuals=np.empty((0, 0), np.uint16) if layout.binary else vectors,
+        codes=vectors if layout.binary else _empty(np.uint64, 0, 0),
+        residuals=_empty(np.uint16, 0, 0) if layout.binary else vectors,
         norm=open_array(folder, "norm", files, np.float32, (count,)),
     )
     return Segment(folder, base, lists)
+
+
+def _empty(dtype: Any, *shape: int) -> npt.NDArray[Any]:
+    """An empty array, read-only as mapped ones are: numba compiles the kernels once for all kinds of segment."""
+    array = np.empty(shape, dtype)
+    array.flags.writeable = False
+    return array
 
 
 def _open_offsets(folder: Path, name: str, files: dict[str, Any], layout: Layout, end: int) -> npt.NDArray[np.int64]:

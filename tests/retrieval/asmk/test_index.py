@@ -155,7 +155,7 @@ def test_the_spans_that_are_summed_at_a_time_change_nothing(long_lists, span, pa
     plain = build(folder / "plain", [postings(database, centroids)], centroids)
     for number in (1, 3, 7):
         scores = np.empty((queries.count, index.images), np.float32)
-        similarity = kernels.Similarity(kernels.similarities(48, 3.0, 0.0), 3.0, 0.0, np.ones(12))
+        similarity = kernels.Similarity(kernels.similarities(48, 3.0, 0.0), 3.0, 0.0, index._alike)
         asked = index_module._ask(queries, np.ones(12))
         assert kernels.score_segment(asked, index.segments[0].lists, similarity, 0, number, scores, span) == 0
         expected = as_matrix(plain.search(queries, **HOW), plain.images)
@@ -178,6 +178,19 @@ def test_the_number_of_threads_and_of_queries_at_once_changes_nothing(long_lists
         numba.set_num_threads(threads)
     for one, two in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def test_one_compilation_serves_every_kind_of_index(small):
+    """Each costs a first search some ten seconds."""
+    centroids, database, queries, folder = small
+    for binary in (True, False):
+        asked = queries if binary else postings(database, centroids, binary=False)
+        for packed in (True, False):
+            place = folder / f"{binary}-{packed}"
+            index = build(place, [postings(database, centroids, binary=binary)], centroids, binary, packed)
+            for idf in (True, False):
+                index.search(asked, **{**HOW, "idf": idf})
+    assert len(kernels.score_segment.signatures) == 1
 
 
 @pytest.mark.parametrize("idf", [False, True])
