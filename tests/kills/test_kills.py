@@ -22,7 +22,8 @@ from lrcr.datasets.fetch import Fetched, Store
 from lrcr.datasets.make import make_dataset
 from lrcr.datasets.remote import Checksum, Patience, RemoteFile
 from lrcr.features.extraction import extract_dataset, extract_fit
-from lrcr.retrieval.build import index_dataset, make_codebook
+from lrcr.retrieval.build import index_dataset
+from lrcr.retrieval.codebook import make_codebook
 from lrcr.training.train import train
 
 from .looking import look
@@ -166,7 +167,7 @@ def test_codebook(forker, made, tmp_path, told):
 
 
 def test_index_without_keeping_descriptors(forker, made, tmp_path, told):
-    params = UNTRAINED.model_copy(update={"extract": UNTRAINED.extract.model_copy(update={"keep": False})})
+    params = UNTRAINED.model_copy(update={"extract": UNTRAINED.extract.model_copy(update={"store_descriptors": False})})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LRCR_STATE", str(tmp_path / "state"))
         extract_dataset(params, made / "model.pt", made / "dataset", tmp_path / "descriptors")
