@@ -87,7 +87,7 @@ def made(tmp_path_factory, draw_dataset) -> Path:
 
 
 def test_rendering(forker, tmp_path, told):
-    params = SyntheticParams(kind="synthetic", split="eval", landmarks=4, images=12, queries=4, distractors=4)
+    params = SyntheticParams(kind="synthetic", split="eval", landmarks=2, images=6, queries=2, distractors=2)
     told(survive(forker, _make, lambda work: ("drawn", params, work / "drawn"), tmp_path, "rendering"))
 
 
@@ -166,7 +166,7 @@ def test_codebook(forker, made, tmp_path, told):
     told(survive(forker, make_codebook, lambda work: (UNTRAINED, made / "fit", work / "words"), tmp_path, "codebook"))
 
 
-def test_index_without_keeping_descriptors(forker, made, tmp_path, told):
+def test_index_without_storing_descriptors(forker, made, tmp_path, told):
     params = UNTRAINED.model_copy(update={"extract": UNTRAINED.extract.model_copy(update={"store_descriptors": False})})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LRCR_STATE", str(tmp_path / "state"))
