@@ -14,7 +14,15 @@ _HEADS = 4
 
 
 class Refinement(nn.Module, ABC):
-    """What the locations of a map tell each other, as features or as gates; either starts as the identity."""
+    """What the locations of a map tell each other, as features or as gates; either starts as the identity.
+
+    Attributes:
+        is_identity: whether it leaves all features as they are.
+        has_edges: whether `neighbourhood` has an answer.
+    """
+
+    is_identity = False
+    has_edges = False
 
     def forward(self, features: Tensor) -> Tensor:
         """Refine features of shape (B, C, H, W) by adding to them, in units of their root mean square."""
@@ -27,6 +35,24 @@ class Refinement(nn.Module, ABC):
     @abstractmethod
     def change(self, features: Tensor) -> Tensor:
         """Zero at first: of shape (B, C, H, W) to refine, of shape (B, 1, H, W) to gate."""
+
+    def neighbourhood(self, features: Tensor, node: int) -> Tensor | None:
+        """The weights of one node's edges: features of shape (1, C, H, W) → of shape (H, W); None without edges."""
+        return None
+
+
+class NoRefinement(Refinement):
+    """Leaves the features as they are."""
+
+    is_identity = True
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The features of shape (B, C, H, W) themselves."""
+        return features
+
+    def change(self, features: Tensor) -> Tensor:
+        """See `Refinement`: zero."""
+        return torch.zeros_like(features)
 
 
 class GraphRefinement(Refinement):
@@ -43,6 +69,8 @@ class GraphRefinement(Refinement):
         neighbours: how many nearest neighbours each node has; None joins all nodes.
         output: `refine` (what is added to the features) or `reweight` (a gate for each node).
     """
+
+    has_edges = True
 
     def __init__(
         self, channels: int, width: int, layers: int, temperature: float, neighbours: int | None, output: str
@@ -66,7 +94,7 @@ class GraphRefinement(Refinement):
         return _as_map(self.output(states), features)
 
     def neighbourhood(self, features: Tensor, node: int) -> Tensor:
-        """The weights of one node's edges: features of shape (1, C, H, W) → of shape (H, W), summing to one."""
+        """See `Refinement`; they sum to one."""
         edges = F.normalize(self.edges(_as_nodes(normalise(features))), dim=-1)
         weights = _edge_weights(edges[:, node : node + 1], edges, self.temperature, self.neighbours)
         return weights.view(features.shape[2:])
@@ -129,7 +157,7 @@ def propagate(edges: Tensor, values: Tensor, temperature: float, neighbours: int
     return torch.cat(chunks, dim=1)
 
 
-def build_graph(params: GraphParams, channels: int) -> nn.Module:
+def build_graph(params: GraphParams, channels: int) -> Refinement:
     """The refinement that the params name, for features of C channels."""
     if params.kind == "gcn":
         return GraphRefinement(
@@ -137,7 +165,7 @@ def build_graph(params: GraphParams, channels: int) -> nn.Module:
         )
     if params.kind == "attention":
         return SelfAttention(channels, params.width, params.layers, params.output)
-    return nn.Identity()
+    return NoRefinement()
 
 
 def _edge_weights(some: Tensor, edges: Tensor, temperature: float, neighbours: int | None) -> Tensor:

@@ -15,7 +15,7 @@ from lrcr.models.descriptors import ImageDescriptors, resize, scales_that_fit
 from lrcr.models.graph import Refinement
 from lrcr.models.model import Feature, Model
 from lrcr.models.pooling import attention_pool
-from lrcr.models.smoothing import LearnableSmoothing, own_share, smooth
+from lrcr.models.smoothing import Smoothing, own_share, smooth
 from lrcr.models.whitening import Whitening
 
 # For a loss selection is soft: a location's chance is the sigmoid of log(its attention / that of the last one selected)
@@ -65,8 +65,8 @@ class LocalModel(Model):
 
     Args:
         backbone: the trunk.
-        graph: map of shape (B, C, H, W) → the same shape, or its `gate`.
-        smoothing: map of shape (B, C, H, W) → the same shape.
+        graph: refines features of shape (B, C, H, W), or gates their attention.
+        smoothing: of features of shape (B, C, H, W).
         whitening: C → D dimensions.
         graph_gates: whether the graph gates attention instead of refining the features.
         attention_from: whether attention is that of the features `before` or `after` they are refined.
@@ -78,8 +78,8 @@ class LocalModel(Model):
     def __init__(
         self,
         backbone: Backbone,
-        graph: nn.Module,
-        smoothing: nn.Module,
+        graph: Refinement,
+        smoothing: Smoothing,
         whitening: Whitening,
         *,
         graph_gates: bool = False,
@@ -127,11 +127,12 @@ class LocalModel(Model):
             return Context(l2_attention(features), features, features)
         refined = features if self.graph_gates else self.graph(features)
         attention = l2_attention(refined if self.attention_from == "after" else features)
-        if self.graph_gates and isinstance(self.graph, Refinement):
+        if self.graph_gates:
             attention = attention * self.graph.gate(features)
-        if not (self.share_attends and isinstance(self.smoothing, LearnableSmoothing)):
+        filter_ = self.smoothing.filter(refined) if self.share_attends else None
+        if filter_ is None:
             return Context(attention, refined, self.smoothing(refined))
-        filter_, kernel = self.smoothing.filter(refined), self.smoothing.kernel
+        kernel = self.smoothing.kernel
         return Context(attention * own_share(filter_, kernel), refined, smooth(refined, filter_, kernel))
 
     def pool(self, pyramid: Pyramid) -> Tensor:

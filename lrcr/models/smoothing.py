@@ -1,8 +1,9 @@
 """Smoothing of a feature map: each location becomes a weighted average of its neighbourhood."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +17,34 @@ Layer = TypeVar("Layer", bound=nn.Module)
 _NO_WEIGHT = 1e-6  # below this sum of weights a location keeps its own feature
 _LENGTH = 4.0  # of what the heads read
 _NARROWEST = 1e6  # bandwidth; finite, so that no product with a distance of zero is NaN
+_PER_LOCATION: dict[str, frozenset[Literal["bandwidth", "confidence"]]] = {
+    "shared": frozenset(),
+    "bandwidth": frozenset({"bandwidth"}),
+    "both": frozenset({"bandwidth", "confidence"}),
+}
 
 
-class AverageSmoothing(nn.Module):
+class Smoothing(nn.Module, ABC):
+    """Replaces each location of a feature map by a weighted average of the k × k window around it.
+
+    Attributes:
+        kernel: k, odd.
+        per_location: which values of its filter each location has of its own, as maps that can be shown.
+    """
+
+    kernel: int
+    per_location: frozenset[Literal["bandwidth", "confidence"]] = frozenset()
+
+    @abstractmethod
+    def forward(self, features: Tensor) -> Tensor:
+        """Smooth features of shape (B, C, H, W); the shape stays."""
+
+    def filter(self, features: Tensor) -> "Filter | None":
+        """The Gaussian filter of each location of features of shape (B, C, H, W); None for a plain average."""
+        return None
+
+
+class AverageSmoothing(Smoothing):
     """HOW's smoothing (Tolias et al., ECCV 2020): the mean over a k × k window, borders counted out.
 
     Args:
@@ -49,7 +75,7 @@ class Filter:
     embedding: Tensor | None
 
 
-class LearnableSmoothing(nn.Module):
+class LearnableSmoothing(Smoothing):
     """A Gaussian filter of its own for each location, predicted from the feature there.
 
     y_p = Σ_q w_pq x_q / Σ_q w_pq over the k × k window inside the map, with w_pp = c_p and w_pq = exp(−a_p d(p, q)²)
@@ -75,6 +101,7 @@ class LearnableSmoothing(nn.Module):
         self.shared = nn.Parameter(torch.zeros(1)) if learn == "shared" else None
         self.confidence = start_at_zero(nn.Conv2d(channels, 1, 1)) if learn == "both" else None
         self.embedding = nn.Conv2d(channels, embedding, 1, bias=False) if distance == "feature" else None
+        self.per_location = _PER_LOCATION[learn]
 
     def forward(self, features: Tensor) -> Tensor:
         """Smooth features of shape (B, C, H, W); the shape stays."""
@@ -147,13 +174,13 @@ def normalise(features: Tensor) -> Tensor:
     return F.layer_norm(features.movedim(1, -1), features.shape[1:2]).movedim(-1, 1)
 
 
-def build_smoothing(params: SmoothingParams, channels: int) -> nn.Module:
+def build_smoothing(params: SmoothingParams, channels: int) -> Smoothing:
     """The smoothing that the params name, for features of C channels."""
     if params.kind == "learnable":
         return LearnableSmoothing(
             channels, params.kernel, params.distance, params.learn, params.embedding_dim, params.initial_bandwidth
         )
-    return AverageSmoothing(params.kernel) if params.kind == "average" else nn.Identity()
+    return AverageSmoothing(params.kernel if params.kind == "average" else 1)
 
 
 def start_at_zero(layer: Layer) -> Layer:

@@ -15,9 +15,8 @@ from lrcr.data.images import LoadedImage, load_image, prepare, resize
 from lrcr.errors import ParamsError
 from lrcr.models.attention import l2_attention
 from lrcr.models.backbone import crop_border
-from lrcr.models.graph import GraphRefinement, Refinement
 from lrcr.models.local import LocalModel
-from lrcr.models.smoothing import Filter, LearnableSmoothing, own_share, weights_at
+from lrcr.models.smoothing import Filter, own_share, weights_at
 
 Values = npt.NDArray[np.float32]
 Location = tuple[int, int]
@@ -71,7 +70,7 @@ class Inspection:
 
 def has_bandwidth_map(model: LocalModel) -> bool:
     """Whether the model's smoothing gives each location a bandwidth of its own."""
-    return isinstance(model.smoothing, LearnableSmoothing) and model.smoothing.shared is None
+    return "bandwidth" in model.smoothing.per_location
 
 
 @torch.inference_mode()
@@ -91,27 +90,26 @@ def look(model: LocalModel, photo: Photo, image_size: int, at: Sequence[tuple[fl
     whole = model.backbone(prepare(loaded, image_size)[None].to(model.whitening.bias.device))
     features, context = crop_border(whole, model.border), model.context(whole)
     window = _window(whole.shape[2:], features.shape[2:])
-    smoothing = model.smoothing if isinstance(model.smoothing, LearnableSmoothing) else None
-    filter_ = smoothing.filter(context.refined) if smoothing else None
+    smoothing, graph = model.smoothing, model.graph
+    filter_ = smoothing.filter(context.refined)
     if at:
-        _require_something_to_show(model, photo)
+        if filter_ is None and not graph.has_edges:
+            raise ParamsError(f"{photo.path}: the model has neither filters nor edges to show at a spot; name no spot")
         locations = [_locate(spot, loaded, photo, window, features.shape[2:]) for spot in at]
     else:
         locations = _choose(model, context.attention[0], filter_)
     joined = locations if at else locations[:1]
-    graph = model.graph if isinstance(model.graph, Refinement) else None
+    refines = not (graph.is_identity or model.graph_gates)
     return Inspection(
         photo=resize(loaded, image_size),
         window=window,
         plain=_as_values(l2_attention(features)[0]),
         attention=_as_values(context.attention[0]),
-        change=_as_values(_relative_change(features, context.refined)) if graph and not model.graph_gates else None,
-        gate=_as_values(graph.gate(features)[0]) if graph and model.graph_gates else None,
-        share=_as_values(own_share(filter_, smoothing.kernel)[0])
-        if filter_ and smoothing and model.share_attends
-        else None,
-        bandwidth=_as_values(filter_.bandwidth[0, 0]) if filter_ and has_bandwidth_map(model) else None,
-        confidence=_as_values(filter_.confidence[0, 0]) if filter_ and smoothing and smoothing.confidence else None,
+        change=_as_values(_relative_change(features, context.refined)) if refines else None,
+        gate=_as_values(graph.gate(features)[0]) if model.graph_gates else None,
+        share=_as_values(own_share(filter_, smoothing.kernel)[0]) if filter_ and model.share_attends else None,
+        bandwidth=_as_values(filter_.bandwidth[0, 0]) if filter_ and "bandwidth" in smoothing.per_location else None,
+        confidence=_as_values(filter_.confidence[0, 0]) if filter_ and "confidence" in smoothing.per_location else None,
         spots=tuple(_look_closely(model, features, filter_, place, place in joined) for place in locations),
     )
 
@@ -120,12 +118,9 @@ def _look_closely(
     model: LocalModel, features: Tensor, filter_: Filter | None, location: Location, joined: bool
 ) -> Spot:
     y, x = location
-    weights, edges = None, None
-    if filter_ is not None and isinstance(model.smoothing, LearnableSmoothing):
-        weights = _as_values(weights_at(filter_, model.smoothing.kernel, y, x))
-    if joined and isinstance(model.graph, GraphRefinement):
-        edges = _as_values(model.graph.neighbourhood(features, y * features.shape[3] + x))
-    return Spot(location, weights, edges)
+    weights = None if filter_ is None else _as_values(weights_at(filter_, model.smoothing.kernel, y, x))
+    edges = model.graph.neighbourhood(features, y * features.shape[3] + x) if joined else None
+    return Spot(location, weights, None if edges is None else _as_values(edges))
 
 
 def _choose(model: LocalModel, attention: Tensor, filter_: Filter | None) -> list[Location]:
@@ -133,15 +128,14 @@ def _choose(model: LocalModel, attention: Tensor, filter_: Filter | None) -> lis
 
     Those at the border are not taken: their windows are not whole.
     """
-    smoothing = model.smoothing if isinstance(model.smoothing, LearnableSmoothing) else None
-    kernel = smoothing.kernel if smoothing else 3
+    kernel = 3 if filter_ is None else model.smoothing.kernel
     inner = _inner_locations(attention.shape, kernel // 2)
     strength = attention.cpu().numpy()[tuple(inner.T)]
     orders = [np.argsort(-strength, kind="stable")]
     if filter_ is not None:
         bandwidth = filter_.bandwidth[0, 0].cpu().numpy()[tuple(inner.T)]
         orders += [np.lexsort((-strength, -bandwidth)), np.lexsort((-strength, bandwidth)), orders[0]]
-    elif not isinstance(model.graph, GraphRefinement):
+    elif not model.graph.has_edges:
         return []
     chosen: list[Location] = []
     for order in orders:
@@ -159,11 +153,6 @@ def _inner_locations(shape: Sequence[int], margin: int) -> npt.NDArray[np.int64]
 
 def _is_apart(place: Location, others: Sequence[Location], distance: int) -> bool:
     return all(max(abs(place[0] - y), abs(place[1] - x)) >= distance for y, x in others)
-
-
-def _require_something_to_show(model: LocalModel, photo: Photo) -> None:
-    if not isinstance(model.smoothing, LearnableSmoothing) and not isinstance(model.graph, GraphRefinement):
-        raise ParamsError(f"{photo.path}: the model has neither filters nor edges to show at a spot; name no spot")
 
 
 def _window(whole: Sequence[int], inner: Sequence[int]) -> Window:

@@ -13,6 +13,7 @@ from lrcr.errors import ArtifactError, ParamsError
 from lrcr.features.extractor import Extractor, ExtractSettings, extract_photos
 from lrcr.features.store import Descriptors
 from lrcr.models.factory import MODEL_SECTIONS, build_model, open_model, save_model
+from lrcr.models.graph import NoRefinement
 from lrcr.models.inference import ready_for_inference
 from lrcr.models.local import LocalModel
 from lrcr.models.smoothing import AverageSmoothing
@@ -118,7 +119,7 @@ def describe(model: LocalModel, photo: Photo, **settings) -> Descriptors:
 def lamp() -> LocalModel:
     """A model that sees only how bright each block of 4 × 4 pixels is."""
     trunk = nn.Sequential(nn.AvgPool2d(4), nn.ReLU())
-    return LocalModel(trunk, nn.Identity(), AverageSmoothing(1), Whitening(3, 3), freeze_batchnorm=True).eval()
+    return LocalModel(trunk, NoRefinement(), AverageSmoothing(1), Whitening(3, 3), freeze_batchnorm=True).eval()
 
 
 def light(path: Path, size: tuple[int, int], spot: tuple[int, int, int, int]) -> Path:
