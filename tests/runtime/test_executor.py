@@ -84,7 +84,7 @@ def test_one_worker_or_one_job_needs_no_process(tmp_path, monkeypatch):
 def test_when_a_worker_is_killed_the_next_run_makes_only_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("LRCR_WORKERS", "2")
     write, folder = KilledOnce(tmp_path / "marker"), tmp_path / "together"
-    said = r"^LRCR_WORKERS: one of 2 worker processes was killed \(.*\); the same command continues$"
+    said = r"^LRCR_WORKERS: one of 2 worker processes was killed \(.*\); run the same command again to continue$"
     with pytest.raises(LrcrError, match=said):
         make(folder, write, size=1)
     assert not multiprocessing.active_children()
