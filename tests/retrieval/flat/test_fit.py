@@ -48,7 +48,7 @@ def test_discriminative_is_that_of_all_pairs_of_each_cluster(tmp_path):
 def test_few_rows_give_few_dimensions_and_a_warning(tmp_path, caplog):
     found = learn_row_whitening(store_of(tmp_path / "fit", draw(images=16), range(16)), "pca", None)
     assert len(found.bias) == 3
-    assert "whitening to 8 dimensions asked for, 3 learned: each takes 5 vectors and there are 16" in caplog.text
+    assert "whitening to 3 dimensions instead of 8: each needs 5 vectors, and there are 16" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_few_rows_give_few_dimensions_and_a_warning(tmp_path, caplog):
     [
         (2, range(2), 1, "fit: 2 vectors to learn a whitening from; add images to the fit set"),
         (60, range(60), 1, "fit: no two images share a label; use codebook.whitening pca"),
-        (60, [0] * 30, 2, "fit: discriminative whitening takes one vector an image; use pca"),
+        (60, [0] * 30, 2, "fit: discriminative whitening needs one vector an image; use pca"),
     ],
 )
 def test_what_cannot_be_learned_from_is_refused(tmp_path, images, clusters, rows_each, said):

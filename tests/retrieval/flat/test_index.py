@@ -83,7 +83,9 @@ def test_the_manifest_tells_sizes(tmp_path):
 @pytest.mark.parametrize("wrong", [draw(0, 2, 4), np.full((1, 3), np.nan, np.float32), draw(0, 1, 3)[0]])
 def test_queries_that_do_not_fit_are_refused(tmp_path, wrong):
     index = build(tmp_path / "index", draw(0, 5, 3))
-    with pytest.raises(ArtifactError, match=r"it wants finite ones of shape \(Q, 3\)"):
+    with pytest.raises(
+        ArtifactError, match=r"the index needs finite ones of shape \(Q, 3\); extract them with its model"
+    ):
         index.search(wrong)
 
 
