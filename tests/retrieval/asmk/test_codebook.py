@@ -79,7 +79,7 @@ def test_assign_refuses_what_is_not_finite(codebook, value):
 
 
 def test_assign_refuses_another_dimension(codebook):
-    with pytest.raises(ArtifactError, match=r"shape \(2, 5\), but the codebook wants \(N, 6\); extract"):
+    with pytest.raises(ArtifactError, match=r"shape \(2, 5\), but the codebook needs \(N, 6\); extract"):
         codebook.assign(np.zeros((2, 5), np.float32), 1)
 
 
@@ -122,7 +122,7 @@ def test_too_few_descriptors_reduce_the_words_with_a_warning(points, learned, ca
     descriptors = np.random.default_rng(5).normal(size=(points, 3)).astype(np.float32)
     codebook = learn_codebook(descriptors, 64, iterations=3, seed=0)
     assert codebook.centroids.shape == (learned, 3)
-    assert f"64 words asked for, {learned} learned: a word takes 39 descriptors and there are {points}" in caplog.text
+    assert f"codebook: {learned} words instead of 64: each needs 39 descriptors, and there are {points}" in caplog.text
     assert capfd.readouterr() == ("", "")
 
 
@@ -178,7 +178,7 @@ def test_a_users_centroids_are_read_as_float32(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"words": np.ones((2, 2))}, "holds no array 'centroids'; name"),
+        ({"words": np.ones((2, 2))}, "holds no array 'centroids'; store"),
         ({"centroids": np.ones(3)}, r"centroids of shape \(3,\); they must be \(words, D\)"),
         ({"centroids": np.ones((0, 3))}, r"centroids of shape \(0, 3\)"),
         ({"centroids": np.array([[1.0, np.nan]])}, "centroid 0 holds NaN or infinity"),
