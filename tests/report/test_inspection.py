@@ -158,7 +158,7 @@ def test_what_cannot_be_looked_at(photo, tmp_path):
         look(build(), Photo(tmp_path / "missing.png"), 96)
 
 
-def test_a_border_left_aside_has_no_maps(photo):
+def test_a_cropped_border_has_no_maps(photo):
     whole, inner = (build(SMOOTHING, GRAPH, f"backbone.crop_border={border}") for border in (0, 2))
     insight = look(inner, photo, 96)
     np.testing.assert_array_equal(insight.plain, look(whole, photo, 96).plain[2:-2, 2:-2])

@@ -49,7 +49,7 @@ def explain(
     tau: float,
     binary: bool,
 ) -> list[Match]:
-    """The matches between a query and an image by ASMK, the largest contribution first; without those of no contribution.
+    """The matches between a query and an image by ASMK that contribute to the score, the largest contribution first.
 
     Args:
         weights: ω of each word; ones without IDF.
