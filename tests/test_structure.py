@@ -2,6 +2,7 @@
 
 import ast
 import runpy
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,7 @@ def calls(file: Path) -> set[str]:
     return {ast.unparse(node.func) for node in nodes(file) if isinstance(node, ast.Call)}
 
 
+@cache
 def nodes(file: Path) -> list[ast.AST]:
     return list(ast.walk(ast.parse(file.read_text())))
 

@@ -1,4 +1,5 @@
 import multiprocessing
+import pickle
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,13 +14,14 @@ from lrcr.data import loading
 from lrcr.data.dataset import Photo, cluster_ids, open_dataset
 from lrcr.data.loading import load_batches
 from lrcr.errors import ArtifactError, DatasetError, ImageError, OutOfMemoryError
-from lrcr.features import extractor
+from lrcr.features import extraction, extractor
 from lrcr.features.extraction import database_manifest, extract_dataset, extract_fit, sample_photos
 from lrcr.features.extractor import ExtractSettings, extract_photos
 from lrcr.features.store import Descriptors, open_descriptors
 from lrcr.models.factory import MODEL_SECTIONS, build_model, open_model, save_model
 from lrcr.models.local import LocalModel
 from lrcr.progress import Progress
+from lrcr.runtime.executor import make_shards
 from lrcr.storage.artifacts import Manifest
 
 CPU = torch.device("cpu")
@@ -169,13 +171,24 @@ def test_decoding_threads_change_no_byte(tmp_path, monkeypatch, model_file, data
     assert files(tmp_path / "out") == files(undisturbed)
 
 
-def test_two_workers_make_what_one_makes(tmp_path, monkeypatch, model_file, dataset, undisturbed, state):
+def test_two_workers_make_what_one_makes(tmp_path, monkeypatch, model_file, dataset, state):
+    """The database; its two shards are made by two processes, the one of the queries by this."""
+    params, progress = small("extract.shard_size=4"), Recorder()
+    extract_dataset(params, model_file, dataset, tmp_path / "one")
     monkeypatch.setenv("LRCR_WORKERS", "2")
-    progress = Recorder()
-    extract_dataset(small(), model_file, dataset, tmp_path / "out", progress)
-    assert files(tmp_path / "out") == files(undisturbed)
+    extract_dataset(params, model_file, dataset, tmp_path / "two", progress)
+    assert files(tmp_path / "two") == files(tmp_path / "one")
     assert progress.steps == progress.totals == {"extract database": 7, "extract queries": 4}
     assert not list(state.iterdir()) and not multiprocessing.active_children()
+
+
+def test_what_describes_queries_travels_to_workers(tmp_path, monkeypatch, model_file, dataset, undisturbed):
+    """As to a process: pickled with the extractor and the store that it reads."""
+    monkeypatch.setattr(
+        extraction, "make_shards", lambda make, *rest: make_shards(pickle.loads(pickle.dumps(make)), *rest)
+    )
+    extract_dataset(small(), model_file, dataset, tmp_path / "out")
+    assert files(tmp_path / "out") == files(undisturbed)
 
 
 @pytest.mark.parametrize(

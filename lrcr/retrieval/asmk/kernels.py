@@ -237,7 +237,8 @@ def _add_codes(
 ) -> tuple[int, int]:
     """Add weight × σ(u) of the sign bits query_codes[row] and codes[i + shift] to the sum of image ids[i].
 
-    This is done for start ≤ i < stop, until an image is beyond the window. The loops over 128 and 256 bits are unrolled for the compiler.
+    This is done for start ≤ i < stop, until an image is beyond the window. The loops over 128 and 256 bits are unrolled
+    for the compiler.
 
     Returns:
         The first i whose image is beyond the window, or stop; and the number of ids beyond the segment.
