@@ -1,4 +1,4 @@
-"""Extraction of a dataset: its images × a model → a store of descriptors that a killed run continues."""
+"""Extraction of a dataset: the descriptors of its images, in a store. A killed run continues where it stopped."""
 
 import shutil
 import time
@@ -28,18 +28,19 @@ def extract_dataset(
 ) -> dict[str, float]:
     """Extract a dataset's database into `folder/database` and its queries into `folder/queries`.
 
-    A query without a box that is in the database takes over the rows it has there. With
-    `extract.store_descriptors: false` the database is described while it is indexed, and its store is empty.
+    A query without a box whose image is in the database gets the descriptors of that image. With
+    `extract.store_descriptors: false` the database is extracted during indexing, and its store is empty.
 
     Returns:
-        The cost: `extract_images_per_second`, of a stored database (shards that a killed run left are counted too).
+        The cost: `extract_images_per_second` of a stored database. Shards that an earlier, killed run has finished
+        count too.
 
     Raises:
         ArtifactError: model or dataset is missing or damaged, or the model was made under other params.
         DatasetError: the dataset has no images.
         ImageError: an image cannot be decoded.
     """
-    dataset, stored, size = _open_filled(dataset_folder), params.extract.store_descriptors, params.extract.shard_size
+    dataset, stored, size = _open_dataset(dataset_folder), params.extract.store_descriptors, params.extract.shard_size
     extractor = _open_extractor(params, model_file, ExtractSettings.of_database(params))
     photos = dataset.photos() if stored else []
     start = time.perf_counter()
@@ -48,41 +49,41 @@ def extract_dataset(
     database = _describe_shards(manifest, _Describe(extractor), photos, size, progress)
     seconds = time.perf_counter() - start
     reused = dataset.queries["image"].where(dataset.queries["x0"].isna() & stored)
-    ids = [None if pd.isna(image) else int(image) for image in reused]
-    queries = list(zip(dataset.query_photos(), ids, strict=True))
+    reused_ids = [None if pd.isna(image) else int(image) for image in reused]
+    queries = list(zip(dataset.query_photos(), reused_ids, strict=True))
     manifest = _manifest("queries", params.sections("extract"), extractor.manifest, dataset)
-    described = _describe_shards(manifest, _DescribeQueries(extractor, database), queries, size, progress)
+    described_queries = _describe_shards(manifest, _DescribeQueries(extractor, database), queries, size, progress)
     with staged_folder(folder) as temporary:
         _move(database, temporary / "database")
-        _move(described, temporary / "queries")
+        _move(described_queries, temporary / "queries")
     return {"extract_images_per_second": len(photos) / seconds} if photos else {}
 
 
 def extract_fit(
     params: Params, model_file: Path, dataset_folder: Path, folder: Path, progress: Progress = SILENT
 ) -> None:
-    """Extract `codebook.images` images of a dataset, drawn by the seed, for learning the codebook.
+    """Extract a random sample of `codebook.images` images of a dataset, from which the codebook is learned.
 
-    The facts of its manifest name the cluster of each image (`cluster_ids`).
+    The facts of the manifest list the cluster of each image (`cluster_ids`).
 
     Raises:
         ArtifactError: model or dataset is missing or damaged, or the model was made under other params.
         DatasetError: the dataset has no images.
         ImageError: an image cannot be decoded.
     """
-    dataset, size = _open_filled(dataset_folder), params.extract.shard_size
+    dataset, size = _open_dataset(dataset_folder), params.extract.shard_size
     extractor = _open_extractor(params, model_file, ExtractSettings.of_fit(params))
     photos = dataset.photos()
-    drawn = _sample(len(photos), params.codebook.images, params.seed)
+    sample = _sample(len(photos), params.codebook.images, params.seed)
     manifest = _manifest("fit", params.fit_section(), extractor.manifest, dataset)
-    manifest = replace(manifest, facts={"clusters": cluster_ids(dataset)[drawn].tolist()})
-    store = _describe_shards(manifest, _Describe(extractor), [photos[image] for image in drawn], size, progress)
+    manifest = replace(manifest, facts={"clusters": cluster_ids(dataset)[sample].tolist()})
+    store = _describe_shards(manifest, _Describe(extractor), [photos[image] for image in sample], size, progress)
     with staged_folder(folder) as temporary:
         _move(store, temporary)
 
 
 def database_manifest(params: Params, model: Manifest, dataset: Dataset) -> Manifest:
-    """What the descriptors of a dataset's database are made from."""
+    """The manifest of the descriptors of a dataset's database, without facts."""
     return _manifest("database", params.sections("extract"), model, dataset)
 
 
@@ -92,7 +93,7 @@ def _manifest(part: str, sections: dict[str, Any], model: Manifest, dataset: Dat
 
 
 def sample_photos(photos: Sequence[Photo], number: int, seed: int) -> list[Photo]:
-    """`number` of the photos drawn by the seed, in their order; all where there are no more."""
+    """A random sample of `number` photos, in their order; all photos if there are no more."""
     return [photos[image] for image in _sample(len(photos), number, seed)]
 
 
@@ -102,7 +103,8 @@ def _sample(total: int, number: int, seed: int) -> list[int]:
     return sorted(generator(seed, "sample").choice(total, number, replace=False).tolist())
 
 
-def _open_filled(folder: Path) -> Dataset:
+def _open_dataset(folder: Path) -> Dataset:
+    """Open a dataset that has images."""
     dataset = open_dataset(folder)
     if dataset.images.empty:
         raise DatasetError(f"{folder}: has no images; add some")
@@ -117,7 +119,7 @@ def _open_extractor(params: Params, model_file: Path, settings: ExtractSettings)
 
 @dataclass(frozen=True)
 class _Describe:
-    """Describes photos into a shard; see `lrcr.runtime.executor.Make`."""
+    """Writes the descriptors of photos into a shard; see `lrcr.runtime.executor.Make`."""
 
     extractor: Extractor
 
@@ -127,18 +129,21 @@ class _Describe:
 
 @dataclass(frozen=True)
 class _DescribeQueries:
-    """Describes query photos into a shard; those with the id of an image are read from the database's store."""
+    """Writes the descriptors of queries into a shard: extracted, or read from the database's store.
+
+    An item is a photo and the id of the database image whose descriptors are read; None: they are extracted.
+    """
 
     extractor: Extractor
     database: DescriptorStore
 
     def __call__(self, queries: Sequence[tuple[Photo, int | None]], file: Path, progress: Progress) -> None:
-        outside = [photo for photo, image in queries if image is None]
-        described = self.extractor.describe(outside, progress) if outside else None
+        photos = [photo for photo, image in queries if image is None]
+        extracted = self.extractor.describe(photos, progress) if photos else None
         position, parts = count(), []
         for _, image in queries:
-            if described is not None and image is None:
-                parts.append(described.take([next(position)]))
+            if extracted is not None and image is None:
+                parts.append(extracted.take([next(position)]))
             elif image is not None:
                 parts.append(self.database.image(image))
                 progress.advance()
@@ -148,7 +153,7 @@ class _DescribeQueries:
 def _describe_shards(
     manifest: Manifest, make: Make, items: Sequence[Any], size: int, progress: Progress
 ) -> DescriptorStore:
-    """Make a store shard by shard in the state folder, where the next run finds what a killed one has finished."""
+    """Write a store shard by shard in the state folder, so that a run after a kill reuses the finished shards."""
     shard = min(size, len(items))
     state = state_folder(__name__, manifest.fingerprint, shard)
     files = make_shards(make, items, size, state, ".h5", progress, f"extract {manifest.params['part']}")
@@ -160,7 +165,7 @@ def _describe_shards(
 
 
 def _move(store: DescriptorStore, folder: Path) -> None:
-    """Move a finished store from the state folder to where it belongs."""
+    """Move the files of a finished store from the state folder into `folder`."""
     folder.mkdir(exist_ok=True)
     for file in sorted(store.folder.iterdir()):
         shutil.move(file, folder / file.name)

@@ -1,4 +1,4 @@
-"""Photos × model → descriptors in memory: multi-scale, in batches."""
+"""Multi-scale extraction of the descriptors of photos, in batches, into memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ _BATCH = 8
 
 @dataclass(frozen=True)
 class ExtractSettings:
-    """How photos are described.
+    """Settings of an extraction.
 
     Args:
-        image_size: longest side in pixels; nothing is enlarged.
+        image_size: longest side in pixels; smaller images are not enlarged.
         scales: of the image pyramid.
-        max_descriptors: the strongest local descriptors of an image.
-        dtype: float32 or float16, of the descriptors.
+        max_descriptors: number of local descriptors of an image, the strongest of all scales.
+        dtype: of the descriptors, float32 or float16.
     """
 
     image_size: int
@@ -40,13 +40,13 @@ class ExtractSettings:
 
     @classmethod
     def of_database(cls, params: Params) -> "ExtractSettings":
-        """For database and queries."""
+        """The settings for database and queries."""
         extract = params.extract
         return cls(extract.image_size, params.scales, extract.max_descriptors, extract.dtype)
 
     @classmethod
     def of_fit(cls, params: Params) -> "ExtractSettings":
-        """For the images that the codebook is learned from."""
+        """The settings for the images that the codebook is learned from."""
         return cls(params.extract.image_size, params.fit_scales, params.codebook.max_descriptors)
 
 
@@ -55,7 +55,7 @@ class ExtractSettings:
 def extract_photos(
     model: Model, photos: Sequence[Photo], settings: ExtractSettings, device: torch.device, progress: Progress = SILENT
 ) -> Descriptors:
-    """The descriptors of each photo (at least one photo), in memory.
+    """Extract the descriptors of photos, at least one.
 
     Args:
         model: in evaluation mode, on `device`.
@@ -63,39 +63,41 @@ def extract_photos(
 
     Raises:
         ImageError: a photo cannot be decoded.
-        OutOfMemoryError: the memory does not suffice.
+        OutOfMemoryError: there is not enough memory.
     """
-    found: dict[int, Descriptors] = {}
+    by_position: dict[int, Descriptors] = {}
     for batch in load_batches(photos, settings.image_size, _BATCH):
         images = batch.images.to(device, memory_format=torch.channels_last)
         described = model.describe(images, settings.scales, settings.max_descriptors)
-        for i, local in enumerate(described):
-            found[batch.positions[i]] = _to_original_pixels(local, batch, i, settings.dtype)
+        for i, image in enumerate(described):
+            by_position[batch.positions[i]] = _to_original_pixels(image, batch, i, settings.dtype)
         progress.advance(len(described))
-    return join([found[position] for position in range(len(photos))])
+    return join([by_position[position] for position in range(len(photos))])
 
 
-def _to_original_pixels(local: ImageDescriptors, batch: Batch, i: int, dtype: str) -> Descriptors:
-    xy = local.position.cpu().numpy() * np.array(batch.sizes[i], np.float32)
+def _to_original_pixels(image: ImageDescriptors, batch: Batch, i: int, dtype: str) -> Descriptors:
+    """The descriptors of image i of a batch, with positions in pixels of the original image."""
+    xy = image.position.cpu().numpy() * np.array(batch.sizes[i], np.float32)
     xy += np.array(batch.origins[i], np.float32)
     return Descriptors(
-        descriptors=local.descriptors.cpu().numpy().astype(dtype),
-        strength=local.strength.cpu().numpy(),
+        descriptors=image.descriptors.cpu().numpy().astype(dtype),
+        strength=image.strength.cpu().numpy(),
         xy=xy,
-        scale=local.scale.cpu().numpy(),
+        scale=image.scale.cpu().numpy(),
         offsets=np.array([0, len(xy)], np.int64),
     )
 
 
 class Extractor:
-    """A model, ready to describe photos.
+    """A model with the settings of an extraction, on a device.
 
     Args:
-        model_file: as `lrcr.models.factory.save_model` wrote it.
-        settings: how photos are described.
+        model_file: written by `lrcr.models.factory.save_model`.
+        settings: of the extraction.
         device: auto, cpu or cuda.
 
     Attributes:
+        model: in evaluation mode, on the device.
         manifest: of the model.
 
     Raises:
@@ -111,9 +113,9 @@ class Extractor:
         self.model = ready_for_inference(model, self._device)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the arguments only: a worker process opens the model again."""
+        """Pickle only the arguments: a worker process opens the model file itself."""
         return Extractor, (self.model_file, self.settings, self.device)
 
     def describe(self, photos: Sequence[Photo], progress: Progress = SILENT) -> Descriptors:
-        """The descriptors of each photo (at least one photo): see `extract_photos`."""
+        """Extract the descriptors of photos, at least one; see `extract_photos`."""
         return extract_photos(self.model, photos, self.settings, self._device, progress)

@@ -16,7 +16,7 @@ from lrcr.storage.artifacts import MANIFEST, Manifest, open_manifest, staged_fil
 
 Floats = npt.NDArray[np.float32]
 Sample = Callable[[int, np.random.Generator], npt.NDArray[np.floating]]
-"""Draws at most so many descriptors of a database, of shape (N, D)."""
+"""(count, generator) → at most `count` descriptors of a database, of shape (N, D), drawn at random."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Descriptors:
 
     Args:
         descriptors: of shape (N, D), float32 or float16.
-        strength: of shape (N,): attention over the image's maximum across scales.
+        strength: of shape (N,): attention divided by the image's maximum over all scales.
         xy: of shape (N, 2): centre of the location in pixels of the original image.
         scale: of shape (N,).
-        offsets: of shape (images + 1,), int64.
+        offsets: of shape (images + 1,), int64: image i owns rows offsets[i]:offsets[i+1].
     """
 
     descriptors: npt.NDArray[np.floating]
@@ -38,7 +38,7 @@ class Descriptors:
     offsets: npt.NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        """Hold the arrays to the contract."""
+        """Check the shapes of the arrays, and the offsets."""
         rows = len(self.descriptors)
         shapes = (self.strength.shape, self.xy.shape, self.scale.shape)
         if self.descriptors.ndim != 2 or shapes != ((rows,), (rows, 2), (rows,)):
@@ -63,20 +63,20 @@ def require_finite(images: Descriptors, names: Sequence[str] | None = None) -> N
     """Refuse descriptors that hold NaN or infinity.
 
     Args:
-        names: of the images, for the error message; without them it tells their numbers.
+        names: of the images, for the error message; without them it gives their numbers.
 
     Raises:
-        ArtifactError: a descriptor is not finite (its image is named).
+        ArtifactError: a descriptor is not finite; the message names its image.
     """
     wrong = np.flatnonzero(~np.isfinite(images.descriptors).all(axis=1))
     if len(wrong):
         image = int(np.searchsorted(images.offsets, wrong[0], side="right")) - 1
         name = names[image] if names is not None else f"image {image}"
-        raise ArtifactError(f"{name}: a descriptor holds NaN or infinity; extract it again with weights that are sound")
+        raise ArtifactError(f"{name}: a descriptor holds NaN or infinity; extract it again with finite weights")
 
 
 def join(parts: Sequence[Descriptors]) -> Descriptors:
-    """All images of several parts (at least one), in order."""
+    """The images of several parts, at least one, in order."""
     bases = np.cumsum([0, *(len(part.descriptors) for part in parts)])
     offsets = [part.offsets[1:] + base for part, base in zip(parts, bases, strict=False)]
     return Descriptors(
@@ -89,17 +89,17 @@ def join(parts: Sequence[Descriptors]) -> Descriptors:
 
 
 def write_shard(path: Path, shard: Descriptors) -> None:
-    """Store one shard: whole or not at all, and always the same bytes for the same arrays."""
+    """Write a shard, whole or not at all; equal arrays give equal bytes."""
     with staged_file(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
         for name in ("descriptors", "strength", "xy", "scale", "offsets"):
             file.create_dataset(name, data=getattr(shard, name), track_times=False)
 
 
 def read_shard(path: Path, image: int | None = None) -> Descriptors:
-    """Read one shard into memory, or one image of it.
+    """Read a shard into memory, or one image of it.
 
     Raises:
-        ArtifactError: it is missing, damaged or holds other arrays than the contract's.
+        ArtifactError: the shard is missing or damaged, or its arrays contradict each other.
     """
     try:
         with h5py.File(path, "r") as file:
@@ -129,7 +129,7 @@ class DescriptorStore:
     """A folder of shards.
 
     Args:
-        folder: where it lies.
+        folder: of the shards.
         manifest: of kind "descriptors"; its facts list the shards.
     """
 
@@ -143,19 +143,19 @@ class DescriptorStore:
 
     @property
     def stored(self) -> bool:
-        """Whether the descriptors are stored: those of a database with `extract.store_descriptors: false` are not."""
+        """Whether the store holds descriptors: with `extract.store_descriptors: false` that of a database does not."""
         return bool(self.manifest.facts.get("stored", True))
 
     def shards(self) -> Iterator[Descriptors]:
-        """The shards in order, one at a time in memory."""
+        """Read the shards one after the other, in order."""
         for name in self.manifest.facts["shards"]:
             yield read_shard(self.folder / name)
 
     def image(self, image: int) -> Descriptors:
-        """The descriptors of one image, read alone.
+        """Read the descriptors of one image only.
 
         Raises:
-            ArtifactError: there is no such image, its shard is damaged, or descriptors were not stored.
+            ArtifactError: there is no such image, its shard is damaged, or the store holds no descriptors.
         """
         if not self.stored:
             raise ArtifactError(
@@ -166,10 +166,10 @@ class DescriptorStore:
         shard, row = divmod(image, int(self.manifest.facts["shard"]))
         return read_shard(self.folder / self.manifest.facts["shards"][shard], row)
 
-    def sample(self, most: int, rng: np.random.Generator) -> npt.NDArray[np.floating]:
-        """At most `most` descriptors, of shape (N, D), drawn from all shards alike, in order."""
+    def sample(self, count: int, rng: np.random.Generator) -> npt.NDArray[np.floating]:
+        """At most `count` descriptors, of shape (N, D), drawn at random from all shards, in the order of the store."""
         total = int(self.manifest.facts["descriptors"])
-        chosen = np.sort(rng.choice(total, most, replace=False)) if most < total else np.arange(total)
+        chosen = np.sort(rng.choice(total, count, replace=False)) if count < total else np.arange(total)
         parts, base = [], 0
         for shard in self.shards():
             rows = chosen[(chosen >= base) & (chosen < base + len(shard.descriptors))] - base
@@ -178,7 +178,7 @@ class DescriptorStore:
         return np.concatenate(parts)
 
     def read(self) -> Descriptors:
-        """Everything in memory, descriptors as stored."""
+        """Read all descriptors into memory."""
         return join(list(self.shards()))
 
 
@@ -186,7 +186,7 @@ def open_descriptors(folder: Path) -> DescriptorStore:
     """Open the store in `folder`.
 
     Raises:
-        ArtifactError: it is missing or damaged.
+        ArtifactError: the manifest or a shard is missing, or the manifest is damaged.
     """
     manifest = open_manifest(folder, "descriptors")
     if not {"images", "descriptors", "shards", "shard"} <= manifest.facts.keys():

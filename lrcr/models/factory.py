@@ -10,7 +10,7 @@ from lrcr.config.reading import check_params
 from lrcr.errors import ArtifactError, WeightsError
 from lrcr.models.backbone import Backbone, build_backbone, load_weights
 from lrcr.models.file import read_model_file, write_model_file
-from lrcr.models.global_model import MAC, RMAC, GlobalModel, SPoC, add_second_order_attention
+from lrcr.models.global_model import MAC, RMAC, GlobalModel, RegionalModel, SPoC, add_second_order_attention
 from lrcr.models.graph import build_graph
 from lrcr.models.local import LocalModel
 from lrcr.models.model import Model
@@ -84,7 +84,8 @@ def _assemble_global(params: Params, backbone: Backbone) -> GlobalModel:
         raise WeightsError(f"pooling.projection: {dim} is more than the {channels} channels of the map; lower it")
     if name == "solar":
         add_second_order_attention(backbone)
-    return GlobalModel(
+    model_class = RegionalModel if name == "rmac" else GlobalModel
+    return model_class(
         backbone,
         _build_pooling(params),
         _build_projection(params, channels, dim),

@@ -123,15 +123,25 @@ class GlobalModel(Model):
         kept = scales_that_fit(images, scales)
         maps = [self.backbone(resize(images, scale)) for scale in kept]
         if not maps:
-            rows, scale = images.new_zeros(len(images), 0, self.dim), []
-        elif isinstance(self.pooling, RMAC):
-            regions = [self.pooling.regions(features) for features in maps]
-            rows = torch.cat(regions, dim=1)
-            scale = [s for s, found in zip(kept, regions, strict=True) for _ in range(found.shape[1])]
-        else:
-            mean = torch.stack([self.embed(features) for features in maps]).mean(dim=0)
-            rows, scale = F.normalize(mean, dim=1)[:, None], [1.0]
+            return [_at_centre(vectors, []) for vectors in images.new_zeros(len(images), 0, self.dim)]
+        rows, scale = self._rows(maps, kept)
         return [_at_centre(vectors, scale) for vectors in rows]
+
+    def _rows(self, maps: Sequence[Tensor], scales: Sequence[float]) -> tuple[Tensor, Sequence[float]]:
+        """The rows of each image, of shape (B, R, D), and the scale of each row, from the trunk's maps."""
+        mean = torch.stack([self.embed(features) for features in maps]).mean(dim=0)
+        return F.normalize(mean, dim=1)[:, None], [1.0]
+
+
+class RegionalModel(GlobalModel):
+    """R-MAC: a row for each region at each scale."""
+
+    pooling: RMAC
+
+    def _rows(self, maps: Sequence[Tensor], scales: Sequence[float]) -> tuple[Tensor, Sequence[float]]:
+        regions = [self.pooling.regions(features) for features in maps]
+        scale = [s for s, found in zip(scales, regions, strict=True) for _ in range(found.shape[1])]
+        return torch.cat(regions, dim=1), scale
 
 
 def _at_centre(rows: Tensor, scale: Sequence[float]) -> ImageDescriptors:

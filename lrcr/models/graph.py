@@ -14,7 +14,15 @@ _HEADS = 4
 
 
 class Refinement(nn.Module, ABC):
-    """Context from all locations of a map: it refines the features or gates their attention; at first the identity."""
+    """Context from all locations of a map: it refines the features or gates their attention; at first the identity.
+
+    Attributes:
+        is_identity: whether it leaves all features as they are.
+        has_edges: whether `neighbourhood` returns weights.
+    """
+
+    is_identity = False
+    has_edges = False
 
     def forward(self, features: Tensor) -> Tensor:
         """Refine features of shape (B, C, H, W): add the change, scaled by the root mean square of the features."""
@@ -27,6 +35,24 @@ class Refinement(nn.Module, ABC):
     @abstractmethod
     def change(self, features: Tensor) -> Tensor:
         """The learned change, at first zero: of shape (B, C, H, W) to refine, of shape (B, 1, H, W) to gate."""
+
+    def neighbourhood(self, features: Tensor, node: int) -> Tensor | None:
+        """The weights of one node's edges: features of shape (1, C, H, W) → of shape (H, W); None without edges."""
+        return None
+
+
+class NoRefinement(Refinement):
+    """Leaves the features as they are."""
+
+    is_identity = True
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The features of shape (B, C, H, W) themselves."""
+        return features
+
+    def change(self, features: Tensor) -> Tensor:
+        """See `Refinement`: zero."""
+        return torch.zeros_like(features)
 
 
 class GraphRefinement(Refinement):
@@ -51,6 +77,8 @@ class GraphRefinement(Refinement):
         >>> torch.equal(graph(features), features)
         True
     """
+
+    has_edges = True
 
     def __init__(
         self, channels: int, width: int, layers: int, temperature: float, neighbours: int | None, output: str
@@ -137,7 +165,7 @@ def propagate(edges: Tensor, values: Tensor, temperature: float, neighbours: int
     return torch.cat(chunks, dim=1)
 
 
-def build_graph(params: GraphParams, channels: int) -> nn.Module:
+def build_graph(params: GraphParams, channels: int) -> Refinement:
     """The refinement that the params describe, for features of C channels."""
     if params.kind == "gcn":
         return GraphRefinement(
@@ -145,7 +173,7 @@ def build_graph(params: GraphParams, channels: int) -> nn.Module:
         )
     if params.kind == "attention":
         return SelfAttention(channels, params.width, params.layers, params.output)
-    return nn.Identity()
+    return NoRefinement()
 
 
 def _edge_weights(queries: Tensor, edges: Tensor, temperature: float, neighbours: int | None) -> Tensor:

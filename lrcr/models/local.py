@@ -15,7 +15,7 @@ from lrcr.models.descriptors import ImageDescriptors, resize, scales_that_fit
 from lrcr.models.graph import Refinement
 from lrcr.models.model import Feature, Model
 from lrcr.models.pooling import attention_pool
-from lrcr.models.smoothing import LearnableSmoothing, centre_share, smooth
+from lrcr.models.smoothing import Smoothing, centre_share, smooth
 from lrcr.models.whitening import Whitening
 
 # Losses use a soft selection. A location is selected with probability sigmoid(log(attention / threshold) / _SOFTNESS);
@@ -65,8 +65,8 @@ class LocalModel(Model):
 
     Args:
         backbone: images → features of shape (B, C, H, W).
-        graph: a `Refinement`, or nn.Identity.
-        smoothing: features of shape (B, C, H, W) → the same shape.
+        graph: refines features of shape (B, C, H, W), or gates their attention.
+        smoothing: of features of shape (B, C, H, W).
         whitening: C → D dimensions.
         graph_gates: whether the graph gates attention instead of refining the features.
         attention_from: `before` or `after`: whether attention is the norm of the features before or after refinement.
@@ -78,8 +78,8 @@ class LocalModel(Model):
     def __init__(
         self,
         backbone: Backbone,
-        graph: nn.Module,
-        smoothing: nn.Module,
+        graph: Refinement,
+        smoothing: Smoothing,
         whitening: Whitening,
         *,
         graph_gates: bool = False,
@@ -127,11 +127,12 @@ class LocalModel(Model):
             return Context(l2_attention(features), features, features)
         refined = features if self.graph_gates else self.graph(features)
         attention = l2_attention(refined if self.attention_from == "after" else features)
-        if self.graph_gates and isinstance(self.graph, Refinement):
+        if self.graph_gates:
             attention = attention * self.graph.gate(features)
-        if not (self.centre_share_gates and isinstance(self.smoothing, LearnableSmoothing)):
+        filter_ = self.smoothing.filter(refined) if self.centre_share_gates else None
+        if filter_ is None:
             return Context(attention, refined, self.smoothing(refined))
-        filter_, kernel = self.smoothing.filter(refined), self.smoothing.kernel
+        kernel = self.smoothing.kernel
         return Context(attention * centre_share(filter_, kernel), refined, smooth(refined, filter_, kernel))
 
     def pool(self, pyramid: Pyramid) -> Tensor:

@@ -1,8 +1,9 @@
 """Smoothing of a feature map: each feature is replaced by a weighted average over its window."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +17,34 @@ Layer = TypeVar("Layer", bound=nn.Module)
 _MIN_WEIGHT = 1e-6  # if the weights of a window sum to less, the location keeps its own feature
 _HEAD_INPUT_NORM = 4.0  # L2 norm of the input of the heads
 _MAX_BANDWIDTH = 1e6  # finite: an infinite bandwidth times a distance of zero is NaN
+_PER_LOCATION: dict[str, frozenset[Literal["bandwidth", "confidence"]]] = {
+    "shared": frozenset(),
+    "bandwidth": frozenset({"bandwidth"}),
+    "both": frozenset({"bandwidth", "confidence"}),
+}
 
 
-class AverageSmoothing(nn.Module):
+class Smoothing(nn.Module, ABC):
+    """Replaces each feature of a map by a weighted average of the k × k window around it.
+
+    Attributes:
+        kernel: k, odd.
+        per_location: the parameters of the filter that are predicted for each location.
+    """
+
+    kernel: int
+    per_location: frozenset[Literal["bandwidth", "confidence"]] = frozenset()
+
+    @abstractmethod
+    def forward(self, features: Tensor) -> Tensor:
+        """Smooth features of shape (B, C, H, W); returns the same shape."""
+
+    def filter(self, features: Tensor) -> "Filter | None":
+        """The Gaussian filter of each location of features of shape (B, C, H, W); None for a plain average."""
+        return None
+
+
+class AverageSmoothing(Smoothing):
     """The smoothing of HOW (Tolias et al., ECCV 2020): the mean over the k × k window inside the map.
 
     Args:
@@ -49,7 +75,7 @@ class Filter:
     embedding: Tensor | None
 
 
-class LearnableSmoothing(nn.Module):
+class LearnableSmoothing(Smoothing):
     """A Gaussian filter for each location; its parameters are predicted from the feature of the location.
 
     y_p = Σ_q w_pq x_q / Σ_q w_pq over the k × k window inside the map, with w_pp = c_p (self-confidence) and
@@ -84,6 +110,7 @@ class LearnableSmoothing(nn.Module):
         self.shared = nn.Parameter(torch.zeros(1)) if learn == "shared" else None
         self.confidence = zero_init(nn.Conv2d(channels, 1, 1)) if learn == "both" else None
         self.embedding = nn.Conv2d(channels, embedding, 1, bias=False) if distance == "feature" else None
+        self.per_location = _PER_LOCATION[learn]
 
     def forward(self, features: Tensor) -> Tensor:
         """Smooth features of shape (B, C, H, W); returns the same shape."""
@@ -156,13 +183,13 @@ def normalise(features: Tensor) -> Tensor:
     return F.layer_norm(features.movedim(1, -1), features.shape[1:2]).movedim(-1, 1)
 
 
-def build_smoothing(params: SmoothingParams, channels: int) -> nn.Module:
+def build_smoothing(params: SmoothingParams, channels: int) -> Smoothing:
     """The smoothing that the params describe, for features of C channels."""
     if params.kind == "learnable":
         return LearnableSmoothing(
             channels, params.kernel, params.distance, params.learn, params.embedding_dim, params.initial_bandwidth
         )
-    return AverageSmoothing(params.kernel) if params.kind == "average" else nn.Identity()
+    return AverageSmoothing(params.kernel if params.kind == "average" else 1)
 
 
 def zero_init(layer: Layer) -> Layer:

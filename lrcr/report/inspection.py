@@ -15,9 +15,8 @@ from lrcr.data.images import LoadedImage, load_image, prepare, resize
 from lrcr.errors import ParamsError
 from lrcr.models.attention import l2_attention
 from lrcr.models.backbone import crop_border
-from lrcr.models.graph import GraphRefinement, Refinement
 from lrcr.models.local import LocalModel
-from lrcr.models.smoothing import Filter, LearnableSmoothing, centre_share, weights_at
+from lrcr.models.smoothing import Filter, centre_share, weights_at
 
 Values = npt.NDArray[np.float32]
 Location = tuple[int, int]
@@ -72,7 +71,7 @@ class Inspection:
 
 def has_bandwidth_map(model: LocalModel) -> bool:
     """Whether the smoothing of the model predicts a bandwidth for each location."""
-    return isinstance(model.smoothing, LearnableSmoothing) and model.smoothing.shared is None
+    return "bandwidth" in model.smoothing.per_location
 
 
 @torch.inference_mode()
@@ -96,9 +95,9 @@ def inspect_photo(
     whole = model.backbone(prepare(loaded, image_size)[None].to(model.whitening.bias.device))
     features, context = crop_border(whole, model.border), model.context(whole)
     window = _window(whole.shape[2:], features.shape[2:])
-    filter_ = model.smoothing.filter(context.refined) if isinstance(model.smoothing, LearnableSmoothing) else None
+    filter_ = model.smoothing.filter(context.refined)
     if at:
-        _require_filters_or_edges(model, photo)
+        _require_filters_or_edges(model, filter_, photo)
         locations = [_locate(point, loaded, photo, window, features.shape[2:]) for point in at]
     else:
         locations = _choose_locations(model, context.attention[0], filter_)
@@ -123,7 +122,7 @@ def inspect_photo(
 
 def _graph_maps(model: LocalModel, features: Tensor, refined: Tensor) -> tuple[Values | None, Values | None]:
     """The maps `change` and `gate` of an `Inspection`."""
-    if not isinstance(model.graph, Refinement):
+    if model.graph.is_identity:
         return None, None
     if model.graph_gates:
         return None, _as_values(model.graph.gate(features)[0])
@@ -132,13 +131,13 @@ def _graph_maps(model: LocalModel, features: Tensor, refined: Tensor) -> tuple[V
 
 def _filter_maps(model: LocalModel, filter_: Filter | None) -> tuple[Values | None, Values | None, Values | None]:
     """The maps `share`, `bandwidth` and `confidence` of an `Inspection`."""
-    smoothing = model.smoothing
-    if filter_ is None or not isinstance(smoothing, LearnableSmoothing):
+    if filter_ is None:
         return None, None, None
+    predicted = model.smoothing.per_location
     return (
-        _as_values(centre_share(filter_, smoothing.kernel)[0]) if model.centre_share_gates else None,
-        _as_values(filter_.bandwidth[0, 0]) if has_bandwidth_map(model) else None,
-        _as_values(filter_.confidence[0, 0]) if smoothing.confidence is not None else None,
+        _as_values(centre_share(filter_, model.smoothing.kernel)[0]) if model.centre_share_gates else None,
+        _as_values(filter_.bandwidth[0, 0]) if "bandwidth" in predicted else None,
+        _as_values(filter_.confidence[0, 0]) if "confidence" in predicted else None,
     )
 
 
@@ -146,12 +145,9 @@ def _inspect_location(
     model: LocalModel, features: Tensor, filter_: Filter | None, location: Location, with_edges: bool
 ) -> InspectedLocation:
     y, x = location
-    weights, edges = None, None
-    if filter_ is not None and isinstance(model.smoothing, LearnableSmoothing):
-        weights = _as_values(weights_at(filter_, model.smoothing.kernel, y, x))
-    if with_edges and isinstance(model.graph, GraphRefinement):
-        edges = _as_values(model.graph.neighbourhood(features, y * features.shape[3] + x))
-    return InspectedLocation(location, weights, edges)
+    weights = None if filter_ is None else _as_values(weights_at(filter_, model.smoothing.kernel, y, x))
+    edges = model.graph.neighbourhood(features, y * features.shape[3] + x) if with_edges else None
+    return InspectedLocation(location, weights, None if edges is None else _as_values(edges))
 
 
 def _choose_locations(model: LocalModel, attention: Tensor, filter_: Filter | None) -> list[Location]:
@@ -159,15 +155,14 @@ def _choose_locations(model: LocalModel, attention: Tensor, filter_: Filter | No
 
     Locations near the border are not chosen unless the map is very small: part of their window is outside the map.
     """
-    smoothing = model.smoothing if isinstance(model.smoothing, LearnableSmoothing) else None
-    kernel = smoothing.kernel if smoothing else 3
+    kernel = 3 if filter_ is None else model.smoothing.kernel
     inner = _inner_locations(attention.shape, kernel // 2)
     strength = attention.cpu().numpy()[tuple(inner.T)]
     orders = [np.argsort(-strength, kind="stable")]
     if filter_ is not None:
         bandwidth = filter_.bandwidth[0, 0].cpu().numpy()[tuple(inner.T)]
         orders += [np.lexsort((-strength, -bandwidth)), np.lexsort((-strength, bandwidth)), orders[0]]
-    elif not isinstance(model.graph, GraphRefinement):
+    elif not model.graph.has_edges:
         return []
     chosen: list[Location] = []
     for order in orders:
@@ -187,8 +182,8 @@ def _is_apart(location: Location, others: Sequence[Location], distance: int) -> 
     return all(max(abs(location[0] - y), abs(location[1] - x)) >= distance for y, x in others)
 
 
-def _require_filters_or_edges(model: LocalModel, photo: Photo) -> None:
-    if not isinstance(model.smoothing, LearnableSmoothing) and not isinstance(model.graph, GraphRefinement):
+def _require_filters_or_edges(model: LocalModel, filter_: Filter | None, photo: Photo) -> None:
+    if filter_ is None and not model.graph.has_edges:
         raise ParamsError(f"{photo.path}: the model has neither filters nor edges to show at a point; name no point")
 
 

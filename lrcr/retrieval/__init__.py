@@ -1,1 +1,1 @@
-"""From descriptors to rankings: codebook, index, search."""
+"""From descriptors to rankings: codebook, index and search."""

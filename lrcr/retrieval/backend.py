@@ -1,6 +1,7 @@
-"""What ASMK and the flat index have in common: the steps between codebook and ranking.
+"""The interface of both engines, ASMK and the flat index: the steps from the codebook to a ranking.
 
-What is learned before stands apart (`lrcr.retrieval.codebook`): a change of the search must not run k-means again.
+The codebook is learned by another module (`lrcr.retrieval.codebook`), so that an edit of the search does not run
+k-means again.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,7 +27,7 @@ class OpenIndex(Protocol):
 
     @property
     def manifest(self) -> Manifest:
-        """What it is and what it was made from."""
+        """What the index was made from, and its statistics."""
         ...
 
     @property
@@ -36,16 +37,16 @@ class OpenIndex(Protocol):
 
     @property
     def summary(self) -> str:
-        """Size in words."""
+        """The size of the index, as a text."""
         ...
 
     @property
     def explains(self) -> bool:
-        """Whether `explain` has an answer."""
+        """Whether the index can explain a score by local matches."""
         ...
 
     def prepare(self, queries: Descriptors) -> Any:
-        """What `rank` takes, of queries described by the index's model.
+        """Turn the descriptors of queries, extracted by the index's model, into what `rank` takes.
 
         Raises:
             ArtifactError: the descriptors do not fit the index.
@@ -57,45 +58,52 @@ class OpenIndex(Protocol):
         ...
 
     def explain(self, query: Descriptors, image: Descriptors) -> list[Match]:
-        """What a query and an image of the index have in common, the largest contribution first.
+        """The local matches of a query and an image of the index, the largest contribution first.
 
         The contributions add up to the score of the image.
 
         Raises:
-            ArtifactError: the descriptors do not fit the index, or it has no local matches.
+            ArtifactError: the descriptors do not fit the index, or the index has no local matches.
         """
         ...
 
     def measure(self, queries: int) -> dict[str, float]:
-        """The speed at which so many drawn queries are answered."""
+        """Measure the speed of the search, with random queries."""
         ...
 
     def verify(self, progress: Progress = ...) -> None:
         """Compare every file with its hash in the manifest.
 
         Raises:
-            ArtifactError: naming a file that was altered.
+            ArtifactError: a file is missing or was altered; the message names it.
         """
         ...
 
 
 class Backend(Protocol[Part]):
-    """The steps between codebook and ranking; a `Part` is what an index holds of some images."""
+    """The steps from the codebook to a ranking; a `Part` is what an index stores of some images."""
 
     def encode(self, images: Descriptors, names: Sequence[str]) -> Part:
-        """What the index holds of some images; their names are for error messages."""
+        """Compute what the index stores of some images; their names are for error messages."""
         ...
 
     def write_part(self, path: Path, part: Part) -> None:
-        """Store what `encode` returned."""
+        """Write what `encode` returned."""
         ...
 
     def read_part(self, path: Path) -> Part:
-        """Read what `write_part` stored."""
+        """Read what `write_part` wrote."""
         ...
 
     def build(self, parts: Iterable[Part], images: int, sample: Sample, folder: Path, inputs: dict[str, str]) -> None:
-        """Build the index of a database in an existing (staged) folder, from the parts of its images in order."""
+        """Write the index of a database into an existing (staged) folder.
+
+        Args:
+            parts: what `encode` returned for consecutive images.
+            images: number of images in all parts.
+            sample: draws descriptors of the database.
+            inputs: what the index is made from (see `Manifest`).
+        """
         ...
 
     def open(self, folder: Path, search: SearchParams) -> OpenIndex:
@@ -107,10 +115,10 @@ def backend_of(params: Params, codebook_folder: Path) -> Backend[Any]:
     """The backend of the params' model: ASMK for local descriptors, the flat index for global vectors.
 
     Args:
-        codebook_folder: as `lrcr.retrieval.codebook.make_codebook` wrote it.
+        codebook_folder: written by `lrcr.retrieval.codebook.make_codebook`.
 
     Raises:
-        ParamsError: a GPU is asked for and there is none.
+        ParamsError: device is cuda and there is no GPU.
     """
     if params.model.is_local:
         return AsmkBackend(codebook_folder, params.index, params.seed)

@@ -1,4 +1,4 @@
-"""The index of a dataset's database, with everything beside it that a search needs."""
+"""Building the index of a dataset's database, in a folder that holds everything a search needs."""
 
 import shutil
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from lrcr.storage.artifacts import Manifest, open_manifest, require_input, requi
 from lrcr.storage.state import state_folder
 
 _NOT_STORED = {"datasets", "data", "train", "search"}
-"""Params that an index does not hold: of datasets and training, which do not matter to it, and how it is searched."""
+"""Params that are not stored in an index: those of datasets and training, and those of the search."""
 
 
 def index_dataset(
@@ -35,13 +35,13 @@ def index_dataset(
     folder: Path,
     progress: Progress = SILENT,
 ) -> None:
-    """Build the index of a dataset's database, with everything beside it that a search needs.
+    """Build the index of a dataset's database, together with everything that a search needs.
 
-    With `extract.store_descriptors: false` the database is described here, and its descriptors are dropped shard by
-    shard; the next run finds what a killed one has finished.
+    With `extract.store_descriptors: false` the database is extracted here, shard by shard, and its descriptors are not
+    stored; a run after a kill reuses the finished shards.
 
     Raises:
-        ArtifactError: an input is damaged, or was made from another model or dataset than the others.
+        ArtifactError: an input is damaged, or the inputs were made from different models or datasets.
         ImageError: an image cannot be decoded.
     """
     _, model = read_model_file(model_file)
@@ -77,7 +77,7 @@ def index_dataset(
 def _from_store(
     backend: Backend[Any], store: DescriptorStore, dataset: Dataset, progress: Progress
 ) -> Iterator[tuple[Iterator[Any], Sample]]:
-    """The parts of the index, and what draws a sample, of stored descriptors."""
+    """The parts of the index and the sampling function, from stored descriptors."""
     yield encode_store(backend, store, dataset.images["path"].tolist(), progress), store.sample
 
 
@@ -85,18 +85,18 @@ def _from_store(
 def _from_photos(
     params: Params, backend: Backend[Any], model_file: Path, dataset: Dataset, codebook: Manifest, progress: Progress
 ) -> Iterator[tuple[Iterator[Any], Sample]]:
-    """The parts of the index, and what draws a sample, of photos."""
+    """The parts of the index and the sampling function, from photos."""
     extractor = Extractor(model_file, ExtractSettings.of_database(params), params.device)
     photos, size = dataset.photos(), params.extract.shard_size
-    described = database_manifest(params, extractor.manifest, dataset).fingerprint
-    state = state_folder(__name__, described, codebook.fingerprint, params.sections("index"), size)
+    descriptors = database_manifest(params, extractor.manifest, dataset).fingerprint
+    state = state_folder(__name__, descriptors, codebook.fingerprint, params.sections("index"), size)
     parts = encode_photos(backend, extractor, photos, size, state, progress)
     yield parts, partial(sample_of_photos, extractor, photos)
     shutil.rmtree(state)
 
 
 def _locate_images(dataset: Dataset) -> pd.DataFrame:
-    """The table of images with their names, and with absolute paths of files and archives."""
+    """The table of images with their names, and with absolute paths of image files and archives."""
     root, table = dataset.root.resolve(), dataset.images
     archives = table["archive"].map(lambda archive: str(root / archive), na_action="ignore")
     paths = table["path"].map(lambda path: str((root / path).resolve())).where(archives.isna(), table["path"])

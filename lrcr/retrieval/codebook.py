@@ -1,4 +1,4 @@
-"""The codebook of the pipeline: visual words of local descriptors, or the whitening of global vectors."""
+"""Learning the codebook: visual words for local descriptors, or a whitening for global vectors."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,18 +15,26 @@ from lrcr.storage.artifacts import Manifest, hash_file, require_params, staged_f
 
 
 class CodebookFit(Protocol):
-    """Learns what lies between extraction and index."""
+    """Learns a codebook."""
 
     def fit(self, store: DescriptorStore | None, folder: Path, manifest: Manifest, progress: Progress) -> None:
-        """Write the codebook into an existing folder: learned from the fit set, or without a store as params say."""
+        """Write the codebook into an existing (staged) folder.
+
+        Args:
+            store: descriptors of the fit set; None: nothing is learned, and `codebook.file` is used if it is set.
+        """
         ...
 
 
 def make_codebook(params: Params, fit_folder: Path, folder: Path, progress: Progress = SILENT) -> None:
-    """Learn the codebook from the fit set's descriptors, where there is anything to learn, or take `codebook.file`.
+    """Learn the codebook from the descriptors of the fit set, or take it from `codebook.file`.
+
+    Global models that are not whitened have an empty codebook.
 
     Raises:
-        ArtifactError: the descriptors were made under other params, or the file holds no codebook.
+        ArtifactError: the descriptors were made with other params, or the file holds no codebook.
+        ParamsError: device is cuda and there is no GPU.
+        WeightsError: the file holds no whitening.
     """
     manifest, file = Manifest("codebook", params.sections("codebook"), {}), params.codebook.file
     if file is not None:
@@ -43,7 +51,7 @@ def make_codebook(params: Params, fit_folder: Path, folder: Path, progress: Prog
 
 
 def _fit_of(params: Params) -> CodebookFit:
-    """Visual words for local descriptors, a whitening for global vectors."""
+    """K-means for local descriptors, whitening for global vectors."""
     if params.model.is_local:
         return WordsFit(params.codebook, resolve_device(params.device).type == "cuda")
     return WhiteningFit(params.codebook, params.vector_whitening)

@@ -1,8 +1,8 @@
-"""What an index holds of each image, shard by shard: made from stored descriptors, or from photos without storing any.
+"""The parts of an index, shard by shard: encoded from stored descriptors, or directly from photos.
 
-The latter is for collections whose descriptors would fill a disk. The photos of each shard are described, encoded as
-what the backend holds of them (postings, vectors) and stored as that, a thirtieth as large; the descriptors are
-dropped. The parts are the same in both ways.
+The latter is for collections whose descriptors would not fit on the disk: the descriptors of a shard are extracted,
+encoded by the backend (as postings or vectors) and discarded; the encoded part takes a thirtieth of their space. Both
+ways give the same parts.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,19 +20,19 @@ from lrcr.progress import Progress
 from lrcr.retrieval.backend import Backend
 from lrcr.runtime.executor import make_shards
 
-_SAMPLED = 20  # photos that a sample of descriptors is drawn from where none are stored
+_SAMPLED = 20  # photos from which a sample of descriptors is drawn if descriptors are not stored
 
 
 def encode_store(
     backend: Backend[Any], store: DescriptorStore, names: Sequence[str], progress: Progress
 ) -> Iterator[Any]:
-    """The parts of an index, of stored descriptors.
+    """Encode stored descriptors: one part for each shard.
 
     Args:
         names: of the images, for error messages.
 
     Raises:
-        ArtifactError: codebook or descriptors are damaged, or do not fit each other.
+        ArtifactError: the codebook or a shard is damaged, or they do not fit each other.
     """
     first = 0
     for shard in progress.over(store.shards(), "index", len(store.manifest.facts["shards"])):
@@ -48,11 +48,10 @@ def encode_photos(
     state: Path,
     progress: Progress,
 ) -> Iterator[Any]:
-    """The parts of an index, of photos whose descriptors are dropped.
+    """Extract and encode photos: one part for each `shard_size` photos. The descriptors are not stored.
 
     Args:
-        shard_size: photos of a part.
-        state: the folder in which finished parts wait for the index; the caller removes it.
+        state: folder for the finished parts; the caller removes it after the index is built.
 
     Raises:
         ArtifactError: the codebook is damaged or does not fit the model.
@@ -65,18 +64,18 @@ def encode_photos(
 
 
 def sample_of_photos(
-    extractor: Extractor, photos: Sequence[Photo], most: int, rng: np.random.Generator
+    extractor: Extractor, photos: Sequence[Photo], count: int, rng: np.random.Generator
 ) -> npt.NDArray[np.floating]:
-    """At most `most` descriptors, of shape (N, D), of a few photos drawn from all."""
+    """At most `count` descriptors, of shape (N, D), drawn at random from those of a few random photos."""
     drawn = np.sort(rng.permutation(len(photos))[:_SAMPLED])
     descriptors = extractor.describe([photos[image] for image in drawn]).descriptors
-    chosen: npt.NDArray[np.floating] = descriptors[np.sort(rng.permutation(len(descriptors))[:most])]
-    return chosen
+    sample: npt.NDArray[np.floating] = descriptors[np.sort(rng.permutation(len(descriptors))[:count])]
+    return sample
 
 
 @dataclass(frozen=True)
 class _Encode:
-    """Makes a part of photos; see `lrcr.runtime.executor.Make`."""
+    """Writes the part of some photos; see `lrcr.runtime.executor.Make`."""
 
     backend: Backend[Any]
     extractor: Extractor

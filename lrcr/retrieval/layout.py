@@ -1,4 +1,4 @@
-"""The names of what an index folder holds beside the index itself, so that a search needs nothing else."""
+"""Names in an index folder of what a search needs apart from the index itself."""
 
 MODEL = "model.pt"
 CODEBOOK = "codebook"

@@ -1,4 +1,4 @@
-"""Describing query photos as the images of an index were described."""
+"""Extracting queries with the model and the settings of an index."""
 
 from lrcr.errors import ArtifactError
 from lrcr.features.extractor import Extractor, ExtractSettings
@@ -7,10 +7,10 @@ from lrcr.retrieval.searcher import Searcher
 
 
 def open_extractor(searcher: Searcher) -> Extractor:
-    """The model of an open index, with the settings under which its images were described.
+    """The model of an open index, with the settings with which its images were extracted.
 
     Raises:
-        ArtifactError: the model is missing, damaged or not the index's own.
+        ArtifactError: the model is missing or damaged, or is not the model that the index was built with.
     """
     file, params = searcher.folder / MODEL, searcher.params
     extractor = Extractor(file, ExtractSettings.of_database(params), params.device)

@@ -1,4 +1,4 @@
-"""The Searcher: an open index and the table of its images."""
+"""Search in an index folder: the open index and the table of its images."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,14 +19,14 @@ from lrcr.storage.artifacts import read_json
 
 @dataclass(frozen=True)
 class Result:
-    """One returned image.
+    """One image of a ranking.
 
     Args:
         rank: from 1.
         score: larger is more similar.
         image: its name.
-        label: of its landmark; None where it has none.
-        path: where the image is read from.
+        label: its landmark or cluster; None if it has no label.
+        path: the file, or the place in an archive, from which the image is read.
     """
 
     rank: int
@@ -37,14 +37,14 @@ class Result:
 
 
 class Searcher:
-    """Answers queries from the index in a folder that `lrcr.retrieval.build.index_dataset` wrote.
+    """Searches the index in a folder that `lrcr.retrieval.build.index_dataset` wrote.
 
     Args:
         folder: of the index.
-        search: how to search; None takes the defaults.
+        search: settings of the search; None takes the defaults.
 
     Attributes:
-        params: under which the index was built.
+        params: with which the index was built; the search section holds defaults.
         index: the inverted file or the flat index, open for search (`lrcr.retrieval.backend.OpenIndex`).
 
     Raises:
@@ -58,9 +58,12 @@ class Searcher:
 
     @cached_property
     def images(self) -> pd.DataFrame:
-        """The image table: those columns of a dataset, `path` and `archive` absolute, and `name`.
+        """The table of images: the columns of a dataset's, with absolute `path` and `archive`, and `name`.
 
         See `lrcr.data.dataset.image_files`.
+
+        Raises:
+            ArtifactError: the table is missing or damaged, or belongs to another index.
         """
         try:
             table = pd.read_parquet(self.folder / IMAGES)
@@ -74,7 +77,8 @@ class Searcher:
         """Rank the images of the index for each query.
 
         Args:
-            queries: each image is a query, described by the index's model (`lrcr.retrieval.queries.open_extractor`).
+            queries: the descriptors of each query, extracted by the index's model
+                (`lrcr.retrieval.queries.open_extractor`).
             top: images returned for each query; None returns all.
 
         Raises:
@@ -83,7 +87,7 @@ class Searcher:
         return self.index.rank(self.index.prepare(queries), top)
 
     def results(self, ranking: Ranking, query: int = 0) -> list[Result]:
-        """What was returned for one query, best first."""
+        """The ranked images of one query, best first."""
         images, scores = ranking.of_query(query)
         found = self.images.iloc[images]
         rows = zip(scores, found["name"], found["label"], image_files(Path(), found), strict=True)

@@ -1,1 +1,1 @@
-"""Where the arithmetic runs: devices, seeds, compiled loops, ranks of torchrun, worker processes."""
+"""Devices, seeds, compiled functions, ranks of torchrun and worker processes."""

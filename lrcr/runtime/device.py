@@ -1,4 +1,4 @@
-"""Where and how reproducibly the arithmetic runs."""
+"""The device of the computation, deterministic algorithms, and errors of memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from lrcr.errors import OutOfMemoryError, ParamsError
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn `auto | cpu | cuda` into a device; `auto` takes the GPU where there is one.
+    """The device that `auto | cpu | cuda` names; `auto` is the GPU if there is one.
 
     Raises:
         ParamsError: `cuda` on a machine without a usable GPU.
@@ -22,27 +22,27 @@ def resolve_device(name: str) -> torch.device:
 
 
 def make_deterministic() -> None:
-    """Keep cuDNN from choosing algorithms by timing, so that equal params give equal numbers."""
+    """Make cuDNN deterministic: it must not choose algorithms by timing, so that equal params give equal results."""
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
 
 
 @contextmanager
 def explain_out_of_memory(remedy: str) -> Iterator[None]:
-    """Tell the remedy where memory runs out, on the GPU or off it.
+    """Turn an out-of-memory error inside the block, of the GPU or the CPU, into one line with a remedy.
 
     Raises:
-        OutOfMemoryError: it did.
+        OutOfMemoryError: memory ran out.
     """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-        if not known and not any(sign in str(error) for sign in _OUT_OF_MEMORY):
+        if not known and not any(text in str(error) for text in _OUT_OF_MEMORY):
             raise
-        first = str(error).partition("\n")[0] or "MemoryError"
-        raise OutOfMemoryError(f"out of memory: {first}; {remedy}") from error
+        first_line = str(error).partition("\n")[0] or "MemoryError"
+        raise OutOfMemoryError(f"out of memory: {first_line}; {remedy}") from error
 
 
 _OUT_OF_MEMORY = ("DefaultCPUAllocator", "ALLOC_FAILED")
-"""What a plain RuntimeError says on the CPU, and of cuDNN's and cuBLAS's own memory."""
+"""Texts of the RuntimeErrors that mean out of memory: of the CPU, and of cuDNN and cuBLAS."""

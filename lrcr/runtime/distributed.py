@@ -1,7 +1,7 @@
-"""The processes that train one model together, started by `torchrun`: who takes what, and how results meet.
+"""The processes (ranks) that train one model together, started by `torchrun`: shares of the work, and collectives.
 
-`all_reduce_sum`, `all_reduce_gradients`, `broadcast` and `broadcast_module` are collective: all ranks call them, in the
-same order. In a single process there is one rank, and they do nothing.
+`all_reduce_sum`, `all_reduce_gradients`, `broadcast` and `broadcast_module` are collectives: all ranks call them, in
+the same order. In a single process there is one rank, and nothing is sent.
 """
 
 import os
@@ -18,27 +18,27 @@ from lrcr.errors import LrcrError
 
 Item = TypeVar("Item")
 
-_PATIENCE = timedelta(days=7)  # the others wait while the first validates; when one dies torchrun ends them
+_TIMEOUT = timedelta(days=7)  # ranks wait while rank 0 validates; when a rank dies, torchrun ends the others
 
 
 def rank() -> int:
-    """The number of this process, from 0; rank 0, the first, alone logs and writes."""
+    """The number of this process, from 0. Only rank 0 logs and writes."""
     return int(os.environ["RANK"]) if dist.is_torchelastic_launched() else 0
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """The number of processes that train together."""
     return int(os.environ["WORLD_SIZE"]) if dist.is_torchelastic_launched() else 1
 
 
 def is_local_main() -> bool:
-    """Whether this process is the first on its machine."""
+    """Whether this process is the first one on its machine."""
     return not dist.is_torchelastic_launched() or os.environ["LOCAL_RANK"] == "0"
 
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Join the other ranks for the length of the block: by NCCL, each with a GPU of its own, or by gloo on CPUs.
+    """Join the process group of all ranks for the length of the block: NCCL with a GPU for each rank, or gloo on CPUs.
 
     Raises:
         LrcrError: there are more ranks on this machine than GPUs, or another rank has ended.
@@ -46,42 +46,44 @@ def process_group(device: torch.device) -> Iterator[None]:
     if world_size() == 1:
         yield
         return
-    own, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    local_rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
     if device.type == "cuda":
-        if own >= gpus:
-            raise LrcrError(f"torchrun: rank {own} of this machine has none of its {gpus} GPUs; start fewer ranks")
-        torch.cuda.set_device(own)
-    with _meeting():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+        if local_rank >= gpus:
+            raise LrcrError(
+                f"torchrun: rank {local_rank} of this machine has none of its {gpus} GPUs; start fewer ranks"
+            )
+        torch.cuda.set_device(local_rank)
+    with _explain_lost_rank():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
     yield
-    with _meeting():
+    with _explain_lost_rank():
         dist.barrier()
     dist.destroy_process_group()
 
 
 @contextmanager
-def _meeting() -> Iterator[None]:
+def _explain_lost_rank() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise LrcrError(f"rank {rank()}: has lost another one ({error!s:.99}…); see what that says") from error
+        raise LrcrError(f"rank {rank()}: lost another rank ({error!s:.99}…); see the error of that rank") from error
 
 
 def share(items: Sequence[Item]) -> Sequence[Item]:
-    """This rank's items: one of every `world_size()`."""
+    """The items of this rank: every `world_size()`-th one, from item `rank()` on."""
     return items[rank() :: world_size()]
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:
-    """Put the sum over all ranks in the place of this rank's values, and return it."""
+    """Replace the values by their sum over all ranks, in place, and return them."""
     if world_size() > 1:
-        with _meeting():
+        with _explain_lost_rank():
             dist.all_reduce(values)
     return values
 
 
 def all_reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Give each parameter the sum of its gradients over all ranks; one that has none on any keeps none."""
+    """Replace gradients by their sum over all ranks; a parameter that has no gradient on any rank keeps none."""
     if world_size() == 1:
         return
     trained = [parameter for parameter in parameters if parameter.requires_grad]
@@ -95,19 +97,19 @@ def all_reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def broadcast(work: Callable[[], Item]) -> Item:
-    """What the first rank's work returns; the others wait for it."""
+    """Call `work` on rank 0 only and return its result on every rank; the others wait."""
     if world_size() == 1:
         return work()
     found: list[Any] = [work() if rank() == 0 else None]
-    with _meeting():
+    with _explain_lost_rank():
         dist.broadcast_object_list(found)
     result: Item = found[0]
     return result
 
 
 def broadcast_module(module: nn.Module) -> None:
-    """Give a module the first rank's parameters and buffers."""
+    """Replace a module's parameters and buffers by those of rank 0."""
     if world_size() > 1:
         for tensor in module.state_dict().values():
-            with _meeting():
+            with _explain_lost_rank():
                 dist.broadcast(tensor, 0)

@@ -1,7 +1,7 @@
-"""Jobs that turn items into files, made by this process or by several of this machine.
+"""Jobs that write files, run in this process or in several processes of this machine.
 
-`LRCR_WORKERS=4` lets four processes of one machine make the files, each with the next GPU where there are several.
-A file's bytes depend on its own items alone, so it does not matter which process made it.
+With `LRCR_WORKERS=4` four processes run the jobs; several GPUs are assigned to them in turn. The contents of a file
+depend on its own items only, so the result is the same for any number of processes.
 """
 
 import multiprocessing
@@ -23,7 +23,7 @@ from lrcr.progress import SILENT, Progress
 
 
 class Make(Protocol):
-    """Turns items into a file, whole or not at all; can be pickled."""
+    """Writes a file from some items; the file appears whole or not at all. Can be pickled."""
 
     def __call__(self, items: Sequence[Any], file: Path, progress: Progress, /) -> None:
         """Write `file` and call `progress.advance` once for each item."""
@@ -32,23 +32,23 @@ class Make(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """One file to make, and the items that it is made from."""
+    """A file to write, and the items that it is made from."""
 
     items: Sequence[Any]
     file: Path
 
 
 class Executor(Protocol):
-    """Where jobs run."""
+    """Runs jobs."""
 
     def map(self, make: Make, jobs: Sequence[Job], progress: Progress) -> None:
-        """Make the file of every job.
+        """Write the file of every job.
 
         Args:
             progress: one step for each item.
 
         Raises:
-            LrcrError: of `make`, or a worker was killed.
+            LrcrError: `make` raised it, or a worker process was killed.
         """
         ...
 
@@ -89,7 +89,7 @@ class Processes:
             except BrokenProcessPool:
                 raise LrcrError(
                     f"LRCR_WORKERS: one of {self.workers} worker processes was killed (by a user, or because memory "
-                    "ran out); the same command continues"
+                    "ran out); run the same command again to continue"
                 ) from None
             finally:
                 pool.shutdown(cancel_futures=True)
@@ -98,18 +98,18 @@ class Processes:
 def make_shards(
     make: Make, items: Sequence[Any], size: int, folder: Path, suffix: str, progress: Progress, description: str
 ) -> list[Path]:
-    """Make those of the files `shard-<number>` that the folder lacks.
+    """Write the files `shard-<number><suffix>` of a folder, except those that exist already.
 
     Args:
-        items: photos, and what else `make` needs for each; they can be pickled.
-        size: items of a shard; the last one may have fewer.
-        suffix: of the files' names.
+        items: what `make` takes, such as photos; can be pickled.
+        size: items of a shard; the last shard may have fewer.
+        suffix: end of the file names.
 
     Returns:
         All files, in order.
 
     Raises:
-        LrcrError: of `make`, or a worker was killed.
+        LrcrError: `make` raised it, or a worker process was killed.
     """
     starts = range(0, len(items), size)
     files = [folder / f"shard-{number:05}{suffix}" for number in range(len(starts))]
@@ -127,7 +127,7 @@ def _choose_executor(jobs: int) -> Executor:
 
 
 def worker_count() -> int:
-    """How many processes work together: `$LRCR_WORKERS`, 1 if it is not set.
+    """The number of processes that run jobs: `$LRCR_WORKERS`, 1 if it is not set.
 
     Raises:
         ParamsError: it is not a whole number above 0.
@@ -139,7 +139,7 @@ def worker_count() -> int:
 
 
 def end_with(parent: int) -> None:
-    """End this process when the given parent ends: a worker whose parent was killed would otherwise wait endlessly."""
+    """End this process when its parent does: otherwise a worker whose parent was killed would wait forever."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -150,15 +150,15 @@ def end_with(parent: int) -> None:
 
 
 _make: Make | LrcrError
-"""In a worker process: what makes its files, or the error with which it could not be opened."""
+"""In a worker process: the `make` of its jobs, or the error that unpickling it raised."""
 
 
 def _start_worker(makes: "Queue[Make]", started: "Synchronized[int]", parent: int) -> None:
-    import torch  # takes seconds, and only workers need it
+    import torch  # slow to import, and only workers need it
 
     global _make
     end_with(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and thereby this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and `end_with` then this process
     with started:
         number, started.value = started.value, started.value + 1
     if torch.cuda.is_available():

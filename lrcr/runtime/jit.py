@@ -1,4 +1,4 @@
-"""numba's decorators with types: loops compiled once for the machine and kept beside the source."""
+"""numba's decorators, typed: functions are compiled for the machine once and cached next to their source."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -10,4 +10,4 @@ Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 parallel: Callable[[Kernel], Kernel] = numba.njit(cache=True, parallel=True)
 serial: Callable[[Kernel], Kernel] = numba.njit(cache=True)
 reassociated: Callable[[Kernel], Kernel] = numba.njit(cache=True, fastmath={"reassoc", "contract"})
-"""`serial` with sums in whatever order the machine adds fastest."""
+"""`serial`, but the compiler may change the order of additions."""

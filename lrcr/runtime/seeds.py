@@ -1,4 +1,4 @@
-"""A seed of its own for each random draw, from the one seed of the params."""
+"""A separate seed for each random draw, derived from the seed of the params."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from lrcr.storage.artifacts import fingerprint
 
 
 def derive_seed(seed: int, *path: Any) -> int:
-    """A seed of its own for each use, from the one seed of the params: `derive_seed(0, "tuples", epoch)`."""
+    """A separate seed for each purpose, derived from the seed of the params: `derive_seed(0, "tuples", epoch)`."""
     return int(fingerprint(seed, *path)[:15], 16)
 
 

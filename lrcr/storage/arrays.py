@@ -1,4 +1,4 @@
-"""The arrays of an index: files mapped into memory, their sizes checked on opening and their hashes on demand."""
+"""The arrays of an index: memory-mapped files whose sizes are checked on opening and whose hashes on demand."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +15,7 @@ REBUILD = "build the index again"
 
 
 def write_arrays(folder: Path, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
-    """Write arrays as `<name>.npy` of a new folder; returns size and SHA-256 of each file."""
+    """Write each array as `<name>.npy` into a new folder; returns the size and SHA-256 of each file."""
     with staged_folder(folder) as staged:
         for name, array in arrays.items():
             np.save(staged / f"{name}.npy", array)
@@ -30,10 +30,14 @@ def hash_files(folder: Path) -> dict[str, Any]:
 def open_array(
     folder: Path, name: str, files: dict[str, Any], dtype: Any, shape: tuple[int, ...] | None
 ) -> npt.NDArray[Any]:
-    """Map `<name>.npy` of a folder into memory, read-only; without a shape it has one dimension of any length > 0.
+    """Map `<name>.npy` of a folder into memory, read-only.
+
+    Args:
+        files: size and SHA-256 of each file, as `write_arrays` returned them.
+        shape: the expected shape; None: one dimension, of any length above 0.
 
     Raises:
-        ArtifactError: its size, type or shape is not what it was written with.
+        ArtifactError: the file's size, or the array's type or shape, is not as expected.
     """
     path = folder / f"{name}.npy"
     size = path.stat().st_size if path.is_file() else None
@@ -58,10 +62,10 @@ def verify_arrays(root: Path, entries: Iterable[dict[str, Any]], progress: Progr
     """Compare every file of some folders below `root` with its hash.
 
     Args:
-        entries: of each folder its name, `folder`, and what `write_arrays` told of its `files`.
+        entries: for each folder its name (`folder`) and what `write_arrays` returned (`files`).
 
     Raises:
-        ArtifactError: naming a file that was altered.
+        ArtifactError: a file is missing or was altered; the message names it.
     """
     files = [(root / entry["folder"] / name, stored) for entry in entries for name, stored in entry["files"].items()]
     for path, stored in progress.over(files, "verify", len(files)):

@@ -1,4 +1,4 @@
-"""Artifacts on disk: atomic writes, fingerprints and the manifests that tie each artifact to what it was made from."""
+"""Artifacts on disk: atomic writes, fingerprints, and manifests that record what an artifact was made from."""
 
 import hashlib
 import json
@@ -18,9 +18,9 @@ MANIFEST = "manifest.json"
 
 @contextmanager
 def staged_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; when the block ends well the file is synced and takes the name `path`.
+    """Yield a temporary name beside `path`; if the block raises nothing, the file is synced and renamed to `path`.
 
-    The temporary name is always the same, so that a run which was killed leaves nothing that the next does not replace.
+    The temporary name is always the same, so that the next run replaces what a killed run has left.
 
     Raises:
         ArtifactError: `path` is a folder.
@@ -40,7 +40,7 @@ def staged_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def staged_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside `path`; when the block ends well it replaces the folder `path`.
+    """Yield an empty temporary folder beside `path`; if the block raises nothing, it replaces the folder `path`.
 
     Raises:
         ArtifactError: `path` is a file.
@@ -62,7 +62,7 @@ def staged_folder(path: Path) -> Iterator[Path]:
 
 
 def _replace_folder(new: Path, path: Path) -> None:
-    old = path.with_name(f".{path.name}.old")  # left there by a run that was killed between the two renames
+    old = path.with_name(f".{path.name}.old")  # exists if a run was killed between the two renames
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():
         path.rename(old)
@@ -107,7 +107,7 @@ def fingerprint(*parts: Any) -> str:
 
 
 def hash_file(path: Path, algorithm: str = "sha256") -> str:
-    """The hash of a file's bytes, SHA-256 if nothing else is asked, in hexadecimal."""
+    """The hash of a file's contents, in hexadecimal; SHA-256 by default."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
@@ -118,9 +118,9 @@ class Manifest:
 
     Args:
         kind: "dataset", "model", "descriptors", "codebook" or "index".
-        params: the sections of the params that decided its contents.
+        params: the sections of the params that determine its contents.
         inputs: name of each input artifact → its fingerprint.
-        facts: counts and sizes worth knowing (they take no part in the fingerprint).
+        facts: counts, sizes and measurements; not part of the fingerprint.
     """
 
     kind: str
@@ -180,7 +180,7 @@ def open_manifest(folder: Path, kind: str) -> Manifest:
 
 
 def require_params(manifest: Manifest, params: dict[str, Any], where: Path) -> None:
-    """Refuse an artifact made under other params than the present ones.
+    """Refuse an artifact that was made with other params than the current ones.
 
     Raises:
         ArtifactError: naming the first key that differs.
@@ -192,7 +192,7 @@ def require_params(manifest: Manifest, params: dict[str, Any], where: Path) -> N
 
 
 def require_input(manifest: Manifest, name: str, expected: str, where: Path) -> None:
-    """Refuse an artifact made from another input than the one in use.
+    """Refuse an artifact that was made from another input than the current one.
 
     Raises:
         ArtifactError: the fingerprints differ.

@@ -1,4 +1,4 @@
-"""Which files of the package a module imports, and a hash of their contents."""
+"""The files of the package that a module imports, and a hash of their contents."""
 
 import ast
 from functools import cache
@@ -36,7 +36,7 @@ def imported_files(file: Path) -> set[Path]:
     todo = [file]
     while todo:
         files = {module_file(module) for module in imported_modules(todo.pop())}
-        new = {each for each in files if each is not None} - found
+        new = {imported for imported in files if imported is not None} - found
         found |= new
         todo += new
     return found

@@ -13,7 +13,6 @@ from lrcr.losses.asmk import asmk_loss
 from lrcr.losses.contrastive import contrastive_loss
 from lrcr.losses.matches import match_loss
 from lrcr.models.local import Candidates, LocalModel, Pyramid
-from lrcr.models.smoothing import LearnableSmoothing
 from lrcr.retrieval.asmk.codebook import learn_codebook
 from lrcr.runtime import distributed
 from lrcr.runtime.seeds import derive_seed, generator
@@ -78,10 +77,11 @@ class LocalObjective:
             local = [self.model.candidates(pyramid, losses.max_descriptors) for pyramid in pyramids]
             for start in range(0, len(local), tuples.shape[1]):
                 loss = loss + self._local_loss(*local[start : start + tuples.shape[1]])
-        smoothing, penalty = self.model.smoothing, self.bandwidth_penalty
-        if penalty and isinstance(smoothing, LearnableSmoothing):
-            bandwidths = [smoothing.filter(c.refined).bandwidth.mean() for pyramid in pyramids for c in pyramid]
-            loss = loss + penalty * torch.stack(bandwidths).sum() / len(settings.scales)
+        if self.bandwidth_penalty:
+            filters = [self.model.smoothing.filter(c.refined) for pyramid in pyramids for c in pyramid]
+            bandwidths = [filter_.bandwidth.mean() for filter_ in filters if filter_ is not None]
+            if bandwidths:
+                loss = loss + self.bandwidth_penalty * torch.stack(bandwidths).sum() / len(settings.scales)
         return loss
 
     def _local_loss(self, query: Candidates, positive: Candidates, *negatives: Candidates) -> Tensor:

@@ -1,24 +1,27 @@
+import multiprocessing
+import pickle
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
-from torch import nn
 
-from lrcr import extraction, loading
 from lrcr.config.params import Params
 from lrcr.config.reading import load_params
+from lrcr.data import loading
 from lrcr.data.dataset import Photo, cluster_ids, open_dataset
 from lrcr.data.loading import load_batches
 from lrcr.errors import ArtifactError, DatasetError, ImageError, OutOfMemoryError
-from lrcr.features.extraction import extract_dataset, extract_fit, extract_photos, sample_photos
+from lrcr.features import extraction, extractor
+from lrcr.features.extraction import database_manifest, extract_dataset, extract_fit, sample_photos
+from lrcr.features.extractor import ExtractSettings, extract_photos
 from lrcr.features.store import Descriptors, open_descriptors
-from lrcr.models.factory import MODEL_SECTIONS, build_model, save_model
+from lrcr.models.factory import MODEL_SECTIONS, build_model, open_model, save_model
 from lrcr.models.local import LocalModel
-from lrcr.models.smoothing import AverageSmoothing
-from lrcr.models.whitening import Whitening
+from lrcr.progress import Progress
+from lrcr.runtime.executor import make_shards
 from lrcr.storage.artifacts import Manifest
 
 CPU = torch.device("cpu")
@@ -29,10 +32,10 @@ SMALL = (
     "whitening.dim=8",
     "extract.image_size=32",
     "extract.scales=[1.0, 0.5]",
-    "extract.descriptors=12",
-    "extract.shard=3",
+    "extract.max_descriptors=12",
+    "extract.shard_size=3",
     "codebook.images=5",
-    "codebook.descriptors=10",
+    "codebook.max_descriptors=10",
 )
 
 
@@ -75,19 +78,29 @@ class Killed(BaseException):
     """As a signal: no `except Exception` catches it."""
 
 
-class Tracker:
-    """Counts the steps of each piece of work; dies at step `dies_at` of the one that is named `dies_in`."""
+class Recorder(Progress):
+    """Counts the steps of each task; is killed when more than `dies_at` steps of the task `dies_in` are done."""
 
     def __init__(self, dies_in: str = "", dies_at: int = 0) -> None:
         self.steps: dict[str, int] = {}
+        self.totals: dict[str, int | None] = {}
         self.dies = (dies_in, dies_at)
 
-    def __call__(self, items, description, total=None):
-        for step, item in enumerate(items):
-            if (description, step) == self.dies:
-                raise Killed
-            self.steps[description] = step + 1
-            yield item
+    @contextmanager
+    def task(self, description, total):
+        self.steps[description], self.totals[description] = 0, total
+        yield _Task(self, description)
+
+
+class _Task(Progress):
+    def __init__(self, recorder: Recorder, description: str) -> None:
+        self.recorder, self.description = recorder, description
+
+    def advance(self, steps=1):
+        self.recorder.steps[self.description] += steps
+        dies_in, dies_at = self.recorder.dies
+        if self.description == dies_in and self.recorder.steps[self.description] > dies_at:
+            raise Killed
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -110,8 +123,8 @@ def assert_close(found: Descriptors, expected: Descriptors) -> None:
 
 
 def describe(model: LocalModel, *photos: Photo, **settings) -> Descriptors:
-    given = {"image_size": 32, "scales": [1.0, 0.5], "strongest": 12, "device": CPU}
-    return extract_photos(model, photos, **{**given, **settings})
+    given = {"image_size": 32, "scales": [1.0, 0.5], "max_descriptors": 12}
+    return extract_photos(model, photos, ExtractSettings(**{**given, **settings}), CPU)
 
 
 def test_database_holds_each_photo_described_alone(undisturbed, dataset, model):
@@ -132,7 +145,7 @@ def test_queries_hold_boxes_and_reuse_the_rows_of_the_database(undisturbed, data
     assert ((box.xy > [4, 6]) & (box.xy < [29, 38])).all()
 
 
-def test_store_tells_what_it_was_made_from(undisturbed, dataset):
+def test_store_tells_what_it_was_made_from(undisturbed, dataset, model_file):
     database, queries = (open_descriptors(undisturbed / part) for part in ("database", "queries"))
     assert (database.images, queries.images) == (7, 4)
     assert database.manifest.facts["descriptors"] == len(database.read().descriptors) == 7 * 12
@@ -140,18 +153,40 @@ def test_store_tells_what_it_was_made_from(undisturbed, dataset):
     assert database.manifest.params == {"part": "database", **small().sections("extract")}
     assert database.manifest.inputs["dataset"] == open_dataset(dataset).fingerprint
     assert database.manifest.fingerprint != queries.manifest.fingerprint
+    model = open_model(model_file)[1]
+    assert database.manifest.fingerprint == database_manifest(small(), model, open_dataset(dataset)).fingerprint
 
 
 def test_each_image_is_a_step_and_the_cost_is_told(tmp_path, model_file, dataset, state):
-    track = Tracker()
+    progress = Recorder()
     cost = extract_dataset(small(), model_file, dataset, tmp_path / "out", progress)
-    assert track.steps == {"extract database": 7, "extract queries": 4}
+    assert progress.steps == progress.totals == {"extract database": 7, "extract queries": 4}
     assert list(cost) == ["extract_images_per_second"] and cost["extract_images_per_second"] > 0
     assert not list(state.iterdir())
 
 
 def test_decoding_threads_change_no_byte(tmp_path, monkeypatch, model_file, dataset, undisturbed):
     monkeypatch.setattr(loading, "_THREADS", 1)
+    extract_dataset(small(), model_file, dataset, tmp_path / "out")
+    assert files(tmp_path / "out") == files(undisturbed)
+
+
+def test_two_workers_make_what_one_makes(tmp_path, monkeypatch, model_file, dataset, state):
+    """The database; its two shards are made by two processes, the one of the queries by this."""
+    params, progress = small("extract.shard_size=4"), Recorder()
+    extract_dataset(params, model_file, dataset, tmp_path / "one")
+    monkeypatch.setenv("LRCR_WORKERS", "2")
+    extract_dataset(params, model_file, dataset, tmp_path / "two", progress)
+    assert files(tmp_path / "two") == files(tmp_path / "one")
+    assert progress.steps == progress.totals == {"extract database": 7, "extract queries": 4}
+    assert not list(state.iterdir()) and not multiprocessing.active_children()
+
+
+def test_what_describes_queries_travels_to_workers(tmp_path, monkeypatch, model_file, dataset, undisturbed):
+    """As to a process: pickled with the extractor and the store that it reads."""
+    monkeypatch.setattr(
+        extraction, "make_shards", lambda make, *rest: make_shards(pickle.loads(pickle.dumps(make)), *rest)
+    )
     extract_dataset(small(), model_file, dataset, tmp_path / "out")
     assert files(tmp_path / "out") == files(undisturbed)
 
@@ -165,24 +200,24 @@ def test_a_killed_extraction_continues_to_the_same_bytes(
 ):
     folder = tmp_path / "out"
     with pytest.raises(Killed):
-        extract_dataset(small(), model_file, dataset, folder, Tracker(f"extract {part}", step))
+        extract_dataset(small(), model_file, dataset, folder, Recorder(f"extract {part}", step))
     assert not folder.exists() and not list(tmp_path.iterdir())
     described: list[Photo] = []
     monkeypatch.setattr(
-        extraction, "load_batches", lambda photos, *rest: described.extend(photos) or load_batches(photos, *rest)
+        extractor, "load_batches", lambda photos, *rest: described.extend(photos) or load_batches(photos, *rest)
     )
-    track = Tracker()
+    progress = Recorder()
     extract_dataset(small(), model_file, dataset, folder, progress)
     assert files(folder) == files(undisturbed)
-    assert track.steps == {"extract database": 7, "extract queries": 4}
+    assert progress.steps == progress.totals == {"extract database": 7, "extract queries": 4}
     assert len(described) == left + 2, "photos of unfinished shards, and the two queries that reuse no rows"
     assert not list(state.iterdir())
 
 
 def test_unfinished_shards_of_another_size_are_not_taken_up(tmp_path, model_file, dataset):
     with pytest.raises(Killed):
-        extract_fit(small("extract.shard=3"), model_file, dataset, tmp_path / "fit", Tracker("extract fit", 4))
-    extract_fit(small("extract.shard=2"), model_file, dataset, tmp_path / "fit")
+        extract_fit(small("extract.shard_size=3"), model_file, dataset, tmp_path / "fit", Recorder("extract fit", 3))
+    extract_fit(small("extract.shard_size=2"), model_file, dataset, tmp_path / "fit")
     found = open_descriptors(tmp_path / "fit")
     assert found.images == len(found.read()) == 5
 
@@ -193,7 +228,7 @@ def test_a_damaged_photo_leaves_the_old_store_alone(tmp_path, model_file, draw_d
     before = files(tmp_path / "out")
     (folder / "images" / "5.png").write_bytes(b"text")
     with pytest.raises(ImageError, match=r"5\.png"):
-        extract_dataset(small("extract.descriptors=3"), model_file, folder, tmp_path / "out")
+        extract_dataset(small("extract.max_descriptors=3"), model_file, folder, tmp_path / "out")
     assert files(tmp_path / "out") == before
 
 
@@ -206,13 +241,13 @@ def test_out_of_memory_tells_the_remedy(tmp_path, monkeypatch, model_file, datas
 
 
 def test_a_new_extraction_replaces_the_old_one(tmp_path, model_file, dataset, undisturbed):
-    extract_dataset(small("extract.shard=7"), model_file, dataset, tmp_path / "out")
+    extract_dataset(small("extract.shard_size=7"), model_file, dataset, tmp_path / "out")
     extract_dataset(small(), model_file, dataset, tmp_path / "out")
     assert files(tmp_path / "out") == files(undisturbed)
 
 
 def test_float16_is_the_rounded_float32(tmp_path, model_file, dataset, undisturbed):
-    extract_dataset(small("extract.precision=float16"), model_file, dataset, tmp_path)
+    extract_dataset(small("extract.dtype=float16"), model_file, dataset, tmp_path)
     for part in ("database", "queries"):
         half, full = (open_descriptors(folder / part).read() for folder in (tmp_path, undisturbed))
         assert half.descriptors.dtype == np.float16
@@ -247,7 +282,10 @@ def test_photos_too_small_for_any_scale_have_no_descriptors(tmp_path, model_file
     ("override", "said"),
     [
         ("smoothing.kernel=5", "smoothing.kernel = 3, but the params now say 5"),
-        ("train.rates.backbone=1", "train.rates.backbone = 5e-06, but the params now say 1.0"),
+        (
+            "train.tuples.learning_rates.backbone=1",
+            "train.tuples.learning_rates.backbone = 5e-06, but the params now say 1.0",
+        ),
         ("seed=7", "seed = 0, but the params now say 7"),
     ],
 )
@@ -258,6 +296,18 @@ def test_a_model_made_under_other_params_is_refused(tmp_path, model_file, datase
         assert str(error.value) == f"{model_file}: made with {said}; run its stage again"
 
 
+def test_params_that_no_model_of_this_kind_reads_refuse_none(tmp_path, model_file, dataset, undisturbed):
+    unread = (
+        "train.listwise.bins=5",
+        "train.classification.alpha=0.5",
+        "train.validation.codebook.words=7",
+        "pooling.p=2",
+        "search.tau=0.25",
+    )
+    extract_dataset(small(*unread), model_file, dataset, tmp_path / "out")
+    assert files(tmp_path / "out") == files(undisturbed)
+
+
 def test_missing_inputs_are_refused(tmp_path, model_file, dataset):
     with pytest.raises(ArtifactError, match=r"none/dataset\.json: no such file"):
         extract_dataset(small(), model_file, tmp_path / "none", tmp_path / "out")
@@ -266,13 +316,13 @@ def test_missing_inputs_are_refused(tmp_path, model_file, dataset):
 
 
 def test_the_fit_set_is_a_sample_at_its_own_scales(tmp_path, model_file, dataset, model):
-    params = small("codebook.scales=[0.5]", "extract.precision=float16")
-    track = Tracker()
+    params = small("codebook.scales=[0.5]", "extract.dtype=float16")
+    progress = Recorder()
     extract_fit(params, model_file, dataset, tmp_path / "fit", progress)
     store = open_descriptors(tmp_path / "fit")
     photos = sample_photos(open_dataset(dataset).photos(), 5, 0)
-    assert_close(store.read(), describe(model, *photos, scales=[0.5], strongest=10))
-    assert track.steps == {"extract fit": 5}
+    assert_close(store.read(), describe(model, *photos, scales=[0.5], max_descriptors=10))
+    assert progress.steps == progress.totals == {"extract fit": 5}
     assert store.read().descriptors.dtype == np.float32
     assert store.manifest.params == {"part": "fit", **params.fit_section()}
     opened = open_dataset(dataset)
@@ -281,7 +331,7 @@ def test_the_fit_set_is_a_sample_at_its_own_scales(tmp_path, model_file, dataset
 
 
 def test_a_global_model_gives_one_row_an_image_in_its_centre(tmp_path, dataset):
-    params = small("model.name=gem", "extract.descriptors=1")
+    params = small("model.name=gem", "extract.max_descriptors=1")
     model = build_model(params).eval()
     save_model(tmp_path / "model.pt", model, Manifest("model", params.sections(*MODEL_SECTIONS), {}))
     extract_dataset(params, tmp_path / "model.pt", dataset, tmp_path / "out")
@@ -303,55 +353,3 @@ def test_samples_follow_the_seed_and_keep_the_order(dataset):
     assert samples[0] == tuple(photos.index(photo) for photo in sample_photos(opened.photos(), 4, 0))
     for number in (7, 100):
         assert sample_photos(opened.photos(), number, 0) == photos
-
-
-@pytest.fixture(scope="module")
-def lamp() -> LocalModel:
-    """A model that sees only how bright each block of 4 × 4 pixels is."""
-    trunk = nn.Sequential(nn.AvgPool2d(4), nn.ReLU())
-    return LocalModel(trunk, nn.Identity(), AverageSmoothing(1), Whitening(3, 3), freeze_batchnorm=True).eval()
-
-
-def light(path: Path, size: tuple[int, int], spot: tuple[int, int, int, int]) -> Path:
-    """A black photo with one white spot."""
-    image = Image.new("RGB", size)
-    image.paste("white", spot)
-    image.save(path)
-    return path
-
-
-@pytest.mark.parametrize(
-    ("image_size", "box", "spot"),
-    [
-        (64, None, (40, 8, 44, 12)),
-        (64, (20, 4, 60, 24), (40, 8, 44, 12)),
-        (32, None, (40, 8, 48, 16)),
-        (32, (24, 8, 56, 40), (40, 8, 48, 16)),
-    ],
-)
-def test_coordinates_are_pixels_of_the_original(tmp_path, lamp, image_size, box, spot):
-    path = light(tmp_path / "a.png", (64, 48), spot)
-    found = describe(lamp, Photo(path, box), image_size=image_size, scales=[1.0], strongest=1)
-    np.testing.assert_allclose(found.xy, [[(spot[0] + spot[2]) / 2, (spot[1] + spot[3]) / 2]], atol=1e-4)
-
-
-def test_coordinates_of_a_turned_photo_are_those_of_the_upright_one(tmp_path, lamp):
-    path = light(tmp_path / "a.png", (64, 48), (40, 8, 44, 12))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # shown a quarter turn clockwise
-    with Image.open(path) as image:
-        image.save(tmp_path / "b.png", exif=exif)
-    photo = Photo(tmp_path / "b.png", (20, 4, 60, 24), orient=True)
-    found = describe(lamp, photo, image_size=64, scales=[1.0], strongest=1)
-    np.testing.assert_allclose(found.xy, [[48 - 10, 42]], atol=1e-4)
-
-
-@pytest.mark.parametrize("scale", [2.0, 1.0, 0.5])
-def test_locations_of_every_scale_lie_on_their_grid(tmp_path, lamp, scale):
-    path = light(tmp_path / "a.png", (64, 48), (0, 0, 64, 48))
-    found = describe(lamp, Photo(path), image_size=64, scales=[scale], strongest=1000)
-    step = 4 / scale
-    x, y = np.meshgrid(np.arange(step / 2, 64, step), np.arange(step / 2, 48, step))
-    expected = {(float(a), float(b)) for a, b in zip(x.ravel(), y.ravel(), strict=True)}
-    assert {(round(float(a), 3), round(float(b), 3)) for a, b in found.xy} == expected
-    assert set(found.scale.tolist()) == {scale}

@@ -4,13 +4,19 @@ Requests come pickled through standard input: function, arguments, environment. 
 go to standard output, a line each. So a function can be killed in the midst of its work, at the cost of a fork.
 """
 
+import importlib
 import os
 import pickle
 import sys
 import traceback
 
+LATE = ("faiss", "torch._dynamo", "torchvision")
+"""What the functions import only when they run, some seconds in all: imported here, a child has it at once."""
+
 
 def main() -> None:
+    for module in LATE:
+        importlib.import_module(module)
     while True:
         try:
             function, arguments, environment = pickle.load(sys.stdin.buffer)

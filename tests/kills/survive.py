@@ -23,8 +23,8 @@ class Forker:
 
     def __init__(self) -> None:
         command = [sys.executable, str(Path(__file__).with_name("forker.py"))]
-        here = str(Path(__file__).parents[1])
-        environment = {**os.environ, "PYTHONPATH": here, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+        folders = os.pathsep.join(str(folder) for folder in Path(__file__).parents[1:3])  # of the tests and of lrcr
+        environment = {**os.environ, "PYTHONPATH": folders, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
 
     def run(self, function: Callable[..., object], arguments: tuple, state: Path, kill_after: float | None) -> bool:

@@ -22,7 +22,8 @@ from lrcr.datasets.fetch import Fetched, Store
 from lrcr.datasets.make import make_dataset
 from lrcr.datasets.remote import Checksum, RemoteFile, RetryPolicy
 from lrcr.features.extraction import extract_dataset, extract_fit
-from lrcr.retrieval.build import index_dataset, make_codebook
+from lrcr.retrieval.build import index_dataset
+from lrcr.retrieval.codebook import make_codebook
 from lrcr.training.train import train
 
 from .looking import look
@@ -37,17 +38,17 @@ PARAMS = load_params(
         "whitening.dim=8",
         "whitening.images=6",
         "train.epochs=3",
-        "train.queries=4",
-        "train.pool=10",
-        "train.negatives=2",
+        "train.tuples.queries_per_epoch=4",
+        "train.tuples.negative_pool=10",
+        "train.tuples.negatives=2",
         "train.image_size=48",
         "extract.image_size=64",
         "extract.scales=[1.0, 0.5]",
-        "extract.descriptors=30",
-        "extract.shard=4",
+        "extract.max_descriptors=30",
+        "extract.shard_size=4",
         "codebook.images=8",
         "codebook.words=8",
-        "codebook.descriptors=40",
+        "codebook.max_descriptors=40",
     ]
 )
 UNTRAINED = PARAMS.model_copy(update={"train": PARAMS.train.model_copy(update={"epochs": 0})})
@@ -86,7 +87,7 @@ def made(tmp_path_factory, draw_dataset) -> Path:
 
 
 def test_rendering(forker, tmp_path, told):
-    params = SyntheticParams(kind="synthetic", split="eval", landmarks=4, images=12, queries=4, distractors=4)
+    params = SyntheticParams(kind="synthetic", split="eval", landmarks=2, images=6, queries=2, distractors=2)
     told(survive(forker, _make, lambda work: ("drawn", params, work / "drawn"), tmp_path, "rendering"))
 
 
@@ -165,8 +166,8 @@ def test_codebook(forker, made, tmp_path, told):
     told(survive(forker, make_codebook, lambda work: (UNTRAINED, made / "fit", work / "words"), tmp_path, "codebook"))
 
 
-def test_index_without_keeping_descriptors(forker, made, tmp_path, told):
-    params = UNTRAINED.model_copy(update={"extract": UNTRAINED.extract.model_copy(update={"keep": False})})
+def test_index_without_storing_descriptors(forker, made, tmp_path, told):
+    params = UNTRAINED.model_copy(update={"extract": UNTRAINED.extract.model_copy(update={"store_descriptors": False})})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LRCR_STATE", str(tmp_path / "state"))
         extract_dataset(params, made / "model.pt", made / "dataset", tmp_path / "descriptors")

@@ -5,23 +5,35 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from lrcr.config.reading import load_params
+from lrcr.data.dataset import open_dataset
 from lrcr.data.ranking import Ranking
-from lrcr.errors import ArtifactError, DatasetError
-from lrcr.evaluation.evaluate import evaluate_dataset
+from lrcr.errors import ArtifactError, DatasetError, ImageError
+from lrcr.evaluation.evaluate import evaluate_dataset, evaluate_ranking
 from lrcr.features.extraction import extract_dataset, extract_fit
-from lrcr.models.factory import MODEL_SECTIONS, build_model, save_model
+from lrcr.features.store import open_descriptors
+from lrcr.models.factory import MODEL_SECTIONS, build_model, open_local_model, save_model
+from lrcr.models.inference import ready_for_inference
 from lrcr.report.dataset import report_dataset
-from lrcr.retrieval.build import index_dataset, make_codebook
+from lrcr.report.edges import correlate_with_edges
+from lrcr.report.grading import choose_extremes, make_row
+from lrcr.report.inspection import look
+from lrcr.report.maps import draw_maps
+from lrcr.report.matches import Explained, Place, draw_matches
+from lrcr.report.rankings import draw_rankings
+from lrcr.retrieval.build import index_dataset
+from lrcr.retrieval.codebook import make_codebook
+from lrcr.retrieval.searcher import Searcher
+from lrcr.runtime.device import resolve_device
+from lrcr.runtime.seeds import generator
 from lrcr.storage.artifacts import Manifest
 
 PARAMS = load_params(
     overrides=[
         *("backbone.weights=none", "backbone.skip_layers=3", "whitening.dim=16", "smoothing.kind=learnable"),
-        *("extract.image_size=48", "extract.scales=[1.0]", "extract.descriptors=60"),
-        *("codebook.words=16", "codebook.descriptors=60", "search.assignment=1"),
+        *("extract.image_size=48", "extract.scales=[1.0]", "extract.max_descriptors=60"),
+        *("codebook.words=16", "codebook.max_descriptors=60", "search.multiple_assignment=1"),
     ]
 )
 
@@ -55,25 +67,69 @@ def report(project, landmarks, output, params=PARAMS, ranking=None):
     )
 
 
-def test_a_report_has_its_pictures_and_its_metric(project, landmarks, tmp_path):
-    metrics = report(project, landmarks, tmp_path / "report")
+@pytest.fixture(scope="module")
+def whole(project, landmarks, tmp_path_factory):
+    """The folder of a report, and its metrics."""
+    folder = tmp_path_factory.mktemp("whole") / "report"
+    return folder, report(project, landmarks, folder)
+
+
+def files(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_the_maps_are_those_of_the_model_and_the_metric_is_their_mean(project, landmarks, whole, tmp_path):
+    folder, metrics = whole
+    model = ready_for_inference(open_local_model(project / "model.pt"), resolve_device(PARAMS.device))
+    dataset = open_dataset(landmarks)
+    photos, names = dataset.photos(), dataset.images["path"]
+    order = generator(PARAMS.seed, "report images").permutation(16).tolist()
+    looked = [look(model, photos[image], 48) for image in order]
+    values = [correlate_with_edges(inspection) for inspection in looked]
     found = metrics["bandwidth_gradient_correlation"]
     assert found["images"] == 16
-    assert -1 < found["mean"] < 1 and found["standard_error"] > 0
-    names = sorted(file.name for file in (tmp_path / "report").iterdir())
-    assert [name.split("-")[0] for name in names] == ["maps"] * 4 + ["matches"] * 4 + ["rankings.png"]
-    for name in names:
-        with Image.open(tmp_path / "report" / name) as picture:
-            assert np.array(picture).std() > 10
-    with Image.open(tmp_path / "report" / "rankings.png") as sheet:
-        assert sheet.height == 6 * (2 * 216 + 16) + 16
+    assert found["mean"] == pytest.approx(np.mean(values))
+    assert found["standard_error"] == pytest.approx(np.std(values, ddof=1) / 4)
+    assert sorted(folder.glob("maps-*")) == sorted(folder / f"maps-{image:04}.png" for image in order[:4])
+    draw_maps(tmp_path / "maps.png", names[order[0]], looked[0])
+    assert (folder / f"maps-{order[0]:04}.png").read_bytes() == (tmp_path / "maps.png").read_bytes()
 
 
-def test_two_reports_are_equal(project, landmarks, tmp_path):
-    metrics = [report(project, landmarks, tmp_path / name) for name in ("a", "b")]
-    assert metrics[0] == metrics[1]
-    files = [{file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("a", "b")]
-    assert files[0] == files[1]
+def test_the_queries_are_the_best_the_worst_and_some_drawn_ones(project, landmarks, whole, tmp_path):
+    folder, _ = whole
+    dataset, ranking = open_dataset(landmarks), Ranking.load(project / "ranking.parquet")
+    ap = evaluate_ranking(project / "ranking.parquet", landmarks)["medium"].to_numpy()
+    queries = choose_extremes(ap, 6, PARAMS.seed)
+    rows = [make_row(dataset, ranking, query, 10, ap[query]) for query in queries]
+    draw_rankings(tmp_path / "rankings.png", rows)
+    assert (folder / "rankings.png").read_bytes() == (tmp_path / "rankings.png").read_bytes()
+    assert sorted(folder.glob("matches-*")) == sorted(folder / f"matches-{query:04}.png" for query in queries[:4])
+    assert len(list(folder.iterdir())) == 4 + 4 + 1
+
+
+def test_matches_are_those_of_the_first_correct_result(project, landmarks, whole, tmp_path):
+    folder, _ = whole
+    dataset, ranking = open_dataset(landmarks), Ranking.load(project / "ranking.parquet")
+    query = int(min(file.stem.removeprefix("matches-") for file in folder.glob("matches-*")))
+    images, scores = ranking.of_query(query)
+    grades = dataset.relevance[dataset.relevance["query"] == query].set_index("image")["grade"]
+    rank, image = next((rank, int(image)) for rank, image in enumerate(images, 1) if grades.get(image) == "easy")
+    asked = open_descriptors(project / "descriptors/queries").image(query)
+    found = open_descriptors(project / "descriptors/database").image(image)
+    index = Searcher(project / "index", PARAMS.search).index
+    explained = Explained(
+        Place(dataset.photo(image).path, found.xy),
+        f"rank {rank}, easy, {scores[rank - 1]:.4f}",
+        index.explain(asked, found),
+    )
+    draw_matches(tmp_path / "matches.png", Place(dataset.query_photos()[query].path, asked.xy), [explained])
+    assert (folder / f"matches-{query:04}.png").read_bytes() == (tmp_path / "matches.png").read_bytes()
+
+
+def test_two_reports_are_equal(project, landmarks, whole, tmp_path):
+    folder, metrics = whole
+    assert report(project, landmarks, tmp_path / "again") == metrics
+    assert files(tmp_path / "again") == files(folder)
 
 
 def test_a_query_without_a_correct_result_has_no_matches(project, landmarks, tmp_path):
@@ -93,18 +149,17 @@ def test_inputs_that_do_not_belong_together_are_refused(project, landmarks, draw
         report(project, landmarks, tmp_path / "report", ranking=tmp_path / "none.parquet")
     silent = draw_dataset(tmp_path / "silent", [(48, 36)] * 2, [None, None])
     with pytest.raises(DatasetError, match="has no queries"):
-        report(project, SILENT, tmp_path / "report")
+        report(project, silent, tmp_path / "report")
     assert not (tmp_path / "report").exists()
 
 
-def test_a_failed_report_leaves_the_last_one(project, landmarks, tmp_path):
+def test_a_failed_report_leaves_the_last_one(project, landmarks, whole, tmp_path):
     folder = tmp_path / "landmarks"
     shutil.copytree(landmarks, folder)
-    report(project, folder, tmp_path / "report")
-    before = {file.name for file in (tmp_path / "report").iterdir()}
+    shutil.copytree(whole[0], tmp_path / "report")
     for photo in (folder / "images").iterdir():
         photo.write_bytes(b"no image")
-    with pytest.raises(Exception, match="not an image"):
+    with pytest.raises(ImageError, match="not an image"):
         report(project, folder, tmp_path / "report")
-    assert {file.name for file in (tmp_path / "report").iterdir()} == before
+    assert files(tmp_path / "report") == files(whole[0])
     assert [path.name for path in tmp_path.iterdir() if "report" in path.name] == ["report"]

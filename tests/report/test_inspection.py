@@ -158,8 +158,8 @@ def test_what_cannot_be_looked_at(photo, tmp_path):
         inspect_photo(build(), Photo(tmp_path / "missing.png"), 96)
 
 
-def test_a_border_left_aside_has_no_maps(photo):
-    whole, inner = (build(SMOOTHING, GRAPH, f"backbone.border={border}") for border in (0, 2))
+def test_a_cropped_border_has_no_maps(photo):
+    whole, inner = (build(SMOOTHING, GRAPH, f"backbone.crop_border={border}") for border in (0, 2))
     insight = inspect_photo(inner, photo, 96)
     np.testing.assert_array_equal(insight.feature_norm, inspect_photo(whole, photo, 96).feature_norm[2:-2, 2:-2])
     assert insight.attention.shape == insight.gate.shape == insight.bandwidth.shape == (12, 20)

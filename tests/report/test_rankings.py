@@ -5,6 +5,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from lrcr.errors import ParamsError
+from lrcr.progress import Progress
 from lrcr.report import rankings as module
 from lrcr.report.rankings import QueryTile, ResultTile, draw_rankings
 
@@ -128,16 +129,23 @@ def test_names_that_cannot_be_printed_do_not_stop_the_picture(tmp_path):
     draw(tmp_path, [(QueryTile(PHOTO, "\n" * 200), [ResultTile(PHOTO, "塔/ö\x00" * 40, 1.0)])])
 
 
+class Recorder(Progress):
+    def __init__(self):
+        self.tasks, self.steps = [], 0
+
+    def task(self, description, total):
+        self.tasks.append((description, total))
+        return super().task(description, total)
+
+    def advance(self, steps=1):
+        self.steps += steps
+
+
 def test_several_queries_stand_below_each_other_and_are_reported(tmp_path):
-    reported = []
-
-    def progress.over(items, description, total=None):
-        reported.append((description, total))
-        return items
-
+    progress = Recorder()
     sheet = draw(tmp_path, [(QUERY, results(7)), (QUERY, results(2)), (QUERY, [])], progress=progress)
     assert sheet.shape[0] == 3 * (2 * 216 + 16) + 16
-    assert reported == [("drawing rankings", 3)]
+    assert (progress.tasks, progress.steps) == ([("drawing rankings", 3)], 3)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".JPEG"])

@@ -1,116 +1,160 @@
-"""Several workers share the shards of an extraction; the result is that of one."""
+"""Jobs run in this process or in several; the files are the same."""
 
 import multiprocessing
 import os
+import queue
 import signal
-from functools import partial
+import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
-from lrcr.config.reading import load_params
-from lrcr.errors import ArtifactError, ImageError, LrcrError, ParamsError
-from lrcr.features.extraction import Extractor, extract_dataset
-from lrcr.models.factory import MODEL_SECTIONS, build_model, save_model
-from lrcr.progress import Progress, SILENT
-from lrcr.runtime.executor import make_shards
-from lrcr.storage.artifacts import Manifest
+from lrcr.errors import ImageError, LrcrError, ParamsError, WeightsError
+from lrcr.progress import SILENT, Progress
+from lrcr.runtime import executor as module
+from lrcr.runtime.executor import InProcess, Job, Processes, make_shards, worker_count
 
-PARAMS = load_params(
-    overrides=[
-        *("backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=8", "extract.image_size=320"),
-        *("extract.scales=[1.0, 0.7, 0.5]", "extract.descriptors=20", "extract.shard=1"),
-    ]
-)
+from . import makes
+from .makes import CannotBeOpened, KilledOnce, note_process, refuse_photo, write_items
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+class Recorder(Progress):
+    """Tasks, and the steps of each call of `advance`."""
+
+    def __init__(self) -> None:
+        self.tasks: list[tuple[str, int | None]] = []
+        self.steps: list[int] = []
+
+    @contextmanager
+    def task(self, description, total):
+        self.tasks.append((description, total))
+        yield self
+
+    def advance(self, steps=1):
+        self.steps.append(steps)
 
 
-@pytest.fixture(scope="module")
-def model_file(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "model.pt"
-    save_model(path, build_model(PARAMS), Manifest("model", PARAMS.sections(*MODEL_SECTIONS), {}))
-    return path
+def make(folder: Path, write=write_items, items=range(12), size=5, progress: Progress = SILENT) -> list[Path]:
+    return make_shards(write, items, size, folder, ".txt", progress, "try")
 
 
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory, draw_dataset) -> Path:
-    """A dozen photos, of six landmarks, each a query."""
-    return draw_dataset(tmp_path_factory.mktemp("data") / "dozen", [(320, 240)] * 12, [f"{i % 6}" for i in range(12)])
+@pytest.fixture(autouse=True)
+def places(tmp_path, monkeypatch):
+    """Folders to write into; and where worker processes find the module `makes`."""
+    for name in ("none", "1", "4", "together"):
+        (tmp_path / name).mkdir()
+    monkeypatch.syspath_prepend(str(Path(makes.__file__).parents[makes.__name__.count(".")]))
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory, model_file, dataset) -> Path:
-    """What one process makes."""
-    folder = tmp_path_factory.mktemp("out") / "alone"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LRCR_STATE", str(tmp_path_factory.mktemp("state")))
-        extract_dataset(PARAMS, model_file, dataset, folder)
-    return folder
+def contents(files: list[Path]) -> list[str]:
+    return [file.read_text() for file in files]
 
 
-def test_two_workers_make_what_one_makes(tmp_path, monkeypatch, model_file, dataset, alone, state):
+EXPECTED = ["0\n1\n2\n3\n4\n", "5\n6\n7\n8\n9\n", "10\n11\n"]
+
+
+def test_one_process_makes_the_shards_in_order(tmp_path):
+    progress = Recorder()
+    files = make(tmp_path, progress=progress)
+    assert [file.name for file in files] == ["shard-00000.txt", "shard-00001.txt", "shard-00002.txt"]
+    assert contents(files) == EXPECTED
+    assert (progress.tasks, progress.steps) == ([("try", 12)], [0, 5, 5, 2])
+    assert make(tmp_path / "none", items=[]) == []
+
+
+def test_shards_that_are_there_are_not_made_again(tmp_path):
+    first = make(tmp_path)
+    first[1].write_text("as it was left")
+    first[2].unlink()
+    progress = Recorder()
+    assert contents(make(tmp_path, progress=progress)) == [EXPECTED[0], "as it was left", EXPECTED[2]]
+    assert progress.steps == [10, 2]
+
+
+def test_one_worker_or_one_job_needs_no_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "Processes", None)
+    for workers, items in (("1", range(12)), ("4", range(5))):
+        monkeypatch.setenv("LRCR_WORKERS", workers)
+        [pid] = set(contents(make(tmp_path / workers, note_process, items)))
+        assert int(pid) == os.getpid()
+
+
+def test_when_a_worker_is_killed_the_next_run_makes_only_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("LRCR_WORKERS", "2")
-    steps = []
-
-    def progress.over(items, description, total=None):
-        steps.append((description, total))
-        return items
-
-    extract_dataset(PARAMS, model_file, dataset, tmp_path / "out", progress)
-    assert files(tmp_path / "out") == files(alone)
-    assert steps == [("extract database", 12), ("extract queries", 12)]
-    assert not list(state.iterdir()) and not multiprocessing.active_children()
-
-
-def test_when_a_worker_is_killed_the_next_run_finds_its_and_the_others_shards(
-    tmp_path, monkeypatch, model_file, dataset, alone, state
-):
-    monkeypatch.setenv("LRCR_WORKERS", "2")
-
-    def kill_a_worker(items, description, total=None):
-        for step, item in enumerate(items):
-            if step == 1:
-                os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
-            yield item
-
-    with pytest.raises(LrcrError, match=r"^LRCR_WORKERS: one of 2 was killed .*; the same command continues$"):
-        extract_dataset(PARAMS, model_file, dataset, tmp_path / "out", kill_a_worker)
-    assert not (tmp_path / "out").exists() and not multiprocessing.active_children()
-    left = {file: file.stat().st_mtime_ns for file in state.rglob("shard-*.h5")}
-    assert left
-    monkeypatch.delenv("LRCR_WORKERS")
-    extract_dataset(PARAMS, model_file, dataset, tmp_path / "out")
-    assert files(tmp_path / "out") == files(alone)
-    for file, written in left.items():
-        assert (tmp_path / "out/database" / file.name).stat().st_mtime_ns == written
-    assert not list(state.iterdir())
-
-
-def test_what_a_worker_refuses_is_told(tmp_path, monkeypatch, model_file, draw_dataset):
-    monkeypatch.setenv("LRCR_WORKERS", "2")
-    folder = draw_dataset(tmp_path / "data", [(40, 30)] * 4, [None] * 4)
-    (folder / "images" / "2.png").write_bytes(b"text")
-    with pytest.raises(ImageError, match=r"2\.png"):
-        extract_dataset(PARAMS, model_file, folder, tmp_path / "out")
+    write, folder = KilledOnce(tmp_path / "marker"), tmp_path / "together"
+    said = r"^LRCR_WORKERS: one of 2 worker processes was killed \(.*\); run the same command again to continue$"
+    with pytest.raises(LrcrError, match=said):
+        make(folder, write, size=1)
+    assert not multiprocessing.active_children()
+    left = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
+    assert folder / "shard-00005.txt" not in left
+    progress = Recorder()
+    files = make(folder, write, size=1, progress=progress)
+    assert contents(files) == [f"{item}\n" for item in range(12)]
+    assert progress.tasks == [("try", 12)]
+    assert progress.steps[0] == len(left) and sum(progress.steps) == 12
+    assert {file: file.stat().st_mtime_ns for file in left} == left
     assert not multiprocessing.active_children()
 
 
-def test_a_model_that_workers_cannot_open_is_told(tmp_path, monkeypatch, model_file):
-    monkeypatch.setenv("LRCR_WORKERS", "2")
-    lost = tmp_path / "lost.pt"
-    lost.write_bytes(model_file.read_bytes())
-    make = partial(print, Extractor(PARAMS, lost))
-    lost.unlink()
-    with pytest.raises(ArtifactError, match=r"lost\.pt"):
-        make_shards(make, range(12), 1, tmp_path, ".h5", SILENT, "try")
+def test_what_a_worker_refuses_is_told(tmp_path):
+    with pytest.raises(ImageError, match=r"^2\.png: not an image; replace it$"):
+        Processes(1).map(refuse_photo, [Job([2], tmp_path / "a")], SILENT)
     assert not multiprocessing.active_children()
+
+
+def test_a_make_that_workers_cannot_open_is_told(tmp_path):
+    with pytest.raises(WeightsError, match=r"^lost\.pt: no such file; train a model first$"):
+        Processes(1).map(CannotBeOpened(), [Job([2], tmp_path / "a")], SILENT)
+    assert not multiprocessing.active_children()
+
+
+def test_what_is_refused_in_this_process_is_told_too(tmp_path):
+    with pytest.raises(ImageError, match=r"^2\.png: not an image"):
+        InProcess().map(refuse_photo, [Job([2], tmp_path / "a")], SILENT)
+
+
+def test_workers_take_the_gpus_in_turns(monkeypatch):
+    """The start of a worker process, run here for three workers on a machine with two GPUs."""
+    chosen, parents = [], []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(module, "end_with", parents.append)
+    monkeypatch.setattr(module, "_make", None, raising=False)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    makes, started = queue.Queue(), multiprocessing.get_context("spawn").Value("i", 0)
+    for _ in range(3):
+        makes.put(write_items)
+        module._start_worker(makes, started, 77)
+    assert (chosen, parents) == ([0, 1, 0], [77] * 3)
+    assert module._make is write_items
+
+
+def test_a_worker_ends_with_its_parent(monkeypatch):
+    ended, parent = threading.Event(), os.getppid()
+    monkeypatch.setattr(os, "_exit", lambda code: ended.set())
+    module.end_with(parent)
+    assert not ended.wait(0.3), "the parent lives"
+    module.end_with(parent + 1)
+    assert ended.wait(5)
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "two", "1.5"])
-def test_a_wrong_number_of_workers_is_refused(tmp_path, monkeypatch, model_file, dataset, number):
+def test_a_wrong_number_of_workers_is_refused(tmp_path, monkeypatch, number):
     monkeypatch.setenv("LRCR_WORKERS", number)
-    with pytest.raises(ParamsError, match=f"^LRCR_WORKERS: '{number}' is no number of processes; give 1 or more$"):
-        extract_dataset(PARAMS, model_file, dataset, tmp_path / "out")
+    said = f"^LRCR_WORKERS: '{number}' is not a number of processes; give 1 or more$"
+    with pytest.raises(ParamsError, match=said):
+        make(tmp_path)
+    assert not list(tmp_path.glob("*.txt"))
+
+
+def test_the_number_of_workers_is_one_unless_it_is_set(monkeypatch):
+    monkeypatch.delenv("LRCR_WORKERS", raising=False)
+    assert worker_count() == 1
+    monkeypatch.setenv("LRCR_WORKERS", "")
+    assert worker_count() == 1
+    monkeypatch.setenv("LRCR_WORKERS", "12")
+    assert worker_count() == 12

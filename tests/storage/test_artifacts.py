@@ -19,7 +19,6 @@ from lrcr.storage.artifacts import (
     require_params,
     staged_file,
     staged_folder,
-    state_folder,
     write_json,
     write_manifest,
 )
@@ -255,22 +254,3 @@ def test_other_inputs_are_refused(manifest):
     for name, expected in (("model", "abd"), ("dataset", "abc")):
         with pytest.raises(ArtifactError, match=f"x: made from another {name} than the present one; run its stage"):
             require_input(manifest, name, expected, Path("x"))
-
-
-def test_state_folder_lies_where_it_is_told(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("LRCR_STATE", str(tmp_path / "state"))
-    assert state_folder("abc") == tmp_path / "state" / "abc"
-    assert (tmp_path / "state" / "abc").is_dir()
-    monkeypatch.setenv("LRCR_STATE", "")
-    assert state_folder("abc") == tmp_path / "cache" / "lrcr" / "abc"
-    monkeypatch.delenv("LRCR_STATE")
-    monkeypatch.setenv("XDG_CACHE_HOME", "")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert state_folder("abc") == tmp_path / "home" / ".cache" / "lrcr" / "abc"
-
-
-def test_state_folder_keeps_what_it_holds(state):
-    (state_folder("abc") / "half").touch()
-    assert names(state_folder("abc")) == ["half"]
-    assert names(state) == ["abc"]

@@ -122,7 +122,7 @@ def test_what_one_rank_meets_is_told_in_its_line(project, draw_dataset, pretrain
     done = torchrun(project, load_params(overrides=[*SMALL, *settings]))
     told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert any("5.png: not an image of a known format" in line for line in told)
-    assert all("5.png" in line or "has lost another one" in line for line in told)
+    assert all("5.png" in line or "lost another rank" in line for line in told)
     assert not (project / "data/model.pt").exists()
 
 

@@ -1,4 +1,4 @@
-"""Aggregation: the residuals of one image in one visual word become one posting (Tolias et al., ICCV 2013)."""
+"""Aggregation: the residuals of an image in a visual word are summed to one posting (Tolias et al., ICCV 2013)."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,22 +14,22 @@ from lrcr.runtime.jit import parallel, serial
 from lrcr.storage.artifacts import staged_file
 
 BITS = 64
-_AHEAD = 4  # postings between asking for what one needs and summing it
-_NORM_FLOOR = 1e-6  # added to the norm, as in the reference, so that a residual of zero stays zero
+_AHEAD = 4  # postings between the prefetch of data and its use
+_NORM_EPSILON = 1e-6  # added to the norm, as in the reference; a residual of zero stays zero
 
 
 @dataclass(frozen=True, eq=False)
 class Aggregated:
-    """The postings of a batch of images: by image, and by word within each image.
+    """The postings of a batch of images, sorted by image and then by word.
 
     Args:
         words: visual word of each posting, of shape (P,).
-        images: its image's row number in the batch, of shape (P,), ascending.
-        vectors: sign bits of the summed residual, uint64 of shape (P, ⌈D/64⌉), bit d % 64 of column d // 64 set
-            where component d is above zero; or the residuals themselves, L2-normalised, float16 of shape (P, D).
-        count: images in the batch, those without a posting included.
+        images: position in the batch of each posting's image, of shape (P,), ascending.
+        vectors: sign bits of the summed residuals, uint64 of shape (P, ⌈D/64⌉): bit d % 64 of column d // 64 is set
+            where component d is above zero; or the summed residuals, L2-normalised, float16 of shape (P, D).
+        count: number of images in the batch, including those without postings.
         dim: D.
-        assigned: how many assignments of descriptors to words went into the postings.
+        assigned: number of assignments of descriptors to words that were summed.
     """
 
     words: npt.NDArray[np.int32]
@@ -46,25 +46,25 @@ class Aggregated:
 
     @property
     def offsets(self) -> npt.NDArray[np.int64]:
-        """Where each image's postings begin and end, of shape (count + 1,)."""
+        """Of shape (count + 1,): image i has the postings offsets[i]:offsets[i+1]."""
         return np.searchsorted(self.images, np.arange(self.count + 1)).astype(np.int64)
 
 
 def write_aggregated(path: Path, part: Aggregated) -> None:
-    """Store a batch, whole or not at all."""
+    """Write a batch; the file appears whole or not at all."""
     with staged_file(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **asdict(part))
 
 
 def read_aggregated(path: Path) -> Aggregated:
-    """Read a batch that `write_aggregated` stored."""
+    """Read a batch that `write_aggregated` wrote."""
     with np.load(path) as file:
         values: dict[str, Any] = {name: array if array.ndim else int(array) for name, array in file.items()}
     return Aggregated(**values)
 
 
 def columns(dim: int, *, binary: bool) -> int:
-    """Columns of the vectors of postings: ⌈D/64⌉ words of sign bits, or D components."""
+    """Number of columns of the vectors of postings: ⌈D/64⌉ of 64 sign bits each, or D."""
     return -(-dim // BITS) if binary else dim
 
 
@@ -76,13 +76,14 @@ def aggregate(
     *,
     binary: bool,
 ) -> Aggregated:
-    """Sum the residuals of each image and visual word; keep their signs or, not binary, their directions.
+    """Sum the residuals of each image and visual word, and take their signs or normalise them.
 
     Args:
         descriptors: of shape (N, D).
-        words: of shape (N, A), the A words that each descriptor is assigned to.
+        words: the A words that each descriptor is assigned to, of shape (N, A).
         offsets: of shape (images + 1,); image i owns rows offsets[i]:offsets[i+1].
         centroids: of shape (words, D).
+        binary: True: sign bits; False: L2-normalised sums.
 
     Raises:
         ArtifactError: the arrays contradict each other.
@@ -124,7 +125,7 @@ def _check(
         raise ArtifactError(f"offsets do not rise from 0 to the {len(descriptors)} descriptors; extract them again")
 
 
-# A lane works through every `lanes`-th image with scratch memory of its own; no image meets two lanes.
+# Lane l processes the images l, l + lanes, l + 2 lanes, … with its own scratch memory: no image is in two lanes.
 
 
 @parallel
@@ -135,7 +136,7 @@ def _count_words(
     lanes: int,
     counts: npt.NDArray[np.int64],
 ) -> None:
-    """Write how many different words each image has."""
+    """Write the number of different words of each image into `counts` (zeros)."""
     for lane in numba.prange(lanes):
         last_seen = np.full(codebook, -1, np.int64)
         for image in range(lane, len(counts), lanes):
@@ -156,10 +157,10 @@ def _aggregate_signs(
     found: npt.NDArray[np.int32],
     codes: npt.NDArray[np.uint64],
 ) -> None:
-    """Image i writes its words to found[bounds[i]:bounds[i+1]], ascending, and their sign bits to `codes` (zeros)."""
+    """Write the words of image i to found[bounds[i]:bounds[i+1]], ascending, and their sign bits to `codes` (zeros)."""
     for lane in numba.prange(lanes):
         place = np.full(len(centroids), -1, np.int32)
-        total = np.zeros(codes.shape[1] * BITS)  # what lies beyond D stays zero and sets no bit
+        total = np.zeros(codes.shape[1] * BITS)  # components beyond D stay zero and set no bit
         for image in range(lane, len(bounds) - 1, lanes):
             first, end = bounds[image], bounds[image + 1]
             starts, rows = _group(words, offsets[image], offsets[image + 1], place, found, first, end)
@@ -186,7 +187,7 @@ def _aggregate_directions(
     found: npt.NDArray[np.int32],
     directions: npt.NDArray[np.float32],
 ) -> None:
-    """`_aggregate_signs` for L2-normalised residuals."""
+    """As `_aggregate_signs`, but write L2-normalised residuals to `directions`."""
     for lane in numba.prange(lanes):
         place, total = np.full(len(centroids), -1, np.int32), np.empty(points.shape[1])
         for image in range(lane, len(bounds) - 1, lanes):
@@ -197,7 +198,7 @@ def _aggregate_directions(
                     prefetch_rows(points, rows[starts[k + _AHEAD]], 1)
                     prefetch_rows(centroids, found[first + k + _AHEAD], 1)
                 _sum_residuals(points, rows, starts[k], starts[k + 1], centroids, found[first + k], total)
-                norm = np.sqrt((total * total).sum()) + _NORM_FLOOR
+                norm = np.sqrt((total * total).sum()) + _NORM_EPSILON
                 for d in range(len(total)):
                     directions[first + k, d] = total[d] / norm
 
@@ -216,10 +217,11 @@ def _group(
 
     Args:
         words: of shape (N, A).
-        place: of shape (codebook,), −1 throughout, before and after.
+        place: scratch memory of shape (codebook,), all −1 before and after the call.
 
     Returns:
-        Starts (end − first + 1,) and rows ((stop − start) × A,): in found[first + k] are rows[starts[k]:starts[k+1]].
+        starts of shape (end − first + 1,) and rows of shape ((stop − start) × A,): the word found[first + k] has the
+        rows rows[starts[k]:starts[k+1]].
     """
     different = first
     for row in range(start, stop):
@@ -259,7 +261,7 @@ def _sum_residuals(
     word: int,
     total: npt.NDArray[np.float64],
 ) -> None:
-    """Write into `total` Σ (point − centroid) over rows[start:stop], in float64."""
+    """Write Σ (point − centroid) over rows[start:stop] into `total`, in float64."""
     for d in range(points.shape[1]):
         total[d] = -np.float64(stop - start) * np.float64(centroids[word, d])
     for i in range(start, stop):

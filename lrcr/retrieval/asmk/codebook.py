@@ -1,4 +1,4 @@
-"""The codebook: visual words as centroids of k-means, and the nearest words of each local descriptor."""
+"""The codebook: visual words learned by k-means, and the assignment of local descriptors to their nearest words."""
 
 import logging
 import zipfile
@@ -15,10 +15,11 @@ from lrcr.progress import SILENT, Progress
 from lrcr.runtime.seeds import derive_seed
 from lrcr.storage.artifacts import Manifest, hash_file, open_manifest, write_manifest
 
-# Approximate assignment: the words lie in √words groups, of which a share is looked through by codes of 4 bits for
-# every two dimensions; the best candidates are compared exactly. Of few words all are looked at.
+# Approximate assignment is an IVF-PQ index of the words: √words cells, of which the share _PROBED is searched, with
+# 4 bits for every two dimensions; the distances of _CANDIDATES are then computed exactly. Fewer than _FEW_WORDS words
+# are always searched exactly.
 _PROBED, _CANDIDATES, _FEW_WORDS = 7 / 32, 12, 1024
-POINTS_PER_WORD = 39  # faiss warns below this: with fewer points k-means has no stable centroids
+POINTS_PER_WORD = 39  # the minimum that faiss recommends for k-means
 _CENTROIDS = "centroids"
 _FILE = "centroids.npy"
 _log = logging.getLogger(__name__)
@@ -26,21 +27,21 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Codebook:
-    """The visual words.
+    """Visual words.
 
     Args:
         centroids: of shape (words, D), finite.
-        approximate: whether the nearest words are looked for among nearby ones only, several times faster.
+        approximate: whether the nearest words are found by approximate search, which is several times faster.
 
     Raises:
-        ArtifactError: the centroids are not a filled, finite matrix.
+        ArtifactError: the centroids are not a matrix of finite values, or there are none.
     """
 
     centroids: npt.NDArray[np.float32]
     approximate: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse centroids to which no distance can be taken."""
+        """Check shape and values."""
         if self.centroids.ndim != 2 or 0 in self.centroids.shape:
             raise ArtifactError(f"codebook: centroids of shape {self.centroids.shape}; they must be (words, D)")
         _require_finite(self.centroids, "codebook: centroid", "learn the codebook again")
@@ -50,17 +51,17 @@ class Codebook:
 
         Args:
             descriptors: of shape (N, D).
-            count: words for each descriptor; no more than there are.
+            count: number of words for each descriptor.
 
         Returns:
             Word ids of shape (N, min(count, words)).
 
         Raises:
-            ArtifactError: descriptors of another dimension, or NaN or infinity among them.
+            ArtifactError: the descriptors have another dimension than the codebook, or are not finite.
         """
         words, dim = self.centroids.shape
         if descriptors.ndim != 2 or descriptors.shape[1] != dim:
-            found = f"descriptors of shape {descriptors.shape}, but the codebook wants (N, {dim})"
+            found = f"descriptors of shape {descriptors.shape}, but the codebook needs (N, {dim})"
             raise ArtifactError(f"{found}; extract them with the model that the codebook was learned for")
         points = np.ascontiguousarray(descriptors, dtype=np.float32)
         _require_finite(points, "descriptors: row", "extract them again")
@@ -69,35 +70,37 @@ class Codebook:
     def _search(self, points: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.int64]:
         if not self.approximate or len(self.centroids) < _FEW_WORDS:
             return np.asarray(self._exact.search(points, count)[1])
-        self._grouped.k_factor = max(6, _CANDIDATES // count)
-        nearest = np.asarray(self._grouped.search(points, count)[1])
-        missing = (nearest < 0).any(axis=1)  # more words asked for than were looked through
+        self._cells.k_factor = max(6, _CANDIDATES // count)
+        nearest = np.asarray(self._cells.search(points, count)[1])
+        missing = (nearest < 0).any(axis=1)  # the searched cells hold fewer than `count` words
         if missing.any():
             nearest[missing] = self._exact.search(points[missing], count)[1]
         return nearest
 
     def recall(self, descriptors: npt.NDArray[np.floating[Any]], count: int) -> float:
-        """The share of the `count` truly nearest words of each descriptor that `assign` finds, 0…1."""
+        """The share of the `count` nearest words of each descriptor, by exact search, that `assign` finds: 0–1."""
         found = self.assign(descriptors, count)
         truth = replace(self, approximate=False).assign(descriptors, count)
         return float((found[:, :, None] == truth[:, None, :]).any(axis=1).mean()) if len(truth) else 1.0
 
     @cached_property
-    def _grouped(self) -> Any:
+    def _cells(self) -> Any:
+        """The index of approximate assignment."""
         import faiss
 
         words, dim = self.centroids.shape
-        groups, pieces = int(words**0.5), dim // 2 if dim % 2 == 0 else dim
-        index = faiss.index_factory(dim, f"IVF{groups},PQ{pieces}x4fs,RFlat")
+        cells, subspaces = int(words**0.5), dim // 2 if dim % 2 == 0 else dim
+        index = faiss.index_factory(dim, f"IVF{cells},PQ{subspaces}x4fs,RFlat")
         inverted = faiss.extract_index_ivf(index)
         inverted.cp.min_points_per_centroid = 1
-        inverted.nprobe = max(1, round(_PROBED * groups))
+        inverted.nprobe = max(1, round(_PROBED * cells))
         index.train(self.centroids)
         index.add(self.centroids)
         return index
 
     @cached_property
     def _exact(self) -> Any:
+        """The index of exact assignment."""
         import faiss
 
         index = faiss.IndexFlatL2(self.centroids.shape[1])
@@ -122,16 +125,17 @@ def learn_codebook(
 ) -> Codebook:
     """Learn visual words by k-means over all descriptors; equal seeds give equal words.
 
-    A word that loses all its descriptors takes over half of a large one's.
+    A word that loses all its descriptors is replaced: a large cluster is split in two.
 
     Args:
         descriptors: of shape (N, D).
-        words: how many; reduced, with a warning, to N // 39 where there are too few descriptors.
+        words: number of words; reduced, with a warning, to N // 39 if there are too few descriptors.
         iterations: of Lloyd's algorithm.
-        gpu: whether faiss computes on GPUs, where it has any.
+        gpu: whether faiss runs on GPUs, if there are any.
+        progress: one step for each iteration.
 
     Raises:
-        ArtifactError: there are no descriptors, or NaN or infinity among them.
+        ArtifactError: there are no descriptors, or they are not finite.
     """
     import faiss
 
@@ -142,8 +146,8 @@ def learn_codebook(
     learnable = max(1, len(points) // POINTS_PER_WORD)
     if words > learnable:
         _log.warning(
-            "codebook: %d words asked for, %d learned: a word takes %d descriptors and there are %d",
-            *(words, learnable, POINTS_PER_WORD, len(points)),
+            "codebook: %d words instead of %d: each needs %d descriptors, and there are %d",
+            *(learnable, words, POINTS_PER_WORD, len(points)),
         )
     kmeans = faiss.Kmeans(
         points.shape[1],
@@ -154,7 +158,7 @@ def learn_codebook(
         max_points_per_centroid=len(points),
         gpu=gpu and hasattr(faiss, "get_num_gpus") and faiss.get_num_gpus() > 0,
     )
-    centroids = None  # drawn from the points
+    centroids = None  # the first iteration starts from random descriptors
     for _ in progress.over(range(iterations), "learn codebook", iterations):
         kmeans.train(points, init_centroids=centroids)
         centroids = kmeans.centroids
@@ -162,10 +166,10 @@ def learn_codebook(
 
 
 def read_centroids(path: Path) -> Codebook:
-    """Read a user's codebook: the array `centroids` (words, D) of an .npz file.
+    """Read a codebook that a user provides: the array `centroids` (words, D) of an .npz file.
 
     Raises:
-        ArtifactError: the file is missing, is not an .npz, or its `centroids` are not a finite matrix of numbers.
+        ArtifactError: the file is missing or not an .npz file, or `centroids` is not a matrix of finite numbers.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -173,7 +177,9 @@ def read_centroids(path: Path) -> Codebook:
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such file; set codebook.file to an .npz with {_CENTROIDS!r}") from None
     except KeyError:
-        raise ArtifactError(f"{path}: holds no array {_CENTROIDS!r}; name the (words, D) array so") from None
+        raise ArtifactError(
+            f"{path}: holds no array {_CENTROIDS!r}; store the words, of shape (words, D), under this name"
+        ) from None
     except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
         raise ArtifactError(f"{path}: not a readable .npz of numbers ({error}); write it with numpy.savez") from None
     if not np.issubdtype(centroids.dtype, np.floating):
@@ -187,7 +193,7 @@ def read_centroids(path: Path) -> Codebook:
 
 
 def save_codebook(folder: Path, codebook: Codebook, manifest: Manifest) -> None:
-    """Store a codebook in an existing (staged) folder; words, dimension and hash join the facts of its manifest."""
+    """Write a codebook into an existing (staged) folder; its size and hash go to the facts of the manifest."""
     np.save(folder / _FILE, codebook.centroids)
     words, dim = codebook.centroids.shape
     stored = {"words": words, "dim": dim, "sha256": hash_file(folder / _FILE)}
@@ -195,10 +201,10 @@ def save_codebook(folder: Path, codebook: Codebook, manifest: Manifest) -> None:
 
 
 def open_codebook(folder: Path) -> tuple[Codebook, Manifest]:
-    """Open a stored codebook.
+    """Read a stored codebook and its manifest.
 
     Raises:
-        ArtifactError: it is missing or damaged.
+        ArtifactError: a file is missing or damaged.
     """
     manifest = open_manifest(folder, "codebook")
     path = folder / _FILE

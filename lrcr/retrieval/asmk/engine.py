@@ -1,4 +1,4 @@
-"""ASMK as the pipeline uses it: descriptors → postings → inverted file → ranking."""
+"""The backend of local descriptors, ASMK: descriptors → postings → inverted file → ranking."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +23,7 @@ from lrcr.runtime.seeds import generator
 from lrcr.storage.artifacts import Manifest
 
 _RECALL_SAMPLE = 2000  # descriptors
-_RECALL_DEPTHS = {1, 5}  # words of database and query descriptors in the literature
+_RECALL_DEPTHS = {1, 5}  # words of a database and of a query descriptor in the literature
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class AsmkBackend:
 
     Args:
         codebook_folder: of the visual words.
-        index: that section of the params.
-        seed: draws the sample on which recall is measured.
+        index: the section `index` of the params.
+        seed: of the sample on which recall is measured.
     """
 
     codebook_folder: Path
@@ -41,30 +41,30 @@ class AsmkBackend:
     seed: int
 
     def encode(self, images: Descriptors, names: Sequence[str]) -> Aggregated:
-        """The postings of database images; their names are for error messages.
+        """Compute the postings of database images; the names are for error messages.
 
         Raises:
-            ArtifactError: the codebook is damaged; or as `aggregate_images`.
+            ArtifactError: the codebook is missing or damaged, or as `aggregate_images`.
         """
         settings = self.index
         return aggregate_images(images, self._words, settings.multiple_assignment, binary=settings.binary, names=names)
 
     def write_part(self, path: Path, part: Aggregated) -> None:
-        """Store what `encode` returned."""
+        """Write what `encode` returned."""
         write_aggregated(path, part)
 
     def read_part(self, path: Path) -> Aggregated:
-        """Read what `write_part` stored."""
+        """Read what `write_part` wrote."""
         return read_aggregated(path)
 
     def build(
         self, parts: Iterable[Aggregated], images: int, sample: Sample, folder: Path, inputs: dict[str, str]
     ) -> None:
-        """Build the inverted file of a database in an existing (staged) folder.
+        """Write the inverted file of a database into an existing (staged) folder.
 
         Args:
-            parts: what `encode` made of the database, in order.
-            images: how many images these are; unused.
+            parts: what `encode` returned for consecutive images.
+            images: number of images in all parts; unused.
             sample: draws descriptors of the database.
             inputs: what the index is made from (see `Manifest`).
 
@@ -96,12 +96,12 @@ class AsmkBackend:
         return replace(codebook, approximate=self.index.quantisation == "approximate")
 
     def _measure_recall(self, sample: Sample) -> dict[str, float]:
-        """What approximate assignment finds of the exact one, for the manifest; empty where it is exact."""
+        """The recall of approximate assignment, for the manifest; empty if assignment is exact."""
         if not self._words.approximate:
             return {}
-        drawn = sample(_RECALL_SAMPLE, generator(self.seed, "recall sample"))
+        descriptors = sample(_RECALL_SAMPLE, generator(self.seed, "recall sample"))
         depths = sorted(_RECALL_DEPTHS | {self.index.multiple_assignment})
-        return {f"recall@{depth}": self._words.recall(drawn, depth) for depth in depths}
+        return {f"recall@{depth}": self._words.recall(descriptors, depth) for depth in depths}
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +112,7 @@ class AsmkSearch:
         index: the inverted file.
         codebook: its visual words.
         assignment: words of a database descriptor.
-        settings: how to search.
+        settings: of the search.
     """
 
     index: Index
@@ -121,11 +121,11 @@ class AsmkSearch:
     settings: SearchParams
 
     explains = True
-    """Whether `explain` has an answer."""
+    """Local descriptors have local matches."""
 
     @property
     def manifest(self) -> Manifest:
-        """What the index is and what it was made from."""
+        """What the index was made from, and its statistics."""
         return self.index.manifest
 
     @property
@@ -135,13 +135,13 @@ class AsmkSearch:
 
     @property
     def summary(self) -> str:
-        """Size in words."""
+        """The size of the index, as a text."""
         facts = self.manifest.facts
         size = f"{facts['words_per_image']:.0f} words and {facts['bytes_per_image']:.0f} bytes an image"
         return f"{self.images} images, {size}"
 
     def prepare(self, queries: Descriptors) -> Aggregated:
-        """Each query's visual words and residuals."""
+        """Compute the postings of each query; raises as `aggregate_images`."""
         assignment = self.settings.multiple_assignment
         return aggregate_images(queries, self.codebook, assignment, binary=self.index.layout.binary)
 
@@ -155,7 +155,7 @@ class AsmkSearch:
         return Ranking(query=query, image=images, score=scores)
 
     def explain(self, query: Descriptors, image: Descriptors) -> list[Match]:
-        """What a query and an image have in common (`lrcr.retrieval.asmk.explain`)."""
+        """The matches of a query and an image; see `lrcr.retrieval.asmk.explain`."""
         settings, index = self.settings, self.index
         return explain(
             Side(query.descriptors, settings.multiple_assignment),
@@ -168,12 +168,12 @@ class AsmkSearch:
         )
 
     def measure(self, queries: int) -> dict[str, float]:
-        """The speed at which drawn queries are answered, from their visual words to the ranking.
+        """Measure the speed of the search, from the postings of random queries to the ranking.
 
         See `lrcr.retrieval.asmk.speed`.
 
         Raises:
-            ParamsError: the index has no words.
+            ParamsError: the index has no postings.
         """
         index, settings = self.index, self.settings
         words = round(self.manifest.facts["words_per_image"] * settings.multiple_assignment)
@@ -187,6 +187,6 @@ class AsmkSearch:
         """Compare every file with its hash in the manifest.
 
         Raises:
-            ArtifactError: naming a file that was altered.
+            ArtifactError: a file is missing or was altered; the message names it.
         """
         self.index.verify(progress)

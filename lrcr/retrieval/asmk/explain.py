@@ -1,4 +1,4 @@
-"""Why an image was returned: the words it shares with the query, the descriptors that met there, and their worth."""
+"""Explanation of a score: the words that query and image share, their descriptors there, and what each contributes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,14 +14,14 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Match:
-    """What one visual word contributed to a score.
+    """The contribution of one visual word to a score.
 
     Args:
-        word: its id.
-        similarity: u of the two aggregated residuals, −1…1.
-        contribution: its share of the score; those of all matches add up to it.
-        query: rows of the query's descriptors that are in the word.
-        image: rows of the image's descriptors that are.
+        word: id of the word.
+        similarity: u of the two aggregated residuals, −1 to 1.
+        contribution: to the score, which is the sum over all matches.
+        query: rows of the query's descriptors that are assigned to the word.
+        image: rows of the image's descriptors that are assigned to the word.
     """
 
     word: int
@@ -33,7 +33,7 @@ class Match:
 
 @dataclass(frozen=True)
 class Side:
-    """Descriptors of one image, of shape (N, D), and to how many words each is assigned."""
+    """The descriptors of one image, of shape (N, D), and the number of words that each is assigned to."""
 
     descriptors: npt.NDArray[np.floating[Any]]
     assignment: int
@@ -49,7 +49,7 @@ def explain(
     tau: float,
     binary: bool,
 ) -> list[Match]:
-    """The matches between a query and an image by ASMK, the largest contribution first; those worth nothing left out.
+    """The matches between a query and an image by ASMK that contribute to the score, the largest contribution first.
 
     Args:
         weights: ω of each word; ones without IDF.
@@ -57,27 +57,27 @@ def explain(
         binary: whether residuals are compared by their signs.
 
     Raises:
-        ArtifactError: descriptors that do not fit the codebook.
+        ArtifactError: the descriptors do not fit the codebook.
     """
     words = [codebook.assign(side.descriptors, side.assignment) for side in (query, image)]
     postings = [
-        aggregate(side.descriptors, own, np.array([0, len(own)]), codebook.centroids, binary=binary)
-        for side, own in zip((query, image), words, strict=True)
+        aggregate(side.descriptors, assigned, np.array([0, len(assigned)]), codebook.centroids, binary=binary)
+        for side, assigned in zip((query, image), words, strict=True)
     ]
-    shared, ours, theirs = np.intersect1d(postings[0].words, postings[1].words, return_indices=True)
-    u = _compare(postings[0], ours, postings[1], theirs)
+    shared, in_query, in_image = np.intersect1d(postings[0].words, postings[1].words, return_indices=True)
+    u = _compare(postings[0], in_query, postings[1], in_image)
     norm = np.prod([np.sqrt(weights[side.words].sum()) for side in postings])
-    worth = np.where(u >= tau, np.maximum(u, 0) ** alpha, 0) * weights[shared]
+    terms = np.where(u >= tau, np.maximum(u, 0) ** alpha, 0) * weights[shared]
     return [
         Match(
             word=int(shared[k]),
             similarity=float(u[k]),
-            contribution=float(worth[k] / norm),
+            contribution=float(terms[k] / norm),
             query=np.flatnonzero((words[0] == shared[k]).any(axis=1)),
             image=np.flatnonzero((words[1] == shared[k]).any(axis=1)),
         )
-        for k in np.argsort(-worth, kind="stable")
-        if worth[k] > 0
+        for k in np.argsort(-terms, kind="stable")
+        if terms[k] > 0
     ]
 
 

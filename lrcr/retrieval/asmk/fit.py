@@ -1,4 +1,4 @@
-"""Learning the visual words of the pipeline."""
+"""Learning visual words from the fit set."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,19 +17,19 @@ class WordsFit:
 
     Args:
         params: the section `codebook`.
-        gpu: whether k-means runs on a GPU.
+        gpu: whether k-means runs on GPUs.
     """
 
     params: CodebookParams
     gpu: bool
 
     def fit(self, store: DescriptorStore | None, folder: Path, manifest: Manifest, progress: Progress) -> None:
-        """Learn visual words into an existing (staged) folder, or without a store take those of `codebook.file`.
+        """Write visual words into an existing (staged) folder; see `CodebookFit`.
 
-        A sample is drawn where there are more than `codebook.per_word` descriptors for each word.
+        If there are more than `codebook.per_word` descriptors for each word, a random sample of them is used.
 
         Raises:
-            ArtifactError: the file holds no centroids.
+            ArtifactError: a shard is damaged or the fit set is empty, or the file holds no centroids.
         """
         params = self.params
         if store is None:

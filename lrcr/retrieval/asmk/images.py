@@ -1,4 +1,4 @@
-"""From the local descriptors of images to their postings."""
+"""From the local descriptors of images to postings."""
 
 from collections.abc import Sequence
 
@@ -12,13 +12,14 @@ from lrcr.retrieval.asmk.codebook import Codebook
 def aggregate_images(
     images: Descriptors, codebook: Codebook, assignment: int, *, binary: bool, names: Sequence[str] | None = None
 ) -> Aggregated:
-    """Assign descriptors to their `assignment` nearest words and aggregate them image by image.
+    """Assign each descriptor to its `assignment` nearest words, and aggregate the descriptors of each image.
 
     Args:
         names: of the images, for the error message; without them it gives their numbers.
 
     Raises:
-        ArtifactError: descriptors and codebook differ in dimension, or a descriptor is not finite (its image is named).
+        ArtifactError: descriptors and codebook differ in dimension, or a descriptor is not finite; the message names
+            its image.
     """
     require_finite(images, names)
     descriptors = images.descriptors.astype(np.float32, copy=False)

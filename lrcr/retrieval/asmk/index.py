@@ -1,8 +1,8 @@
-"""The index: segments of the inverted file and the weights of the words, under one atomically replaced manifest.
+"""The index: segments of the inverted file, the weights of the words, and a manifest that is replaced atomically.
 
-Beside the segments lies `weights-<segments>/`: `idf` (words) float64, the weight ω of each word over all segments, and
-`norm` (images) float32, √Σω over the words of each image. Which folders are in use, the size and hash of each of their
-files and the counts are facts of the manifest.
+The folder `weights-<segments>/` holds `idf` (words) float64, the weight ω of each word over all segments, and `norm`
+(images) float32, √Σω over the words of each image. The facts of the manifest list the folders in use, the size and
+hash of each file, and counts.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,15 +18,15 @@ import numpy.typing as npt
 from lrcr.errors import ArtifactError
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.asmk.aggregation import Aggregated
-from lrcr.retrieval.asmk.kernels import Queries, Similarity, add_weights, score_segment, similarities
+from lrcr.retrieval.asmk.kernels import AT_ONCE, Queries, Similarity, add_weights, score_segment, similarities
 from lrcr.retrieval.asmk.segments import Layout, Segment, open_segment, write_segments
 from lrcr.storage.arrays import REBUILD, open_array, verify_arrays, write_arrays
 from lrcr.storage.artifacts import MANIFEST, Manifest, open_manifest, write_manifest
 
 MEMORY = 2**31
-"""Bytes for inverting postings: what does not fit becomes several segments."""
+"""Default memory for the sorting of postings, in bytes; postings that do not fit become another segment."""
 
-_SCORES_AT_ONCE = 2**26  # queries × images in memory together: 256 MiB of float32
+_SCORES_AT_ONCE = 2**26  # scores (queries × images) that are held in memory at a time: 256 MiB
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +34,9 @@ class Index:
     """An index open for search.
 
     Args:
-        folder: where it lies.
-        manifest: what it is and what it was made from.
-        layout: what its segments share.
+        folder: of the index.
+        manifest: what the index was made from, and its statistics.
+        layout: of the segments.
         segments: in the order of their images.
         idf: ω of each word, of shape (words,).
         idf_norm: √Σω over the words of each image, of shape (images,).
@@ -51,71 +51,79 @@ class Index:
 
     @property
     def images(self) -> int:
-        """How many images it holds."""
+        """The number of images."""
         return len(self.idf_norm)
 
     def search(
         self, queries: Aggregated, *, alpha: float, tau: float, idf: bool, top: int | None = None
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """Rank the images for each query by ASMK (Tolias et al., ICCV 2013); equal scores by image id.
+        """Rank the images for each query by ASMK (Tolias et al., ICCV 2013); ties by image id.
 
         Args:
             queries: each image of the batch is a query.
             alpha, tau: σ(u) = u^alpha for u ≥ tau, else 0; tau is not negative.
-            idf: whether rare words count for more.
-            top: images returned for each query, at least 1; None returns all, those of score 0 too.
+            idf: whether words are weighted by their inverse document frequency.
+            top: number of images returned for each query, at least 1; None returns all, including those of score 0.
 
         Returns:
-            Images and their scores, of shape (R,), and offsets (queries + 1,): query q owns offsets[q]:offsets[q+1].
+            Images and scores, of shape (R,), and offsets of shape (queries + 1,): query q has the results
+            offsets[q]:offsets[q+1].
 
         Raises:
-            ArtifactError: the queries were aggregated otherwise than the images, or the index is damaged.
+            ArtifactError: the postings of queries and index differ in kind, or the index is damaged.
         """
         self.layout.require(queries, str(self.folder))
-        weights = self.idf if idf else self._alike
-        asked = _ask(queries, weights)
+        weights = self.idf if idf else self._uniform_weights
+        batch = _as_queries(queries, weights)
         similarity = Similarity(similarities(queries.dim, alpha, tau), float(alpha), float(tau), weights)
-        kept = self.images if top is None else min(top, self.images)
-        images = np.empty((queries.count, kept), np.int64)
-        scores = np.empty((queries.count, kept), np.float32)
+        count = self.images if top is None else min(top, self.images)
+        images = np.empty((queries.count, count), np.int64)
+        scores = np.empty((queries.count, count), np.float32)
         block = max(1, _SCORES_AT_ONCE // max(1, self.images))
         for first in range(0, queries.count, block):
             chosen = slice(first, min(first + block, queries.count))
-            found = self._score(_choose(asked, chosen), similarity, idf=idf)
+            found = self._score(_select(batch, chosen), similarity, idf=idf)
             for query, row in enumerate(found, first):
-                images[query] = _rank(row, kept)
+                images[query] = _rank(row, count)
                 scores[query] = row[images[query]]
-        return images.ravel(), scores.ravel(), np.arange(queries.count + 1, dtype=np.int64) * kept
+        return images.ravel(), scores.ravel(), np.arange(queries.count + 1, dtype=np.int64) * count
 
     @cached_property
-    def _alike(self) -> npt.NDArray[np.float64]:
-        """ω without IDF."""
-        return np.ones_like(self.idf)
+    def _uniform_weights(self) -> npt.NDArray[np.float64]:
+        """ω without IDF: ones. Read-only as `idf` is, so that numba compiles the kernels only once."""
+        weights = np.ones_like(self.idf)
+        weights.flags.writeable = False
+        return weights
 
     def verify(self, progress: Progress = SILENT) -> None:
         """Compare every file with its hash in the manifest.
 
         Raises:
-            ArtifactError: naming a file that was altered.
+            ArtifactError: a file is missing or was altered; the message names it.
         """
         facts = self.manifest.facts
         verify_arrays(self.folder, [*facts["segments"], facts["weights"]], progress)
 
     def _score(self, queries: Queries, similarity: Similarity, *, idf: bool) -> npt.NDArray[np.float32]:
-        """Scores of shape (queries, images)."""
+        """The scores of all images for each query, of shape (queries, images).
+
+        Raises:
+            ArtifactError: a segment holds image ids that are too large.
+        """
         count = len(queries.scale)
         scores = np.empty((count, self.images), np.float32)
         spans = -(-numba.get_num_threads() // max(1, count))
         for segment in self.segments:
-            own = slice(segment.base, segment.base + segment.count)
-            lists = segment.lists._replace(norm=self.idf_norm[own]) if idf else segment.lists
-            if score_segment(queries, lists, similarity, segment.base, spans, scores):
+            images = slice(segment.base, segment.base + segment.count)
+            lists = segment.lists._replace(norm=self.idf_norm[images]) if idf else segment.lists
+            if score_segment(queries, lists, similarity, segment.base, spans, scores, AT_ONCE):
                 file = segment.folder / ("packed.npy" if self.layout.packed else "images.npy")
-                raise ArtifactError(f"{file}: names images beyond its {segment.count}; {REBUILD}")
+                raise ArtifactError(f"{file}: image ids beyond the segment's {segment.count} images; {REBUILD}")
         return scores
 
 
-def _ask(queries: Aggregated, weights: npt.NDArray[np.float64]) -> Queries:
+def _as_queries(queries: Aggregated, weights: npt.NDArray[np.float64]) -> Queries:
+    """Queries as the kernels take them."""
     totals = np.bincount(queries.images, weights=weights[queries.words], minlength=queries.count)
     return Queries(
         offsets=queries.offsets,
@@ -126,20 +134,20 @@ def _ask(queries: Aggregated, weights: npt.NDArray[np.float64]) -> Queries:
     )
 
 
-def _choose(queries: Queries, chosen: slice) -> Queries:
-    """Some of the queries; the offsets still count in the postings of all."""
+def _select(queries: Queries, chosen: slice) -> Queries:
+    """Some of the queries; their offsets still refer to the postings of all queries."""
     return queries._replace(offsets=queries.offsets[chosen.start : chosen.stop + 1], scale=queries.scale[chosen])
 
 
-def _rank(scores: npt.NDArray[np.float32], kept: int) -> npt.NDArray[np.int64]:
-    """Ids of the `kept` highest scores, highest first, equal ones by id; no score is negative.
+def _rank(scores: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.int64]:
+    """Ids of the `count` highest scores, highest first, ties by id; no score is negative.
 
-    The bits of a float that is not negative rise with it, so one integer holds falling score and rising id, and
-    integers sort faster than floats and need no stable sort.
+    The bit patterns of non-negative floats have the same order as the floats. So one integer holds the score,
+    inverted, and the id below it; integers sort faster than floats, and no stable sort is needed.
     """
     keys = (~scores.view(np.uint32)).astype(np.uint64) << np.uint64(32) | np.arange(len(scores), dtype=np.uint64)
-    if kept < len(keys):
-        keys = np.partition(keys, kept)[:kept]
+    if count < len(keys):
+        keys = np.partition(keys, count)[:count]
     keys.sort()
     return (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
 
@@ -157,9 +165,9 @@ def build_index(
     """Write an index into an existing (staged) folder.
 
     Args:
-        parts: batches of postings; each continues where the images of the last one ended.
-        memory: bytes for inverting postings; what does not fit becomes several segments.
-        facts: what else the manifest is to tell.
+        parts: batches of postings of consecutive images.
+        memory: for the sorting of postings, in bytes; postings that do not fit become another segment.
+        facts: further facts for the manifest.
         params, inputs: what the index is made from (see `Manifest`).
 
     Raises:
@@ -178,16 +186,16 @@ def seal_index(
     inputs: dict[str, str],
     facts: dict[str, Any] | None = None,
 ) -> Manifest:
-    """Weigh the words over segments that are already written, and write the manifest that makes them one index.
+    """Compute the weights of the words over segments that are already written, and write the manifest of the index.
 
     Args:
-        entries: what `write_segment` returned for each, in the order of their images.
-        facts: what else the manifest is to tell.
+        entries: what `write_segment` returned for each segment, in the order of their images.
+        facts: further facts for the manifest.
         params, inputs: what the index is made from (see `Manifest`).
     """
     segments = _open_segments(folder, entries, layout)
     counts = sum((np.diff(segment.lists.offsets) for segment in segments), np.zeros(layout.words, np.int64))
-    idf = _weigh(counts, sum(segment.count for segment in segments))
+    idf = _inverse_document_frequency(counts, sum(segment.count for segment in segments))
     norms = [np.empty(0, np.float32)]
     for segment in segments:
         sums = np.zeros(segment.count)
@@ -195,7 +203,7 @@ def seal_index(
         norms.append(np.sqrt(sums).astype(np.float32))
     name = f"weights-{len(entries):04d}"
     files = write_arrays(folder / name, {"idf": idf, "norm": np.concatenate(norms)})
-    known = {
+    all_facts = {
         **(facts or {}),
         **_statistics(entries, counts),
         "words": layout.words,
@@ -205,22 +213,22 @@ def seal_index(
         "segments": list(entries),
         "weights": {"folder": name, "files": files},
     }
-    manifest = Manifest("index", params, inputs, known)
+    manifest = Manifest("index", params, inputs, all_facts)
     write_manifest(folder, manifest)
     return manifest
 
 
-def _weigh(counts: npt.NDArray[np.int64], images: int) -> npt.NDArray[np.float64]:
-    """ω = log(images / postings)², and 1 for a word that no image uses, of shape (words,)."""
+def _inverse_document_frequency(counts: npt.NDArray[np.int64], images: int) -> npt.NDArray[np.float64]:
+    """ω = log(images / postings)², and 1 for a word without postings; of shape (words,)."""
     used = counts > 0
     return np.where(used, np.log(max(images, 1) / np.where(used, counts, 1)) ** 2, 1.0)
 
 
 def _statistics(entries: Sequence[dict[str, Any]], counts: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """Counts, and how evenly words are used.
+    """Counts and statistics for the manifest.
 
-    `descriptors_per_word`: those that an image has in a word it uses, its burstiness. `imbalance`: 1 where all words
-    have equally many postings, the number of words where one has all.
+    `descriptors_per_word`: mean number of descriptors that are summed to a posting (burstiness). `imbalance`: 1 if all
+    words have equally many postings; the number of words if one word has all postings.
     """
     images, postings, assigned = (sum(entry[key] for entry in entries) for key in ("images", "postings", "assigned"))
     size = sum(file["bytes"] for entry in entries for file in entry["files"].values())
@@ -236,10 +244,10 @@ def _statistics(entries: Sequence[dict[str, Any]], counts: npt.NDArray[np.int64]
 
 
 def open_index(folder: Path) -> Index:
-    """Open an index: sizes and offsets are checked, which takes milliseconds; `Index.verify` checks the contents.
+    """Open an index. Sizes and offsets are checked, which takes milliseconds; `Index.verify` checks the contents.
 
     Raises:
-        ArtifactError: naming the missing or damaged file.
+        ArtifactError: a file is missing or damaged; the message names it.
     """
     manifest = open_manifest(folder, "index")
     facts = manifest.facts
@@ -250,7 +258,7 @@ def open_index(folder: Path) -> Index:
         idf = open_array(weights, "idf", files, np.float64, (layout.words,))
         norm = open_array(weights, "norm", files, np.float32, (facts["images"],))
     except (KeyError, TypeError) as error:
-        raise ArtifactError(f"{folder / MANIFEST}: its facts lack or misstate {error}; {REBUILD}") from None
+        raise ArtifactError(f"{folder / MANIFEST}: its facts are incomplete or wrong ({error}); {REBUILD}") from None
     if sum(segment.count for segment in segments) != facts["images"]:
         raise ArtifactError(f"{folder / MANIFEST}: its segments do not hold {facts['images']} images; {REBUILD}")
     return Index(folder, manifest, layout, segments, idf, norm)

@@ -1,8 +1,8 @@
-"""The loops of the search: each query walks the postings of its words and adds what each posting is worth.
+"""The compiled loops of the search: each query visits the postings of its words and sums their similarities by image.
 
-The work is cut by queries and by spans of images. A score is summed by one thread, word after word, in float64, so the
-scores depend neither on the number of threads nor on the spans. Nothing in a file is trusted: an image beyond the
-segment is counted, never written to.
+The work is divided into queries and spans of images. Each score is summed by one thread, word after word, in float64;
+therefore scores depend neither on the number of threads nor on the spans. Ids in a file are not trusted: an id beyond
+the segment is counted, and nothing is written for it.
 """
 
 from typing import NamedTuple
@@ -16,25 +16,24 @@ from lrcr.retrieval.asmk.prefetch import prefetch_rows
 from lrcr.runtime.jit import parallel, reassociated, serial
 
 AT_ONCE = 2**16
-"""Images whose sums are held at a time: 512 KiB, which stays in a core's own cache."""
+"""Number of images whose sums are held at a time: 512 KiB, which fit the cache of a core."""
 
-_AHEAD = 2  # lists between asking for the beginning of one and reading it
-_HALF_SCALE = np.float32(2.0**112)  # from the exponent of float16 to that of float32
-
+_AHEAD = 2  # lists between the prefetch of a list and its use
+_HALF_SCALE = np.float32(2.0**112)  # 2^(127 − 15): the difference of the exponent biases of float32 and float16
 
 Window = tuple[int, int, int]
-"""The first image whose sum is held, the one after the last, and how many images the segment has."""
+"""The first image whose sum is held, the one after the last, and the number of images of the segment."""
 
 
 class Queries(NamedTuple):
     """The postings of the queries.
 
     Args:
-        offsets: of shape (queries + 1,); those of query q lie at offsets[q]:offsets[q+1].
+        offsets: of shape (queries + 1,); query q has the postings offsets[q]:offsets[q+1].
         words: of shape (P,).
         codes: sign bits, of shape (P, ⌈D/64⌉), or empty.
         residuals: float32 of shape (P, D), or empty.
-        scale: 1 / √Σω of each query's words, of shape (queries,), 0 where there are none.
+        scale: 1 / √Σω over the words of each query, of shape (queries,); 0 for a query without words.
     """
 
     offsets: npt.NDArray[np.int64]
@@ -48,13 +47,13 @@ class Lists(NamedTuple):
     """The inverted lists of a segment.
 
     Args:
-        offsets: of shape (words + 1,); the postings of word w lie at offsets[w]:offsets[w+1].
-        images: ids of shape (P,) counted from the segment's first image, or empty.
-        packed: the same as `lrcr.retrieval.asmk.packing` packs them, or empty.
-        starts: of shape (words + 1,), where the ids of each word begin in `packed`.
+        offsets: of shape (words + 1,); word w has the postings offsets[w]:offsets[w+1].
+        images: image ids of shape (P,), relative to the first image of the segment, or empty.
+        packed: the same ids, packed by `lrcr.retrieval.asmk.packing`, or empty.
+        starts: of shape (words + 1,), where the ids of each word start in `packed`.
         codes: sign bits, of shape (P, ⌈D/64⌉), or empty.
-        residuals: the bits of float16, of shape (P, D), or empty.
-        norm: √Σω of each image's words, of shape (images of the segment,).
+        residuals: float16 as bits, of shape (P, D), or empty.
+        norm: √Σω over the words of each image, of shape (images of the segment,).
     """
 
     offsets: npt.NDArray[np.int64]
@@ -67,11 +66,11 @@ class Lists(NamedTuple):
 
 
 class Similarity(NamedTuple):
-    """How much a match of two postings counts.
+    """The similarity of two postings.
 
     Args:
-        table: from `similarities`, for sign bits.
-        alpha, tau: σ(u) = u^alpha for u ≥ tau, else 0, for residuals.
+        table: for sign bits: σ(u) by Hamming distance, from `similarities`.
+        alpha, tau: for residuals: σ(u) = u^alpha for u ≥ tau, else 0.
         weights: ω of each word.
     """
 
@@ -82,10 +81,10 @@ class Similarity(NamedTuple):
 
 
 def similarities(dim: int, alpha: float, tau: float) -> npt.NDArray[np.float64]:
-    """σ of sign bits by their Hamming distance h: u^alpha where u = 1 − 2h/B ≥ tau, else 0.
+    """σ(u) of sign bits by their Hamming distance h: u^alpha if u = 1 − 2h/B ≥ tau, else 0.
 
-    B is D rounded up to a multiple of 32, as in the reference. The table has an entry for every distance that the codes
-    of shape (·, ⌈D/64⌉) can have, (64 ⌈D/64⌉ + 1,) in all, so that no damaged code reads beyond it.
+    B is D rounded up to a multiple of 32, as in the reference. The table has an entry for every distance that two codes
+    of ⌈D/64⌉ words can have, 64 ⌈D/64⌉ + 1 in all, so that a damaged code cannot cause a read beyond its end.
     """
     bits = -(-dim // 32) * 32
     u = (bits - 2.0 * np.arange(-(-dim // 64) * 64 + 1)) / bits
@@ -100,44 +99,45 @@ def score_segment(
     base: int,
     spans: int,
     scores: npt.NDArray[np.float32],
-    at_once: int = AT_ONCE,
+    at_once: int,
 ) -> int:
     """Write the score of every query with every image of one segment.
 
     Args:
-        base: the segment's first image.
-        spans: into how many spans of images a query's work is cut; of no account to the result.
+        base: id of the segment's first image.
+        spans: number of spans of images into which the work of a query is divided; does not change the result.
         scores: of shape (queries, images), at least base + images of the segment.
-        at_once: images whose sums are held at a time; of no account to the result.
+        at_once: number of images whose sums are held at a time; does not change the result.
 
     Returns:
-        How many postings met name images that the segment does not hold.
+        The number of visited postings with an image id beyond the segment.
     """
-    strays = 0
+    invalid = 0
     count = len(lists.norm)
     for task in numba.prange((len(queries.offsets) - 1) * spans):
         query, span = task // spans, task % spans
         first, last = count * span // spans, count * (span + 1) // spans
-        asked, end = queries.offsets[query], queries.offsets[query + 1]
-        # Where each word's list goes on: a posting or, packed, the first posting of a block and where that block is.
-        at, block = np.empty(end - asked, np.int64), np.empty(end - asked, np.int64)
-        _seek(lists, queries.words[asked:end], first, at, block)
+        begin, end = queries.offsets[query], queries.offsets[query + 1]
+        # Where to continue in the list of each word: a posting; of packed ids the first posting of a block, and where
+        # the block starts.
+        at, block = np.empty(end - begin, np.int64), np.empty(end - begin, np.int64)
+        _seek(lists, queries.words[begin:end], first, at, block)
         sums = np.empty(min(at_once, last - first))
         for low in range(first, last, at_once):
             window = (low, min(low + at_once, last), count)
             sums[:] = 0
-            strays += _add_lists(queries, query, lists, similarity, window, sums, at, block)
+            invalid += _add_lists(queries, query, lists, similarity, window, sums, at, block)
             for image in range(low, window[1]):
                 norm = lists.norm[image]
                 scores[query, base + image] = sums[image - low] * queries.scale[query] / norm if norm > 0 else 0.0
-    return strays
+    return invalid
 
 
 @serial
 def _seek(
     lists: Lists, words: npt.NDArray[np.int32], low: int, at: npt.NDArray[np.int64], block: npt.NDArray[np.int64]
 ) -> None:
-    """Write for each word a posting from which on its list has all images ≥ low, and where its packed block is."""
+    """Write for each word a posting before which its list has only images < low, and where its packed block starts."""
     offsets, starts, images, packed = lists.offsets, lists.starts, lists.images, lists.packed
     for k in range(len(words)):
         first, end = offsets[words[k]], offsets[words[k] + 1]
@@ -169,21 +169,21 @@ def _add_lists(
     at: npt.NDArray[np.int64],
     block: npt.NDArray[np.int64],
 ) -> int:
-    """Add to `sums` what the images of a window are worth to one query.
+    """Add the weighted similarities of one query and the images of a window to `sums`.
 
     Args:
-        at, block: where each word's list goes on; set to where the next window goes on.
+        at, block: where to continue in the list of each word; updated for the next window.
 
     Returns:
-        How many postings name images that the segment does not hold.
+        The number of postings with an image id beyond the segment.
     """
-    # Taken out of their tuples here, because in the loops that costs more than what the loops do.
+    # Local variables, because access to the tuples inside the loops would cost more than the loops themselves.
     words, weights, table = queries.words, similarity.weights, similarity.table
     alpha, tau = similarity.alpha, similarity.tau
-    asked_codes, asked_residuals, codes, residuals = queries.codes, queries.residuals, lists.codes, lists.residuals
+    query_codes, query_residuals, codes, residuals = queries.codes, queries.residuals, lists.codes, lists.residuals
     offsets, images, packed, starts = lists.offsets, lists.images, lists.packed, lists.starts
     binary, is_packed, ids = len(codes) > 0, len(packed) > 0, np.empty(BLOCK, np.uint32)
-    strays, first = 0, queries.offsets[query]
+    invalid, first = 0, queries.offsets[query]
     for k in range(len(at)):
         if k + _AHEAD < len(at):
             begin = at[k + _AHEAD]
@@ -197,33 +197,33 @@ def _add_lists(
         word = words[row]
         weight, end = weights[word], offsets[word + 1]
         while at[k] < end:
-            # A piece of the list: ids from `start` to `stop`, whose vectors stand `shift` further on.
+            # A piece of the list: ids[start:stop]; the vector of ids[i] is at i + shift.
             start, stop, shift, following = int(at[k]), int(end), 0, 0
             if is_packed:
                 start, stop, shift = 0, min(BLOCK, end - at[k]), int(at[k])
                 following = unpack_block(packed, block[k], starts[word + 1], stop, ids)
                 if following < 0:
-                    strays, at[k] = strays + 1, end
+                    invalid, at[k] = invalid + 1, end
                     break
             piece = ids if is_packed else images
             if binary:
-                done, more = _add_codes(asked_codes, row, codes, table, weight, window, sums, piece, start, stop, shift)
+                done, more = _add_codes(query_codes, row, codes, table, weight, window, sums, piece, start, stop, shift)
             else:
                 done, more = _add_residuals(
-                    asked_residuals, row, residuals, alpha, tau, weight, window, sums, piece, start, stop, shift
+                    query_residuals, row, residuals, alpha, tau, weight, window, sums, piece, start, stop, shift
                 )
-            strays += more
+            invalid += more
             if done < stop:
-                if not is_packed:  # a packed block is read again from its beginning
+                if not is_packed:  # the next window reads a packed block again from its start
                     at[k] = done
                 break
             at[k], block[k] = stop + shift, following
-    return strays
+    return invalid
 
 
 @serial
 def _add_codes(
-    asked: npt.NDArray[np.uint64],
+    query_codes: npt.NDArray[np.uint64],
     row: int,
     codes: npt.NDArray[np.uint64],
     table: npt.NDArray[np.float64],
@@ -235,40 +235,41 @@ def _add_codes(
     stop: int,
     shift: int,
 ) -> tuple[int, int]:
-    """Add weight × σ(u) of the sign bits asked[row] and codes[i + shift] to the image ids[i], from start to stop.
+    """Add weight × σ(u) of the sign bits query_codes[row] and codes[i + shift] to the sum of image ids[i].
 
-    64, 128 and 256 bits are written out for the compiler.
+    This is done for start ≤ i < stop, until an image is beyond the window. The loops over 128 and 256 bits are unrolled
+    for the compiler.
 
     Returns:
-        The first i that is beyond the window, or stop, and how many ids are beyond the segment.
+        The first i whose image is beyond the window, or stop; and the number of ids beyond the segment.
     """
     low, high, count = window
-    columns, strays, held = codes.shape[1], 0, np.uint64(high - low)
+    columns, invalid, held = codes.shape[1], 0, np.uint64(high - low)
     for i in range(start, stop):
         image = np.int64(ids[i])
         if np.uint64(image - low) < held:  # one comparison for low ≤ image < high
             posting = i + shift
-            distance = _popcount(asked[row, 0] ^ codes[posting, 0])
+            distance = _popcount(query_codes[row, 0] ^ codes[posting, 0])
             if columns == 2:
-                distance += _popcount(asked[row, 1] ^ codes[posting, 1])
+                distance += _popcount(query_codes[row, 1] ^ codes[posting, 1])
             elif columns == 4:
-                distance += _popcount(asked[row, 1] ^ codes[posting, 1])
-                distance += _popcount(asked[row, 2] ^ codes[posting, 2])
-                distance += _popcount(asked[row, 3] ^ codes[posting, 3])
+                distance += _popcount(query_codes[row, 1] ^ codes[posting, 1])
+                distance += _popcount(query_codes[row, 2] ^ codes[posting, 2])
+                distance += _popcount(query_codes[row, 3] ^ codes[posting, 3])
             else:
                 for c in range(1, columns):
-                    distance += _popcount(asked[row, c] ^ codes[posting, c])
+                    distance += _popcount(query_codes[row, c] ^ codes[posting, c])
             sums[image - low] += weight * table[distance]
         elif image >= count:
-            strays += 1
+            invalid += 1
         elif image >= high:
-            return i, strays
-    return stop, strays
+            return i, invalid
+    return stop, invalid
 
 
 @serial
 def _add_residuals(
-    asked: npt.NDArray[np.float32],
+    query_residuals: npt.NDArray[np.float32],
     row: int,
     residuals: npt.NDArray[np.uint16],
     alpha: float,
@@ -281,25 +282,25 @@ def _add_residuals(
     stop: int,
     shift: int,
 ) -> tuple[int, int]:
-    """`_add_codes` for the bits of float16 residuals."""
+    """As `_add_codes`, for residuals: float16 as bits."""
     low, high, count = window
-    strays = 0
+    invalid = 0
     for i in range(start, stop):
         image = np.int64(ids[i])
         if low <= image < high:
-            u = _product(asked[row], residuals[i + shift])
+            u = _product(query_residuals[row], residuals[i + shift])
             if u >= tau:
                 sums[image - low] += weight * u**alpha
         elif image >= count:
-            strays += 1
+            invalid += 1
         elif image >= high:
-            return i, strays
-    return stop, strays
+            return i, invalid
+    return stop, invalid
 
 
 @serial
 def _popcount(bits: np.uint64) -> np.uint64:
-    """Set bits of a 64-bit word; the compiler knows this idiom and emits the machine's own instruction."""
+    """The number of set bits of a 64-bit word; the compiler turns this pattern into one instruction of the CPU."""
     pairs = bits - ((bits >> np.uint64(1)) & np.uint64(0x5555555555555555))
     nibbles = (pairs & np.uint64(0x3333333333333333)) + ((pairs >> np.uint64(2)) & np.uint64(0x3333333333333333))
     octets = (nibbles + (nibbles >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
@@ -308,7 +309,7 @@ def _popcount(bits: np.uint64) -> np.uint64:
 
 @reassociated
 def _product(vector: npt.NDArray[np.float32], halves: npt.NDArray[np.uint16]) -> float:
-    """Inner product of float32 with the bits of finite float16: the compiled code for the CPU knows no float16."""
+    """Inner product of float32 values and finite float16 values given as bits (numba has no float16 on the CPU)."""
     bits = np.empty(len(halves), np.uint32)
     for d in range(len(halves)):
         half = np.uint32(halves[d])
@@ -322,7 +323,7 @@ def _product(vector: npt.NDArray[np.float32], halves: npt.NDArray[np.uint16]) ->
 
 @serial
 def add_weights(lists: Lists, weights: npt.NDArray[np.float64], sums: npt.NDArray[np.float64]) -> None:
-    """Add to each image of a segment Σω over its words: `sums` of shape (images of the segment,)."""
+    """Add Σω over the words of each image to `sums`, of shape (images of the segment,)."""
     ids = np.empty(BLOCK, np.uint32)
     for word in range(len(lists.offsets) - 1):
         place = lists.starts[word]

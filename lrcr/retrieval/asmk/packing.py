@@ -1,7 +1,7 @@
-"""Image ids in few bits: the ascending ids of a word, block by block, as packed differences.
+"""Compression of image ids: the ascending ids of a word, in blocks of bit-packed differences.
 
-A block holds up to 128 ids: a header (bits 0–31 the first id, bits 32–37 the width b of a difference, at most 32) and
-⌈(n − 1) b / 64⌉ words with the differences of the others, each in b bits, lowest first.
+A block holds n ≤ 128 ids: a header (bits 0–31: the first id; bits 32–37: the width b of a difference in bits, at most
+32) and ⌈(n − 1) b / 64⌉ words of 64 bits with the differences of consecutive ids, b bits each, lowest bits first.
 """
 
 import numba
@@ -26,8 +26,8 @@ def pack_ids(
         offsets: of shape (words + 1,): word w owns ids[offsets[w]:offsets[w+1]].
 
     Returns:
-        The blocks of all words, one after the other and one word of padding, and where those of each word begin,
-        of shape (words + 1,).
+        The blocks of all words, one after the other, then one 64-bit word of padding; and where the blocks of each word
+        start, of shape (words + 1,).
     """
     sizes = np.zeros(len(offsets), np.int64)
     _measure(ids, offsets, sizes[1:])
@@ -39,19 +39,19 @@ def pack_ids(
 
 @serial
 def _width(ids: npt.NDArray[np.uint32]) -> int:
-    """Bits of the largest difference in a block."""
-    every = np.uint32(0)
+    """The number of bits of the largest difference in a block."""
+    union = np.uint32(0)
     for i in range(1, len(ids)):
-        every |= ids[i] - ids[i - 1]
+        union |= ids[i] - ids[i - 1]
     width = 0
-    while width < _WIDEST and every >> np.uint32(width):
+    while width < _WIDEST and union >> np.uint32(width):
         width += 1
     return width
 
 
 @serial
 def _words(count: int, width: int | np.int64) -> int:
-    """64-bit words of a block of `count` ids, header included."""
+    """The number of 64-bit words of a block of `count` ids, including its header."""
     return 1 + int((count - 1) * width + 63) // 64
 
 
@@ -94,7 +94,7 @@ def first_id(packed: npt.NDArray[np.uint64], place: int) -> np.int64:
 
 @serial
 def next_block(packed: npt.NDArray[np.uint64], place: int, end: int, count: int) -> int:
-    """Where the block after the one at `place`, of `count` ids, begins; −1 if that is damaged or ends beyond `end`."""
+    """Where the block of `count` ids at `place` ends, and the next starts; −1 if it is damaged or ends beyond `end`."""
     if not 0 <= place < end < len(packed):
         return -1
     width = np.int64((packed[place] >> np.uint64(32)) & np.uint64(63))
@@ -104,9 +104,9 @@ def next_block(packed: npt.NDArray[np.uint64], place: int, end: int, count: int)
 
 @serial
 def unpack_block(packed: npt.NDArray[np.uint64], place: int, end: int, count: int, ids: npt.NDArray[np.uint32]) -> int:
-    """Write the `count` ids of the block at `place` into `ids`, and return where the next block begins.
+    """Write the `count` ids of the block at `place` into `ids`, and return where the next block starts.
 
-    Nothing in the file is trusted: a block that does not end by `end` gives −1.
+    The file is not trusted: the result is −1 if the block is damaged or ends beyond `end`.
     """
     following = next_block(packed, place, end, count)
     if following < 0:

@@ -1,4 +1,4 @@
-"""Asking the memory for what a loop will read soon: lists and centroids lie far apart, and waiting costs most."""
+"""Prefetch of memory that a loop will read soon: lists and centroids are scattered, and cache misses cost most."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from numba.extending import intrinsic
 from lrcr.runtime.jit import serial
 
 LINE = 64
-"""Bytes that come at once."""
+"""Size of a cache line in bytes."""
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def _prefetch(_typing: Any, address: Any) -> Any:
-    """The machine's own instruction for the line at an address; a wrong address does no harm."""
+    """The CPU's prefetch instruction for the cache line at an address; a wrong address is ignored."""
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         pointer = builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
@@ -32,7 +32,7 @@ def _prefetch(_typing: Any, address: Any) -> Any:
 
 @serial
 def prefetch_rows(array: npt.NDArray[Any], first: int, count: int) -> None:
-    """Ask for rows of a contiguous array, and go on without waiting."""
+    """Start loading rows of a contiguous array into the cache, without waiting."""
     start = array.ctypes.data + first * array.strides[0]
     for byte in range(0, count * array.strides[0], LINE):
         _prefetch(np.uintp(start + byte))

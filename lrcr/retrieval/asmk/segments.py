@@ -1,9 +1,9 @@
-"""One immutable segment of the inverted file: the postings of consecutive images, by word and then by image.
+"""An immutable segment of the inverted file: the postings of consecutive images, sorted by word and then by image.
 
-A folder of memory-mapped arrays: `offsets` (words + 1) int64, `images` (postings) uint32, counted from the segment's
-first image, or the same as `packed` uint64 with `starts` (words + 1) int64 (see `lrcr.retrieval.asmk.packing`), `codes`
-(postings, ⌈D/64⌉) uint64 or `residuals` (postings, D) float16, and `norm` (images) float32, the square root of each
-image's number of words.
+It is a folder of memory-mapped arrays: `offsets` (words + 1) int64; `images` (postings) uint32, relative to the first
+image of the segment, or the same ids as `packed` uint64 with `starts` (words + 1) int64 (see
+`lrcr.retrieval.asmk.packing`); `codes` (postings, ⌈D/64⌉) uint64 or `residuals` (postings, D) float16; and `norm`
+(images) float32, the square root of the number of words of each image.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,9 +27,9 @@ class Segment:
     """A segment open for search.
 
     Args:
-        folder: where it lies.
+        folder: of the segment.
         base: id of its first image.
-        lists: its arrays, as the kernels take them; the ids in them are not to be trusted.
+        lists: its arrays; their ids are not checked on opening.
     """
 
     folder: Path
@@ -38,18 +38,18 @@ class Segment:
 
     @property
     def count(self) -> int:
-        """How many images it holds."""
+        """The number of images."""
         return len(self.lists.norm)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What all segments of an index share.
+    """The common format of all segments of an index.
 
     Args:
-        words: of the codebook.
+        words: size of the codebook.
         dim: D.
-        binary: whether they hold sign bits.
+        binary: whether the vectors are sign bits.
         packed: whether the image ids are packed.
     """
 
@@ -59,45 +59,47 @@ class Layout:
     packed: bool = False
 
     def require(self, postings: Aggregated, place: str) -> None:
-        """Refuse postings that were aggregated otherwise.
+        """Refuse postings that do not fit.
 
         Raises:
-            ArtifactError: another dimension, another kind of vector, or words that the codebook lacks.
+            ArtifactError: the dimension or the kind of vectors differs, or a word is not in the codebook.
         """
         if (postings.dim, postings.binary) != (self.dim, self.binary):
             found, expected = f"D = {postings.dim}, binary = {postings.binary}", f"{self.dim}, {self.binary}"
-            raise ArtifactError(f"{place}: postings of {found}, but the index has {expected}; aggregate them alike")
+            raise ArtifactError(
+                f"{place}: postings of {found}, but the index has {expected}; aggregate them with its params"
+            )
         if len(postings.words) and not 0 <= postings.words.min() <= postings.words.max() < self.words:
             wrong = postings.words.min() if postings.words.min() < 0 else postings.words.max()
             raise ArtifactError(f"{place}: word {wrong} is not in 0…{self.words - 1}; assign with the index's codebook")
 
     @property
     def vectors(self) -> str:
-        """Name of the array of vectors."""
+        """The name of the array of vectors."""
         return "codes" if self.binary else "residuals"
 
     @property
     def dtype(self) -> Any:
-        """Type of the vectors."""
+        """The type of the vectors."""
         return np.uint64 if self.binary else np.float16
 
     @property
     def posting_bytes(self) -> int:
-        """Memory that a posting takes while it is inverted: as it comes and as it goes, and where it goes."""
-        own: int = columns(self.dim, binary=self.binary) * np.dtype(self.dtype).itemsize
-        return 2 * (own + 8)
+        """Memory that a posting takes while postings are sorted, in bytes: its source and its target."""
+        vector: int = columns(self.dim, binary=self.binary) * np.dtype(self.dtype).itemsize
+        return 2 * (vector + 8)
 
 
 def write_segments(root: Path, parts: Iterable[Aggregated], layout: Layout, memory: int) -> list[dict[str, Any]]:
-    """Write the postings of a stream of images into as many segments of `root` as `memory` demands, at least one.
+    """Write postings into segments, at least one; a new segment begins when `memory` is full.
 
     Args:
         root: folder of the index.
-        parts: batches of postings; each continues where the images of the last one ended.
-        memory: bytes that the postings of one segment may take while they are inverted; a single part may take more.
+        parts: batches of postings of consecutive images.
+        memory: bytes that the postings of a segment may take while they are sorted; a single part may take more.
 
     Returns:
-        What `write_segment` returned for each.
+        What `write_segment` returned for each segment.
 
     Raises:
         ArtifactError: a part does not fit the layout.
@@ -122,11 +124,11 @@ def write_segment(folder: Path, parts: Sequence[Aggregated], layout: Layout) -> 
 
     Args:
         folder: the new segment, inside the folder of the index.
-        parts: batches of postings that fit the layout; each continues where the images of the last one ended.
+        parts: batches of postings of consecutive images; they fit the layout.
 
     Returns:
-        What the manifest of the index keeps of it: `folder`, `images`, `postings`, `assigned` (descriptors to words)
-        and the `files` with their hashes.
+        The segment's entry in the manifest of the index: `folder`, the numbers of `images`, `postings` and `assigned`
+        (assignments of descriptors to words), and `files` with sizes and hashes.
     """
     arrays = _invert(parts, layout)
     files = write_arrays(folder, arrays)
@@ -140,22 +142,22 @@ def write_segment(folder: Path, parts: Sequence[Aggregated], layout: Layout) -> 
 
 
 def _invert(parts: Sequence[Aggregated], layout: Layout) -> dict[str, npt.NDArray[Any]]:
-    """Counting sort by word; images ascend within each, as they do in the parts."""
+    """Sort the postings by word (counting sort); within a word images ascend, as in the parts."""
     counts = sum((np.bincount(part.words, minlength=layout.words) for part in parts), np.zeros(layout.words, np.int64))
     offsets = np.append(0, np.cumsum(counts))
     images = np.empty(offsets[-1], np.uint32)
     vectors = np.empty((offsets[-1], columns(layout.dim, binary=layout.binary)), layout.dtype)
-    words_of = [np.empty(0, np.int64)]
+    words_per_image = [np.empty(0, np.int64)]
     free, base = offsets[:-1].copy(), 0
     for part in parts:
         target, source = (_bits(array) for array in (vectors, part.vectors))
         _scatter(part.words, part.images, base, source, free, images, target)
-        words_of.append(np.bincount(part.images, minlength=part.count))
+        words_per_image.append(np.bincount(part.images, minlength=part.count))
         base += part.count
     arrays: dict[str, npt.NDArray[Any]] = {
         "offsets": offsets,
         layout.vectors: vectors,
-        "norm": np.sqrt(np.concatenate(words_of)).astype(np.float32),
+        "norm": np.sqrt(np.concatenate(words_per_image)).astype(np.float32),
     }
     if not layout.packed:
         return {**arrays, "images": images}
@@ -164,7 +166,7 @@ def _invert(parts: Sequence[Aggregated], layout: Layout) -> dict[str, npt.NDArra
 
 
 def _bits(vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Vectors as the kernels take them: the compiled code for the CPU knows no float16."""
+    """Vectors as the kernels take them: float16 as bits, because numba has no float16 on the CPU."""
     return vectors.view(np.uint16) if vectors.dtype == np.float16 else vectors
 
 
@@ -178,7 +180,7 @@ def _scatter(
     to_images: npt.NDArray[np.uint32],
     to_vectors: npt.NDArray[Any],
 ) -> None:
-    """Move each posting to the next free place of its word."""
+    """Copy each posting to the next free place of its word."""
     for posting in range(len(words)):
         place = free[words[posting]]
         free[words[posting]] = place + 1
@@ -188,7 +190,7 @@ def _scatter(
 
 
 def open_segment(root: Path, entry: dict[str, Any], base: int, layout: Layout) -> Segment:
-    """Map a segment into memory and check its sizes and offsets, not its contents.
+    """Map a segment into memory. Sizes and offsets are checked, the contents are not.
 
     Args:
         root: folder of the index.
@@ -196,13 +198,13 @@ def open_segment(root: Path, entry: dict[str, Any], base: int, layout: Layout) -
         base: id of its first image.
 
     Raises:
-        ArtifactError: naming the damaged file.
+        ArtifactError: a file is missing or damaged; the message names it.
     """
     folder, count, postings, files = root / entry["folder"], entry["images"], entry["postings"], entry["files"]
     width = columns(layout.dim, binary=layout.binary)
     vectors = _bits(open_array(folder, layout.vectors, files, layout.dtype, (postings, width)))
     offsets = _open_offsets(folder, "offsets", files, layout, postings)
-    images, packed, starts = np.empty(0, np.uint32), np.empty(0, np.uint64), offsets
+    images, packed, starts = _empty(np.uint32, 0), _empty(np.uint64, 0), offsets
     if layout.packed:
         packed = open_array(folder, "packed", files, np.uint64, None)
         starts = _open_offsets(folder, "starts", files, layout, len(packed) - 1)
@@ -213,11 +215,18 @@ def open_segment(root: Path, entry: dict[str, Any], base: int, layout: Layout) -
         images=images,
         packed=packed,
         starts=starts,
-        codes=vectors if layout.binary else np.empty((0, 0), np.uint64),
-        residuals=np.empty((0, 0), np.uint16) if layout.binary else vectors,
+        codes=vectors if layout.binary else _empty(np.uint64, 0, 0),
+        residuals=_empty(np.uint16, 0, 0) if layout.binary else vectors,
         norm=open_array(folder, "norm", files, np.float32, (count,)),
     )
     return Segment(folder, base, lists)
+
+
+def _empty(dtype: Any, *shape: int) -> npt.NDArray[Any]:
+    """An empty array, read-only as mapped arrays are, so that numba compiles the kernels only once."""
+    array = np.empty(shape, dtype)
+    array.flags.writeable = False
+    return array
 
 
 def _open_offsets(folder: Path, name: str, files: dict[str, Any], layout: Layout, end: int) -> npt.NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""How fast an index answers, beside the time that it takes only to read what it reads."""
+"""Measuring the speed of a search, and for comparison the time of merely reading the same data."""
 
 import time
 from collections.abc import Callable
@@ -18,15 +18,15 @@ _ROUNDS = 7
 
 @dataclass(frozen=True)
 class Speed:
-    """What was measured, on as many threads as numba has.
+    """Measurements with all threads of numba.
 
     Args:
-        open_ms: to open the index, its files being in memory.
-        query_ms: a query alone.
-        batch_ms: a query of a batch.
-        search_ns, read_ns: of search and of merely reading, a posting of a batch.
-        postings: visited by a query.
-        bytes_per_posting: on disk, everything of the inverted file counted.
+        open_ms: time to open the index, whose files are in the page cache.
+        query_ms: time of a single query.
+        batch_ms: time of a query of a batch.
+        search_ns, read_ns: time per visited posting of a batch, of the search and of only reading.
+        postings: mean number of postings that a query visits.
+        bytes_per_posting: size of the inverted file on disk, per posting.
     """
 
     open_ms: float
@@ -39,12 +39,12 @@ class Speed:
 
 
 def draw_queries(index: Index, count: int, words: int, rng: np.random.Generator) -> Aggregated:
-    """Queries of at most `words` different words each, drawn as often as the index uses them, with random vectors."""
+    """Random queries of at most `words` different words each; a word is drawn in proportion to its postings."""
     used = sum((np.diff(segment.lists.offsets) for segment in index.segments), np.zeros(index.layout.words, np.int64))
     words = min(words, int((used > 0).sum()))
-    # The largest of exponential times divided by the weights: a draw without replacement in proportion to them.
-    times = (rng.exponential(size=len(used)) / np.maximum(used, 1e-9) for _ in range(count))
-    chosen = [np.sort(np.argsort(of)[:words]) for of in times]
+    # The smallest of exponential variables divided by weights are a weighted sample without replacement.
+    keys = (rng.exponential(size=len(used)) / np.maximum(used, 1e-9) for _ in range(count))
+    chosen = [np.sort(np.argsort(key)[:words]) for key in keys]
     shape = (count * words, columns(index.layout.dim, binary=index.layout.binary))
     vectors = rng.integers(0, 2**64, shape, np.uint64) if index.layout.binary else rng.normal(size=shape)
     owners = np.repeat(np.arange(count, dtype=np.uint32), words)
@@ -53,36 +53,36 @@ def draw_queries(index: Index, count: int, words: int, rng: np.random.Generator)
 
 
 def measure(index: Index, queries: Aggregated, *, alpha: float, tau: float, idf: bool, top: int) -> Speed:
-    """Time opening, single queries, the batch and reading, in turns.
+    """Measure opening, single queries, the batch and reading, in turns; each figure is a median.
 
     Raises:
         ArtifactError: the queries do not fit the index.
     """
-    few = [_take(queries, query) for query in range(min(5, queries.count))]
+    singles = [_take(queries, query) for query in range(min(5, queries.count))]
 
-    def search(asked: Aggregated) -> None:
-        index.search(asked, alpha=alpha, tau=tau, idf=idf, top=top)
+    def search(some: Aggregated) -> None:
+        index.search(some, alpha=alpha, tau=tau, idf=idf, top=top)
 
     def read() -> None:
         for segment in index.segments:
             read_lists(queries.offsets, queries.words, segment.lists, np.zeros(queries.count, np.uint64))
 
-    def alone() -> None:
-        for query in few:
+    def search_singles() -> None:
+        for query in singles:
             search(query)
 
     search(queries)
     read()
-    alone()
-    work = (lambda: open_index(index.folder), alone, lambda: search(queries), read)
-    opened, single, batch, reading = np.median([[_seconds(step) for step in work] for _ in range(_ROUNDS)], axis=0)
+    search_singles()
+    steps = (lambda: open_index(index.folder), search_singles, lambda: search(queries), read)
+    opened, single, batch, reading = np.median([[_seconds(step) for step in steps] for _ in range(_ROUNDS)], axis=0)
     lists = [np.diff(segment.lists.offsets)[queries.words].sum() for segment in index.segments]
     visited = max(1, int(np.sum(lists)))
     facts = index.manifest.facts
     size = sum(file["bytes"] for part in (*facts["segments"], facts["weights"]) for file in part["files"].values())
     return Speed(
         open_ms=opened * 1e3,
-        query_ms=single * 1e3 / len(few),
+        query_ms=single * 1e3 / len(singles),
         batch_ms=batch * 1e3 / queries.count,
         search_ns=batch * 1e9 / visited,
         read_ns=reading * 1e9 / visited,
@@ -107,7 +107,7 @@ def _seconds(work: Callable[[], object]) -> float:
 def read_lists(
     offsets: npt.NDArray[np.int64], words: npt.NDArray[np.int32], lists: Lists, sums: npt.NDArray[np.uint64]
 ) -> None:
-    """Add up the vectors and the ids of the lists that each query visits, packed ids as they lie: (queries,) sums."""
+    """Sum the vectors and the ids (packed ids undecoded) of the lists that each query visits: `sums` (queries,)."""
     for query in numba.prange(len(sums)):
         images, packed, starts, bounds = lists.images, lists.packed, lists.starts, lists.offsets
         codes, residuals = lists.codes.reshape(-1), lists.residuals.reshape(-1)

@@ -1,4 +1,4 @@
-"""Global vectors as the pipeline uses them: descriptor rows → whitening → flat index → ranking."""
+"""The backend of global vectors: descriptor rows → whitening → flat index → ranking."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -35,7 +35,7 @@ class FlatBackend:
 
     Args:
         codebook_folder: of the whitening.
-        index: that section of the params.
+        index: the section `index` of the params.
         gpu: whether faiss searches on a GPU.
     """
 
@@ -44,29 +44,29 @@ class FlatBackend:
     gpu: bool
 
     def encode(self, images: Descriptors, names: Sequence[str]) -> Vectors:
-        """The vector of each database image; their names are for error messages.
+        """Compute the vector of each database image; the names are for error messages.
 
         Raises:
-            ArtifactError: the whitening is damaged; or as `to_vectors`.
+            ArtifactError: the whitening is missing or damaged, or as `to_vectors`.
         """
         return to_vectors(images, self._row_whitening, names)
 
     def write_part(self, path: Path, part: Vectors) -> None:
-        """Store what `encode` returned."""
+        """Write what `encode` returned."""
         write_vectors(path, part)
 
     def read_part(self, path: Path) -> Vectors:
-        """Read what `write_part` stored."""
+        """Read what `write_part` wrote."""
         return read_vectors(path)
 
     def build(
         self, parts: Iterable[Vectors], images: int, sample: Sample, folder: Path, inputs: dict[str, str]
     ) -> None:
-        """Build the flat index of a database in an existing (staged) folder.
+        """Write the flat index of a database into an existing (staged) folder.
 
         Args:
-            parts: what `encode` made of the database, in order.
-            images: how many images these are.
+            parts: what `encode` returned for consecutive images.
+            images: number of images in all parts.
             sample: unused.
             inputs: what the index is made from (see `Manifest`).
         """
@@ -92,9 +92,9 @@ class FlatSearch:
 
     Args:
         index: the vectors.
-        whitening: of the queries' rows, the same as of the images' rows.
+        whitening: of the rows of images and queries.
         gpu: whether faiss searches on a GPU.
-        settings: how to search; only `top` is used.
+        settings: of the search; only `top` is used, by `measure`.
     """
 
     index: FlatIndex
@@ -103,11 +103,11 @@ class FlatSearch:
     settings: SearchParams
 
     explains = False
-    """Whether `explain` has an answer."""
+    """Global vectors have no local matches."""
 
     @property
     def manifest(self) -> Manifest:
-        """What the index is and what it was made from."""
+        """What the index was made from, and its statistics."""
         return self.index.manifest
 
     @property
@@ -117,13 +117,13 @@ class FlatSearch:
 
     @property
     def summary(self) -> str:
-        """Size in words."""
+        """The size of the index, as a text."""
         facts = self.manifest.facts
         size = f"{facts['dimensions']} dimensions and {facts['bytes_per_image']:.0f} bytes an image"
         return f"{self.images} images, {size}"
 
     def prepare(self, queries: Descriptors) -> Vectors:
-        """Each query's vector."""
+        """Compute the vector of each query; raises as `to_vectors`."""
         return to_vectors(queries, self.whitening)
 
     def rank(self, queries: Vectors, top: int | None) -> Ranking:
@@ -140,25 +140,26 @@ class FlatSearch:
         raise ArtifactError(f"{self.index.folder}: holds global vectors, which have no local matches to explain")
 
     def measure(self, queries: int) -> dict[str, float]:
-        """The speed at which drawn vectors are answered.
+        """Measure the speed of the search, with random vectors.
 
-        `open_ms` to open the index, `query_ms` for a query alone, `batch_ms` for one of a batch, medians of several
-        rounds; and `bytes_per_image`.
+        Returns:
+            `open_ms` to open the index, `query_ms` for a single query and `batch_ms` for a query of a batch, medians of
+            several rounds; and `bytes_per_image`.
         """
         index, top = self.index, self.settings.top
         drawn = normalise(np.random.default_rng(0).normal(size=(queries, index.vectors.shape[1])).astype(np.float32))
-        alone = [drawn[query : query + 1] for query in range(min(5, queries))]
+        singles = [drawn[query : query + 1] for query in range(min(5, queries))]
 
-        def one_by_one() -> None:
-            for query in alone:
+        def search_singles() -> None:
+            for query in singles:
                 index.search(query, top, gpu=self.gpu)
 
-        work = (lambda: open_flat_index(index.folder), one_by_one, lambda: index.search(drawn, top, gpu=self.gpu))
-        taken = np.median([[_milliseconds(step) for step in work] for _ in range(_ROUNDS)], axis=0)
-        opened, single, batch = (float(value) for value in taken)
+        steps = (lambda: open_flat_index(index.folder), search_singles, lambda: index.search(drawn, top, gpu=self.gpu))
+        medians = np.median([[_milliseconds(step) for step in steps] for _ in range(_ROUNDS)], axis=0)
+        opened, single, batch = (float(value) for value in medians)
         return {
             "open_ms": opened,
-            "query_ms": single / len(alone),
+            "query_ms": single / len(singles),
             "batch_ms": batch / queries,
             "bytes_per_image": self.manifest.facts["bytes_per_image"],
         }
@@ -167,7 +168,7 @@ class FlatSearch:
         """Compare every file with its hash in the manifest.
 
         Raises:
-            ArtifactError: naming a file that was altered.
+            ArtifactError: a file is missing or was altered; the message names it.
         """
         self.index.verify(progress)
 

@@ -17,7 +17,7 @@ from lrcr.retrieval.flat.vectors import RowWhitening, to_vectors
 from lrcr.retrieval.flat.whitening import save_whitening
 from lrcr.storage.artifacts import Manifest
 
-VECTORS_PER_DIMENSION = 5  # with fewer, the noise of the weakest components is scaled up to the size of the strongest
+VECTORS_PER_DIMENSION = 5  # with fewer, whitening would amplify noise in the weakest components
 _LOG = logging.getLogger(__name__)
 
 
@@ -34,12 +34,12 @@ class WhiteningFit:
     kind: str
 
     def fit(self, store: DescriptorStore | None, folder: Path, manifest: Manifest, progress: Progress) -> None:
-        """Learn the whitening into an existing (staged) folder, or without a store take that of `codebook.file`.
+        """Write the whitening into an existing (staged) folder; see `CodebookFit`.
 
-        Without a store and a file there is no whitening.
+        Without a store and without `codebook.file` there is no whitening.
 
         Raises:
-            ArtifactError: the fit set is too small, or lacks labels.
+            ArtifactError: the fit set is too small, or has no labels.
             WeightsError: the file holds no whitening.
         """
         if store is not None:
@@ -55,9 +55,9 @@ def learn_row_whitening(store: DescriptorStore, kind: str, dim: int | None) -> R
     """Learn a whitening of rows.
 
     Args:
-        store: of the fit set; its manifest tells the clusters of the images.
+        store: of the fit set; the facts of its manifest list the clusters of the images.
         kind: pca or discriminative (`lrcr.models.whitening`).
-        dim: of whitened vectors; None takes the rows' own. Reduced, with a warning, where there are too few rows.
+        dim: of whitened vectors; None: that of the rows. Reduced, with a warning, if there are too few rows.
 
     Raises:
         ArtifactError: too few rows, or for the discriminative kind no two images share a label, or images have several
@@ -67,26 +67,26 @@ def learn_row_whitening(store: DescriptorStore, kind: str, dim: int | None) -> R
     if rows < 2 * VECTORS_PER_DIMENSION:
         raise ArtifactError(f"{store.folder}: {rows} vectors to learn a whitening from; add images to the fit set")
     wanted = dim or next(store.shards()).descriptors.shape[1]
-    kept = min(wanted, rows // VECTORS_PER_DIMENSION)
-    if kept < wanted:
+    learned = min(wanted, rows // VECTORS_PER_DIMENSION)
+    if learned < wanted:
         _LOG.warning(
-            "codebook: whitening to %d dimensions asked for, %d learned: each takes %d vectors and there are %d",
-            *(wanted, kept, VECTORS_PER_DIMENSION, rows),
+            "codebook: whitening to %d dimensions instead of %d: each needs %d vectors, and there are %d",
+            *(learned, wanted, VECTORS_PER_DIMENSION, rows),
         )
     if kind == "pca":
         batches = (shard.descriptors.astype(np.float32) for shard in store.shards())
-        return RowWhitening(*fit_whitening(batches, kept))
+        return RowWhitening(*fit_whitening(batches, learned))
     images = store.read()
     if len(images) != rows:
-        raise ArtifactError(f"{store.folder}: discriminative whitening takes one vector an image; use pca")
-    return RowWhitening(*fit_discriminative_whitening(to_vectors(images, None), _pairs(store), kept))
+        raise ArtifactError(f"{store.folder}: discriminative whitening needs one vector an image; use pca")
+    return RowWhitening(*fit_discriminative_whitening(to_vectors(images, None), _pairs(store), learned))
 
 
 def _pairs(store: DescriptorStore) -> npt.NDArray[np.int64]:
-    """All pairs of images of one cluster, of shape (P, 2)."""
+    """All pairs of two images of the same cluster, of shape (P, 2)."""
     clusters = np.array(store.manifest.facts["clusters"])
     ids, sizes = np.unique(clusters, return_counts=True)
-    found = [pair for own in ids[sizes > 1] for pair in combinations(np.flatnonzero(clusters == own), 2)]
-    if not found:
+    pairs = [pair for cluster in ids[sizes > 1] for pair in combinations(np.flatnonzero(clusters == cluster), 2)]
+    if not pairs:
         raise ArtifactError(f"{store.folder}: no two images share a label; use codebook.whitening pca")
-    return np.array(found, np.int64)
+    return np.array(pairs, np.int64)

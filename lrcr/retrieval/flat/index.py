@@ -1,6 +1,7 @@
 """The index of global vectors: one matrix, searched exhaustively by inner product.
 
-`vectors-0000/vectors.npy` (images, D), float32 or float16, mapped into memory, under one atomically replaced manifest.
+On disk: `vectors-0000/vectors.npy` (images, D), float32 or float16, memory-mapped, and the manifest, which is replaced
+atomically.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,8 +22,8 @@ from lrcr.storage.artifacts import MANIFEST, Manifest, open_manifest, staged_fol
 Vectors = npt.NDArray[np.float32]
 
 _FOLDER, _NAME = "vectors-0000", "vectors"
-_FLOATS_AT_ONCE = 2**26  # of the matrix, widened to float32 together: 256 MiB
-_MOST_ON_GPU = 2048  # results of a query that faiss returns from a GPU
+_FLOATS_AT_ONCE = 2**26  # values of the matrix that are converted to float32 at a time: 256 MiB
+_MOST_ON_GPU = 2048  # faiss on a GPU returns no more results of a query
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +31,9 @@ class FlatIndex:
     """An index open for search.
 
     Args:
-        folder: where it lies.
-        manifest: what it is and what it was made from.
-        vectors: of shape (images, D), mapped from disk.
+        folder: of the index.
+        manifest: what the index was made from, and its statistics.
+        vectors: of shape (images, D), memory-mapped.
     """
 
     folder: Path
@@ -41,40 +42,42 @@ class FlatIndex:
 
     @property
     def images(self) -> int:
-        """How many images it holds."""
+        """The number of images."""
         return len(self.vectors)
 
     def search(
         self, queries: Vectors, top: int | None = None, *, gpu: bool = False
     ) -> tuple[npt.NDArray[np.int64], Vectors]:
-        """Rank the images for each query by inner product; equal scores by image id.
+        """Rank the images for each query by inner product; ties by image id.
 
         Args:
             queries: of shape (Q, D).
-            top: images returned for each query, at least 1; None returns all.
-            gpu: whether faiss computes on a GPU, where it has one and no more than 2048 images are asked for.
+            top: number of images returned for each query, at least 1; None returns all.
+            gpu: whether faiss searches on a GPU, if there is one and at most 2048 images are returned.
 
         Returns:
             Images and scores, each of shape (Q, min(top, images)).
 
         Raises:
-            ArtifactError: queries of another dimension or not finite, or the index holds NaN or infinity.
+            ArtifactError: the queries have another dimension or are not finite, or the index holds NaN or infinity.
         """
         images, dim = self.vectors.shape
         if queries.ndim != 2 or queries.shape[1] != dim or not np.isfinite(queries).all():
             given = f"queries of shape {queries.shape}, finite: {bool(np.isfinite(queries).all())}"
-            raise ArtifactError(f"{self.folder}: {given}; it wants finite ones of shape (Q, {dim}) from its model")
-        kept = images if top is None else min(top, images)
-        asked = np.ascontiguousarray(queries, np.float32)
+            raise ArtifactError(
+                f"{self.folder}: {given}; the index needs finite ones of shape (Q, {dim}); extract them with its model"
+            )
+        count = images if top is None else min(top, images)
+        contiguous = np.ascontiguousarray(queries, np.float32)
         found = [(np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32))]
         block = max(1, _FLOATS_AT_ONCE // dim)
         for first in range(0, images if len(queries) else 0, block):
             rows = np.ascontiguousarray(self.vectors[first : first + block], np.float32)
-            scores, ids = _nearest(asked, rows, min(kept, len(rows)), gpu=gpu)
+            scores, ids = _nearest(contiguous, rows, min(count, len(rows)), gpu=gpu)
             found.append((ids + first, scores))
-            if sum(part.shape[1] for part, _ in found) > 2 * kept:
-                found = [_best(found, kept)]
-        found_ids, found_scores = _best(found, kept)
+            if sum(part.shape[1] for part, _ in found) > 2 * count:
+                found = [_best(found, count)]
+        found_ids, found_scores = _best(found, count)
         if not np.isfinite(found_scores).all():
             raise ArtifactError(f"{self.folder / _FOLDER}: holds NaN or infinity; {REBUILD}")
         return found_ids, found_scores
@@ -83,22 +86,23 @@ class FlatIndex:
         """Compare the file with its hash in the manifest.
 
         Raises:
-            ArtifactError: it was altered.
+            ArtifactError: the file is missing or was altered.
         """
         verify_arrays(self.folder, [self.manifest.facts["vectors"]], progress)
 
 
-def _nearest(queries: Vectors, rows: Vectors, kept: int, *, gpu: bool) -> tuple[Vectors, npt.NDArray[np.int64]]:
-    """Scores and rows of at least the `kept` largest inner products, and of all that equal the last of these.
+def _nearest(queries: Vectors, rows: Vectors, count: int, *, gpu: bool) -> tuple[Vectors, npt.NDArray[np.int64]]:
+    """Scores and rows of the `count` largest inner products, and of all others that tie with the smallest of these.
 
-    faiss keeps any of the rows that tie at the end, so more are asked for until a lower score is among them.
+    Of rows that tie at the end faiss returns any. Therefore the number of requested rows grows until a lower score is
+    among the results.
     """
-    asked = min(kept + 1, len(rows))
+    requested = min(count + 1, len(rows))
     while True:
-        scores, ids = _search(queries, rows, asked, gpu=gpu)
-        if asked == len(rows) or (scores[:, kept - 1] > scores[:, -1]).all():
+        scores, ids = _search(queries, rows, requested, gpu=gpu)
+        if requested == len(rows) or (scores[:, count - 1] > scores[:, -1]).all():
             return scores, ids
-        asked = min(2 * asked, len(rows))
+        requested = min(2 * requested, len(rows))
 
 
 def _search(queries: Vectors, rows: Vectors, count: int, *, gpu: bool) -> tuple[Vectors, npt.NDArray[np.int64]]:
@@ -115,16 +119,16 @@ def _search(queries: Vectors, rows: Vectors, count: int, *, gpu: bool) -> tuple[
 
 @cache
 def _gpu() -> Any:
-    """Scratch memory of faiss on the GPU, reserved once."""
+    """The GPU resources of faiss (scratch memory), allocated once."""
     import faiss
 
     return faiss.StandardGpuResources()
 
 
-def _best(found: Sequence[tuple[npt.NDArray[np.int64], Vectors]], kept: int) -> tuple[npt.NDArray[np.int64], Vectors]:
-    """Of parts of each query's results the `kept` highest scores, highest first, equal ones by id."""
-    ids, scores = (np.concatenate([part[side] for part in found], axis=1) for side in (0, 1))
-    order = np.lexsort((ids, -scores), axis=1)[:, :kept]
+def _best(parts: Sequence[tuple[npt.NDArray[np.int64], Vectors]], count: int) -> tuple[npt.NDArray[np.int64], Vectors]:
+    """Merge partial results of the queries: ids and scores of the `count` highest scores, highest first, ties by id."""
+    ids, scores = (np.concatenate([part[side] for part in parts], axis=1) for side in (0, 1))
+    order = np.lexsort((ids, -scores), axis=1)[:, :count]
     return np.take_along_axis(ids, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
 
@@ -140,9 +144,9 @@ def build_flat_index(
     """Write an index into an existing (staged) folder, part by part.
 
     Args:
-        parts: vectors of consecutive images, each of shape (n, D); at least one part.
-        images: how many there are in all parts.
-        dtype: float32 or float16, in which they are stored.
+        parts: vectors of consecutive images, each part of shape (n, D); at least one part.
+        images: number of images in all parts.
+        dtype: of the stored vectors, float32 or float16.
         params, inputs: what the index is made from (see `Manifest`).
     """
     with staged_folder(folder / _FOLDER) as staged:
@@ -168,10 +172,10 @@ def build_flat_index(
 
 
 def open_flat_index(folder: Path) -> FlatIndex:
-    """Open an index: sizes are checked, which takes milliseconds; `FlatIndex.verify` checks the contents.
+    """Open an index. Sizes are checked, which takes milliseconds; `FlatIndex.verify` checks the contents.
 
     Raises:
-        ArtifactError: naming the missing or damaged file.
+        ArtifactError: a file is missing or damaged; the message names it.
     """
     manifest = open_manifest(folder, "index")
     facts = manifest.facts
@@ -179,5 +183,5 @@ def open_flat_index(folder: Path) -> FlatIndex:
         shape, dtype = (facts["images"], facts["dimensions"]), np.dtype(facts["dtype"])
         vectors = open_array(folder / _FOLDER, _NAME, facts["vectors"]["files"], dtype, shape)
     except (KeyError, TypeError) as error:
-        raise ArtifactError(f"{folder / MANIFEST}: its facts lack or misstate {error}; {REBUILD}") from None
+        raise ArtifactError(f"{folder / MANIFEST}: its facts are incomplete or wrong ({error}); {REBUILD}") from None
     return FlatIndex(folder, manifest, vectors)

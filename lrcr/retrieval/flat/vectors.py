@@ -1,4 +1,4 @@
-"""From an image's descriptor rows to its one vector: whiten each row, sum, normalise."""
+"""From the descriptor rows of an image to its vector: whiten each row, sum the rows, normalise."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,23 +17,25 @@ Vectors = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class RowWhitening:
-    """x → W x + b of each row, then L2 normalisation.
+    """A whitening of descriptor rows: x → W x + b, then L2 normalisation.
 
     Args:
         weight: W, of shape (d, C).
         bias: b, of shape (d,).
 
     Raises:
-        ArtifactError: the two do not fit each other, or hold NaN or infinity.
+        ArtifactError: weight and bias do not fit each other, or hold NaN or infinity.
     """
 
     weight: Vectors
     bias: Vectors
 
     def __post_init__(self) -> None:
-        """Refuse arrays that are no linear map."""
+        """Check shapes and values."""
         if self.weight.ndim != 2 or self.bias.shape != self.weight.shape[:1]:
-            raise ArtifactError(f"whitening: weight {self.weight.shape} and bias {self.bias.shape} do not fit")
+            raise ArtifactError(
+                f"whitening: weight {self.weight.shape} and bias {self.bias.shape} do not fit; learn it again"
+            )
         if not (np.isfinite(self.weight).all() and np.isfinite(self.bias).all()):
             raise ArtifactError("whitening: holds NaN or infinity; learn it again")
 
@@ -41,24 +43,24 @@ class RowWhitening:
         """Whiten rows of shape (N, C) to unit vectors of shape (N, d).
 
         Raises:
-            ArtifactError: rows of another dimension.
+            ArtifactError: the rows have another dimension than the whitening.
         """
         if rows.shape[1] != self.weight.shape[1]:
-            found = f"descriptors of {rows.shape[1]} dimensions, but the whitening wants {self.weight.shape[1]}"
+            found = f"descriptors of {rows.shape[1]} dimensions, but the whitening needs {self.weight.shape[1]}"
             raise ArtifactError(f"{found}; extract them with the model that it was learned for")
         return normalise(rows.astype(np.float32, copy=False) @ self.weight.T + self.bias)
 
 
 def to_vectors(images: Descriptors, whitening: RowWhitening | None, names: Sequence[str] | None = None) -> Vectors:
-    """One unit vector for each image: the normalised sum of its rows, each whitened where there is a whitening.
+    """The unit vector of each image: the normalised sum of its rows, which are whitened first if there is a whitening.
 
-    Most models give an image one row, R-MAC gives one for each region. An image without rows gets zeros.
+    Most models give one row for an image; R-MAC gives one for each region. The vector of an image without rows is zero.
 
     Args:
-        names: of the images, for the error message; without them it tells their numbers.
+        names: of the images, for the error message; without them it gives their numbers.
 
     Raises:
-        ArtifactError: rows of another dimension than the whitening's, or one that is not finite (its image is named).
+        ArtifactError: the rows have another dimension than the whitening, or a row is not finite (its image is named).
     """
     require_finite(images, names)
     rows = images.descriptors.astype(np.float32, copy=False)
@@ -70,19 +72,19 @@ def to_vectors(images: Descriptors, whitening: RowWhitening | None, names: Seque
 
 
 def write_vectors(path: Path, vectors: Vectors) -> None:
-    """Store vectors, whole or not at all."""
+    """Write vectors; the file appears whole or not at all."""
     with staged_file(path) as temporary, temporary.open("wb") as file:
         np.save(file, vectors)
 
 
 def read_vectors(path: Path) -> Vectors:
-    """Read vectors that `write_vectors` stored, of shape (N, D)."""
+    """Read vectors of shape (N, D) that `write_vectors` wrote."""
     vectors: Vectors = np.load(path)
     return vectors
 
 
 def normalise(vectors: Vectors) -> Vectors:
-    """Unit vectors along the last dimension; zeros stay zeros."""
+    """Divide vectors by their L2 norm along the last dimension; zero vectors stay zero."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     unit: Vectors = vectors / np.maximum(length, 1e-12)
     return unit

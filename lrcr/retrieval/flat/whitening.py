@@ -1,4 +1,4 @@
-"""The stored whitening of global vectors."""
+"""Storing the whitening of global vectors."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ _NAMES = ("weight", "bias")
 
 
 def save_whitening(folder: Path, whitening: RowWhitening | None, manifest: Manifest) -> None:
-    """Store a whitening, or that there is none, in an existing (staged) folder; hashes join the manifest's facts."""
+    """Write a whitening, or that there is none, into an existing (staged) folder; hashes go to the manifest's facts."""
     facts: dict[str, Any] = {}
     if whitening is not None:
         for name in _NAMES:
@@ -24,10 +24,10 @@ def save_whitening(folder: Path, whitening: RowWhitening | None, manifest: Manif
 
 
 def open_whitening(folder: Path) -> tuple[RowWhitening | None, Manifest]:
-    """Open a stored whitening; None where there is none.
+    """Read a stored whitening, or None if there is none, and its manifest.
 
     Raises:
-        ArtifactError: it is missing or damaged.
+        ArtifactError: a file is missing or damaged.
     """
     manifest = open_manifest(folder, "codebook")
     hashes = manifest.facts.get("sha256")

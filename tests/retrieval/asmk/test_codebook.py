@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from lrcr.errors import ArtifactError
+from lrcr.progress import Progress
 from lrcr.retrieval.asmk.codebook import Codebook, learn_codebook, open_codebook, read_centroids, save_codebook
 from lrcr.storage.artifacts import Manifest
 
@@ -78,7 +79,7 @@ def test_assign_refuses_what_is_not_finite(codebook, value):
 
 
 def test_assign_refuses_another_dimension(codebook):
-    with pytest.raises(ArtifactError, match=r"shape \(2, 5\), but the codebook wants \(N, 6\); extract"):
+    with pytest.raises(ArtifactError, match=r"shape \(2, 5\), but the codebook needs \(N, 6\); extract"):
         codebook.assign(np.zeros((2, 5), np.float32), 1)
 
 
@@ -121,7 +122,7 @@ def test_too_few_descriptors_reduce_the_words_with_a_warning(points, learned, ca
     descriptors = np.random.default_rng(5).normal(size=(points, 3)).astype(np.float32)
     codebook = learn_codebook(descriptors, 64, iterations=3, seed=0)
     assert codebook.centroids.shape == (learned, 3)
-    assert f"64 words asked for, {learned} learned: a word takes 39 descriptors and there are {points}" in caplog.text
+    assert f"codebook: {learned} words instead of 64: each needs 39 descriptors, and there are {points}" in caplog.text
     assert capfd.readouterr() == ("", "")
 
 
@@ -134,16 +135,23 @@ def test_a_word_that_nothing_is_left_for_is_moved():
         assert len(np.unique(codebook.assign(points, 1))) == 10
 
 
+class Recorder(Progress):
+    def __init__(self):
+        self.tasks, self.steps = [], 0
+
+    def task(self, description, total):
+        self.tasks.append((description, total))
+        return super().task(description, total)
+
+    def advance(self, steps=1):
+        self.steps += steps
+
+
 def test_learning_tells_its_progress():
     points = np.random.default_rng(5).normal(size=(200, 3)).astype(np.float32)
-    seen = []
-
-    def progress.over(items, description, total):
-        seen.append((description, total))
-        return items
-
+    progress = Recorder()
     tracked = learn_codebook(points, 4, iterations=6, seed=0, progress=progress)
-    assert seen == [("learn codebook", 6)]
+    assert (progress.tasks, progress.steps) == ([("learn codebook", 6)], 6)
     np.testing.assert_array_equal(tracked.centroids, learn_codebook(points, 4, iterations=6, seed=0).centroids)
 
 
@@ -170,7 +178,7 @@ def test_a_users_centroids_are_read_as_float32(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"words": np.ones((2, 2))}, "holds no array 'centroids'; name"),
+        ({"words": np.ones((2, 2))}, "holds no array 'centroids'; store"),
         ({"centroids": np.ones(3)}, r"centroids of shape \(3,\); they must be \(words, D\)"),
         ({"centroids": np.ones((0, 3))}, r"centroids of shape \(0, 3\)"),
         ({"centroids": np.array([[1.0, np.nan]])}, "centroid 0 holds NaN or infinity"),

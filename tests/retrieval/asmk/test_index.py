@@ -155,8 +155,8 @@ def test_the_spans_that_are_summed_at_a_time_change_nothing(long_lists, span, pa
     plain = build(folder / "plain", [postings(database, centroids)], centroids)
     for number in (1, 3, 7):
         scores = np.empty((queries.count, index.images), np.float32)
-        similarity = kernels.Similarity(kernels.similarities(48, 3.0, 0.0), 3.0, 0.0, np.ones(12))
-        asked = index_module._ask(queries, np.ones(12))
+        similarity = kernels.Similarity(kernels.similarities(48, 3.0, 0.0), 3.0, 0.0, index._uniform_weights)
+        asked = index_module._as_queries(queries, np.ones(12))
         assert kernels.score_segment(asked, index.segments[0].lists, similarity, 0, number, scores, span) == 0
         expected = as_matrix(plain.search(queries, **HOW), plain.images)
         np.testing.assert_array_equal(scores, expected)
@@ -178,6 +178,19 @@ def test_the_number_of_threads_and_of_queries_at_once_changes_nothing(long_lists
         numba.set_num_threads(threads)
     for one, two in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def test_one_compilation_serves_every_kind_of_index(small):
+    """Each costs a first search some ten seconds."""
+    centroids, database, queries, folder = small
+    for binary in (True, False):
+        asked = queries if binary else postings(database, centroids, binary=False)
+        for packed in (True, False):
+            place = folder / f"{binary}-{packed}"
+            index = build(place, [postings(database, centroids, binary=binary)], centroids, binary, packed)
+            for idf in (True, False):
+                index.search(asked, **{**HOW, "idf": idf})
+    assert len(kernels.score_segment.signatures) == 1
 
 
 @pytest.mark.parametrize("idf", [False, True])
@@ -293,7 +306,7 @@ def test_damaged_packed_ids_are_named_or_rank_otherwise_and_nothing_worse(long_l
             index.search(queries, **HOW)
         except ArtifactError as error:
             refused += 1
-            assert "segment-0000/packed.npy: names images beyond its 1000; build" in str(error)
+            assert "segment-0000/packed.npy: image ids beyond the segment's 1000 images; build" in str(error)
         with pytest.raises(ArtifactError, match=r"packed.npy: missing or altered"):
             index.verify()
         packed[word] ^= bit
@@ -345,16 +358,18 @@ def test_an_image_beyond_the_segment_is_refused_and_never_written_to(small, bina
     images = np.load(folder / "segment-0000" / "images.npy", mmap_mode="r+")
     images[0] = 2**32 - 1
     images.flush()
-    with pytest.raises(ArtifactError, match=r"segment-0000/images.npy: names images beyond its 30; build"):
+    with pytest.raises(
+        ArtifactError, match=r"segment-0000/images.npy: image ids beyond the segment's 30 images; build"
+    ):
         index.search(postings(database, centroids, 12, binary), **HOW)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"postings"', '"letters"', "its facts lack or misstate 'postings'"),
-        ('"weights"', '"heights"', "its facts lack or misstate 'weights'"),
-        ('"folder": "segment-0000"', '"folder": 3', "its facts lack or misstate"),
+        ('"postings"', '"letters"', r"its facts are incomplete or wrong \('postings'\); build"),
+        ('"weights"', '"heights"', r"its facts are incomplete or wrong \('weights'\); build"),
+        ('"folder": "segment-0000"', '"folder": 3', "its facts are incomplete or wrong"),
         ('"kind": "index"', '"kind": "codebook"', "holds a codebook of schema 1, not a index"),
     ],
 )

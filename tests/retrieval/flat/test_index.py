@@ -13,10 +13,10 @@ from lrcr.retrieval.flat.index import build_flat_index, open_flat_index
 from lrcr.storage.artifacts import read_json, write_json
 
 
-def build(folder, vectors, precision="float32", parts=1):
+def build(folder, vectors, dtype="float32", parts=1):
     folder.mkdir(exist_ok=True)
     build_flat_index(
-        folder, np.array_split(vectors, parts), len(vectors), precision=precision, params={"a": 1}, inputs={"b": "c"}
+        folder, np.array_split(vectors, parts), len(vectors), dtype=dtype, params={"a": 1}, inputs={"b": "c"}
     )
     return open_flat_index(folder)
 
@@ -54,13 +54,13 @@ def test_whole_numbers_are_ranked_as_by_the_oracle_ties_included(tmp_path_factor
     np.testing.assert_array_equal(scores, expected_scores)
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_scores_are_inner_products_with_what_is_stored(tmp_path, precision):
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_scores_are_inner_products_with_what_is_stored(tmp_path, dtype):
     vectors, asked = draw(0, 300, 48), draw(1, 25, 48)
-    index = build(tmp_path / "index", vectors, precision)
-    assert index.vectors.dtype == precision
+    index = build(tmp_path / "index", vectors, dtype)
+    assert index.vectors.dtype == dtype
     ids, scores = index.search(asked, 10)
-    expected_ids, expected_scores = oracle(asked, vectors.astype(precision), 10)
+    expected_ids, expected_scores = oracle(asked, vectors.astype(dtype), 10)
     np.testing.assert_array_equal(ids, expected_ids)
     np.testing.assert_allclose(scores, expected_scores, rtol=1e-5, atol=1e-4)
 
@@ -75,7 +75,7 @@ def test_no_queries_and_no_images_give_empty_rankings(tmp_path):
 def test_the_manifest_tells_sizes(tmp_path):
     index = build(tmp_path / "index", draw(0, 100, 32), "float16")
     facts = index.manifest.facts
-    assert (facts["images"], facts["dimensions"], facts["precision"]) == (100, 32, "float16")
+    assert (facts["images"], facts["dimensions"], facts["dtype"]) == (100, 32, "float16")
     assert 64 <= facts["bytes_per_image"] < 64 + 3
     assert (index.manifest.params, index.manifest.inputs) == ({"a": 1}, {"b": "c"})
 
@@ -83,7 +83,9 @@ def test_the_manifest_tells_sizes(tmp_path):
 @pytest.mark.parametrize("wrong", [draw(0, 2, 4), np.full((1, 3), np.nan, np.float32), draw(0, 1, 3)[0]])
 def test_queries_that_do_not_fit_are_refused(tmp_path, wrong):
     index = build(tmp_path / "index", draw(0, 5, 3))
-    with pytest.raises(ArtifactError, match=r"it wants finite ones of shape \(Q, 3\)"):
+    with pytest.raises(
+        ArtifactError, match=r"the index needs finite ones of shape \(Q, 3\); extract them with its model"
+    ):
         index.search(wrong)
 
 
@@ -117,7 +119,7 @@ def test_damage_is_told(tmp_path):
         open_flat_index(gone)
 
 
-@pytest.mark.parametrize("change", [{"images": 49}, {"dimensions": "8"}, {"precision": "float16"}, {"vectors": {}}])
+@pytest.mark.parametrize("change", [{"images": 49}, {"dimensions": "8"}, {"dtype": "float16"}, {"vectors": {}}])
 def test_a_manifest_that_misstates_is_refused(tmp_path, change):
     folder = build(tmp_path / "index", draw(0, 50, 8)).folder
     stored = read_json(folder / "manifest.json")

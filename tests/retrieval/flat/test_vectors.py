@@ -47,7 +47,7 @@ def test_one_row_an_image_is_its_direction():
 
 
 def test_rows_of_another_dimension_are_refused(whitening):
-    with pytest.raises(ArtifactError, match="descriptors of 5 dimensions, but the whitening wants 6"):
+    with pytest.raises(ArtifactError, match="descriptors of 5 dimensions, but the whitening needs 6"):
         to_vectors(draw([1], dim=5), whitening)
 
 
