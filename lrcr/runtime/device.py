@@ -1,19 +1,23 @@
-"""Where and how reproducibly the arithmetic runs."""
+"""Where and how reproducibly the arithmetic runs. Steps without tensors import this too: torch is imported when used."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import torch
+from typing import TYPE_CHECKING
 
 from lrcr.errors import OutOfMemoryError, ParamsError
 
+if TYPE_CHECKING:
+    import torch
 
-def resolve_device(name: str) -> torch.device:
+
+def resolve_device(name: str) -> "torch.device":
     """Turn `auto | cpu | cuda` into a device; `auto` takes the GPU where there is one.
 
     Raises:
         ParamsError: `cuda` on a machine without a usable GPU.
     """
+    import torch
+
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
@@ -23,6 +27,8 @@ def resolve_device(name: str) -> torch.device:
 
 def make_deterministic() -> None:
     """Keep cuDNN from choosing algorithms by timing, so that equal params give equal numbers."""
+    import torch
+
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
 
@@ -37,6 +43,8 @@ def explain_out_of_memory(remedy: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
+        import torch
+
         known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
         if not known and not any(sign in str(error) for sign in _OUT_OF_MEMORY):
             raise
