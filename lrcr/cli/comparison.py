@@ -45,7 +45,7 @@ def compare(
 
     if setup is not None and setup not in SETUPS:
         raise ParamsError(f"--setup {setup}: unknown; choose from {', '.join(SETUPS)}")
-    names_a, names_b = a.split(","), b.split(",")
+    names_a, names_b = _split(a), _split(b)
     _refuse_unused([*names_a, *names_b], dataset, dataset_name)
     side_a, side_b = ([_read_side(name, dataset, dataset_name) for name in names] for names in (names_a, names_b))
     found = {name: compare_seeds(side_a, side_b, name) for name in (SETUPS if setup is None else (setup,))}
@@ -55,10 +55,15 @@ def compare(
         Console().print(_table(found))
 
 
-def _refuse_unused(names: Sequence[str], dataset: Path | None, dataset_name: str | None) -> None:
-    """Refuse empty names, and options that none of the names would use."""
+def _split(given: str) -> list[str]:
+    names = given.split(",")
     if not all(names):
-        raise ParamsError(f"{','.join(names)!r}: contains an empty name; write A1,A2,A3 without spaces")
+        raise ParamsError(f"{given!r}: contains an empty name; write A1,A2,A3 without spaces")
+    return names
+
+
+def _refuse_unused(names: Sequence[str], dataset: Path | None, dataset_name: str | None) -> None:
+    """Refuse options that none of the names would use."""
     if dataset is not None and not any(_is_ranking(name) for name in names):
         raise ParamsError(f"--dataset {dataset}: only rankings (.parquet) need it; leave it out")
     if dataset_name is not None and all(_is_table(name) or _is_ranking(name) for name in names):
