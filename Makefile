@@ -1,14 +1,17 @@
-.PHONY: repro test faults lint format clean
+.PHONY: repro test pytest faults lint format clean
 UV = .venv/bin/python -m uv
 
 repro: .venv/installed  ## run the whole pipeline, from images to mAP, on the embedded dataset
 	. .venv/bin/activate && dvc repro
 
-test: lint  ## run linter, type checker and tests
+test: .venv/installed  ## run linter, type checker and tests at the same time
+	$(MAKE) --no-print-directory --jobs 2 lint pytest
+
+pytest: .venv/installed  ## run the tests, in two processes
 	.venv/bin/python -m pytest
 
 faults: .venv/installed  ## kill every stage and whole runs at random moments with kill -9, and print the results
-	LRCR_KILLS=10 LRCR_PIPELINE_KILLS=10 .venv/bin/python -m pytest -m faults tests/kills tests/test_pipeline.py
+	LRCR_KILLS=10 LRCR_PIPELINE_KILLS=10 .venv/bin/python -m pytest -n 0 -m faults tests/kills tests/stages
 
 lint: .venv/installed  ## run what pre-commit checks
 	.venv/bin/ruff check .

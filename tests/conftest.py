@@ -1,15 +1,26 @@
-"""Where the tests find their truth."""
+"""What all tests share: one thread a process, reference data, drawn photos, and a place for unfinished work."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch, faiss and numpy are imported: pytest-xdist uses the cores
+os.environ.setdefault("NUMBA_NUM_THREADS", "2")  # at most: for tests that compare numbers of threads
+
+import numba
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
 from lrcr.data.dataset import leave_one_out, write_dataset
+
+numba.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the pipeline, whose tests share one long run: pytest-xdist moves tests from the end only."""
+    items.sort(key=lambda item: "stages" not in item.path.parts)
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +36,12 @@ def test_data() -> Path:
     if not folder:
         pytest.skip("LRCR_TEST_DATA is not set: it names the folder of photos and weights")
     return Path(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _state_of_the_session(tmp_path_factory) -> None:
+    """Keep what fixtures of modules leave unfinished out of the user's cache."""
+    os.environ["LRCR_STATE"] = str(tmp_path_factory.mktemp("state"))
 
 
 @pytest.fixture(autouse=True)

@@ -1,1 +1,4 @@
-"""The `lrcr` command, and what it shares with the stages."""
+"""The `lrcr` command, and what it shares with the stages.
+
+Each command imports what it needs when it runs: importing this package imports no torch.
+"""

@@ -9,26 +9,27 @@ from rich.console import Console
 from rich.table import Table
 
 from lrcr.cli.options import AsJson
-from lrcr.retrieval.searcher import Searcher
 
 _MEANING = {
     "open_ms": "open, ms",
-    "query_ms": "a query alone, ms",
-    "batch_ms": "a query of a batch, ms",
-    "search_ns": "search, ns a posting",
-    "read_ns": "only reading, ns a posting",
-    "postings": "postings visited by a query",
-    "bytes_per_posting": "bytes a posting",
-    "bytes_per_image": "bytes an image",
+    "query_ms": "query alone, ms",
+    "batch_ms": "query in a batch, ms",
+    "search_ns": "search, ns per posting",
+    "read_ns": "reading alone, ns per posting",
+    "postings": "postings read per query",
+    "bytes_per_posting": "bytes per posting",
+    "bytes_per_image": "bytes per image",
 }
 
 
 def bench(
-    folder: Annotated[Path, typer.Argument(metavar="INDEX", help="An index that `lrcr index` wrote.")],
-    queries: Annotated[int, typer.Option("--queries", min=1, help="How many to draw.")] = 20,
+    folder: Annotated[Path, typer.Argument(metavar="INDEX", help="Index written by `lrcr index`.")],
+    queries: Annotated[int, typer.Option("--queries", min=1, help="Number of random queries.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how fast an index answers drawn queries, from their visual words or vector to the ranking."""
+    """Measure the speed of an index on random queries, from their visual words or vector to the ranking."""
+    from lrcr.retrieval.searcher import Searcher
+
     searcher = Searcher(folder)
     speed = searcher.index.measure(queries)
     if as_json:

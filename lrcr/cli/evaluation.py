@@ -8,21 +8,18 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lrcr.cli.options import AsJson, FitFolder, ModelFile, Overrides, ParamsFile, params_without_training
+from lrcr.cli.options import AsJson, FitFolder, ModelFile, Overrides, ParamsFile, Recipe, params_without_training
 from lrcr.cli.terminal import progress
 from lrcr.errors import ParamsError
-from lrcr.evaluation.evaluate import evaluate_dataset, require_queries
-from lrcr.evaluation.per_query import write_per_query
-from lrcr.evaluation.protocol import SETUPS
-from lrcr.pipeline import prepare
 
 _SIZES = ("words_per_image", "dimensions", "bytes_per_image")
 
 
 def evaluate(
-    photos: Annotated[Path, typer.Argument(help="Photos with ground_truth.json or labels.csv.")],
+    photos: Annotated[Path, typer.Argument(help="Folder of photos with ground_truth.json or labels.csv.")],
     model: ModelFile = None,
     fit: FitFolder = None,
+    recipe: Recipe = None,
     params: ParamsFile = None,
     overrides: Overrides = None,
     ap: Annotated[
@@ -31,9 +28,13 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure mAP on a folder of photos with ground truth: extract, codebook, index, evaluate."""
+    from lrcr.evaluation.evaluate import evaluate_dataset, require_queries
+    from lrcr.evaluation.per_query import write_per_query
+    from lrcr.pipeline import prepare
+
     if ap is not None and (ap.suffix != ".csv" or ap.is_dir()):
-        raise ParamsError(f"--ap {ap}: the AP of each query goes into a .csv file; name it so")
-    chosen = params_without_training(params, overrides, model, searches=True)
+        raise ParamsError(f"--ap {ap}: the AP of each query is written as .csv; give a name that ends in .csv")
+    chosen = params_without_training(params, overrides, recipe, model, searches=True)
     with prepare(chosen, photos, model=model, fit=fit, check=require_queries, progress=progress) as ready:
         result = evaluate_dataset(ready.params, ready.dataset, ready.descriptors, ready.index)
         if ap is not None:
@@ -57,6 +58,8 @@ def _describe(localisation: dict[str, float]) -> str:
 
 
 def _table(metrics: dict[str, Any]) -> Table:
+    from lrcr.evaluation.protocol import SETUPS
+
     table = Table("", *SETUPS)
     for name in ("map", "mp@1", "mp@5", "mp@10"):
         shown = name.replace("mp", "mP").replace("map", "mAP")

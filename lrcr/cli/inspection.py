@@ -8,27 +8,29 @@ import typer
 from rich.console import Console
 
 from lrcr.cli.terminal import progress
-from lrcr.data.dataset import DESCRIPTION, open_dataset
 from lrcr.errors import ArtifactError
-from lrcr.features.store import read_shard
-from lrcr.models.factory import open_model
-from lrcr.retrieval.searcher import Searcher
 from lrcr.storage.artifacts import MANIFEST, read_json
 
 
-def inspect(file: Annotated[Path, typer.Argument(help="A dataset, model, store, codebook, index, ranking …")]) -> None:
-    """Say what an artifact is, what it was made from and what it holds."""
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A dataset, model, store of descriptors, codebook, index, ranking …")],
+) -> None:
+    """Print what an artifact is, what it was made from and what it contains."""
     Console().print_json(json.dumps(_describe(file)))
 
 
-def verify(folder: Annotated[Path, typer.Argument(metavar="INDEX", help="An index that `lrcr index` wrote.")]) -> None:
-    """Compare every file of an index with what was written."""
+def verify(folder: Annotated[Path, typer.Argument(metavar="INDEX", help="Index written by `lrcr index`.")]) -> None:
+    """Compare every file of an index with the hash in its manifest."""
+    from lrcr.retrieval.searcher import Searcher
+
     searcher = Searcher(folder)
     searcher.index.verify(progress)
-    typer.echo(f"{folder}: {searcher.index.images} images, every file as it was written")
+    typer.echo(f"{folder}: {searcher.index.images} images, all files are intact")
 
 
 def _describe(path: Path) -> Any:
+    from lrcr.data.dataset import DESCRIPTION, open_dataset
+
     if not path.exists():
         raise ArtifactError(f"{path}: no such file or folder; name an artifact")
     if (path / MANIFEST).is_file():
@@ -44,11 +46,15 @@ def _describe(path: Path) -> Any:
 
 
 def _describe_model(path: Path) -> Any:
+    from lrcr.models.factory import open_model
+
     model, manifest = open_model(path)
     return {**manifest.as_dict(), "parameters": sum(parameter.numel() for parameter in model.parameters())}
 
 
 def _describe_shard(path: Path) -> Any:
+    from lrcr.features.store import read_shard
+
     shard = read_shard(path)
     shape = list(shard.descriptors.shape)
     return {"kind": "shard of descriptors", "images": len(shard), "descriptors": shape}

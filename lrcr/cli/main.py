@@ -2,7 +2,17 @@
 
 import typer
 
-from lrcr.cli import bench, comparison, evaluation, inspection, pictures, searching, training, weights
+from lrcr.cli import (
+    bench,
+    comparison,
+    evaluation,
+    initialisation,
+    inspection,
+    pictures,
+    searching,
+    training,
+    weights,
+)
 from lrcr.cli.terminal import one_line_errors, refuse_ranks
 
 app = typer.Typer(
@@ -11,6 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.command()(initialisation.init)
 app.command()(training.train)
 app.command()(searching.index)
 app.command()(searching.search)

@@ -8,57 +8,66 @@ import typer
 
 from lrcr.config.params import Params
 from lrcr.config.reading import load_params
+from lrcr.config.recipes import recipe_names
 from lrcr.config.retrieval import SearchParams
 from lrcr.errors import ParamsError
-from lrcr.models.factory import MODEL_SECTIONS
 
+Recipe = Annotated[
+    str | None, typer.Option("--recipe", metavar="NAME", help=f"Params of a recipe: {', '.join(recipe_names())}.")
+]
 ParamsFile = Annotated[
-    Path | None, typer.Option("--params", help="YAML file of params; what it leaves out keeps its default.")
+    Path | None,
+    typer.Option("--params", help="YAML file of params; other keys keep the values of the recipe or their defaults."),
 ]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One param, e.g. smoothing.kernel=5; repeatable.")
 ]
 ModelFile = Annotated[
-    Path | None, typer.Option("--model", help="A model that `lrcr train` wrote; without it the backbone off the shelf.")
+    Path | None,
+    typer.Option("--model", help="Model file of `lrcr train`; default: the backbone as it is, not trained."),
 ]
 FitFolder = Annotated[
-    Path | None, typer.Option("--fit", help="Photos to learn whitening and codebook on, in place of PHOTOS themselves.")
+    Path | None, typer.Option("--fit", help="Folder of photos to learn whitening and codebook from; default: PHOTOS.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def params_of_search(file: Path | None, overrides: Sequence[str] | None) -> SearchParams:
-    """How an index is searched; params that the index has decided already are refused.
+def params_of_search(file: Path | None, overrides: Sequence[str] | None, recipe: str | None) -> SearchParams:
+    """The params of a search; overrides of params that the index was built with are refused.
 
     Raises:
-        ParamsError: a key is unknown, its value is refused, or it is not one of `search`.
+        ParamsError: a key is unknown, its value is refused, or it is not in the section `search`.
     """
     for override in overrides or ():
         section = override.partition("=")[0].partition(".")[0]
         if section != "search":
             raise ParamsError(f"--set {override}: {section} is decided by the index; set params of search only")
-    return load_params(file, overrides or ()).search
+    return load_params(file, overrides or (), recipe).search
 
 
 def params_without_training(
-    file: Path | None, overrides: Sequence[str] | None, model: Path | None, *, searches: bool
+    file: Path | None, overrides: Sequence[str] | None, recipe: str | None, model: Path | None, *, searches: bool
 ) -> Params:
-    """Params for a command that describes photos; keys that would have no effect are refused.
+    """The params of a command that extracts descriptors; overrides that would have no effect are refused.
 
     Args:
         searches: whether the command also searches.
 
     Raises:
-        ParamsError: a key is unknown, its value is refused, or it would do nothing here.
+        ParamsError: a key is unknown, its value is refused, or it would have no effect.
     """
+    from lrcr.models.factory import MODEL_SECTIONS
+
     for override in overrides or ():
         section = override.partition("=")[0].partition(".")[0]
         if section in ("data", "datasets"):
-            raise ParamsError(f"--set {override}: this command reads the folder it is given; leave {section} out")
+            raise ParamsError(f"--set {override}: this command reads the folder in its arguments; leave {section} out")
         if section == "search" and not searches:
-            raise ParamsError(f"--set {override}: an index does not hold how it is searched; use it with `lrcr search`")
+            raise ParamsError(
+                f"--set {override}: params of search are not stored in an index; use it with `lrcr search`"
+            )
         if section == "train":
             raise ParamsError(f"--set {override}: this command does not train; use it with `lrcr train`")
         if model is not None and section in MODEL_SECTIONS:
             raise ParamsError(f"--set {override}: {section} is decided by --model {model}; leave one of the two out")
-    return load_params(file, overrides or ())
+    return load_params(file, overrides or (), recipe)

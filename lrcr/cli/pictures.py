@@ -4,74 +4,81 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from lrcr.cli.terminal import progress, stderr
 from lrcr.config.retrieval import ExtractParams
-from lrcr.data.dataset import Photo, open_dataset
-from lrcr.data.ranking import Ranking
 from lrcr.errors import ParamsError
-from lrcr.evaluation.evaluate import evaluate_ranking
-from lrcr.models.factory import open_local_model
-from lrcr.report.grading import choose_contrasts, choose_extremes, make_row
-from lrcr.report.inspection import inspect_photo
-from lrcr.report.maps import draw_maps
-from lrcr.report.picture import picture_format
-from lrcr.report.rankings import draw_rankings
 
-_QUERIES = 6  # drawn unless others are asked for
+_QUERIES = 6  # drawn without --query
 
 
 def maps(
     photos: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Photos.")],
-    model: Annotated[Path, typer.Option("--model", help="A model that `lrcr train` wrote.")],
+    model: Annotated[Path, typer.Option("--model", help="Model file of `lrcr train`.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="A folder of pictures, or for one photo a .png or .jpg.")
+        Path, typer.Option("--output", "-o", help="A folder for the pictures, or for one photo a .png or .jpg.")
     ],
     baseline: Annotated[
-        Path | None, typer.Option("--baseline", help="Another model, whose attention stands beside it.")
+        Path | None, typer.Option("--baseline", help="Another model, whose attention is drawn next to it.")
     ] = None,
     at: Annotated[
         list[str] | None,
-        typer.Option("--at", metavar="X,Y", help="Show filter and edges here, in pixels of the photo; repeatable."),
+        typer.Option(
+            "--at", metavar="X,Y", help="Draw filter and edges at this location, in pixels of the photo; repeatable."
+        ),
     ] = None,
     image_size: Annotated[
-        int, typer.Option("--image-size", min=1, help="Longest side in pixels at which the model sees the photo.")
+        int, typer.Option("--image-size", min=1, help="Longest side of the network's input in pixels.")
     ] = ExtractParams().image_size,
 ) -> None:
-    """Draw what a model makes of photos: attention, and of its smoothing and graph what it has."""
+    """Draw the maps of a model for photos: attention, and those of smoothing and graph if it has them."""
+    from lrcr.data.dataset import Photo
+    from lrcr.models.factory import open_local_model
+    from lrcr.report.inspection import inspect_photo
+    from lrcr.report.maps import draw_maps
+
     spots = [_read_spot(text) for text in at or ()]
     pictures = _name_pictures(photos, output)
     seen_by = open_local_model(model)
     compared_with = None if baseline is None else open_local_model(baseline)
-    for path, picture in zip(progress.over(photos, "drawing maps", len(photos)), pictures, strict=True):
+    for path, picture in zip(progress.over(photos, "draw maps"), pictures, strict=True):
         photo = Photo(path, orient=True)
         other = None if compared_with is None else inspect_photo(compared_with, photo, image_size)
         draw_maps(picture, path.name, inspect_photo(seen_by, photo, image_size, spots), other)
-    stderr.print(f"{output}: {len(pictures)} pictures" if len(pictures) > 1 else f"{pictures[0]}: drawn")
+    stderr.print(f"{output}: {len(pictures)} pictures" if len(pictures) > 1 else f"{pictures[0]}: written")
 
 
 def rankings(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Queries and ground truth: data/NAME.")],
-    files: Annotated[list[Path], typer.Argument(metavar="RANKING", help="Rankings of them, .parquet.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The picture, a .png or .jpg.")],
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET", help="Dataset with queries and ground truth: data/NAME.")
+    ],
+    files: Annotated[list[Path], typer.Argument(metavar="RANKING", help="Rankings of its queries, .parquet.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Picture to write, a .png or .jpg.")],
     query: Annotated[
         list[int] | None,
-        typer.Option("--query", min=0, help="Its number; repeatable. Without: those whose AP differs most."),
+        typer.Option("--query", min=0, help="Number of a query; repeatable. Default: six queries, chosen by AP."),
     ] = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="How many results of each.")] = 10,
+    top: Annotated[int, typer.Option("--top", min=1, help="Results per ranking.")] = 10,
 ) -> None:
-    """Draw ranked lists of one or several methods below each other, each result framed by its grade."""
+    """Draw rankings of one or several methods below each other; the colour of a frame is the grade of the result."""
+    import numpy as np
+
+    from lrcr.data.dataset import open_dataset
+    from lrcr.data.ranking import Ranking
+    from lrcr.evaluation.evaluate import evaluate_ranking
+    from lrcr.report.grading import choose_contrasts, choose_extremes, make_row
+    from lrcr.report.rankings import draw_rankings
+
     opened = open_dataset(dataset)
     aps = [evaluate_ranking(file, dataset)["medium"].to_numpy(np.float64) for file in files]
     for number in query or ():
         if number >= len(opened.queries):
             raise ParamsError(
-                f"--query {number}: {dataset} has the queries 0…{len(opened.queries) - 1}; choose of them"
+                f"--query {number}: {dataset} has queries 0…{len(opened.queries) - 1}; choose one of these"
             )
     extremes = choose_extremes(aps[0], _QUERIES, 0) if len(files) == 1 else choose_contrasts(aps[0], aps[-1], _QUERIES)
-    methods = _tell_apart(files) if len(files) > 1 else ["query"]
+    methods = _name_methods(files) if len(files) > 1 else ["query"]
     loaded = [Ranking.load(file) for file in files]
     rows = [
         make_row(opened, ranking, number, top, float(ap[number]), method)
@@ -82,27 +89,31 @@ def rankings(
     stderr.print(f"{output}: {len(rows)} rankings")
 
 
-def _tell_apart(files: Sequence[Path]) -> list[str]:
-    """The files' names where they differ, else their paths."""
+def _name_methods(files: Sequence[Path]) -> list[str]:
+    """The names of the files if they differ, else their paths."""
     names = [file.stem for file in files]
     return names if len(set(names)) == len(names) else [str(file) for file in files]
 
 
 def _name_pictures(photos: Sequence[Path], output: Path) -> list[Path]:
-    """Where the picture of each photo goes; neither onto a photo nor onto each other."""
+    """The path of the picture of each photo; a path that would overwrite a photo or another picture is refused."""
+    from lrcr.report.picture import picture_format
+
     if output.suffix and not output.is_dir():
         picture_format(output, "maps")
         if len(photos) > 1:
-            raise ParamsError(f"--output {output}: one picture for {len(photos)} photos; name a folder")
+            raise ParamsError(f"--output {output}: one picture, but {len(photos)} photos; name a folder")
         pictures = [output]
     else:
         if output.is_file():
-            raise ParamsError(f"--output {output}: is a file and no picture; name a folder, a .png or a .jpg")
+            raise ParamsError(f"--output {output}: is a file, but not a picture; name a folder, a .png or a .jpg")
         pictures = [output / f"{photo.stem}.png" for photo in photos]
     taken = {photo.resolve() for photo in photos}
     for picture in pictures:
         if picture.resolve() in taken:
-            raise ParamsError(f"--output {output}: {picture} is, or would be, another's place; name another folder")
+            raise ParamsError(
+                f"--output {output}: {picture} would overwrite a photo or another picture; name another folder"
+            )
         taken.add(picture.resolve())
     return pictures
 

@@ -4,7 +4,7 @@ import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -16,63 +16,75 @@ from lrcr.cli.options import (
     ModelFile,
     Overrides,
     ParamsFile,
+    Recipe,
     params_of_search,
     params_without_training,
 )
 from lrcr.cli.terminal import progress, stderr
-from lrcr.data.dataset import Photo
 from lrcr.errors import ParamsError
-from lrcr.features.extractor import Extractor
-from lrcr.features.store import Descriptors
-from lrcr.pipeline import prepare
-from lrcr.report.matches import PhotoKeypoints, ResultMatches, draw_matches
-from lrcr.report.rankings import QueryTile, ResultTile, draw_rankings
-from lrcr.retrieval.queries import open_extractor
-from lrcr.retrieval.searcher import Result, Searcher
-from lrcr.storage.artifacts import staged_folder
+from lrcr.storage.artifacts import MANIFEST, staged_folder
+
+if TYPE_CHECKING:
+    from lrcr.features.extractor import Extractor
+    from lrcr.features.store import Descriptors
+    from lrcr.retrieval.searcher import Result, Searcher
 
 
 def index(
-    photos: Annotated[Path, typer.Argument(help="Photos, in folders as they are.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the index; replaced if it is one.")],
+    photos: Annotated[Path, typer.Argument(help="Folder of photos, with its subfolders.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the index; an existing index is replaced.")],
     model: ModelFile = None,
     fit: FitFolder = None,
+    recipe: Recipe = None,
     params: ParamsFile = None,
     overrides: Overrides = None,
 ) -> None:
     """Build an index of a folder of photos."""
-    if output.exists() and not (output / "manifest.json").is_file():
-        raise ParamsError(f"--output {output}: exists and is no index; name another folder")
-    chosen = params_without_training(params, overrides, model, searches=False)
+    from lrcr.pipeline import prepare
+    from lrcr.retrieval.searcher import Searcher
+
+    if output.exists() and not (output / MANIFEST).is_file():
+        raise ParamsError(f"--output {output}: exists and is not an index; name another folder")
+    chosen = params_without_training(params, overrides, recipe, model, searches=False)
     with prepare(chosen, photos, model=model, fit=fit, progress=progress) as ready, staged_folder(output) as temporary:
         shutil.copytree(ready.index, temporary, dirs_exist_ok=True)
     stderr.print(f"{output}: {Searcher(output).index.summary}")
 
 
 def search(
-    folder: Annotated[Path, typer.Argument(metavar="INDEX", help="An index that `lrcr index` wrote.")],
+    folder: Annotated[Path, typer.Argument(metavar="INDEX", help="Index written by `lrcr index`.")],
     query: Annotated[Path, typer.Argument(help="The query photo.")],
-    top: Annotated[int, typer.Option("--top", min=1, help="How many images to show.")] = 10,
+    top: Annotated[int, typer.Option("--top", min=1, help="Number of images to print.")] = 10,
     box: Annotated[
         str | None,
-        typer.Option("--box", metavar="X0,Y0,X1,Y1", help="What to look for, in pixels of the stored photo."),
+        typer.Option(
+            "--box", metavar="X0,Y0,X1,Y1", help="Search for this part of the query photo, in pixels of the file."
+        ),
     ] = None,
     sheet: Annotated[
-        Path | None, typer.Option("--sheet", help="Draw query and results into this .png or .jpg.")
+        Path | None, typer.Option("--sheet", help="Draw the query and the results into this .png or .jpg.")
     ] = None,
     explain: Annotated[
         Path | None,
-        typer.Option("--explain", help="Draw what query and results share into this .png or .jpg."),
+        typer.Option("--explain", help="Draw the matching locations of query and results into this .png or .jpg."),
     ] = None,
+    recipe: Recipe = None,
     params: ParamsFile = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find the photos of an index that show what the query photo shows."""
-    chosen = params_of_search(params, overrides)
+    """Find the images of an index that show the same thing as the query photo."""
+    from lrcr.data.dataset import Photo
+    from lrcr.report.rankings import QueryTile, ResultTile, draw_rankings
+    from lrcr.retrieval.queries import open_extractor
+    from lrcr.retrieval.searcher import Searcher
+
+    chosen = params_of_search(params, overrides, recipe)
     searcher = Searcher(folder, chosen)
     if explain is not None and not searcher.index.explains:
-        raise ParamsError(f"--explain {explain}: {folder} holds global vectors, which have no places; leave it out")
+        raise ParamsError(
+            f"--explain {explain}: {folder} holds global vectors, which have no locations; leave --explain out"
+        )
     photo = Photo(query, _read_box(box), orient=True)
     extractor = open_extractor(searcher)
     described = extractor.describe([photo])
@@ -86,9 +98,16 @@ def search(
 
 
 def _explain(
-    picture: Path, searcher: Searcher, extractor: Extractor, query: tuple[Path, Descriptors], results: list[Result]
+    picture: Path,
+    searcher: "Searcher",
+    extractor: "Extractor",
+    query: "tuple[Path, Descriptors]",
+    results: "list[Result]",
 ) -> None:
-    """Describe the returned photos again and draw where they match the query."""
+    """Extract the descriptors of the results again and draw where they match the query."""
+    from lrcr.data.dataset import Photo
+    from lrcr.report.matches import draw_matches
+
     explained = []
     for result in progress.over(results, "describe results"):
         found = extractor.describe([Photo(result.path, orient=True)])
@@ -99,7 +118,7 @@ def _explain(
     draw_matches(picture, PhotoKeypoints(query[0], query[1].xy), explained)
 
 
-def _show(results: list[Result], as_json: bool) -> None:
+def _show(results: "list[Result]", as_json: bool) -> None:
     if as_json:
         rows = [{**asdict(result), "score": round(result.score, 6), "path": str(result.path)} for result in results]
         typer.echo(json.dumps(rows, indent=2))

@@ -1,6 +1,7 @@
-"""What the user sees: progress bars, logged warnings, and one line for each error that can be mended."""
+"""Output on the terminal: progress bars, warnings, and one line for each error that the user can correct."""
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +27,6 @@ from lrcr.config.params import Params
 from lrcr.config.reading import load_params
 from lrcr.errors import LrcrError, ParamsError
 from lrcr.progress import Progress
-from lrcr.runtime import distributed
 
 BAD_INPUT = 2
 _WAIT_FOR_FIRST_RANK = 3.0  # seconds
@@ -34,10 +34,10 @@ stderr = Console(stderr=True)
 
 
 class _Rate(ProgressColumn):
-    """How many items pass in a second."""
+    """Items per second."""
 
     def render(self, task: Task) -> Text:
-        """The rate, once it is known."""
+        """The rate, when it is known."""
         return Text("" if task.speed is None else f"{task.speed:.3g}/s")
 
 
@@ -77,13 +77,13 @@ progress = _Bars()
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Print an error of lrcr as its one line and exit with code 2; any other exception keeps its traceback."""
+    """Print an `LrcrError` as one line and exit with code 2; any other exception keeps its traceback."""
     logging.basicConfig(level="WARNING", format="%(message)s", handlers=[RichHandler(console=stderr, show_path=False)])
     try:
         yield
     except LrcrError as error:
-        if distributed.rank():
-            time.sleep(_WAIT_FOR_FIRST_RANK)  # torchrun ends this process before it repeats the same error
+        if _rank() > 0:
+            time.sleep(_WAIT_FOR_FIRST_RANK)  # meanwhile rank 0 prints the error, and torchrun ends this process
         stderr.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(BAD_INPUT)
     except KeyboardInterrupt:
@@ -92,7 +92,7 @@ def one_line_errors() -> Iterator[None]:
 
 
 def run_stage(main: Callable[[Params], None], *, several: bool = False) -> None:
-    """Run a stage of the pipeline on the params of `params.yaml`.
+    """Run a stage of the pipeline with the params in `params.yaml`.
 
     Args:
         several: whether several ranks of torchrun may run it.
@@ -104,8 +104,26 @@ def run_stage(main: Callable[[Params], None], *, several: bool = False) -> None:
 
 
 def refuse_ranks() -> None:
-    """Refuse several ranks of torchrun: each would do the same work."""
-    if distributed.world_size() > 1:
-        raise ParamsError(
-            f"torchrun: {distributed.world_size()} ranks, but only stages.train can share its work; start one"
-        )
+    """Refuse several ranks of torchrun, which would all do the same work.
+
+    Raises:
+        ParamsError: there are several.
+    """
+    if _in_torchrun():
+        from lrcr.runtime import distributed
+
+        if (ranks := distributed.world_size()) > 1:
+            raise ParamsError(f"torchrun: {ranks} ranks, but only stages.train can use several; start one process")
+
+
+def _rank() -> int:
+    if not _in_torchrun():
+        return 0
+    from lrcr.runtime import distributed
+
+    return distributed.rank()
+
+
+def _in_torchrun() -> bool:
+    """Whether torchrun started this process: without it, the question costs no import of torch."""
+    return "TORCHELASTIC_RUN_ID" in os.environ

@@ -15,13 +15,15 @@ them: of a TIFF file, the oriented image is treated as the stored one.
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Protocol
 
 import numpy as np
-import torch
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from lrcr.errors import ImageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Box = tuple[float, float, float, float]
 Size = tuple[int, int]
@@ -125,7 +127,7 @@ def round_box(box: Sequence[float], size: Size) -> tuple[int, int, int, int]:
     return x0, y0, x1, y1
 
 
-def prepare(loaded: LoadedImage, image_size: int) -> torch.Tensor:
+def prepare(loaded: LoadedImage, image_size: int) -> "Tensor":
     """Resize an image and normalise it with ImageNet's mean and standard deviation: float32 of shape (3, H, W).
 
     As in HOW (Tolias et al. 2020), the longest side of the whole image becomes `image_size`, a crop keeps that scale,
@@ -134,8 +136,10 @@ def prepare(loaded: LoadedImage, image_size: int) -> torch.Tensor:
     return normalise(resize(loaded, image_size))
 
 
-def normalise(pixels: Image.Image) -> torch.Tensor:
+def normalise(pixels: Image.Image) -> "Tensor":
     """Normalise 8-bit RGB with ImageNet's mean and standard deviation: float32 of shape (3, H, W)."""
+    import torch  # takes seconds to import, and making a dataset needs no tensors
+
     values = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).contiguous()
     mean, deviation = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
     return values.to(torch.float32).div_(255).sub_(mean).div_(deviation)

@@ -1,19 +1,26 @@
-"""The device of the computation, deterministic algorithms, and errors of memory."""
+"""The device of the computation, deterministic algorithms, and errors of memory.
+
+Steps without tensors import this module too, so torch is imported in the functions.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import torch
+from typing import TYPE_CHECKING
 
 from lrcr.errors import OutOfMemoryError, ParamsError
 
+if TYPE_CHECKING:
+    import torch
 
-def resolve_device(name: str) -> torch.device:
+
+def resolve_device(name: str) -> "torch.device":
     """The device that `auto | cpu | cuda` names; `auto` is the GPU if there is one.
 
     Raises:
         ParamsError: `cuda` on a machine without a usable GPU.
     """
+    import torch
+
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
@@ -23,6 +30,8 @@ def resolve_device(name: str) -> torch.device:
 
 def make_deterministic() -> None:
     """Make cuDNN deterministic: it must not choose algorithms by timing, so that equal params give equal results."""
+    import torch
+
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
 
@@ -37,6 +46,8 @@ def explain_out_of_memory(remedy: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
+        import torch
+
         known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
         if not known and not any(text in str(error) for text in _OUT_OF_MEMORY):
             raise

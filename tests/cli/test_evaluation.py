@@ -1,18 +1,68 @@
-"""`lrcr evaluate` says where the model looks, in the process of the tests."""
+"""`lrcr evaluate`."""
 
 import json
 
 import numpy as np
+import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from lrcr.cli.main import app
+from lrcr.evaluation.per_query import open_per_query
 
-SMALL = [
-    *("--set", "backbone.weights=none", "--set", "backbone.skip_layers=3", "--set", "whitening.dim=8"),
-    *("--set", "extract.image_size=64", "--set", "extract.scales=[1.0]", "--set", "extract.descriptors=20"),
-    *("--set", "codebook.words=2", "--set", "search.assignment=1"),
-]
+from .command import GLOBAL, ONE_WORD, SMALL, TRUNK, lrcr, refuse, rows, sets
+
+
+def evaluate(*arguments: object) -> dict:
+    return json.loads(lrcr("evaluate", *arguments, "--json"))
+
+
+def test_the_table_and_the_file_say_what_json_says(photos, tmp_path):
+    values = evaluate(photos, *SMALL, *ONE_WORD)
+    assert values["map"]["medium"] > 60 and values["map"]["easy"] == values["map"]["medium"]
+    assert values["map"]["hard"] is None
+    assert values["queries"] == 12
+    assert values["descriptors_per_word"] > 1
+    assert set(values["cost"]) == {"extract_images_per_second", "search_ms_per_query"}
+    printed = lrcr("evaluate", photos, *SMALL, *ONE_WORD, "--ap", tmp_path / "ap.csv")
+    names = {"map": "mAP", "mp@1": "mP@1", "mp@5": "mP@5", "mp@10": "mP@10"}
+    assert rows(printed) == [
+        [shown, f"{values[name]['easy']:.2f}", f"{values[name]['medium']:.2f}", "–"] for name, shown in names.items()
+    ]
+    sizes = f"words per image {values['words_per_image']:.4g}  bytes per image {values['bytes_per_image']:.4g}"
+    assert f"queries 12  {sizes}  extract images per second " in printed
+    table = open_per_query(tmp_path / "ap.csv")
+    assert table["medium"].mean() == pytest.approx(values["map"]["medium"])
+    assert table["landmark"].nunique() == 4
+
+
+def test_packed_ids_change_no_ranking(photos):
+    plain = evaluate(photos, *SMALL)
+    packed = evaluate(photos, *SMALL, *sets("index.pack_ids=true"))
+    assert packed.pop("bytes_per_image") != plain.pop("bytes_per_image")
+    assert {**packed, "cost": None} == {**plain, "cost": None}
+
+
+def test_global_vectors_have_dimensions_in_place_of_words(photos):
+    values = evaluate(photos, *GLOBAL)
+    assert values["map"]["medium"] > 60
+    assert values["dimensions"] == 16
+    assert "words_per_image" not in values and "localisation" not in values
+    assert f"queries 12  dimensions 16  bytes per image {values['bytes_per_image']:.4g}" in lrcr(
+        "evaluate", photos, *GLOBAL
+    )
+
+
+def test_a_trained_model_is_evaluated(photos, model):
+    values = evaluate(photos, "--model", model, *SMALL[len(TRUNK) + 2 :])
+    assert values["map"]["medium"] > 40
+    assert values["descriptors_per_word"] != evaluate(photos, *SMALL)["descriptors_per_word"]
+
+
+def test_whitening_and_codebook_are_learned_on_other_photos(photos, draw_photo, tmp_path):
+    for landmark in range(4, 8):
+        draw_photo(tmp_path / f"{landmark}.png", landmark, 0)
+    own, other = evaluate(photos, *SMALL), evaluate(photos, *SMALL, "--fit", tmp_path)
+    assert other["queries"] == 12 and other["map"]["medium"] > 60
+    assert other["words_per_image"] != own["words_per_image"]
 
 
 def test_boxes_of_a_folder_tell_where_a_model_looks(tmp_path):
@@ -22,5 +72,37 @@ def test_boxes_of_a_folder_tell_where_a_model_looks(tmp_path):
         Image.fromarray(pixels).save(tmp_path / "images" / f"{image}.png")
     query = {"image": "0.png", "bbox": [0, 0, 32, 48], "easy": ["1.png"]}
     (tmp_path / "ground_truth.json").write_text(json.dumps({"queries": [query]}))
-    found = CliRunner().invoke(app, ["evaluate", str(tmp_path), *SMALL], catch_exceptions=False)
-    assert "of attention on the landmark, which covers 50.0 % (1 images)" in " ".join(found.stdout.split())
+    small = [*TRUNK, *sets("whitening.dim=8", "extract.image_size=64", "extract.scales=[1.0]", "codebook.words=2")]
+    given = [*small, *sets("extract.max_descriptors=20")]
+    where = evaluate(tmp_path, *given)["localisation"]
+    assert (where["area"], where["images"]) == (50, 1)
+    shares = f"{where['descriptors']:.1f} % of descriptors and {where['attention']:.1f} % of attention on the landmark"
+    assert lrcr("evaluate", tmp_path, *given).endswith(f"{shares}, which covers 50.0 % (1 images)\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--set", "smoothing.kernel=4"], "smoothing.kernel: 4 is refused: must be odd"),
+        (["--set", "smoothing.kernal=3"], "smoothing.kernal: unknown key; did you mean 'kernel'?"),
+        (["--set", "codebook.words=many"], "codebook.words: 'many' is refused"),
+        (["--set", "train.epochs=3"], "does not train; use it with `lrcr train`"),
+        (["--set", "data.train=x"], "leave data out"),
+        (["--ap", "ap.txt"], "--ap ap.txt: the AP of each query is written as .csv; give a name that ends in .csv"),
+        (["--model", "none.pt"], "backbone is decided by --model none.pt"),
+        (["--set", "backbone.weights=none.npz"], "none.npz: no such file"),
+        (["--set", "whitening.file=none.npz"], "none.npz: no such file"),
+        (["--params", "none.yaml"], "none.yaml: no such file"),
+        (["--recipe", "none"], "--recipe: unknown recipe 'none'; use one of cfcd-r50, "),
+        (["--fit", "nowhere"], "nowhere: no such folder"),
+    ],
+)
+def test_bad_input_is_one_line(photos, arguments, said):
+    assert said in refuse("evaluate", photos, *TRUNK, *arguments)
+
+
+def test_bad_places_are_one_line(photos, draw_photo, tmp_path):
+    assert "no such folder" in refuse("evaluate", tmp_path / "none")
+    assert "none.pt: no such file" in refuse("evaluate", photos, "--model", tmp_path / "none.pt")
+    draw_photo(tmp_path / "plain" / "a.png", 1, 0)
+    assert "has no queries" in refuse("evaluate", tmp_path / "plain", *SMALL)

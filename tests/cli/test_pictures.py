@@ -1,18 +1,26 @@
+"""`lrcr maps` and `lrcr rankings` draw what the library draws of the same."""
+
 import shutil
-import sys
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from lrcr.cli.main import app, main
-from lrcr.cli.pictures import _tell_apart
+from lrcr.cli.pictures import _name_methods
 from lrcr.config.reading import load_params
+from lrcr.data.dataset import Photo, open_dataset
 from lrcr.data.ranking import Ranking
-from lrcr.models.factory import MODEL_SECTIONS, build_model, save_model
+from lrcr.evaluation.evaluate import evaluate_ranking
+from lrcr.models.factory import MODEL_SECTIONS, build_model, open_local_model, save_model
+from lrcr.report.grading import choose_contrasts, choose_extremes, make_row
+from lrcr.report.inspection import look
+from lrcr.report.maps import draw_maps
+from lrcr.report.rankings import draw_rankings
 from lrcr.storage.artifacts import Manifest
+
+from .command import pixels, refuse, run
 
 
 @pytest.fixture(scope="module")
@@ -29,54 +37,61 @@ def folder(tmp_path_factory):
     return folder
 
 
-def run(*arguments):
-    return CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
-
-
-def refuse(monkeypatch, capsys, *arguments):
-    """The line that the command ends with, and that its exit code is 2."""
-    monkeypatch.setattr(sys, "argv", ["lrcr", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
-    return line
-
-
-def shape(path):
-    with Image.open(path) as picture:
-        return picture.size
+def draw_expected(tmp_path, photo, model, baseline=None, image_size=1024, spots=()):
+    """The pixels of what the library draws."""
+    shown = Photo(photo, orient=True)
+    other = None if baseline is None else look(open_local_model(baseline), shown, image_size)
+    file = tmp_path / "expected.png"
+    draw_maps(file, photo.name, look(open_local_model(model), shown, image_size, spots), other)
+    return pixels(file)
 
 
 def test_a_picture_of_each_photo(folder, tmp_path):
-    done = run("maps", folder / "a.jpg", folder / "b.jpg", "--model", folder / "full.pt", "-o", tmp_path / "maps")
-    assert done.exit_code == 0
-    assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == ["a.png", "b.png"]
-    assert shape(tmp_path / "maps" / "a.png") == shape(tmp_path / "maps" / "b.png")
+    model, output = folder / "full.pt", tmp_path / "maps"
+    code, out, err = run("maps", folder / "a.jpg", folder / "b.jpg", "--model", model, "-o", output)
+    assert (code, out) == (0, "")
+    assert "draw maps" in err and "2/2" in err
+    assert err.endswith(f"{output}: 2 pictures\n")
+    assert sorted(path.name for path in output.iterdir()) == ["a.png", "b.png"]
+    np.testing.assert_array_equal(pixels(output / "b.png"), draw_expected(tmp_path, folder / "b.jpg", model))
+    assert (pixels(output / "a.png") != pixels(output / "b.png")).any()
 
 
-def test_one_picture_by_its_name(folder, tmp_path):
-    for name, options in {
-        "plain.png": ["--model", folder / "plain.pt"],
-        "full.jpg": ["--model", folder / "full.pt"],
-        "spots.png": ["--model", folder / "full.pt", "--at", "5,5", "--at", "60,40", "--image-size", "32"],
-        "beside.png": ["--model", folder / "full.pt", "--baseline", folder / "plain.pt"],
-    }.items():
-        assert run("maps", folder / "a.jpg", *options, "-o", tmp_path / name).exit_code == 0
-    sizes = {path.name: shape(path) for path in tmp_path.iterdir()}
-    assert set(sizes) == {"plain.png", "full.jpg", "spots.png", "beside.png"}
-    assert sizes["plain.png"][1] < sizes["full.jpg"][1]
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--model", "plain.pt"], {"model": "plain.pt"}),
+        (
+            ["--model", "full.pt", "--at", "5,5", "--at", "60,40", "--image-size", "32"],
+            {"model": "full.pt", "image_size": 32, "spots": [(5, 5), (60, 40)]},
+        ),
+        (["--model", "full.pt", "--baseline", "plain.pt"], {"model": "full.pt", "baseline": "plain.pt"}),
+    ],
+)
+def test_one_picture_by_its_name(folder, tmp_path, monkeypatch, options, expected):
+    monkeypatch.chdir(folder)
+    picture = tmp_path / "maps.png"
+    assert run("maps", "a.jpg", *options, "-o", picture) == (0, "", ANY)
+    np.testing.assert_array_equal(pixels(picture), draw_expected(tmp_path, Path("a.jpg"), **expected))
 
 
-def test_bad_input_is_one_line(folder, tmp_path, monkeypatch, capsys):
+def test_a_picture_can_be_a_jpeg(folder, tmp_path):
+    for name in ("maps.png", "maps.jpg"):
+        run("maps", folder / "a.jpg", "--model", folder / "plain.pt", "-o", tmp_path / name)
+    with Image.open(tmp_path / "maps.jpg") as drawn:
+        assert drawn.format == "JPEG"
+    assert pixels(tmp_path / "maps.jpg").shape == pixels(tmp_path / "maps.png")[..., :3].shape
+
+
+def test_bad_input_is_one_line(folder, tmp_path):
     photo, full = folder / "a.jpg", ("--model", folder / "full.pt")
     output = tmp_path / "maps"
 
     def said(*arguments):
-        return refuse(monkeypatch, capsys, "maps", *arguments)
+        return refuse("maps", *arguments)
 
     assert "a picture of maps is a .png" in said(photo, *full, "-o", tmp_path / "maps.gif")
-    assert "one picture for 2 photos; name a folder" in said(photo, folder / "b.jpg", *full, "-o", tmp_path / "x.png")
+    assert "one picture, but 2 photos; name a folder" in said(photo, folder / "b.jpg", *full, "-o", tmp_path / "x.png")
     assert "--at 5: not two numbers" in said(photo, *full, "-o", output, "--at", "5")
     assert "the point 64,5 is outside the photo (64 × 48 pixels)" in said(photo, *full, "-o", output, "--at", "64,5")
     assert "neither filters nor edges" in said(photo, "--model", folder / "plain.pt", "-o", output, "--at", "5,5")
@@ -84,22 +99,26 @@ def test_bad_input_is_one_line(folder, tmp_path, monkeypatch, capsys):
     assert "none.pt: no such file" in said(photo, *full, "--baseline", tmp_path / "none.pt", "-o", output)
     assert "cannot be read" in said(tmp_path / "none.jpg", *full, "-o", output)
     (tmp_path / "file").write_text("")
-    assert "is a file and no picture" in said(photo, *full, "-o", tmp_path / "file")
+    assert "is a file, but not a picture; name a folder, a .png or a .jpg" in said(
+        photo, *full, "-o", tmp_path / "file"
+    )
     assert not output.exists()
 
 
-def test_no_photo_is_written_over(folder, tmp_path, monkeypatch, capsys):
+def test_no_photo_is_written_over(folder, tmp_path):
     photo = tmp_path / "photo.png"
     Image.open(folder / "a.jpg").save(photo)
     before = photo.read_bytes()
     model = ("--model", folder / "full.pt")
-    assert "name another folder" in refuse(monkeypatch, capsys, "maps", photo, *model, "-o", photo)
-    assert "name another folder" in refuse(monkeypatch, capsys, "maps", photo, *model, "-o", tmp_path)
+    assert "name another folder" in refuse("maps", photo, *model, "-o", photo)
+    assert "name another folder" in refuse("maps", photo, *model, "-o", tmp_path)
     assert photo.read_bytes() == before
     (tmp_path / "other").mkdir()
     shutil.copy(photo, tmp_path / "other" / "photo.jpg")
     both = (photo, tmp_path / "other" / "photo.jpg")
-    assert "photo.png is, or would be" in refuse(monkeypatch, capsys, "maps", *both, *model, "-o", tmp_path / "maps")
+    assert "photo.png would overwrite a photo or another picture" in refuse(
+        "maps", *both, *model, "-o", tmp_path / "maps"
+    )
 
 
 @pytest.fixture
@@ -111,23 +130,43 @@ def ranked(landmarks, tmp_path):
     return landmarks, tmp_path / "forth.parquet", tmp_path / "back.parquet"
 
 
-def test_rankings_of_two_methods_below_each_other(ranked, tmp_path):
-    height = 2 * 216 + 16
-    for count, options in ((12, []), (4, ["--query", 0, "--query", 7])):
-        assert run("rankings", *ranked, "-o", tmp_path / "sheet.png", *options).exit_code == 0
-        assert shape(tmp_path / "sheet.png")[1] == count * height + 16
-    assert run("rankings", *ranked[:2], "-o", tmp_path / "one.png", "--top", "5").exit_code == 0
-    assert shape(tmp_path / "one.png")[1] == 6 * (216 + 16) + 16
+@pytest.mark.parametrize(
+    ("files", "options", "queries", "top"),
+    [
+        (["forth", "back"], ["--top", 3], "contrasts", 3),
+        (["forth", "back"], ["--query", 0, "--query", 7], [0, 7], 10),
+        (["forth"], ["--top", "5"], "extremes", 5),
+        (["back"], ["--query", 3, "--top", "12"], [3], 12),
+    ],
+)
+def test_rankings_are_drawn_below_each_other(ranked, tmp_path, files, options, queries, top):
+    """Six queries unless they are named: those on which two rankings differ most, or the best and worst of one."""
+    dataset = ranked[0]
+    rankings = [tmp_path / f"{name}.parquet" for name in files]
+    aps = [evaluate_ranking(file, dataset)["medium"].to_numpy(np.float64) for file in rankings]
+    chosen = {
+        "contrasts": lambda: choose_contrasts(aps[0], aps[-1], 6),
+        "extremes": lambda: choose_extremes(aps[0], 6, 0),
+    }
+    drawn = [
+        make_row(open_dataset(dataset), Ranking.load(file), query, top, ap[query], name if len(files) > 1 else "query")
+        for query in (queries if isinstance(queries, list) else chosen[queries]())
+        for name, file, ap in zip(files, rankings, aps, strict=True)
+    ]
+    draw_rankings(tmp_path / "expected.png", drawn, orient=open_dataset(dataset).orient)
+    code, out, err = run("rankings", dataset, *rankings, "-o", tmp_path / "sheet.png", *options)
+    assert (code, out, err.splitlines()[-1]) == (0, "", f"{tmp_path / 'sheet.png'}: {len(drawn)} rankings")
+    np.testing.assert_array_equal(pixels(tmp_path / "sheet.png"), pixels(tmp_path / "expected.png"))
 
 
-def test_rankings_that_cannot_be_drawn(ranked, tmp_path, monkeypatch, capsys):
+def test_rankings_that_cannot_be_drawn(ranked, tmp_path):
     output = ("-o", tmp_path / "sheet.png")
-    assert "--query 15: " in refuse(monkeypatch, capsys, "rankings", *ranked, *output, "--query", 15)
-    assert "no such file" in refuse(monkeypatch, capsys, "rankings", ranked[0], tmp_path / "none.parquet", *output)
-    assert "name it so" in refuse(monkeypatch, capsys, "rankings", *ranked, "-o", tmp_path / "sheet.gif")
+    assert "has queries 0…14; choose one of these" in refuse("rankings", *ranked, *output, "--query", 15)
+    assert "no such file" in refuse("rankings", ranked[0], tmp_path / "none.parquet", *output)
+    assert "a .png, .jpg or .jpeg" in refuse("rankings", *ranked, "-o", tmp_path / "sheet.gif")
     assert not (tmp_path / "sheet.png").exists()
 
 
 def test_methods_are_told_apart():
-    assert _tell_apart([Path("a/how.parquet"), Path("b/lrcr.parquet")]) == ["how", "lrcr"]
-    assert _tell_apart([Path("a/x.parquet"), Path("b/x.parquet")]) == ["a/x.parquet", "b/x.parquet"]
+    assert _name_methods([Path("a/how.parquet"), Path("b/lrcr.parquet")]) == ["how", "lrcr"]
+    assert _name_methods([Path("a/x.parquet"), Path("b/x.parquet")]) == ["a/x.parquet", "b/x.parquet"]

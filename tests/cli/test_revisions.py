@@ -70,7 +70,7 @@ def test_one_of_several_is_chosen_by_name():
     [
         ("two", None, "two: evaluates other, small; choose one with --dataset-name"),
         ("two", "third", "--dataset-name third: not evaluated in two; choose from other, small"),
-        ("empty", None, r"empty: holds no metrics/ap/\*.csv; evaluate there with `dvc repro`"),
+        ("empty", None, r"empty: has no metrics/ap/\*.csv; run `dvc repro` there, or name another$"),
         ("nowhere", None, r"nowhere: cannot be read \(unknown Git revision 'nowhere'\); name a .csv"),
         ("HEAD:", None, r"HEAD:: cannot be read \(.*\); name a .csv"),
     ],
@@ -85,5 +85,5 @@ def test_outside_of_a_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ArtifactError, match="HEAD: cannot be read"):
         read_revision("HEAD", None)
-    with pytest.raises(ArtifactError, match="workspace: holds no"):
+    with pytest.raises(ArtifactError, match="workspace: has no"):
         read_revision("workspace", None)

@@ -18,7 +18,7 @@ from lrcr.models.inference import ready_for_inference
 from lrcr.report.dataset import report_dataset
 from lrcr.report.edges import correlate_with_edges
 from lrcr.report.grading import choose_extremes, make_row
-from lrcr.report.inspection import look
+from lrcr.report.inspection import inspect_photo
 from lrcr.report.maps import draw_maps
 from lrcr.report.matches import Explained, Place, draw_matches
 from lrcr.report.rankings import draw_rankings
@@ -84,7 +84,7 @@ def test_the_maps_are_those_of_the_model_and_the_metric_is_their_mean(project, l
     dataset = open_dataset(landmarks)
     photos, names = dataset.photos(), dataset.images["path"]
     order = generator(PARAMS.seed, "report images").permutation(16).tolist()
-    looked = [look(model, photos[image], 48) for image in order]
+    looked = [inspect_photo(model, photos[image], 48) for image in order]
     values = [correlate_with_edges(inspection) for inspection in looked]
     found = metrics["bandwidth_gradient_correlation"]
     assert found["images"] == 16

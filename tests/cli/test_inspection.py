@@ -1,0 +1,93 @@
+"""`lrcr inspect` and `lrcr verify`."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lrcr.data.dataset import DESCRIPTION
+from lrcr.features.store import Descriptors, write_shard
+from lrcr.models.factory import open_model
+from lrcr.storage.artifacts import read_json
+
+from .command import lrcr, refuse
+
+
+def inspect(path):
+    return json.loads(lrcr("inspect", path))
+
+
+def test_a_folder_with_a_manifest_is_described_by_it(index, global_index):
+    for folder, kind in ((index, "index"), (index / "codebook", "codebook"), (global_index, "index")):
+        assert inspect(folder) == read_json(folder / "manifest.json")
+        assert inspect(folder)["kind"] == kind
+
+
+def test_a_dataset_is_described_by_its_description(landmarks):
+    assert inspect(landmarks) == read_json(landmarks / DESCRIPTION)
+    assert inspect(landmarks)["params"]["name"] == "landmarks"
+
+
+def test_a_model_is_described_by_its_manifest_and_its_size(model):
+    opened, manifest = open_model(model)
+    parameters = sum(weights.numel() for weights in opened.parameters())
+    assert inspect(model) == {**manifest.as_dict(), "parameters": parameters}
+    assert inspect(model)["params"]["train"]["epochs"] == 1
+
+
+def test_a_table_is_described_by_its_columns(index):
+    found = inspect(index / "images.parquet")
+    table = pd.read_parquet(index / "images.parquet")
+    assert (found["kind"], found["rows"], list(found["columns"])) == ("table", 12, list(table.columns))
+    assert found["columns"]["image"] == "int64"
+
+
+def test_a_shard_is_described_by_its_shape(tmp_path):
+    one = np.ones(5, np.float32)
+    write_shard(
+        tmp_path / "a.h5", Descriptors(np.ones((5, 3), np.float32), one, np.ones((5, 2)), one, np.array([0, 2, 5]))
+    )
+    assert inspect(tmp_path / "a.h5") == {"kind": "shard of descriptors", "images": 2, "descriptors": [5, 3]}
+
+
+def test_json_is_shown_as_it_is(tmp_path):
+    (tmp_path / "metrics.json").write_text('{"map": {"easy": 50.0, "name": "é"}}')
+    assert inspect(tmp_path / "metrics.json") == {"map": {"easy": 50.0, "name": "é"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "contents", "said"),
+    [
+        ("none.pt", None, "none.pt: no such file or folder; name an artifact"),
+        (
+            "a.csv",
+            b"image,label",
+            "a.csv: not an artifact of lrcr; name a folder with a manifest or a file of .pt, .h5",
+        ),
+        ("a.pt", b"weights", "a.pt: not a model of lrcr"),
+        ("a.parquet", b"PAR1", "a.parquet: not a Parquet table ("),
+        ("a.h5", b"HDF", "a.h5: "),
+        ("a.json", b"{", "a.json: "),
+    ],
+)
+def test_what_is_no_artifact_is_refused(tmp_path, name, contents, said):
+    if contents is not None:
+        (tmp_path / name).write_bytes(contents)
+    assert said in refuse("inspect", tmp_path / name)
+
+
+def test_a_whole_index_is_verified(index, global_index):
+    for folder in (index, global_index):
+        assert lrcr("verify", folder) == f"{folder}: 12 images, all files are intact\n"
+
+
+def test_verify_finds_a_flipped_bit(index, tmp_path):
+    copy = tmp_path / "copy.index"
+    shutil.copytree(index, copy)
+    file = copy / "segment-0000" / "codes.npy"
+    contents = bytearray(file.read_bytes())
+    contents[-3] ^= 4
+    file.write_bytes(contents)
+    assert "codes.npy: missing or altered" in refuse("verify", copy)

@@ -1,0 +1,68 @@
+"""Params of the commands: a recipe, a file, single params; and what would have no effect."""
+
+from pathlib import Path
+
+import pytest
+
+from lrcr.cli.options import params_of_search, params_without_training
+from lrcr.config.reading import load_params
+from lrcr.errors import ParamsError
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    (tmp_path / "params.yaml").write_text("seed: 2\nsearch: {tau: 0.1, alpha: 2.0}\nsmoothing: {kernel: 5}")
+    return tmp_path / "params.yaml"
+
+
+def test_single_params_count_more_than_the_file_and_the_file_more_than_the_recipe(file):
+    overrides = ["search.tau=0.2", "codebook.words=3"]
+    found = params_without_training(file, overrides, "lrcr-r18", None, searches=True)
+    assert found == load_params(file, overrides, "lrcr-r18")
+    assert (found.search.tau, found.codebook.words) == (0.2, 3)
+    assert (found.seed, found.search.alpha, found.smoothing.kernel) == (2, 2.0, 5)
+    assert (found.smoothing.kind, found.graph.kind) == ("learnable", "gcn")
+
+
+def test_params_of_a_search(file):
+    found = params_of_search(file, ["search.tau=0.2"], "lrcr-r18")
+    assert (found.tau, found.alpha) == (0.2, 2.0)
+    assert found == load_params(file, ["search.tau=0.2"], "lrcr-r18").search
+    assert params_of_search(None, None, None) == load_params().search
+
+
+@pytest.mark.parametrize("override", ["extract.image_size=64", "seed=1", "index.binary=false", "model.name=gem"])
+def test_a_search_takes_params_of_search_only(override):
+    section = override.partition("=")[0].partition(".")[0]
+    said = f"^--set {override}: {section} is decided by the index; set params of search only$"
+    with pytest.raises(ParamsError, match=said):
+        params_of_search(None, [override], None)
+
+
+@pytest.mark.parametrize(
+    ("override", "model", "searches", "said"),
+    [
+        ("data.fit=x", None, True, "this command reads the folder in its arguments; leave data out"),
+        ("datasets.x.kind=folder", None, True, "this command reads the folder in its arguments; leave datasets out"),
+        ("train.epochs=3", None, True, "this command does not train; use it with `lrcr train`"),
+        ("train.epochs=3", "a.pt", True, "this command does not train; use it with `lrcr train`"),
+        ("search.top=3", None, False, "params of search are not stored in an index; use it with `lrcr search`"),
+        ("smoothing.kernel=5", "a.pt", True, "smoothing is decided by --model a.pt; leave one of the two out"),
+        ("seed=5", "a.pt", False, "seed is decided by --model a.pt; leave one of the two out"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(override, model, searches, said):
+    file = None if model is None else Path(model)
+    with pytest.raises(ParamsError) as error:
+        params_without_training(None, [override], None, file, searches=searches)
+    assert str(error.value) == f"--set {override}: {said}"
+
+
+@pytest.mark.parametrize(
+    ("override", "model", "searches"),
+    [("search.top=3", "a.pt", True), ("smoothing.kernel=5", None, False), ("extract.image_size=64", "a.pt", False)],
+)
+def test_what_has_an_effect_is_taken(override, model, searches):
+    file = None if model is None else Path(model)
+    found = params_without_training(None, [override], None, file, searches=searches)
+    assert found == load_params(overrides=[override])

@@ -1,0 +1,159 @@
+"""`lrcr index` and `lrcr search`."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lrcr.data.dataset import Photo
+from lrcr.errors import ArtifactError
+from lrcr.report.matches import Explained, Place, draw_matches
+from lrcr.report.rankings import QueryTile, ResultTile, draw_rankings
+from lrcr.retrieval.queries import open_extractor
+from lrcr.retrieval.searcher import Searcher
+from lrcr.storage.artifacts import read_json
+
+from .command import ONE_WORD, SMALL, lrcr, pixels, refuse, rows, run, sets
+
+
+def search(index: Path, query: Path, *arguments: object) -> list[dict]:
+    return json.loads(lrcr("search", index, query, "--json", *arguments))
+
+
+def test_search_finds_the_photo_itself_and_its_landmark(photos, index):
+    found = search(index, photos / "images/2/1.png", "--top", 3, *ONE_WORD)
+    assert [result["rank"] for result in found] == [1, 2, 3]
+    assert found[0]["image"] == "2/1.png"
+    assert found[0]["score"] == pytest.approx(1, abs=1e-5)
+    assert {result["label"] for result in found} == {"landmark-2"}
+    assert {result["path"] for result in found} == {str(photos / f"images/2/{view}.png") for view in range(3)}
+
+
+def test_the_table_says_what_json_says(photos, index):
+    query = photos / "images/2/1.png"
+    assert rows(lrcr("search", index, query, "--top", 5)) == [
+        [str(result["rank"]), f"{result['score']:.4f}", result["image"], result["label"]]
+        for result in search(index, query, "--top", 5)
+    ]
+
+
+def test_a_sheet_shows_the_query_with_its_box_and_the_results(photos, index, tmp_path):
+    query, sheet, expected = photos / "images/2/1.png", tmp_path / "sheet.png", tmp_path / "expected.png"
+    box = ("--box", "0,0,60,60")
+    found = search(index, query, "--sheet", sheet, *box)
+    assert len(found) == 10
+    tiles = [ResultTile(Path(result["path"]), result["image"], result["score"]) for result in found]
+    draw_rankings(expected, [(QueryTile(query, "1.png", (0, 0, 60, 60)), tiles)])
+    np.testing.assert_array_equal(pixels(sheet), pixels(expected))
+    lrcr("search", index, query, "--sheet", sheet)
+    assert (pixels(sheet) != pixels(expected)).any(), "without a box"
+
+
+def test_a_box_is_what_is_searched(photos, index):
+    query = photos / "images/2/1.png"
+    whole = search(index, query, "--top", 1, *ONE_WORD)
+    assert search(index, query, "--top", 1, *ONE_WORD, "--box", "0,0,96,80") == whole
+    [part] = search(index, query, "--top", 1, *ONE_WORD, "--box", "0,0,48,80")
+    assert part["image"].startswith("2/") and part["score"] < 0.99
+
+
+def test_a_search_explains_itself(photos, index, tmp_path):
+    query, picture, expected = photos / "images/2/1.png", tmp_path / "matches.png", tmp_path / "expected.png"
+    found = search(index, query, "--top", 3, "--explain", picture)
+    searcher = Searcher(index)
+    extractor = open_extractor(searcher)
+    described = extractor.describe([Photo(query, orient=True)])
+    explained = []
+    for result in found:
+        image = extractor.describe([Photo(Path(result["path"]), orient=True)])
+        matches = searcher.index.explain(described, image)
+        assert sum(match.contribution for match in matches) == pytest.approx(result["score"], abs=1e-5)
+        title = f"{result['rank']}. {result['image']}, {result['score']:.4f}"
+        explained.append(Explained(Place(Path(result["path"]), image.xy), title, matches))
+    draw_matches(expected, Place(query, described.xy), explained)
+    np.testing.assert_array_equal(pixels(picture), pixels(expected))
+
+
+def test_global_vectors_are_searched_alike_but_have_nothing_to_explain(photos, global_index, tmp_path):
+    query = photos / "images/2/1.png"
+    found = search(global_index, query, "--top", 3)
+    assert found[0]["image"] == "2/1.png" and found[0]["score"] == pytest.approx(1, abs=1e-4)
+    assert {result["label"] for result in found} == {"landmark-2"}
+    line = refuse("search", global_index, query, "--explain", tmp_path / "a.png")
+    assert line.endswith("holds global vectors, which have no locations; leave --explain out")
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_params_of_a_search_are_not_those_of_the_index(photos, index, tmp_path):
+    """A recipe, a file and single params, of which the later ones count."""
+    query = photos / "images/2/1.png"
+    plain = search(index, query)
+    weighted = search(index, query, *sets("search.alpha=1.0"))
+    assert [result["score"] for result in weighted] != [result["score"] for result in plain]
+    (tmp_path / "params.yaml").write_text("search: {alpha: 1.0}")
+    assert search(index, query, "--params", tmp_path / "params.yaml") == weighted
+    assert search(index, query, "--params", tmp_path / "params.yaml", *sets("search.alpha=3.0")) == plain
+    assert search(index, query, "--recipe", "how-r18") == search(index, query, *sets("search.idf=false"))
+
+
+def test_an_index_needs_nothing_else(index, photos, tmp_path):
+    query = photos / "images/0/0.png"
+    before = search(index, query)
+    moved = tmp_path / "moved.index"
+    shutil.copytree(index, moved)
+    index_away = index.with_name("away.index")
+    index.rename(index_away)
+    try:
+        assert search(moved, query) == before
+    finally:
+        index_away.rename(index)
+
+
+def test_index_says_what_it_has_built_and_replaces_an_index(photos, index, tmp_path):
+    folder = tmp_path / "my.index"
+    shutil.copytree(index, folder)
+    (folder / "codebook" / "centroids.npy").unlink()
+    code, out, err = run("index", photos, "-o", folder, *SMALL)
+    assert (code, out) == (0, "")
+    assert err.splitlines()[-1] == f"{folder}: {Searcher(folder).index.summary}"
+    assert "extract database" in err and "12/12" in err
+    files = sorted(path.relative_to(index) for path in index.rglob("*") if path.is_file())
+    assert sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()) == files
+    same = [file for file in files if (folder / file).read_bytes() == (index / file).read_bytes()]
+    assert same == files
+
+
+def test_an_index_is_built_with_a_recipe_a_file_and_single_params(photos, tmp_path):
+    (tmp_path / "params.yaml").write_text("codebook: {words: 12}\nextract: {max_descriptors: 99}\nseed: 3")
+    given = ("--recipe", "lrcr-r18", "--params", tmp_path / "params.yaml")
+    lrcr("index", photos, "-o", tmp_path / "my.index", *given, *SMALL[:-2])
+    stored = read_json(tmp_path / "my.index" / "params.json")
+    assert stored["smoothing"]["kind"] == "learnable", "of the recipe"
+    assert (stored["codebook"]["words"], stored["seed"]) == (12, 3), "of the file"
+    assert stored["extract"]["max_descriptors"] == 60, "of --set"
+
+
+def test_bad_input_is_one_line(photos, index, tmp_path):
+    query = photos / "images/0/0.png"
+    assert "no such file" in refuse("search", tmp_path / "none", query)
+    assert "not an image" in refuse("search", index, photos / "labels.csv")
+    assert refuse("search", index, query, "--box", "1,2") == "--box 1,2: not four numbers; write x0,y0,x1,y1 in pixels"
+    assert "is a .png, .jpg or .jpeg" in refuse("search", index, query, "--explain", tmp_path / "a.gif")
+    assert "is a .png, .jpg or .jpeg" in refuse("search", index, query, "--sheet", tmp_path / "a.gif")
+    assert "index.binary=false: index is decided by the index" in refuse(
+        "search", index, query, *sets("index.binary=false")
+    )
+    exists = f"--output {photos}: exists and is not an index; name another folder"
+    assert refuse("index", photos, "-o", photos) == exists
+    unstored = "--set search.tau=0.25: params of search are not stored in an index; use it with `lrcr search`"
+    assert refuse("index", photos, "-o", tmp_path / "new.index", *sets("search.tau=0.25")) == unstored
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_index_is_no_searcher(index, tmp_path):
+    shutil.copytree(index, tmp_path / "damaged.index")
+    (tmp_path / "damaged.index" / "images.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ArtifactError, match="not a table of images"):
+        _ = Searcher(tmp_path / "damaged.index").images

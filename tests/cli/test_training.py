@@ -1,0 +1,51 @@
+"""`lrcr train`."""
+
+import json
+
+from lrcr.models.factory import open_model
+
+from .command import SMALL_CODEBOOK, SMALL_EXTRACTION, TRUNK, lrcr, refuse, run, sets
+
+SMALL = [
+    *(*TRUNK, *SMALL_EXTRACTION, *SMALL_CODEBOOK),
+    *sets("whitening.dim=8", "whitening.images=8", "train.epochs=1", "train.image_size=48"),
+    *sets("train.tuples.queries_per_epoch=4", "train.tuples.negatives=1"),
+]
+
+
+def test_every_epoch_is_logged_and_the_model_says_what_it_was_trained_on(photos, tmp_path):
+    file = tmp_path / "model.pt"
+    code, out, err = run("train", photos, "--val", photos, "-o", file, *SMALL)
+    assert (code, out) == (0, "")
+    [line] = [line for line in err.splitlines() if line.startswith("epoch 1  ")]
+    logged = dict(pair.rsplit(" ", 1) for pair in line.split("  "))
+    assert list(logged) == ["epoch", "loss", "rate", "negative_distance", "validation_map"]
+    assert 0 < float(logged["loss"]) < 1 and 0 < float(logged["validation_map"]) <= 100
+    assert err.endswith(f"{file}: model written\n")
+    manifest = open_model(file)[1]
+    assert set(manifest.inputs) == {"train", "val"}
+    assert manifest.params["train"]["epochs"] == 1
+
+
+def test_without_validation_photos_landmarks_are_held_out(model):
+    assert set(open_model(model)[1].inputs) == {"train"}
+
+
+def test_a_recipe_a_file_and_single_params(photos, tmp_path):
+    """Each counts more than those before it."""
+    (tmp_path / "params.yaml").write_text("seed: 5\ntrain: {tuples: {warmup_steps: 7}}\nwhitening: {dim: 24}")
+    given = ("--recipe", "lrcr-r18", "--params", tmp_path / "params.yaml")
+    lrcr("train", photos, "-o", tmp_path / "model.pt", *given, *SMALL, *sets("train.tuples.losses.asmk=0.0"))
+    params = open_model(tmp_path / "model.pt")[1].params
+    assert (params["smoothing"]["kind"], params["graph"]["kind"]) == ("learnable", "gcn"), "of the recipe"
+    assert (params["seed"], params["train"]["tuples"]["warmup_steps"]) == (5, 7), "of the file"
+    assert (params["whitening"]["dim"], params["train"]["tuples"]["losses"]["asmk"]) == (8, 0), "of --set"
+    assert json.loads(lrcr("inspect", tmp_path / "model.pt"))["params"] == params
+
+
+def test_bad_input_is_one_line(photos, tmp_path):
+    model = tmp_path / "model.pt"
+    assert "no such folder" in refuse("train", tmp_path / "none", "-o", model)
+    assert "--recipe: unknown recipe 'none'" in refuse("train", photos, "-o", model, "--recipe", "none")
+    assert "train.epochs: -1 is refused" in refuse("train", photos, "-o", model, *sets("train.epochs=-1"))
+    assert not model.exists()
