@@ -106,7 +106,7 @@ def _explain(
 ) -> None:
     """Extract the descriptors of the results again and draw where they match the query."""
     from lrcr.data.dataset import Photo
-    from lrcr.report.matches import draw_matches
+    from lrcr.report.matches import PhotoKeypoints, ResultMatches, draw_matches
 
     explained = []
     for result in progress.over(results, "describe results"):

@@ -370,7 +370,7 @@ def test_an_image_beyond_the_segment_is_refused_and_never_written_to(small, bina
         ('"postings"', '"letters"', r"its facts are incomplete or wrong \('postings'\); build"),
         ('"weights"', '"heights"', r"its facts are incomplete or wrong \('weights'\); build"),
         ('"folder": "segment-0000"', '"folder": 3', "its facts are incomplete or wrong"),
-        ('"kind": "index"', '"kind": "codebook"', "holds a codebook of schema 1, not a index"),
+        ('"kind": "index"', '"kind": "codebook"', "holds a codebook of schema 2, not a index"),
     ],
 )
 def test_a_damaged_manifest_is_named(small, old, new, message):
