@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from lrcr.cli.options import Recipe
-from lrcr.cli.terminal import stderr
+from lrcr.cli.terminal import say
 from lrcr.config.writing import write_params
 from lrcr.errors import ParamsError
 from lrcr.storage.artifacts import staged_file
@@ -24,4 +24,4 @@ def init(
         raise ParamsError(f"{_FILE}: exists; move it away, or overwrite it with --force")
     with staged_file(_FILE) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    stderr.print(f"{_FILE}: written")
+    say(f"{_FILE}: written")

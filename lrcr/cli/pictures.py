@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lrcr.cli.terminal import progress, stderr
+from lrcr.cli.terminal import progress, say
 from lrcr.config.retrieval import ExtractParams
 from lrcr.errors import ParamsError
 
@@ -46,7 +46,7 @@ def maps(
         photo = Photo(path, orient=True)
         other = None if compared_with is None else inspect_photo(compared_with, photo, image_size)
         draw_maps(picture, path.name, inspect_photo(seen_by, photo, image_size, spots), other)
-    stderr.print(f"{output}: {len(pictures)} pictures" if len(pictures) > 1 else f"{pictures[0]}: written")
+    say(f"{output}: {len(pictures)} pictures" if len(pictures) > 1 else f"{pictures[0]}: written")
 
 
 def rankings(
@@ -86,7 +86,7 @@ def rankings(
         for ranking, ap, method in zip(loaded, aps, methods, strict=True)
     ]
     draw_rankings(output, rows, orient=opened.orient, progress=progress)
-    stderr.print(f"{output}: {len(rows)} rankings")
+    say(f"{output}: {len(rows)} rankings")
 
 
 def _name_methods(files: Sequence[Path]) -> list[str]:

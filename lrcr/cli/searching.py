@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lrcr.cli.options import (
@@ -20,7 +21,7 @@ from lrcr.cli.options import (
     params_of_search,
     params_without_training,
 )
-from lrcr.cli.terminal import progress, stderr
+from lrcr.cli.terminal import progress, say
 from lrcr.errors import ParamsError
 from lrcr.storage.artifacts import MANIFEST, staged_folder
 
@@ -48,7 +49,7 @@ def index(
     chosen = params_without_training(params, overrides, recipe, model, searches=False)
     with prepare(chosen, photos, model=model, fit=fit, progress=progress) as ready, staged_folder(output) as temporary:
         shutil.copytree(ready.index, temporary, dirs_exist_ok=True)
-    stderr.print(f"{output}: {Searcher(output).index.summary}")
+    say(f"{output}: {Searcher(output).index.summary}")
 
 
 def search(
@@ -125,7 +126,7 @@ def _show(results: "list[Result]", as_json: bool) -> None:
         return
     table = Table("rank", "score", "image", "label")
     for result in results:
-        table.add_row(str(result.rank), f"{result.score:.4f}", result.image, result.label or "")
+        table.add_row(str(result.rank), f"{result.score:.4f}", escape(result.image), escape(result.label or ""))
     Console().print(table)
 
 

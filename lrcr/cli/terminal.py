@@ -48,7 +48,7 @@ class _Bars(Progress):
     def task(self, description: str, total: int | None) -> Iterator[Progress]:
         """See `Progress`."""
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             _Rate(),
@@ -84,11 +84,16 @@ def one_line_errors() -> Iterator[None]:
     except LrcrError as error:
         if _rank() > 0:
             time.sleep(_WAIT_FOR_FIRST_RANK)  # meanwhile rank 0 prints the error, and torchrun ends this process
-        stderr.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        say(f"error: {error}", "red")
         sys.exit(BAD_INPUT)
     except KeyboardInterrupt:
-        stderr.print("interrupted; the same command continues where it stopped")
+        say("interrupted; the same command continues where it stopped")
         sys.exit(130)
+
+
+def say(line: str, style: str | None = None) -> None:
+    """Print a line on standard error as it is: names of files can look like rich's markup."""
+    stderr.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def run_stage(main: Callable[[Params], None], *, several: bool = False) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from lrcr.cli.options import Overrides, ParamsFile, Recipe
-from lrcr.cli.terminal import progress, stderr
+from lrcr.cli.terminal import progress, say
 from lrcr.config.reading import load_params
 
 
@@ -24,8 +24,8 @@ def train(
     from lrcr.pipeline import train_on_folder
 
     def log(values: dict[str, float]) -> None:
-        stderr.print("  ".join(f"{name} {value:.4g}" for name, value in values.items()))
+        say("  ".join(f"{name} {value:.4g}" for name, value in values.items()))
 
     chosen = load_params(params, overrides or (), recipe)
     train_on_folder(chosen, folder, output, val=val, log=log, progress=progress)
-    stderr.print(f"{output}: model written")
+    say(f"{output}: model written")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lrcr.cli.terminal import progress, stderr
+from lrcr.cli.terminal import progress, say
 from lrcr.datasets.sources import HOW_MODELS
 
 
@@ -23,4 +23,4 @@ def weights(
     released = HOW_MODELS.get(source)
     file = Path(source) if released is None else Store.from_environment(CHECKSUMS).fetch(released, progress).path
     import_how(file, output)
-    stderr.print(f"{output}: model written")
+    say(f"{output}: model written")

@@ -39,6 +39,19 @@ def test_the_table_says_what_json_says(photos, index):
     ]
 
 
+def test_names_are_not_markup(draw_photo, tmp_path):
+    names = ["[bold]0.png", "red] [/b.png"]
+    for number, name in enumerate(names):
+        draw_photo(tmp_path / "photos [old]" / name, number, 0)
+    folder = tmp_path / "my [new].index"
+    code, out, err = run("index", tmp_path / "photos [old]", "-o", folder, *SMALL[:-2], *sets("codebook.words=2"))
+    assert (code, out) == (0, "")
+    assert err.splitlines()[-1].startswith(f"{folder}: 2 images, ")
+    assert "reading photos [old]" in err
+    table = rows(lrcr("search", folder, tmp_path / "photos [old]" / names[0]))
+    assert [row[2] for row in table] == names
+
+
 def test_a_sheet_shows_the_query_with_its_box_and_the_results(photos, index, tmp_path):
     query, sheet, expected = photos / "images/2/1.png", tmp_path / "sheet.png", tmp_path / "expected.png"
     box = ("--box", "0,0,60,60")

@@ -215,7 +215,8 @@ def test_json_of_another_shape_is_no_manifest(tmp_path, stored):
 
 def test_manifest_of_another_kind_or_schema_is_refused(tmp_path, manifest):
     write_manifest(tmp_path, manifest)
-    with pytest.raises(ArtifactError, match=f"holds a descriptors of schema {SCHEMA}, not a index of schema {SCHEMA}; make it again"):
+    message = f"holds a descriptors of schema {SCHEMA}, not a index of schema {SCHEMA}; make it again"
+    with pytest.raises(ArtifactError, match=message):
         open_manifest(tmp_path, "index")
     write_manifest(tmp_path, Manifest("descriptors", PARAMS, {}, {}, schema=SCHEMA + 1))
     with pytest.raises(ArtifactError, match=f"of schema {SCHEMA + 1}, not a descriptors of schema {SCHEMA}"):
