@@ -71,7 +71,7 @@ def test_images_of_a_batch_do_not_meet(settings):
 
 @torch.inference_mode()
 @pytest.mark.parametrize("settings", KINDS)
-def test_the_order_of_the_nodes_is_of_no_account(settings):
+def test_the_order_of_the_nodes_does_not_matter(settings):
     module, features = disturb(build(**settings)), draw((1, 12, 4, 6))
     order = torch.randperm(24, generator=torch.Generator().manual_seed(0))
     shuffled = features.flatten(2)[:, :, order].view(1, 12, 4, 6)
@@ -81,7 +81,7 @@ def test_the_order_of_the_nodes_is_of_no_account(settings):
 
 @torch.inference_mode()
 @pytest.mark.parametrize("settings", KINDS)
-def test_the_scale_of_the_features_is_of_no_account(settings):
+def test_the_scale_of_the_features_does_not_matter(settings):
     module, features = disturb(build(**settings)), draw((1, 12, 4, 6))
     torch.testing.assert_close(module(1000 * features), 1000 * module(features), rtol=1e-3, atol=1e-1)
 

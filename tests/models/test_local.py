@@ -8,7 +8,7 @@ from torch import nn
 
 from lrcr.config.reading import load_params
 from lrcr.data.dataset import Photo
-from lrcr.features.extraction import extract_photos
+from lrcr.features.extractor import ExtractSettings, extract_photos
 from lrcr.models.attention import l2_attention
 from lrcr.models.backbone import Backbone
 from lrcr.models.descriptors import ImageDescriptors, resize
@@ -70,7 +70,7 @@ def test_strongest_descriptors_against_the_reference(parity):
 @torch.inference_mode()
 def test_training_descriptor_against_the_reference(parity):
     numbers, model, maps = parity
-    vector = model.describe_map(maps[1])[0].numpy()
+    vector = model.embed(maps[1])[0].numpy()
     np.testing.assert_allclose(vector, numbers["training_descriptor_map_1"], atol=1e-5)
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-6)
 
@@ -186,7 +186,7 @@ def how_photos(test_data):
 
 def extract(model, numbers, photos):
     size, scales = int(numbers["image_size"]), numbers["scales"].tolist()
-    return extract_photos(model, photos, image_size=size, scales=scales, strongest=300, device=CPU)
+    return extract_photos(model, photos, ExtractSettings(size, scales, 300), CPU)
 
 
 def compare(rows, descriptors, strength):
@@ -318,9 +318,9 @@ def test_the_selection_has_a_gradient():
 
 
 @torch.inference_mode()
-def test_the_border_of_a_map_is_left_aside():
+def test_the_border_of_a_map_is_cropped():
     shape = ["backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=16", "smoothing.kind=learnable"]
-    whole, inner = (build_model(load_params(None, [*shape, f"backbone.border={border}"])).eval() for border in (0, 1))
+    whole, inner = (build_model(load_params(None, [*shape, f"backbone.crop_border={border}"])).eval() for border in (0, 1))
     inner.load_state_dict(whole.state_dict())
     features = whole.backbone(draw(1, 40, 56))
     within = features[:, :, 1:-1, 1:-1]
