@@ -6,7 +6,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.profiler import ProfilerActivity, profile
 
 from lrcr.config.model import SmoothingParams
 from lrcr.models.smoothing import (
@@ -219,19 +218,12 @@ def test_at_the_start_each_location_keeps_an_equal_share(distance, kernel):
 
 
 @pytest.mark.parametrize("kernel", [3, 7])
-def test_no_copy_of_the_map_for_each_neighbour(kernel):
+def test_no_copy_of_the_map_for_each_neighbour(peak_memory, kernel):
     """Neither forwards nor backwards: the memory held at once stays below a few maps, whatever the kernel."""
     features = draw((1, 64, 64, 64)).requires_grad_()
     smoothing = learnable(64, distance="feature", kernel=kernel, embedding_dim=1)
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        smoothing(features).square().sum().backward()
-    events = sorted((e for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]"), key=start_of)
-    held = np.cumsum([event.nbytes() for event in events])
-    assert held.max() < 16 * features.nbytes  # 7 × 7 neighbours would take 48
-
-
-def start_of(event) -> int:
-    return event.start_ns()
+    held = peak_memory(lambda: smoothing(features).square().sum().backward())
+    assert held < 16 * features.nbytes  # 7 × 7 neighbours would take 48
 
 
 @torch.inference_mode()
