@@ -1,5 +1,6 @@
 """Building a model from params, storing it in a file, and reading it back."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -7,7 +8,7 @@ from torch import nn
 
 from lrcr.config.params import Params
 from lrcr.config.reading import check_params
-from lrcr.errors import ArtifactError, WeightsError
+from lrcr.errors import ArtifactError, ParamsError, WeightsError
 from lrcr.models.backbone import Backbone, build_backbone, load_weights
 from lrcr.models.file import read_model_file, write_model_file
 from lrcr.models.global_model import MAC, RMAC, GlobalModel, RegionalModel, SPoC, add_second_order_attention
@@ -141,8 +142,7 @@ def open_model(path: Path) -> tuple[Model, Manifest]:
         WeightsError: a tensor is missing, or has another shape than in the model of the stored params.
     """
     state, manifest = read_model_file(path)
-    stored = {section: manifest.params[section] for section in ARCHITECTURE if section in manifest.params}
-    params = check_params(stored, str(path))
+    params = _stored_params(manifest, ARCHITECTURE, path)
     model = _assemble(params, Backbone(params.backbone.name, params.backbone.skip_layers))
     load_weights(model, state, str(path))
     return model.eval(), manifest
@@ -169,5 +169,19 @@ def adopt_model(params: Params, model_file: Path) -> Params:
         ParamsError: the stored params are not valid in this version of lrcr.
     """
     _, manifest = read_model_file(model_file)
-    stored = {section: manifest.params[section] for section in MODEL_SECTIONS if section in manifest.params}
-    return check_params({**params.model_dump(mode="json"), **stored}, str(model_file))
+    return _stored_params(manifest, MODEL_SECTIONS, model_file, params)
+
+
+def _stored_params(manifest: Manifest, sections: Sequence[str], path: Path, others: Params | None = None) -> Params:
+    """Params with these sections of a model's manifest; all other keys have their defaults, or the values in `others`.
+
+    Raises:
+        ParamsError: this lrcr does not know the params, or a section that it reads is missing.
+    """
+    stored = {section: manifest.params[section] for section in sections if section in manifest.params}
+    values = {} if others is None else others.model_dump(mode="json")
+    params = check_params({**values, **stored}, str(path))
+    for section in params.sections(*sections):
+        if section not in stored:
+            raise ParamsError(f"{path}: {section}: missing; train the model again")
+    return params

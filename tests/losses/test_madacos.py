@@ -1,9 +1,10 @@
-import subprocess
-import sys
+from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -112,25 +113,28 @@ def test_fixed_logits_move_the_target_only():
             assert logits[i, j].item() == pytest.approx(30 * (cosines[i, j].item() - (0.3 if j == labels[i] else 0)))
 
 
-_RANK = """
-import sys, numpy as np, torch, torch.distributed as dist
-from lrcr.losses.madacos import madacos
-folder, rank = sys.argv[1], int(sys.argv[2])
-dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-half = slice(5 * rank, 5 * rank + 5)
-with np.load(folder + "/batch.npz") as batch:
-    found = madacos(torch.from_numpy(batch["cosines"][half]), torch.from_numpy(batch["labels"][half]))
-np.savez(f"{folder}/{rank}.npz", **{name: value.numpy() for name, value in found._asdict().items()})
-dist.destroy_process_group()
-"""
+def compute_as_rank(rank: int, folder: Path) -> None:
+    """What one of two ranks computes of its half of the batch; in a forked process, where torch is imported already."""
+    torch.set_num_threads(1)  # the other threads of the parent's pool are not there
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    half = slice(5 * rank, 5 * rank + 5)
+    with np.load(folder / "batch.npz") as batch:
+        found = madacos(torch.from_numpy(batch["cosines"][half]), torch.from_numpy(batch["labels"][half]))
+    np.savez(folder / f"{rank}.npz", **{name: value.numpy() for name, value in found._asdict().items()})
+    dist.destroy_process_group()
 
 
 def test_two_ranks_make_of_two_halves_what_one_makes_of_the_whole(tmp_path):
     cosines, labels = draw(10, 6, seed=5)
-    cosines = cosines.scatter(1, labels[:, None], torch.rand(10, 1, dtype=torch.float64) * 0.5 + 0.5)
+    cosines = cosines.scatter(1, labels[:, None], 0.5 + 0.5 * draw(10, 1, seed=6)[0].abs())
     np.savez(tmp_path / "batch.npz", cosines=cosines.numpy(), labels=labels.numpy())
-    ranks = [subprocess.Popen([sys.executable, "-c", _RANK, str(tmp_path), str(rank)]) for rank in range(2)]
-    assert [rank.wait(timeout=100) for rank in ranks] == [0, 0]
+    fork = get_context("fork")
+    ranks = [fork.Process(target=compute_as_rank, args=(rank, tmp_path)) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(100)
+    assert [process.exitcode for process in ranks] == [0, 0]
     whole = madacos(cosines, labels)
     halves = [madacos(cosines[half], labels[half]) for half in (slice(5), slice(5, 10))]
     assert any(half.scale != whole.scale for half in halves), "halves alone would not do"

@@ -201,12 +201,37 @@ def adopt(path):
     [*((open_model, name) for name in ARCHITECTURE), *((adopt, name) for name in MODEL_SECTIONS)],
 )
 def test_params_of_another_version_are_refused(tmp_path, model, use, section):
-    sections = small().sections(*MODEL_SECTIONS)
-    lacking = {name: values for name, values in sections.items() if name != section}
-    for other in ({**sections, section: {"unknown": 1}}, lacking):
-        save_model(tmp_path / "model.pt", model, Manifest("model", other, {}))
-        with pytest.raises(ParamsError, match=rf"model\.pt: {section}"):
+    save_model(
+        tmp_path / "model.pt",
+        model,
+        Manifest("model", {**small().sections(*MODEL_SECTIONS), section: {"unknown": 1}}, {}),
+    )
+    with pytest.raises(ParamsError, match=rf"model\.pt: {section}"):
+        use(tmp_path / "model.pt")
+
+
+LOCAL = {"model", "backbone", "smoothing", "graph", "whitening"}
+
+
+@pytest.mark.parametrize(("use", "sections"), [(open_model, LOCAL), (adopt, LOCAL | {"train", "seed"})])
+def test_a_missing_section_is_refused_if_the_model_reads_it(tmp_path, model, use, sections):
+    stored = small().sections(*MODEL_SECTIONS)
+    assert sections <= set(stored) and "pooling" not in stored, "a local model has no pooling"
+    for section in sections:
+        lacking = {name: values for name, values in stored.items() if name != section}
+        save_model(tmp_path / "model.pt", model, Manifest("model", lacking, {}))
+        with pytest.raises(ParamsError) as error:
             use(tmp_path / "model.pt")
+        assert str(error.value) == f"{tmp_path / 'model.pt'}: {section}: missing; train the model again"
+
+
+def test_a_global_model_has_neither_smoothing_nor_graph_in_its_file(tmp_path):
+    params = small("model.name=gem", "pooling.p=2.5")
+    save_model(tmp_path / "model.pt", build_model(params), manifest(params))
+    opened, found = open_model(tmp_path / "model.pt")
+    assert not {"smoothing", "graph"} & set(found.params)
+    assert opened.pooling.p.item() == 2.5
+    assert adopt(tmp_path / "model.pt").pooling.p == 2.5
 
 
 def test_adopting_a_model_takes_its_sections_and_leaves_the_others(model_file):

@@ -1,3 +1,6 @@
+from copy import deepcopy
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -25,6 +28,16 @@ def small(name: str, *overrides: str) -> Params:
     return load_params(overrides=[*settings, *overrides])
 
 
+@cache
+def _build(name: str, *overrides: str) -> GlobalModel:
+    return build_model(small(name, *overrides))
+
+
+def build(name: str, *overrides: str) -> GlobalModel:
+    """A small model; its weights are drawn once for all tests, which takes most of the time."""
+    return deepcopy(_build(name, *overrides))
+
+
 def draw(count: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
@@ -33,7 +46,7 @@ def draw(count: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
 @torch.inference_mode()
 def test_a_vector_is_the_pooled_map(name):
     """Off the shelf every model is its pooling; SOLAR's attention starts as the identity."""
-    model = build_model(small(name)).eval()
+    model = build(name).eval()
     features = model.backbone(draw(2, 50, 70))
     pooled = {"mac": mac, "spoc": spoc, "rmac": rmac}.get(name, gem)(features)
     if name == "cfcd":
@@ -47,7 +60,7 @@ def test_a_vector_is_the_pooled_map(name):
 @pytest.mark.parametrize("name", ["spoc", "solar", "cfcd"])
 @torch.inference_mode()
 def test_the_vector_of_several_scales_is_the_normalised_mean(name):
-    model, scales = build_model(small(name)).eval(), [0.5, 1.0, 1.4142]
+    model, scales = build(name).eval(), [0.5, 1.0, 1.4142]
     images = draw(3, 40, 56)
     found = model.describe(images, scales, 1)
     mean = torch.stack([model(resize(images, scale)) for scale in scales]).mean(dim=0)
@@ -58,7 +71,7 @@ def test_the_vector_of_several_scales_is_the_normalised_mean(name):
 
 @torch.inference_mode()
 def test_rmac_gives_the_regions_of_all_scales_and_their_sum_is_its_vector():
-    model = build_model(small("rmac")).eval()
+    model = build("rmac").eval()
     images = draw(2, 64, 96)
     for row, own in enumerate(model.describe(images, [1.0], 1)):
         torch.testing.assert_close(own.descriptors.norm(dim=1), torch.ones(len(own.descriptors)))
@@ -71,7 +84,7 @@ def test_rmac_gives_the_regions_of_all_scales_and_their_sum_is_its_vector():
 
 @torch.inference_mode()
 def test_scales_at_which_nothing_is_left_are_skipped():
-    model = build_model(small("gem")).eval()
+    model = build("gem").eval()
     images = draw(1, 3, 40)
     [one], [both] = (model.describe(images, scales, 1) for scales in ([1.0], [0.25, 1.0]))
     torch.testing.assert_close(one.descriptors, both.descriptors)
@@ -81,8 +94,8 @@ def test_scales_at_which_nothing_is_left_are_skipped():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_model_comes_back_as_it_was_stored(tmp_path, name):
-    params = small(name, *(["pooling.projection=24"] if name == "solar" else []))
-    model = build_model(params)
+    overrides = ["pooling.projection=24"] if name == "solar" else []
+    params, model = small(name, *overrides), build(name, *overrides)
     generator = torch.Generator().manual_seed(1)
     state = {
         key: value + 0.01 * torch.rand(value.shape, generator=generator) if value.is_floating_point() else value
@@ -99,27 +112,35 @@ def test_every_model_comes_back_as_it_was_stored(tmp_path, name):
         open_local_model(tmp_path / "model.pt")
 
 
+@torch.inference_mode()
 def test_solar_attends_behind_each_of_the_last_two_blocks():
-    model = build_model(small("solar", "backbone.skip_layers=1"))
-    names = [name for name, _ in model.backbone.trunk.named_children()][-4:]
+    solar, gem = (build(name, "backbone.skip_layers=1").eval() for name in ("solar", "gem"))
+    names = [name for name, _ in solar.backbone.trunk.named_children()][-4:]
     assert names == ["layer2", "attention_layer2", "layer3", "attention_layer3"]
-    with torch.no_grad():
-        for name in ("attention_layer2", "attention_layer3"):
-            model.backbone.trunk.get_submodule(name).output.weight.fill_(0.01)
-            assert not torch.allclose(
-                model.eval()(draw(1, 64, 64)), build_model(small("gem")).eval()(draw(1, 64, 64))[:, :1]
-            )
+    layers, attention = (
+        [solar.backbone.trunk.get_submodule(f"{prefix}layer{i}") for i in (2, 3)] for prefix in ("", "attention_")
+    )
+    own = {name: value for name, value in solar.state_dict().items() if "attention" not in name}
+    gem.load_state_dict(own)
+    images = draw(1, 64, 64)
+    torch.testing.assert_close(solar(images), gem(images))
+    before = gem.backbone.trunk[:-2](images)
+    for block, at in zip(attention, (0, 1), strict=True):
+        block.output.weight.normal_(std=0.1, generator=torch.Generator().manual_seed(at))
+        features = attention[1](layers[1](attention[0](layers[0](before))))
+        torch.testing.assert_close(solar(images), solar.embed(features))
+        assert (solar(images) @ gem(images).T).item() < 0.999
 
 
 def test_a_projection_follows_gem_where_it_is_asked_for():
-    assert isinstance(build_model(small("gem")).projection, nn.Identity)
-    model = build_model(small("gem", "pooling.projection=24"))
+    assert isinstance(build("gem").projection, nn.Identity)
+    model = build("gem", "pooling.projection=24")
     assert isinstance(model.projection, Whitening) and model.dim == 24
-    assert build_model(small("cfcd", "pooling.projection=32")).dim == 32
+    assert build("cfcd", "pooling.projection=32").dim == 32
 
 
 def test_power_is_learned_but_for_cfcd():
-    learned = {name: "pooling.p" in dict(build_model(small(name)).named_parameters()) for name in NAMES}
+    learned = {name: "pooling.p" in dict(build(name).named_parameters()) for name in NAMES}
     assert learned == {name: name in ("gem", "solar", "apgem") for name in NAMES}
 
 
@@ -133,16 +154,22 @@ def test_frozen_batchnorm_of_the_trunk_keeps_its_statistics_and_that_of_the_proj
     assert moved == {f"projection.1.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")}
 
 
+@pytest.fixture(scope="module")
+def trunk_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "trunk.pth"
+    torch.save(Backbone("resnet18", 2).trunk.state_dict(), path)
+    return path
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_pretrained_weights_freeze_batchnorm_of_the_trunk(name, tmp_path):
-    torch.save(Backbone("resnet18", 2).trunk.state_dict(), tmp_path / "trunk.pth")
-    assert build_model(small(name, f"backbone.weights={tmp_path / 'trunk.pth'}")).freeze_batchnorm
-    assert not build_model(small(name)).freeze_batchnorm
+def test_pretrained_weights_freeze_batchnorm_of_the_trunk(name, trunk_file):
+    assert build_model(small(name, f"backbone.weights={trunk_file}")).freeze_batchnorm
+    assert not build(name).freeze_batchnorm
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_part_of_a_model_gets_a_gradient(name):
-    model = build_model(small(name)).train()
+    model = build(name).train()
     (model(draw(4, 64, 64)) * torch.arange(model.dim)).sum().backward()
     without = [key for key, value in model.named_parameters() if value.grad is None]
     assert not without
@@ -150,5 +177,5 @@ def test_every_part_of_a_model_gets_a_gradient(name):
 
 
 def test_regions_follow_the_params():
-    model = build_model(small("rmac", "pooling.levels=1"))
+    model = build("rmac", "pooling.levels=1")
     assert isinstance(model.pooling, RMAC) and model.pooling.regions(torch.rand(1, 4, 9, 9)).shape == (1, 2, 4)

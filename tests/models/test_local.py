@@ -1,4 +1,6 @@
+from copy import deepcopy
 from dataclasses import fields
+from functools import cache
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from torch import nn
 
 from lrcr.config.reading import load_params
 from lrcr.data.dataset import Photo
-from lrcr.features.extraction import extract_photos
+from lrcr.features.extractor import ExtractSettings, extract_photos
 from lrcr.models.attention import l2_attention
 from lrcr.models.backbone import Backbone
 from lrcr.models.descriptors import ImageDescriptors, resize
@@ -46,6 +48,19 @@ def network() -> LocalModel:
         return assemble(Backbone("resnet18", 3), 64, 16)
 
 
+SMALL = ("backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=16")
+
+
+@cache
+def _build(*overrides: str) -> LocalModel:
+    return build_model(load_params(overrides=[*SMALL, *overrides])).eval()
+
+
+def build(*overrides: str) -> LocalModel:
+    """A small model; its weights are drawn once for all tests, which takes most of the time."""
+    return deepcopy(_build(*overrides))
+
+
 def draw(count: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
@@ -70,7 +85,7 @@ def test_strongest_descriptors_against_the_reference(parity):
 @torch.inference_mode()
 def test_training_descriptor_against_the_reference(parity):
     numbers, model, maps = parity
-    vector = model.describe_map(maps[1])[0].numpy()
+    vector = model.embed(maps[1])[0].numpy()
     np.testing.assert_allclose(vector, numbers["training_descriptor_map_1"], atol=1e-5)
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-6)
 
@@ -186,7 +201,7 @@ def how_photos(test_data):
 
 def extract(model, numbers, photos):
     size, scales = int(numbers["image_size"]), numbers["scales"].tolist()
-    return extract_photos(model, photos, image_size=size, scales=scales, strongest=300, device=CPU)
+    return extract_photos(model, photos, ExtractSettings(size, scales, 300), CPU)
 
 
 def compare(rows, descriptors, strength):
@@ -245,9 +260,9 @@ def test_training_descriptors_of_photos_against_the_reference(how_photos):
 @pytest.mark.parametrize("says", [("output=reweight",), ("output=refine",), ("output=refine", "attention_from=after")])
 def test_context_starts_as_how(kernel, graph, says):
     """Untrained, learnable smoothing and graph leave every descriptor as HOW makes it."""
-    shape = ["backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=16", f"smoothing.kernel={kernel}"]
-    context = ["smoothing.kind=learnable", f"graph.kind={graph}", *(f"graph.{setting}" for setting in says)]
-    how, model = (build_model(load_params(None, overrides)).eval() for overrides in (shape, shape + context))
+    how = build(f"smoothing.kernel={kernel}")
+    context = ("smoothing.kind=learnable", f"graph.kind={graph}", *(f"graph.{setting}" for setting in says))
+    model = build(f"smoothing.kernel={kernel}", *context)
     model.load_state_dict({**model.state_dict(), **how.state_dict()})
     [expected], [found] = (m.describe(draw(1, 40, 56), [1.0, 0.5], 100) for m in (how, model))
     torch.testing.assert_close(found.descriptors, expected.descriptors, rtol=1e-4, atol=1e-5)
@@ -276,9 +291,7 @@ def test_attention_from_before_or_after_the_graph(network):
 
 @torch.inference_mode()
 def test_gate_and_share_multiply_attention_and_leave_the_features():
-    shape = ["backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=16"]
-    context = ["smoothing.kind=learnable", "smoothing.attention=share", "graph.kind=gcn"]
-    model = build_model(load_params(None, [*shape, *context])).eval()
+    model = build("smoothing.kind=learnable", "smoothing.attention=share", "graph.kind=gcn")
     for i, parameter in enumerate([*model.graph.parameters(), *model.smoothing.parameters()]):
         parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(i)))
     features = model.backbone(draw(1, 40, 56))
@@ -296,31 +309,24 @@ def test_candidates_are_the_strongest_of_all_scales_and_half_sure_at_the_last_se
     maps = [network.backbone(resize(draw(1, 40, 56), scale)) for scale in (1.0, 0.5)]
     [expected] = network.strongest(maps, [1.0, 0.5], 64)
     torch.testing.assert_close(found.descriptors, expected.descriptors, rtol=1e-4, atol=1e-5)
-    assert len(found.selection_probability) == 64 and found.selection_probability[39].item() == pytest.approx(
-        0.5, abs=1e-4
-    )
-    assert (found.selection_probability.diff() <= 1e-6).all() and found.selection_probability[
-        0
-    ] > 0.5 > found.selection_probability[-1]
+    probability = found.selection_probability
+    assert len(probability) == 64 and probability[39].item() == pytest.approx(0.5, abs=1e-4)
+    assert (probability.diff() <= 1e-6).all() and probability[0] > 0.5 > probability[-1]
     assert len(network.candidates(pyramid, 10**6).selection_probability) == 10 * 14 + 5 * 7
 
 
 def test_the_selection_has_a_gradient():
-    shape = ["backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=16", "train.freeze=backbone"]
-    context = ["smoothing.kind=learnable", "smoothing.attention=share", "graph.kind=gcn"]
-    model = build_model(load_params(None, [*shape, *context]))
-    selection_probability = model.candidates(
-        [model.context(model.backbone(draw(1, 40, 56)).detach())], 40
-    ).selection_probability
-    (selection_probability[::2].sum() - selection_probability[1::2].sum()).backward()
+    model = build("smoothing.kind=learnable", "smoothing.attention=share", "graph.kind=gcn").train()
+    features = model.backbone(draw(1, 40, 56)).detach()
+    probability = model.candidates([model.context(features)], 40).selection_probability
+    (probability[::2].sum() - probability[1::2].sum()).backward()
     for parameter in (model.graph.output.weight, model.smoothing.bandwidth.weight, model.smoothing.confidence.weight):
         assert parameter.grad.abs().max() > 0
 
 
 @torch.inference_mode()
-def test_the_border_of_a_map_is_left_aside():
-    shape = ["backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=16", "smoothing.kind=learnable"]
-    whole, inner = (build_model(load_params(None, [*shape, f"backbone.border={border}"])).eval() for border in (0, 1))
+def test_the_border_of_a_map_is_cropped():
+    whole, inner = (build("smoothing.kind=learnable", f"backbone.crop_border={width}") for width in (0, 1))
     inner.load_state_dict(whole.state_dict())
     features = whole.backbone(draw(1, 40, 56))
     within = features[:, :, 1:-1, 1:-1]

@@ -7,7 +7,7 @@ from lrcr.training.batchnorm import SyncBatchNorm
 
 @pytest.mark.parametrize(("kind", "shape"), [(nn.BatchNorm1d, (6, 3)), (nn.BatchNorm2d, (4, 3, 5, 2))])
 def test_alone_it_is_batchnorm(kind, shape):
-    """With several ranks a whole training is compared with that of one (test_ranks.py)."""
+    """With several ranks a whole training is compared with that of one (test_distributed.py)."""
     generator = torch.Generator().manual_seed(0)
     expected, found = kind(3).double(), SyncBatchNorm(3).double()
     with torch.no_grad():

@@ -1,8 +1,10 @@
 """Training by several processes: `torchrun` on the stage gives what one process gives."""
 
 import os
+import runpy
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,27 +18,42 @@ from lrcr.errors import ParamsError
 from lrcr.models.factory import build_model, open_model
 from lrcr.training.train import train
 
+from .small import SMALL, Killed, kill_after
+
 STAGE = Path(__file__).parents[2] / "stages/train.py"
-SMALL = (
+PIPELINE = (
+    *SMALL,
     *("datasets.photos={kind: folder, path: photos}", "data.train=photos", "data.val=photos"),
-    *("backbone.skip_layers=3", "whitening.dim=8", "whitening.images=12", "whitening.descriptors=60"),
-    *("train.epochs=2", "train.queries=7", "train.pool=11", "train.negatives=2", "train.batch=4"),
-    *("train.image_size=32", "train.rates.backbone=1e-3", "train.rates.context=1e-2", "train.warmup=1"),
+    *("train.tuples.queries_per_epoch=7", "train.tuples.negative_pool=11", "train.tuples.batch_size=4"),
+    *("train.tuples.learning_rates.context=1e-2", "train.tuples.warmup_steps=1"),
 )
-ASMK = ("train.losses.asmk=1", "train.losses.words=4")
 KINDS = {
-    "local": ("smoothing.kind=learnable", "graph.kind=gcn", "graph.width=8", "train.freeze=backbone", *ASMK),
+    "local": (
+        *("smoothing.kind=learnable", "graph.kind=gcn", "graph.width=8", "train.freeze=backbone"),
+        *("train.tuples.losses.asmk=1", "train.tuples.losses.words=4"),
+    ),
     "solar": ("model.name=solar",),
-    "apgem": ("model.name=apgem", "train.apgem.batch=8", "train.apgem.chunk=3"),
-    "cfcd": ("model.name=cfcd", *("train.cfcd.batch=16", "train.cfcd.fine_epochs=1", "train.cfcd.rate=0.01")),
+    "apgem": (
+        *("model.name=apgem", "train.listwise.batch_size=8", "train.listwise.chunk_size=3"),
+        "train.listwise.learning_rates={backbone: 1e-3, context: 1e-2}",
+    ),
+    "cfcd": (
+        *("model.name=cfcd", "train.classification.batch_size=16", "train.classification.fine_epochs=1"),
+        "train.classification.learning_rate=0.01",
+    ),
 }
+OTHERS = {
+    "continued": ("model.name=gem", "train.epochs=3"),
+    "broken": ("model.name=gem", "train.tuples.negative_pool=22"),
+}
+_PATIENCE = 300  # seconds
 
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory) -> Path:
     """A file of weights, with which BatchNorm is frozen."""
     path = tmp_path_factory.mktemp("weights") / "trunk.npz"
-    trunk = build_model(load_params(overrides=["backbone.weights=none", *SMALL])).backbone.trunk
+    trunk = build_model(load_params(overrides=PIPELINE)).backbone.trunk
     np.savez(path, **{name: tensor.numpy() for name, tensor in trunk.state_dict().items()})
     return path
 
@@ -48,112 +65,181 @@ def photos(tmp_path_factory, draw_dataset) -> Path:
     return draw_dataset(folder, [(48, 36)] * 22, [f"landmark {i % 11}" for i in range(22)])
 
 
-@pytest.fixture
-def project(tmp_path, photos) -> Path:
+def make_project(folder: Path, photos: Path, params: Params) -> Path:
     """A folder in which the stage can run: the dataset `photos` is made."""
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data/photos").symlink_to(photos)
-    return tmp_path
-
-
-def torchrun(project: Path, params: Params, processes: int = 2) -> subprocess.CompletedProcess[str]:
-    with (project / "params.yaml").open("w") as file:
+    (folder / "data").mkdir(parents=True)
+    (folder / "data/photos").symlink_to(photos)
+    with (folder / "params.yaml").open("w") as file:
         YAML().dump(params.model_dump(mode="json"), file)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), str(STAGE)]
-    return subprocess.run(command, cwd=project, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"})
+    return folder
 
 
-def curve(project: Path, name: str) -> list[float]:
-    rows = (project / f"metrics/training/plots/metrics/{name}.tsv").read_text().splitlines()[1:]
-    return [float(row.split("\t")[1]) for row in rows]
+def torchrun(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *map(str, arguments)]
+    environment = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            output, errors = process.communicate(timeout=_PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.terminate()  # torchrun ends its processes
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One kind of training, by one process and by two.
+
+    Args:
+        alone: what one process logged.
+        project: where the stage was run by two.
+        stderr: what they wrote on standard error.
+    """
+
+    alone: list[dict[str, float]]
+    project: Path
+    stderr: str
+
+    def curve(self, name: str) -> list[float]:
+        """The values that dvclive wrote."""
+        rows = (self.project / f"metrics/training/plots/metrics/{name}.tsv").read_text().splitlines()[1:]
+        return [float(row.split("\t")[1]) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory, draw_dataset) -> Path:
+    """Photos of which one cannot be decoded."""
+    folder = tmp_path_factory.mktemp("broken") / "photos"
+    draw_dataset(folder, [(48, 36)] * 22, [f"landmark {i % 11}" for i in range(22)])
+    (folder / "images/5.png").write_bytes(b"text")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, photos, broken, pretrained) -> dict[str, Trained]:
+    """Every kind by two processes, which end the training `continued` that one process began, and fail at `broken`.
+
+    One `torchrun` runs the stage in all folders, the failing one last: starting processes that import torch is slow.
+    """
+    folder = tmp_path_factory.mktemp("projects")
+    params = {
+        kind: load_params(overrides=[*PIPELINE, f"backbone.weights={pretrained}", *overrides])
+        for kind, overrides in {**KINDS, **OTHERS}.items()
+    }
+    projects = {
+        kind: make_project(folder / kind, broken if kind == "broken" else photos, params[kind]) for kind in params
+    }
+    alone: dict[str, list[dict[str, float]]] = {kind: [] for kind in params}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LRCR_STATE", str(folder / "state"))
+        for kind in (*KINDS, "continued"):
+            train(params[kind], photos, None, projects[kind] / "alone.pt", log=alone[kind].append)
+        with pytest.raises(Killed):
+            train(params["continued"], photos, None, folder / "killed.pt", log=kill_after(1))
+        done = torchrun(Path(__file__).with_name("stages.py"), STAGE, *projects.values(), cwd=folder)
+    assert done.returncode != 0, "the last stage fails"
+    stderr = dict(part.split("\n", 1) for part in done.stderr.split(f"stage in {folder}/")[1:])
+    assert set(stderr) == set(params), done.stderr
+    assert len(list((folder / "state").iterdir())) == 1, "that of the stage that failed"
+    return {kind: Trained(alone[kind], projects[kind], stderr[kind]) for kind in params}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_processes_give_the_curves_and_the_weights_of_one(project, photos, pretrained, kind, state):
-    params = load_params(overrides=[*SMALL, f"backbone.weights={pretrained}", *KINDS[kind]])
-    alone = []
-    train(params, photos, None, project / "alone.pt", log=alone.append)
-    done = torchrun(project, params)
-    assert done.returncode == 0, done.stderr
-    for name in alone[-1]:
-        expected, given = [values[name] for values in alone], 0 if name == "loss" else 1e-4
-        np.testing.assert_allclose(curve(project, name), expected, rtol=1e-4, atol=given, err_msg=name)
-    assert open_model(project / "data/model.pt")[1] == open_model(project / "alone.pt")[1]
-    assert not list(state.iterdir())
-
-
-class Killed(BaseException):
-    """As a signal: no `except Exception` catches it."""
+def test_two_processes_give_the_curves_and_the_weights_of_one(trained, kind):
+    found = trained[kind]
+    assert len(found.alone) == (3 if kind == "cfcd" else 2) and "error: " not in found.stderr
+    for name in found.alone[-1]:
+        expected, given = [values[name] for values in found.alone], 0 if name == "loss" else 1e-4
+        np.testing.assert_allclose(found.curve(name), expected, rtol=1e-4, atol=given, err_msg=name)
+    (model, manifest), (alone, expected) = (open_model(found.project / name) for name in ("data/model.pt", "alone.pt"))
+    assert manifest == expected
+    for name, tensor in alone.state_dict().items():
+        np.testing.assert_allclose(model.state_dict()[name], tensor, rtol=1e-2, atol=1e-3, err_msg=name)
 
 
 @pytest.mark.slow
-def test_two_processes_continue_what_one_has_begun(project, photos, pretrained, state):
-    params = load_params(overrides=[*SMALL, f"backbone.weights={pretrained}", "model.name=gem", "train.epochs=3"])
-    alone = []
-    train(params, photos, None, project / "alone.pt", log=alone.append)
-
-    def die(values):
-        raise Killed
-
-    with pytest.raises(Killed):
-        train(params, photos, None, project / "begun.pt", log=die)
-    done = torchrun(project, params)
-    assert done.returncode == 0, done.stderr
-    assert "epoch 1 " not in done.stderr and "epoch 2 " in done.stderr
-    np.testing.assert_allclose(curve(project, "loss"), [values["loss"] for values in alone], rtol=1e-4)
-    assert not list(state.iterdir())
-
-
-def test_a_batch_that_cannot_be_shared_evenly_is_refused_in_one_line(project, pretrained):
-    done = torchrun(project, load_params(overrides=[*SMALL, f"backbone.weights={pretrained}", "train.batch=3"]))
-    assert done.returncode != 0 and "Traceback" not in done.stderr.split("ChildFailedError")[0].split("error: ")[0]
-    told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert told == ["error: train.batch: 3 cannot be shared evenly by 2 ranks; give a multiple"]
-    assert not (project / "data/model.pt").exists()
+def test_two_processes_continue_what_one_has_begun(trained):
+    found = trained["continued"]
+    assert "epoch 1 " not in found.stderr and "epoch 2 " in found.stderr and "epoch 3 " in found.stderr
+    np.testing.assert_allclose(found.curve("loss"), [values["loss"] for values in found.alone], rtol=1e-4)
 
 
 @pytest.mark.slow
-def test_what_one_rank_meets_is_told_in_its_line(project, draw_dataset, pretrained):
-    (project / "data/photos").unlink()
-    folder = draw_dataset(project / "data/photos", [(48, 36)] * 22, [f"landmark {i % 11}" for i in range(22)])
-    (folder / "images/5.png").write_bytes(b"text")
-    settings = (f"backbone.weights={pretrained}", "model.name=gem", "train.pool=22")
-    done = torchrun(project, load_params(overrides=[*SMALL, *settings]))
-    told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert any("5.png: not an image of a known format" in line for line in told)
-    assert all("5.png" in line or "lost another rank" in line for line in told)
-    assert not (project / "data/model.pt").exists()
+def test_an_error_of_one_rank_is_printed_in_one_line(trained):
+    found = trained["broken"]
+    errors = [line for line in found.stderr.splitlines() if line.startswith("error: ")]
+    assert any("5.png: not an image of a known format" in line for line in errors)
+    assert all("5.png" in line or "lost another rank" in line for line in errors)
+    assert not (found.project / "data/model.pt").exists()
+
+
+def be_rank(monkeypatch: pytest.MonkeyPatch, rank: int, ranks: int) -> None:
+    """Set the environment of a process that torchrun has started."""
+    environment = {"TORCHELASTIC_RUN_ID": "x", "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, str(value))
 
 
 @pytest.fixture
 def rank_0_of_3(monkeypatch):
-    """The environment of a process that torchrun has started."""
-    for name, value in {"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "3"}.items():
-        monkeypatch.setenv(name, value)
+    """The environment of the first of three processes."""
+    be_rank(monkeypatch, 0, 3)
 
 
 @pytest.mark.usefixtures("rank_0_of_3")
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("train.batch=4",), "train.batch: 4 cannot be shared evenly by 3 ranks; give a multiple"),
         (
-            ("model.name=cfcd", "train.cfcd.batch=33"),
-            "train.cfcd.batch: 33 in tuples of 8 cannot be shared",
+            ("train.tuples.batch_size=4",),
+            "train.tuples.batch_size: 4 cannot be shared evenly by 3 ranks; give a multiple",
         ),
-        (("model.name=cfcd", "train.cfcd.batch=16", "train.cfcd.fine_epochs=0"), "train.cfcd.batch: 16 cannot be"),
-        (("model.name=apgem", "backbone.weights=none"), "backbone.weights: a trunk from nothing trains its BatchNorm"),
-        (("train.batch=6", "backbone.weights=none"), "backbone.weights: a trunk from nothing trains its BatchNorm"),
+        (
+            ("model.name=cfcd", "train.classification.batch_size=33"),
+            "train.classification.batch_size: 33 in tuples of 8 cannot be shared evenly by 3 ranks; give a multiple",
+        ),
+        (
+            ("model.name=cfcd", "train.classification.batch_size=16", "train.classification.fine_epochs=0"),
+            "train.classification.batch_size: 16 cannot be shared evenly by 3 ranks; give a multiple",
+        ),
+        (
+            ("model.name=apgem",),
+            "backbone.weights: a trunk without weights trains its BatchNorm on whole batches, which ranks cannot "
+            "share; name weights, or start one process",
+        ),
     ],
 )
-def test_what_ranks_cannot_share_is_refused(tmp_path, photos, overrides, message):
-    with pytest.raises(ParamsError, match=f"^{message}"):
-        train(load_params(overrides=[*SMALL, *overrides]), photos, None, tmp_path / "model.pt")
+def test_what_ranks_cannot_share_is_refused_before_any_work(tmp_path, overrides, message):
+    params = load_params(overrides=[*PIPELINE, *overrides])
+    with pytest.raises(ParamsError) as error:
+        train(params, tmp_path / "is not looked at", None, tmp_path / "model.pt")
+    assert str(error.value) == message
+
+
+def test_the_first_rank_alone_refuses_a_batch_in_one_line(tmp_path, photos, pretrained, monkeypatch, capsys):
+    """The others wait for it where the group is joined, and torchrun ends them."""
+    overrides = (f"backbone.weights={pretrained}", "train.tuples.batch_size=3")
+    project = make_project(tmp_path / "project", photos, load_params(overrides=[*PIPELINE, *overrides]))
+    monkeypatch.chdir(project)
+    be_rank(monkeypatch, 0, 2)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(STAGE), run_name="__main__")
+    assert ended.value.code == 2
+    message = "error: train.tuples.batch_size: 3 cannot be shared evenly by 2 ranks; give a multiple\n"
+    assert capsys.readouterr().err == message
+    be_rank(monkeypatch, 1, 2)
+    monkeypatch.setattr("torch.distributed.init_process_group", lambda *_, **__: sys.exit("it waits"))
+    with pytest.raises(SystemExit, match=r"^it waits$"):
+        runpy.run_path(str(STAGE), run_name="__main__")
+    assert capsys.readouterr().err == ""
+    assert not (project / "data/model.pt").exists()
 
 
 @pytest.mark.usefixtures("rank_0_of_3")
-def test_what_does_not_train_is_not_done_by_several_ranks(capsys):
+def test_other_stages_refuse_several_ranks(capsys):
     with pytest.raises(SystemExit) as ended:
         run_stage(lambda params: pytest.fail("it ran"))
     assert ended.value.code == 2

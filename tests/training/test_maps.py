@@ -6,8 +6,9 @@ import torch
 from lrcr.config.reading import load_params
 from lrcr.data.dataset import open_dataset
 from lrcr.data.loading import load_batches
+from lrcr.models.descriptors import resize
 from lrcr.models.factory import build_model
-from lrcr.models.local import resize
+from lrcr.progress import Progress
 from lrcr.training.maps import StoredMaps, TrunkMaps, describe_globally
 
 CPU = torch.device("cpu")
@@ -63,11 +64,20 @@ def test_a_map_half_written_is_computed_again(stored, photos, tmp_path):
     assert [positions for positions, _ in stored.batches(photos[:1])] == [[0]]
 
 
+class Steps(Progress):
+    """Counts the steps."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def advance(self, steps: int = 1) -> None:
+        self.count += steps
+
+
 def test_global_descriptors_stand_in_the_order_of_the_photos(model, photos):
-    maps = TrunkMaps(model.backbone, 32, CPU)
-    ticks: list[None] = []
-    vectors = describe_globally(model, maps, photos, lambda: ticks.append(None))
-    assert len(ticks) == 9 and vectors.shape == (9, 8)
+    maps, steps = TrunkMaps(model.backbone, 32, CPU), Steps()
+    vectors = describe_globally(model, maps, photos, steps)
+    assert steps.count == 9 and vectors.shape == (9, 8)
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(9))
     for photo, vector in zip(photos, vectors, strict=True):
         torch.testing.assert_close(describe_globally(model, maps, [photo])[0], vector, rtol=1e-4, atol=1e-5)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from lrcr.data.dataset import Dataset, Photo, cluster_ids, open_dataset
 from lrcr.errors import DatasetError
-from lrcr.training.tuples import TrainingSet, mine_negatives, training_set
+from lrcr.training.tuples import TrainingSet, labelled_images, mine_negatives, training_set
 
 LABELS = ["a", "b", None, "a", "c", None, "b", "a"]
 
@@ -109,5 +109,21 @@ def test_too_few_landmarks_name_numbers_and_remedy():
     with pytest.raises(DatasetError) as error:
         mine_negatives(similarity, np.array([0]), np.arange(4), np.array([0, 0, 1, 1]), 2)
     assert str(error.value) == (
-        "training: 2 negatives need 3 landmarks, but the pool holds 2; lower train.negatives or add landmarks"
+        "training: 2 negatives need 3 landmarks, but the pool holds 2; lower train.tuples.negatives or add landmarks"
     )
+
+
+def test_images_whose_label_no_other_shares_are_left_out():
+    images = photos_of([7, 3, 9, 3, 5, 7, 3, 2])
+    chosen, classes = labelled_images(images)
+    kept = [0, 1, 3, 5, 6]
+    assert all(a is images.photos[i] for a, i in zip(chosen.photos, kept, strict=True))
+    assert chosen.clusters.tolist() == [7, 3, 3, 7, 3] and chosen.pairs.shape == (0, 2)
+    assert classes.tolist() == [1, 0, 0, 1, 0] and classes.dtype == np.int64
+
+
+@pytest.mark.parametrize("clusters", [[], [0], [0, 0, 1], [0, 1, 2]])
+def test_fewer_than_two_labels_to_tell_apart_are_refused(clusters):
+    with pytest.raises(DatasetError) as error:
+        labelled_images(photos_of(clusters))
+    assert str(error.value) == ("training: fewer than two labels have two images; label more photos (a labels.csv)")

@@ -1,0 +1,134 @@
+"""Small trainings, and what is asked of them."""
+
+from collections.abc import Callable, Collection
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lrcr.config.params import Params
+from lrcr.config.reading import load_params
+from lrcr.data.dataset import open_dataset
+from lrcr.models.factory import build_model, open_model
+from lrcr.models.model import Model
+from lrcr.training.maps import StoredMaps, TrunkMaps
+from lrcr.training.objective import make_objective
+from lrcr.training.setup import Setup
+from lrcr.training.train import train
+from lrcr.training.tuple_trainer import TupleTrainer
+from lrcr.training.tuples import training_set
+
+CPU = torch.device("cpu")
+SIZE = 32
+SMALL = (
+    *("backbone.skip_layers=3", "backbone.weights=none", f"train.image_size={SIZE}", "train.epochs=2"),
+    *("whitening.dim=8", "whitening.images=12", "whitening.max_descriptors=60"),
+    *("train.tuples.queries_per_epoch=5", "train.tuples.negative_pool=16", "train.tuples.negatives=2"),
+    *("train.tuples.batch_size=2", "train.tuples.learning_rates.backbone=1e-3", "train.tuples.lr_decay=0.5"),
+)
+CONTEXT = (
+    *("smoothing.kind=learnable", "graph.kind=gcn", "graph.width=8"),
+    *("train.tuples.learning_rates.context=1e-2", "train.tuples.warmup_steps=1"),
+)
+GLOBAL = (
+    *("train.tuples.learning_rates.context=1e-2", "train.tuples.warmup_steps=1"),
+    *("train.listwise.learning_rates={backbone: 1e-3, context: 1e-2}", "train.listwise.warmup_steps=1"),
+    *("train.listwise.batch_size=10", "train.listwise.chunk_size=5", "train.listwise.lr_decay=0.5"),
+    *("train.classification.batch_size=8", "train.classification.warmup_epochs=1"),
+    *("train.classification.fine_epochs=1", "train.classification.learning_rate=0.05"),
+)
+
+
+def small(*overrides: str) -> Params:
+    """Params of a local model whose training takes a moment."""
+    return load_params(overrides=[*SMALL, *overrides])
+
+
+def context(pretrained: Path, *overrides: str) -> Params:
+    """Params of a local model with learnable smoothing and a graph."""
+    return small(f"backbone.weights={pretrained}", *CONTEXT, *overrides)
+
+
+def small_global(name: str, *overrides: str) -> Params:
+    """Params of a global model whose training takes a moment."""
+    return small(f"model.name={name}", *GLOBAL, *overrides)
+
+
+@cache
+def _build(params: str) -> Model:
+    return build_model(Params.model_validate_json(params))
+
+
+def build(params: Params) -> Model:
+    """`build_model`, of which most time draws weights, once for all tests with these params."""
+    return deepcopy(_build(params.model_dump_json()))
+
+
+class Killed(BaseException):
+    """As a signal: no `except Exception` catches it."""
+
+
+def kill_after(epoch: int) -> Callable[[dict[str, float]], None]:
+    """A log that ends the training after this epoch."""
+
+    def log(values: dict[str, float]) -> None:
+        if values["epoch"] == epoch:
+            raise Killed
+
+    return log
+
+
+def run(params: Params, folder: Path, model_file: Path, val: Path | None = None) -> list[dict[str, float]]:
+    """Train, and return what was logged."""
+    logged: list[dict[str, float]] = []
+    train(params, folder, val, model_file, log=logged.append)
+    return logged
+
+
+def weights(model_file: Path) -> dict[str, Tensor]:
+    """The tensors of a model file."""
+    return open_model(model_file)[0].state_dict()
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    """Whether two models have equal tensors of equal names."""
+    return a.keys() == b.keys() and not moved(a, b)
+
+
+def moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
+    """The names of the tensors that are not equal."""
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+def parts(names: Collection[str]) -> set[str]:
+    """The parts of the model to which tensors belong."""
+    return {name.split(".")[0] for name in names}
+
+
+def copy_state(module: torch.nn.Module) -> dict[str, Tensor]:
+    """A module's tensors as they are now."""
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def make_setup(params: Params, folder: Path, maps_folder: Path | None = None) -> Setup:
+    """What all trainers work with; the maps of a frozen trunk are stored where a folder is given."""
+    model = build(params)
+    trunk = TrunkMaps(model.backbone, params.train.image_size, CPU)
+    return Setup(
+        model=model,
+        images=training_set(open_dataset(folder)),
+        maps=trunk if maps_folder is None else StoredMaps(trunk, maps_folder),
+        image_size=params.train.image_size,
+        frozen=params.train.freeze == "backbone",
+        weight_decay=params.train.weight_decay,
+        seed=params.seed,
+        device=CPU,
+    )
+
+
+def make_trainer(params: Params, folder: Path, maps_folder: Path | None = None) -> TupleTrainer:
+    """A trainer on tuples."""
+    setup = make_setup(params, folder, maps_folder)
+    return TupleTrainer(setup, params.train.tuples, make_objective(params, setup))

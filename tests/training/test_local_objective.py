@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+import torch
+
+from lrcr.training.local_objective import LocalObjective
+
+from .small import context, make_trainer
+
+
+def test_a_penalty_keeps_the_bandwidth_small(landmarks, pretrained):
+    mean = {}
+    for penalty in (0.0, 10.0):
+        overrides = (f"smoothing.bandwidth_penalty={penalty}", "train.tuples.queries_per_epoch=15")
+        trainer = make_trainer(context(pretrained, *overrides), landmarks)
+        smoothing = trainer.setup.model.smoothing
+        with torch.no_grad():
+            smoothing.bandwidth.bias.fill_(1.0)
+        trainer.run_epoch(1)
+        trainer.run_epoch(2)
+        [[image]] = trainer._embed(np.array([0]))
+        mean[penalty] = smoothing.filter(image.refined).bandwidth.mean().item()
+    assert mean[10.0] < mean[0.0] - 0.05
+
+
+@pytest.mark.parametrize("name", ["contrastive", "matches", "asmk"])
+def test_each_loss_counts_by_its_weight(landmarks, pretrained, name):
+    tuples, found = np.array([[0, 5, 1, 2]]), []
+    for weight in (1.0, 2.0, 3.0):
+        weights = ("train.tuples.losses.contrastive=1", f"train.tuples.losses.{name}={weight}")
+        words = ("train.tuples.losses.words=4", "train.tuples.losses.temperature=1")
+        trainer = make_trainer(context(pretrained, *weights, *words), landmarks)
+        trainer.objective.on_epoch_start(trainer.setup.images.photos, 1)
+        found.append(trainer.objective.loss(tuples, trainer._embed(tuples.ravel())).item())
+    assert found[0] < found[1]
+    assert found[2] - found[1] == pytest.approx(found[1] - found[0], rel=1e-3)
+
+
+def test_each_image_is_seen_at_every_scale(landmarks, pretrained):
+    seen = {}
+    for scales in ("[1.0]", "[1.0, 0.5]"):
+        trainer = make_trainer(context(pretrained, f"train.tuples.scales={scales}"), landmarks)
+        [pyramid] = trainer._embed(np.array([0]))
+        seen[scales] = [tuple(image.features.shape[2:]) for image in pyramid]
+    assert seen == {"[1.0]": [(6, 8)], "[1.0, 0.5]": [(6, 8), (3, 4)]}
+
+
+def learn_words(landmarks, pretrained, epoch: int, *overrides: str) -> np.ndarray:
+    losses = ("train.tuples.losses.asmk=1", "train.tuples.losses.words=4")
+    trainer = make_trainer(context(pretrained, *losses, *overrides), landmarks)
+    assert isinstance(trainer.objective, LocalObjective)
+    trainer.objective.on_epoch_start(trainer.setup.images.photos[:6], epoch)
+    return trainer.objective.words.numpy()
+
+
+def test_every_epoch_learns_its_own_words_by_the_seed(landmarks, pretrained):
+    first = learn_words(landmarks, pretrained, 1)
+    assert first.shape == (4, 8) and np.isfinite(first).all()
+    np.testing.assert_array_equal(first, learn_words(landmarks, pretrained, 1))
+    assert not np.array_equal(first, learn_words(landmarks, pretrained, 2))
+    assert not np.array_equal(first, learn_words(landmarks, pretrained, 1, "seed=1"))
+
+
+def test_no_words_are_learned_where_no_loss_needs_them(landmarks, pretrained):
+    trainer = make_trainer(context(pretrained), landmarks)
+    trainer.objective.on_epoch_start(trainer.setup.images.photos, 1)
+    assert trainer.objective.words is None
