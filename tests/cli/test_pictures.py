@@ -15,7 +15,7 @@ from lrcr.data.ranking import Ranking
 from lrcr.evaluation.evaluate import evaluate_ranking
 from lrcr.models.factory import MODEL_SECTIONS, build_model, open_local_model, save_model
 from lrcr.report.grading import choose_contrasts, choose_extremes, make_row
-from lrcr.report.inspection import look
+from lrcr.report.inspection import inspect_photo
 from lrcr.report.maps import draw_maps
 from lrcr.report.rankings import draw_rankings
 from lrcr.storage.artifacts import Manifest
@@ -40,9 +40,9 @@ def folder(tmp_path_factory):
 def draw_expected(tmp_path, photo, model, baseline=None, image_size=1024, spots=()):
     """The pixels of what the library draws."""
     shown = Photo(photo, orient=True)
-    other = None if baseline is None else look(open_local_model(baseline), shown, image_size)
+    other = None if baseline is None else inspect_photo(open_local_model(baseline), shown, image_size)
     file = tmp_path / "expected.png"
-    draw_maps(file, photo.name, look(open_local_model(model), shown, image_size, spots), other)
+    draw_maps(file, photo.name, inspect_photo(open_local_model(model), shown, image_size, spots), other)
     return pixels(file)
 
 

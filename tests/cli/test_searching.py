@@ -9,7 +9,7 @@ import pytest
 
 from lrcr.data.dataset import Photo
 from lrcr.errors import ArtifactError
-from lrcr.report.matches import Explained, Place, draw_matches
+from lrcr.report.matches import PhotoKeypoints, ResultMatches, draw_matches
 from lrcr.report.rankings import QueryTile, ResultTile, draw_rankings
 from lrcr.retrieval.queries import open_extractor
 from lrcr.retrieval.searcher import Searcher
@@ -84,8 +84,8 @@ def test_a_search_explains_itself(photos, index, tmp_path):
         matches = searcher.index.explain(described, image)
         assert sum(match.contribution for match in matches) == pytest.approx(result["score"], abs=1e-5)
         title = f"{result['rank']}. {result['image']}, {result['score']:.4f}"
-        explained.append(Explained(Place(Path(result["path"]), image.xy), title, matches))
-    draw_matches(expected, Place(query, described.xy), explained)
+        explained.append(ResultMatches(PhotoKeypoints(Path(result["path"]), image.xy), title, matches))
+    draw_matches(expected, PhotoKeypoints(query, described.xy), explained)
     np.testing.assert_array_equal(pixels(picture), pixels(expected))
 
 
