@@ -65,7 +65,7 @@ def test_local_descriptors_or_one_vector(kind):
 def test_the_whitening_is_learned_from_what_it_is_applied_to(kind):
     name, model = kind
     features = model.backbone(draw(2, 3, 32, 40))
-    found = model.to_whiten(features, 7)
+    found = model.whitening_samples(features, 7)
     assert [tuple(rows.shape) for rows in found] == [((7 if name in ("how", "lrcr") else 1), 64)] * 2
     whitening = model.whitening_layer
     assert (whitening is not None) == (name in ("how", "lrcr", "projected"))
