@@ -1,7 +1,8 @@
 """What all tests share: one thread a process, reference data, drawn photos, and a place for unfinished work."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch, faiss and numpy are imported: pytest-xdist uses the cores
@@ -36,6 +37,30 @@ def test_data() -> Path:
     if not folder:
         pytest.skip("LRCR_TEST_DATA is not set: it names the folder of photos and weights")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def threads() -> Callable[[int], AbstractContextManager[None]]:
+    """`with threads(2):` lets numba, faiss and torch use as many threads; elsewhere they have one."""
+
+    import faiss
+    import torch
+
+    def use(count: int) -> None:
+        numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+        faiss.omp_set_num_threads(count)
+        torch.set_num_threads(count)
+
+    @contextmanager
+    def inside(count: int) -> Iterator[None]:
+        before = torch.get_num_threads()
+        use(count)
+        try:
+            yield
+        finally:
+            use(before)
+
+    return inside
 
 
 @pytest.fixture(scope="session", autouse=True)

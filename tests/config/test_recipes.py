@@ -410,4 +410,4 @@ def test_written_recipes_hold_what_the_pipeline_asks_for(name):
 @pytest.mark.parametrize("name", PIPELINE)
 def test_the_documentation_tells_how_to_use_each(name):
     text = (ROOT / "docs" / "reproduce.md").read_text()
-    assert re.search(rf"^ *lrcr init --recipe {name}$", text, re.MULTILINE)
+    assert re.search(rf"^ *lrcr init --recipe {name} --force$", text, re.MULTILINE)

@@ -1,4 +1,3 @@
-import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -73,18 +72,14 @@ def test_halves_are_summed_as_the_floats_they_are():
     np.testing.assert_array_equal(narrow.vectors, wide.vectors)
 
 
-def test_the_number_of_threads_changes_nothing():
+def test_the_number_of_threads_changes_nothing(threads):
     rng = np.random.default_rng(0)
     centroids = draw_centroids(rng, 50, 48)
     batch = draw_batch(rng, centroids, 40, most=60)
     words = Codebook(centroids).assign(batch.descriptors, 2)
-    two = aggregate(batch.descriptors, words, batch.offsets, centroids, binary=False)
-    threads = numba.get_num_threads()
-    numba.set_num_threads(1)
-    try:
-        one = aggregate(batch.descriptors, words, batch.offsets, centroids, binary=False)
-    finally:
-        numba.set_num_threads(threads)
+    one = aggregate(batch.descriptors, words, batch.offsets, centroids, binary=False)
+    with threads(2):
+        two = aggregate(batch.descriptors, words, batch.offsets, centroids, binary=False)
     np.testing.assert_array_equal(one.vectors, two.vectors)
 
 

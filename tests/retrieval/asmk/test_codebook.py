@@ -1,4 +1,3 @@
-import faiss
 import numpy as np
 import pytest
 
@@ -104,15 +103,11 @@ def test_k_means_uses_every_point():
     np.testing.assert_allclose(learned.centroids, [[499.5]])
 
 
-def test_equal_seeds_give_equal_words_whatever_the_number_of_threads():
+def test_equal_seeds_give_equal_words_whatever_the_number_of_threads(threads):
     points = np.random.default_rng(4).normal(size=(2000, 8)).astype(np.float32)
     first = learn_codebook(points, 16, iterations=5, seed=7).centroids
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
+    with threads(2):
         second = learn_codebook(points, 16, iterations=5, seed=7).centroids
-    finally:
-        faiss.omp_set_num_threads(threads)
     np.testing.assert_array_equal(first, second)
     assert not np.array_equal(first, learn_codebook(points, 16, iterations=5, seed=2**60).centroids)
 

@@ -2,7 +2,6 @@ import tempfile
 from itertools import pairwise
 from pathlib import Path
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -164,18 +163,14 @@ def test_the_spans_that_are_summed_at_a_time_change_nothing(long_lists, span, pa
 
 @pytest.mark.parametrize("binary", [True, False])
 @pytest.mark.parametrize("packed", [True, False])
-def test_the_number_of_threads_and_of_queries_at_once_changes_nothing(long_lists, monkeypatch, binary, packed):
+def test_the_number_of_threads_and_of_queries_at_once_changes_nothing(long_lists, threads, monkeypatch, binary, packed):
     centroids, database, _, folder = long_lists
     index = build(folder, [postings(database, centroids, binary=binary)], centroids, binary, packed)
     queries = postings(draw_batch(np.random.default_rng(4), centroids, 7), centroids, 3, binary)
     expected = index.search(queries, **HOW)
-    threads = numba.get_num_threads()
-    numba.set_num_threads(1)
     monkeypatch.setattr(index_module, "_SCORES_AT_ONCE", 3000)  # 3 queries of 1,000 images
-    try:
+    with threads(2):
         found = index.search(queries, **HOW)
-    finally:
-        numba.set_num_threads(threads)
     for one, two in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, two)
 
