@@ -17,7 +17,7 @@ from lrcr.config.recipes import merge, read_recipe, recipe_names
 from lrcr.config.writing import write_params
 from lrcr.errors import ParamsError
 from lrcr.models.factory import build_model
-from lrcr.models.graph import GraphRefinement
+from lrcr.models.graph import GraphRefinement, NoRefinement
 from lrcr.models.smoothing import AverageSmoothing, LearnableSmoothing
 
 ROOT = Path(__file__).parents[2]
@@ -257,8 +257,8 @@ def test_every_recipe_resolves_to_its_published_values(name):
 @pytest.mark.parametrize(
     ("name", "channels", "stride", "dim", "smoothing", "graph"),
     [
-        ("how-r18", 512, 32, 128, AverageSmoothing, torch.nn.Identity),
-        ("how-r50", 1024, 16, 128, AverageSmoothing, torch.nn.Identity),
+        ("how-r18", 512, 32, 128, AverageSmoothing, NoRefinement),
+        ("how-r50", 1024, 16, 128, AverageSmoothing, NoRefinement),
         ("lrcr-r18", 512, 32, 128, LearnableSmoothing, GraphRefinement),
         ("cfcd-r50", 2048, 32, 512, None, None),
         ("context", 256, 16, 128, LearnableSmoothing, GraphRefinement),

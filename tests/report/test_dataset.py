@@ -20,7 +20,7 @@ from lrcr.report.edges import correlate_with_edges
 from lrcr.report.grading import choose_extremes, make_row
 from lrcr.report.inspection import inspect_photo
 from lrcr.report.maps import draw_maps
-from lrcr.report.matches import Explained, Place, draw_matches
+from lrcr.report.matches import PhotoKeypoints, ResultMatches, draw_matches
 from lrcr.report.rankings import draw_rankings
 from lrcr.retrieval.build import index_dataset
 from lrcr.retrieval.codebook import make_codebook
@@ -117,12 +117,12 @@ def test_matches_are_those_of_the_first_correct_result(project, landmarks, whole
     asked = open_descriptors(project / "descriptors/queries").image(query)
     found = open_descriptors(project / "descriptors/database").image(image)
     index = Searcher(project / "index", PARAMS.search).index
-    explained = Explained(
-        Place(dataset.photo(image).path, found.xy),
+    explained = ResultMatches(
+        PhotoKeypoints(dataset.photo(image).path, found.xy),
         f"rank {rank}, easy, {scores[rank - 1]:.4f}",
         index.explain(asked, found),
     )
-    draw_matches(tmp_path / "matches.png", Place(dataset.query_photos()[query].path, asked.xy), [explained])
+    draw_matches(tmp_path / "matches.png", PhotoKeypoints(dataset.query_photos()[query].path, asked.xy), [explained])
     assert (folder / f"matches-{query:04}.png").read_bytes() == (tmp_path / "matches.png").read_bytes()
 
 

@@ -243,4 +243,6 @@ def test_other_stages_refuse_several_ranks(capsys):
     with pytest.raises(SystemExit) as ended:
         run_stage(lambda params: pytest.fail("it ran"))
     assert ended.value.code == 2
-    assert capsys.readouterr().err.startswith("error: torchrun: 3 ranks, but only stages.train can share its work")
+    assert capsys.readouterr().err.startswith(
+        "error: torchrun: 3 ranks, but only stages.train can use several; start one process"
+    )
