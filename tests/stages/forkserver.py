@@ -29,8 +29,11 @@ STREAMS = (0, 1, 2)
 
 
 @contextlib.contextmanager
-def forkserver() -> Iterator[Path]:
+def forkserver(environment: dict[str, str]) -> Iterator[Path]:
     """Start a server for the length of the block.
+
+    Args:
+        environment: of the server; libraries read some of it when they are imported, and not again in a child.
 
     Yields:
         The folder of the command `python`, to be put first in `PATH`.
@@ -44,7 +47,8 @@ def forkserver() -> Iterator[Path]:
         command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -ISs "{__file__}" "{address}" "$@"\n')
         command.chmod(0o755)
         started = [sys.executable, __file__, "serve", address]
-        with subprocess.Popen(started, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subprocess.Popen(started, env=environment, **pipes) as server:
             try:
                 assert server.stdout is not None
                 assert server.stdout.readline() == b"ready\n", "the server did not start; see its traceback"

@@ -38,6 +38,12 @@ TINY = {
 }
 
 
+def common_environment() -> dict[str, str]:
+    """What the fork server must have too, since numba reads it once: one thread, compiled files beside the sources."""
+    given = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"}
+    return {**given, "NUMBA_NUM_THREADS": "1"}
+
+
 @dataclass(frozen=True)
 class Project:
     """A git repository with the real pipeline.
@@ -58,12 +64,12 @@ class Project:
     @property
     def environment(self) -> dict[str, str]:
         """Of all commands."""
-        given = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"}  # beside the sources
         identity = {"user.name": "test", "user.email": "test@example.org"}
+        given = common_environment()
         for number, (key, value) in enumerate(identity.items()):
             given |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
         path = os.pathsep.join([str(self.commands), str(BIN), os.environ["PATH"]])
-        own = {"PATH": path, "LRCR_STATE": str(self.state), "NUMBA_NUM_THREADS": "1", "COLUMNS": "200"}
+        own = {"PATH": path, "LRCR_STATE": str(self.state), "COLUMNS": "200"}
         return {**given, **own, "GIT_CONFIG_COUNT": str(len(identity))}
 
     def run(self, command: str, code: int = 0) -> str:

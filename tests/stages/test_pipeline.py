@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from lrcr.config.reading import load_params
 
 from .forkserver import forkserver
-from .project import ROOT, Project, make_project, ran
+from .project import ROOT, Project, common_environment, make_project, ran
 
 DOWNLOADS = [f"download@{name}" for name in ("synthetic", "synthetic-train", "synthetic-val")]
 FROM_TRAINING_ON = [
@@ -34,7 +34,7 @@ ALL = {"check", *DOWNLOADS, *FROM_TRAINING_ON}
 @pytest.fixture(scope="session")
 def commands():
     """A folder with the command `python` of a fork server: the stages are many processes that import torch."""
-    with forkserver() as folder:
+    with forkserver(common_environment()) as folder:
         yield folder
 
 
