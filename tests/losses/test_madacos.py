@@ -27,7 +27,7 @@ def by_definition(cosines: np.ndarray, labels: np.ndarray, alpha: float) -> tupl
     median = sorted(targets)[(len(targets) - 1) // 2]
     middle = targets.index(median)
     scale = max(32.0, np.log(9_999_999 * (1 - alpha) / alpha) / (1 - median))
-    others = np.logaddexp.reduce(scale * np.delete(cosines[middle], labels[middle]))  # ln Σ exp, which does not overflow
+    others = np.logaddexp.reduce(scale * np.delete(cosines[middle], labels[middle]))  # ln Σ exp without overflow
     margin = max(0.0, median - (others + np.log(alpha / (1 - alpha))) / scale)
     logits = scale * cosines
     for row, label in zip(logits, labels, strict=True):
