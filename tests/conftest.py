@@ -1,6 +1,7 @@
 """What all tests share: one thread a process, reference data, drawn photos, and a place for unfinished work."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -65,6 +66,14 @@ def threads() -> Callable[[int], AbstractContextManager[None]]:
             use(before)
 
     return inside
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Give torch and faiss one thread: numba, which starts its own, sets the number of all OpenMP threads to theirs."""
+    for name, function in (("torch", "set_num_threads"), ("faiss", "omp_set_num_threads")):
+        if name in sys.modules:
+            getattr(sys.modules[name], function)(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
