@@ -8,6 +8,8 @@ from lrcr.config.base import Count, Natural, NotNegative, Positive, Section
 
 Method = Literal["tuples", "listwise", "classification"]
 
+_TORCHVISION = ("resnet18", "resnet50", "resnet101", "convnext_tiny", "vit_b_16")
+_TIMM = "timm/"
 _METHODS: dict[str, Method] = {"apgem": "listwise", "cfcd": "classification"}
 
 
@@ -31,21 +33,40 @@ class ModelParams(Section):
 
 
 class BackboneParams(Section):
-    """The trunk: torchvision's network without its head and its last blocks."""
+    """The trunk: a network of torchvision or timm without its head."""
 
-    name: Literal["resnet18", "resnet50", "resnet101", "convnext_tiny", "vit_b_16"] = Field(
-        "resnet18", description="torchvision's name of the network"
+    name: str = Field(
+        "resnet18",
+        description="resnet18, resnet50, resnet101, convnext_tiny, vit_b_16 (torchvision), or timm/NAME of any network",
     )
     skip_layers: Annotated[int, Field(ge=0, le=3)] = Field(
-        0, description="blocks left out at the end, 0–3: stride 32, 16, 8, 4; HOW: 0, with ResNet-50 1"
+        0,
+        description="torchvision: blocks left out at the end, 0–3: stride 32, 16, 8, 4; HOW: 0, with ResNet-50 1",
+    )
+    stride: Count | None = Field(
+        None, description="timm: pixels between neighbouring locations of the map to take; null: the last map"
     )
     weights: str = Field(
         "imagenet",
-        description="none: random; imagenet: torchvision's; or a file: .pth or .npz with its names, .pt of lrcr",
+        description=(
+            "none: random; imagenet: the library's; packaged: of timm/tf_efficientnet_lite0, without a download; "
+            "hf:REPO; or a file: .pth, .npz or .safetensors with the library's names, .pt of lrcr"
+        ),
     )
     crop_border: Natural = Field(
         0, description="local models: rows and columns cropped on each side of the feature map; HOW: 0"
     )
+
+    @model_validator(mode="after")
+    def _known_network(self) -> "BackboneParams":
+        if self.name.startswith(_TIMM):
+            if self.skip_layers:
+                raise ValueError("skip_layers is for networks of torchvision; leave it out and set stride")
+        elif self.name not in _TORCHVISION:
+            raise ValueError(f"name {self.name!r} is unknown; use {', '.join(_TORCHVISION)} or timm/NAME")
+        elif self.stride is not None:
+            raise ValueError("stride is for networks of timm; leave it out and set skip_layers")
+        return self
 
 
 class SmoothingParams(Section):

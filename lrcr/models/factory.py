@@ -9,7 +9,7 @@ from torch import nn
 from lrcr.config.params import Params
 from lrcr.config.reading import check_params
 from lrcr.errors import ArtifactError, ParamsError, WeightsError
-from lrcr.models.backbone import Backbone, build_backbone, load_weights
+from lrcr.models.backbone import Backbone, build_backbone
 from lrcr.models.file import read_model_file, write_model_file
 from lrcr.models.global_model import MAC, RMAC, GlobalModel, RegionalModel, SPoC, add_second_order_attention
 from lrcr.models.graph import build_graph
@@ -17,6 +17,7 @@ from lrcr.models.local import LocalModel
 from lrcr.models.model import Model
 from lrcr.models.pooling import GeM
 from lrcr.models.smoothing import build_smoothing
+from lrcr.models.weights import is_no_file, load_weights
 from lrcr.models.whitening import Whitening, read_whitening
 from lrcr.runtime.seeds import derive_seed
 from lrcr.storage.artifacts import Manifest, hash_file
@@ -120,7 +121,7 @@ def weight_files(params: Params) -> dict[str, str]:
     """
     whitening = params.whitening.file if params.model.is_local else None
     named = {"weights": params.backbone.weights, "whitening": whitening}
-    files = {name: Path(path) for name, path in named.items() if path not in ("none", "imagenet", None)}
+    files = {name: Path(path) for name, path in named.items() if path is not None and not is_no_file(path)}
     for name, path in files.items():
         if not path.is_file():
             key = "backbone.weights" if name == "weights" else "whitening.file"
@@ -143,7 +144,7 @@ def open_model(path: Path) -> tuple[Model, Manifest]:
     """
     state, manifest = read_model_file(path)
     params = _stored_params(manifest, ARCHITECTURE, path)
-    model = _assemble(params, Backbone(params.backbone.name, params.backbone.skip_layers))
+    model = _assemble(params, Backbone(params.backbone.name, params.backbone.skip_layers, params.backbone.stride))
     load_weights(model, state, str(path))
     return model.eval(), manifest
 

@@ -15,9 +15,10 @@ from torch import Tensor
 from lrcr.config.reading import check_params
 from lrcr.data.images import MEAN, STD
 from lrcr.errors import WeightsError
-from lrcr.models.backbone import Backbone, load_weights
+from lrcr.models.backbone import Backbone
 from lrcr.models.factory import MODEL_SECTIONS
 from lrcr.models.file import write_model_file
+from lrcr.models.weights import load_weights
 from lrcr.storage.artifacts import Manifest, hash_file
 
 _CHILDREN = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}

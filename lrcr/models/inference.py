@@ -20,11 +20,14 @@ def ready_for_inference(model: Network, device: torch.device) -> Network:
 
 
 def _fold_batchnorm(module: nn.Module) -> None:
-    """Fuse each convolution with the BatchNorm that torchvision registers directly after it."""
+    """Fuse each convolution with the BatchNorm that is registered directly after it, as torchvision and timm do.
+
+    timm's BatchNorm also holds the activation, which stays.
+    """
     children = list(module.named_children())
     for (name, child), (next_name, following) in pairwise(children):
         if isinstance(child, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
             setattr(module, name, fuse_conv_bn_eval(child, following))
-            setattr(module, next_name, nn.Identity())
+            setattr(module, next_name, getattr(following, "act", nn.Identity()))
     for child in module.children():
         _fold_batchnorm(child)

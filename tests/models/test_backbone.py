@@ -9,7 +9,8 @@ from torch import nn
 
 from lrcr.config.model import BackboneParams
 from lrcr.errors import WeightsError
-from lrcr.models.backbone import Backbone, build_backbone, load_weights
+from lrcr.models.backbone import Backbone, build_backbone
+from lrcr.models.weights import load_weights
 
 SMALL = {"name": "resnet18", "skip_layers": 3}
 
