@@ -39,12 +39,15 @@ class BackboneParams(Section):
         "resnet18",
         description="resnet18, resnet50, resnet101, convnext_tiny, vit_b_16 (torchvision), or timm/NAME of any network",
     )
-    skip_layers: Annotated[int, Field(ge=0, le=3)] = Field(
-        0,
-        description="torchvision: blocks left out at the end, 0–3: stride 32, 16, 8, 4; HOW: 0, with ResNet-50 1",
-    )
     stride: Count | None = Field(
-        None, description="timm: pixels between neighbouring locations of the map to take; null: the last map"
+        None, description="pixels between neighbouring locations of the feature map to take; null: the last map"
+    )
+    skip_layers: Annotated[int, Field(ge=0, le=3)] | None = Field(
+        None,
+        description=(
+            "torchvision: blocks left out at the end, 0–3: stride 32, 16, 8, 4; null: as stride says; "
+            "HOW: 0, with ResNet-50 1"
+        ),
     )
     weights: str = Field(
         "imagenet",
@@ -60,12 +63,10 @@ class BackboneParams(Section):
     @model_validator(mode="after")
     def _known_network(self) -> "BackboneParams":
         if self.name.startswith(_TIMM):
-            if self.skip_layers:
-                raise ValueError("skip_layers is for networks of torchvision; leave it out and set stride")
+            if self.skip_layers is not None:
+                raise ValueError("skip_layers is for networks of torchvision; set it to null, and stride")
         elif self.name not in _TORCHVISION:
             raise ValueError(f"name {self.name!r} is unknown; use {', '.join(_TORCHVISION)} or timm/NAME")
-        elif self.stride is not None:
-            raise ValueError("stride is for networks of timm; leave it out and set skip_layers")
         return self
 
 

@@ -7,7 +7,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lrcr.config.model import BackboneParams
 from lrcr.data.images import MEAN, STD
-from lrcr.models.timm_trunk import PREFIX, FeatureMap, timm_trunk
+from lrcr.models.timm_trunk import PREFIX, timm_trunk
 from lrcr.models.torchvision_trunk import torchvision_trunk
 from lrcr.models.weights import load_weights, read_weights
 
@@ -20,24 +20,26 @@ class Backbone(nn.Module):
 
     Args:
         name: a network of torchvision (`lrcr.models.torchvision_trunk`), or `timm/NAME`.
-        skip_layers: blocks removed at the end of a network of torchvision.
-        stride: of the feature map of a network of timm; None takes its last map.
+        stride: of the feature map; None takes the last map.
+        skip_layers: blocks removed at the end of a network of torchvision, instead of `stride`.
 
     Attributes:
         channels: C.
         stride: pixels between neighbouring locations.
 
     Raises:
-        WeightsError: timm has no such network, or it has no such feature map.
+        WeightsError: there is no such network, or it has no such feature map.
     """
 
-    def __init__(self, name: str, skip_layers: int = 0, stride: int | None = None) -> None:
+    def __init__(self, name: str, stride: int | None = None, skip_layers: int | None = None) -> None:
         super().__init__()
-        is_timm = name.startswith(PREFIX)
-        trunk = timm_trunk(name.removeprefix(PREFIX), stride) if is_timm else torchvision_trunk(name, skip_layers)
+        if name.startswith(PREFIX):
+            trunk = timm_trunk(name.removeprefix(PREFIX), stride)
+        else:
+            trunk = torchvision_trunk(name, stride, skip_layers)
         self.trunk = trunk.network
         self.channels, self.stride = trunk.channels, trunk.stride
-        self.whole_patches = trunk.whole_patches
+        self.whole_patches, self.inner = trunk.whole_patches, trunk.inner
         # Images come normalised by ImageNet's mean and deviation; the network may have been trained with others.
         self.renormalises = (trunk.mean, trunk.std) != (MEAN, STD)
         own, given = torch.tensor([trunk.mean, trunk.std]), torch.tensor([MEAN, STD])
@@ -50,7 +52,7 @@ class Backbone(nn.Module):
     @property
     def named_network(self) -> nn.Module:
         """The network whose parameters have the names of its library."""
-        return self.trunk.network if isinstance(self.trunk, FeatureMap) else self.trunk
+        return self.trunk.get_submodule(self.inner)
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute the feature map; on a GPU in evaluation mode, in mixed precision.
@@ -94,7 +96,7 @@ def build_backbone(params: BackboneParams) -> Backbone:
     Raises:
         WeightsError: the weights cannot be read, or a tensor of the backbone is missing or has another shape.
     """
-    backbone = Backbone(params.name, params.skip_layers, params.stride)
+    backbone = Backbone(params.name, params.stride, params.skip_layers)
     if params.weights != "none":
         weights = read_weights(params.name, params.weights)
         load_weights(backbone.named_network, weights, f"backbone.weights: {params.weights}")

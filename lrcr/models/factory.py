@@ -64,7 +64,7 @@ def _assemble(params: Params, backbone: Backbone) -> Model:
 def _assemble_local(params: Params, backbone: Backbone) -> LocalModel:
     dim = params.whitening.dim
     if dim > backbone.channels:
-        name = f"{params.backbone.name} with skip_layers {params.backbone.skip_layers}"
+        name = f"{params.backbone.name} at stride {backbone.stride}"
         raise WeightsError(f"whitening.dim: {dim} is more than the {backbone.channels} channels of {name}; lower it")
     return LocalModel(
         backbone,
@@ -144,7 +144,7 @@ def open_model(path: Path) -> tuple[Model, Manifest]:
     """
     state, manifest = read_model_file(path)
     params = _stored_params(manifest, ARCHITECTURE, path)
-    model = _assemble(params, Backbone(params.backbone.name, params.backbone.skip_layers, params.backbone.stride))
+    model = _assemble(params, Backbone(params.backbone.name, params.backbone.stride, params.backbone.skip_layers))
     load_weights(model, state, str(path))
     return model.eval(), manifest
 

@@ -33,14 +33,14 @@ def import_how(source: Path, target: Path) -> None:
     checkpoint = _read(source)
     params = check_params(
         {
-            "backbone": {"name": checkpoint.architecture, "skip_layers": checkpoint.skip_layers},
+            "backbone": {"name": checkpoint.architecture, "stride": None, "skip_layers": checkpoint.skip_layers},
             "smoothing": {"kind": "average", "kernel": checkpoint.kernel} if checkpoint.kernel else {"kind": "none"},
             "whitening": {"dim": checkpoint.dim},
         },
         str(source),
     )
     weights, whitening = _rename(checkpoint.state, source)
-    backbone = Backbone(checkpoint.architecture, checkpoint.skip_layers)
+    backbone = Backbone(checkpoint.architecture, skip_layers=checkpoint.skip_layers)
     load_weights(backbone.trunk, weights, str(source))
     unknown = sorted(set(weights) - set(backbone.trunk.state_dict()))
     if unknown:

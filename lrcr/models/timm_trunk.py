@@ -69,6 +69,7 @@ def timm_trunk(name: str, stride: int | None) -> Trunk:
         maps[index].shape[1],
         strides[index],
         whole_patches=not _pads(trunk, strides[index], name),
+        inner="network",
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
     )

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lrcr.errors import WeightsError
 from lrcr.models.trunk import Trunk
 
 if TYPE_CHECKING:
@@ -19,20 +20,30 @@ if TYPE_CHECKING:
 _HEAD = ("avgpool", "fc")
 
 
-def torchvision_trunk(name: str, skip_layers: int) -> Trunk:
+def torchvision_trunk(name: str, stride: int | None = None, skip_layers: int | None = None) -> Trunk:
     """A network of torchvision with drawn weights.
 
     Args:
         name: resnet18, resnet50, resnet101, convnext_tiny or vit_b_16 (its patch tokens are the features).
-        skip_layers: number of blocks removed at the end: of the four stages of a ResNet or a ConvNeXt, or of the twelve
-            layers of a vision transformer.
+        stride: of the feature map; None takes the last map.
+        skip_layers: instead of the stride: number of blocks removed at the end, of the four stages of a ResNet or a
+            ConvNeXt, or of the twelve layers of a vision transformer.
+
+    Raises:
+        WeightsError: the network has no map of this stride.
     """
     import torchvision
 
+    strides = (16,) if name.startswith("vit") else (32, 16, 8, 4)
+    if skip_layers is None and stride not in (None, *strides):
+        known = ", ".join(map(str, strides))
+        raise WeightsError(f"backbone.stride: {stride}, but {name} has maps of stride {known}; choose one")
+    if skip_layers is None:
+        skip_layers = 0 if stride is None else strides.index(stride)
     network = torchvision.models.get_model(name, weights=None)
     if name.startswith("vit"):
         return Trunk(_PatchTokens(network, skip_layers), network.hidden_dim, network.patch_size, whole_patches=True)
-    stride = 32 // 2**skip_layers
+    stride = strides[skip_layers]
     if name.startswith("convnext"):
         # `features` has two modules per stage, downsampling and blocks: 0, 1 | 2, 3 | 4, 5 | 6, 7.
         kept = network.features[: 8 - 2 * skip_layers]

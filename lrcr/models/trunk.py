@@ -16,6 +16,7 @@ class Trunk:
         channels: C.
         stride: pixels between neighbouring locations.
         whole_patches: whether the sides of the images must be multiples of the stride.
+        inner: name of the module inside the network whose parameters have the names of the library; empty: the network.
         mean, std: of the input pixels, in 0–1, with which the network was trained.
     """
 
@@ -23,5 +24,6 @@ class Trunk:
     channels: int
     stride: int
     whole_patches: bool = False
+    inner: str = ""
     mean: tuple[float, ...] = MEAN
     std: tuple[float, ...] = STD

@@ -32,7 +32,8 @@ def refusal(tmp_path: Path, text: str) -> list[str]:
 PUBLISHED = {
     "model.name": "local",
     "backbone.name": "resnet18",
-    "backbone.skip_layers": 0,
+    "backbone.stride": None,
+    "backbone.skip_layers": None,
     "backbone.weights": "imagenet",
     "smoothing.kind": "average",
     "smoothing.kernel": 3,

@@ -37,7 +37,7 @@ HOW: dict[str, Any] = {
     "datasets": BENCHMARKS,
     "data": {"train": "sfm-train", "val": "sfm-val", "fit": "sfm-train", "eval": ["roxford5k", "rparis6k"]},
     "model": {"name": "local"},
-    "backbone": {"name": "resnet18", "skip_layers": 0, "weights": "imagenet", "crop_border": 0},
+    "backbone": {"name": "resnet18", "skip_layers": 0, "stride": None, "weights": "imagenet", "crop_border": 0},
     "smoothing": {
         "kind": "average",
         "kernel": 3,
@@ -155,7 +155,7 @@ CFCD = {
     },
     "data": {"train": "gldv2-train", "val": "sfm-val", "fit": "gldv2-train", "eval": ["roxford5k", "rparis6k"]},
     "model": {"name": "cfcd"},
-    "backbone": {"name": "resnet50", "skip_layers": 0, "weights": "imagenet", "crop_border": 0},
+    "backbone": {"name": "resnet50", "skip_layers": 0, "stride": None, "weights": "imagenet", "crop_border": 0},
     "pooling": {"p": 3.0, "levels": 3, "overlap": 0.4, "projection": 512},
     "train": {
         "method": "classification",

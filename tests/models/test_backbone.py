@@ -65,17 +65,25 @@ def save_npz(path, state):
     ],
 )
 def test_channels_and_stride_are_those_of_the_features(name, skip_layers, channels, stride):
-    backbone = Backbone(name, skip_layers).eval()
+    backbone = Backbone(name, skip_layers=skip_layers).eval()
     with torch.inference_mode():
         features = backbone(torch.randn(2, 3, 33, 65, generator=torch.Generator().manual_seed(0)))
     assert (backbone.channels, backbone.stride) == (channels, stride)
     assert features.shape == (2, backbone.channels, -(-33 // backbone.stride), -(-65 // backbone.stride))
     assert (features < 0).any() != name.startswith("resnet"), "a ResNet's features end with a ReLU"
+    if name != "vit_b_16":
+        assert Backbone(name, stride).trunk.state_dict().keys() == backbone.trunk.state_dict().keys()
+
+
+@pytest.mark.parametrize(("name", "known"), [("resnet18", "32, 16, 8, 4"), ("vit_b_16", "16")])
+def test_a_stride_that_a_network_does_not_have_is_refused(name, known):
+    with pytest.raises(WeightsError, match=f"backbone.stride: 12, but {name} has maps of stride {known}; choose one"):
+        Backbone(name, 12)
 
 
 def test_training_a_convnext_draws_no_random_numbers():
     """Torchvision's has stochastic depth, by which no two passes would agree."""
-    backbone = Backbone("convnext_tiny", 1).train()
+    backbone = Backbone("convnext_tiny", skip_layers=1).train()
     images = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
     before = torch.get_rng_state()
     with torch.inference_mode():
@@ -89,7 +97,7 @@ def test_other_trunks_compute_what_torchvision_computes(name, size):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = torchvision.models.get_model(name, weights=None).eval()
-    backbone = Backbone(name, 0).eval()
+    backbone = Backbone(name, skip_layers=0).eval()
     load_weights(backbone.trunk, network.state_dict(), name)
     images = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
@@ -105,7 +113,7 @@ def test_parameters_carry_the_names_of_torchvision(network):
     for skip_layers in range(4):
         skipped = ("fc.", *(f"layer{4 - i}." for i in range(skip_layers)))
         expected = {name for name in network.state_dict() if not name.startswith(skipped)}
-        assert set(Backbone("resnet18", skip_layers).trunk.state_dict()) == expected
+        assert set(Backbone("resnet18", skip_layers=skip_layers).trunk.state_dict()) == expected
 
 
 @pytest.mark.parametrize("kind", ["npz", "pth", "wrapped", "model"])
@@ -186,7 +194,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path, state, value):
 
 
 def test_refused_weights_leave_the_network_as_it_was(state):
-    trunk = Backbone("resnet18", 3).trunk
+    trunk = Backbone("resnet18", skip_layers=3).trunk
     before = {name: tensor.clone() for name, tensor in trunk.state_dict().items()}
     with pytest.raises(WeightsError):
         load_weights(trunk, {**state, "layer1.1.bn2.bias": torch.zeros(1)}, "x")
@@ -204,7 +212,7 @@ def test_weights_of_another_precision_are_converted(tmp_path, state):
 def test_a_missing_file_is_named(tmp_path, name):
     with pytest.raises(WeightsError) as error:
         build(tmp_path / name)
-    expected = f"{tmp_path / name}: no such file; use 'none', 'imagenet' or a .pth or .npz file"
+    expected = f"{tmp_path / name}: no such file; use 'none', 'imagenet', 'packaged' or a file of weights"
     assert str(error.value) == f"backbone.weights: {expected}"
 
 
@@ -222,7 +230,8 @@ def test_nothing_but_tensors_is_unpickled(tmp_path, name):
         torch.save({"conv1.weight": Payload()}, path)
     else:
         np.savez(path, **{"conv1.weight": np.array([Payload()], dtype=object)})
-    with pytest.raises(WeightsError, match=rf"{name}: cannot be read \(.*\); use a \.pth or \.npz file of tensors"):
+    remedy = r"use a \.pth, \.npz or \.safetensors file of tensors"
+    with pytest.raises(WeightsError, match=rf"{name}: cannot be read \(.*\); {remedy}"):
         build(path)
 
 

@@ -105,7 +105,7 @@ def test_batchnorm_is_frozen_with_pretrained_weights(tmp_path):
 def test_more_dimensions_than_channels_are_refused():
     with pytest.raises(WeightsError) as error:
         build_model(small("whitening.dim=65"))
-    expected = "65 is more than the 64 channels of resnet18 with skip_layers 3; lower it"
+    expected = "65 is more than the 64 channels of resnet18 at stride 4; lower it"
     assert str(error.value) == f"whitening.dim: {expected}"
 
 

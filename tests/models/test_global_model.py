@@ -145,7 +145,7 @@ def test_power_is_learned_but_for_cfcd():
 
 
 def test_frozen_batchnorm_of_the_trunk_keeps_its_statistics_and_that_of_the_projection_does_not():
-    trunk = Backbone("resnet18", 3)
+    trunk = Backbone("resnet18", skip_layers=3)
     projection = nn.Sequential(nn.Linear(64, 8), nn.BatchNorm1d(8))
     model = GlobalModel(trunk, SPoC(), projection, 8, freeze_batchnorm=True).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -157,7 +157,7 @@ def test_frozen_batchnorm_of_the_trunk_keeps_its_statistics_and_that_of_the_proj
 @pytest.fixture(scope="module")
 def trunk_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "trunk.pth"
-    torch.save(Backbone("resnet18", 2).trunk.state_dict(), path)
+    torch.save(Backbone("resnet18", skip_layers=2).trunk.state_dict(), path)
     return path
 
 

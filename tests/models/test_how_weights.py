@@ -74,7 +74,7 @@ def test_every_parameter_arrives(tmp_path, trunk, kind, legacy):
         assert torch.equal(tensor, trunk[name]), name
     assert torch.equal(model.whitening.weight, weight)
     assert torch.equal(model.whitening.bias, bias)
-    expected = {"name": "resnet18", "skip_layers": 1, "weights": "imagenet", "crop_border": 0}
+    expected = {"name": "resnet18", "skip_layers": 1, "stride": None, "weights": "imagenet", "crop_border": 0}
     assert manifest.params["backbone"] == expected
     assert manifest.params["smoothing"]["kernel"] == 3
     assert set(manifest.inputs) == {"released"}

@@ -45,7 +45,7 @@ def parity(fixtures):
 def network() -> LocalModel:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return assemble(Backbone("resnet18", 3), 64, 16)
+        return assemble(Backbone("resnet18", skip_layers=3), 64, 16)
 
 
 SMALL = ("backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=16")
