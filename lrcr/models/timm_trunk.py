@@ -29,7 +29,7 @@ class FeatureMap(nn.Module):
 
     def __init__(self, network: Any, index: int, *, last: bool) -> None:
         super().__init__()
-        network.prune_intermediate_layers(index, prune_norm=not last, prune_head=True)
+        network.prune_intermediate_layers([index], prune_norm=not last, prune_head=True)
         self.network = network
         self.index = index
         self.last = last

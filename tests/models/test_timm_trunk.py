@@ -55,6 +55,14 @@ def test_each_family_gives_maps_of_its_stride_and_trains(name):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+def test_no_parameter_is_behind_the_map(name):
+    backbone = build(name)
+    backbone(torch.randn(1, 3, 64, 96)).square().mean().backward()
+    without = [key for key, parameter in backbone.named_network.named_parameters() if parameter.grad is None]
+    assert not without
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_batchnorm_is_folded_without_a_change(name):
     backbone, images = build(name), torch.randn(1, 3, 64, 96)
     with torch.inference_mode():
