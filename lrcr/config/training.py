@@ -38,13 +38,13 @@ class TupleLosses(Section):
         0.0, description="weight of the loss of mutually nearest local descriptors of query and positive; HOW: 0"
     )
     asmk: NotNegative = Field(
-        0.0, description="weight of the loss of ASMK's score: the positive's must exceed the negatives'; HOW: 0"
+        0.0, description="weight of the loss of the ranking of all images of a step by ASMK's score; HOW: 0"
     )
     max_descriptors: Count = Field(400, description="matches, asmk: strongest descriptors of each image")
     words: Count = Field(
         1024, description="asmk: visual words, learned from the negative pool at the start of every epoch"
     )
-    temperature: Positive = Field(0.02, description="asmk: of the softmax over scores, > 0")
+    temperature: Positive = Field(0.5, description="asmk: of the softmax over the logarithms of scores, > 0")
 
     @model_validator(mode="after")
     def _one_at_least(self) -> "TupleLosses":
@@ -65,7 +65,9 @@ class TuplesParams(AdamParams):
 
     queries_per_epoch: Count = Field(2000, description="tuples in an epoch; HOW: 2000")
     negative_pool: Count = Field(20000, description="images from which negatives are mined; HOW: 20000")
-    negatives: Count = Field(5, description="negatives in a tuple; HOW: 5")
+    negatives: Natural = Field(
+        5, description="mined negatives in a tuple; 0: asmk compares the tuples of a step with each other. HOW: 5"
+    )
     batch_size: Count = Field(5, description="tuples in a step; HOW: 5")
     scales: Scales = Field([1.0], description="scales at which the images of tuples are described, > 0; HOW: 1")
     margin: Positive = Field(0.8, description="of the contrastive loss, in distance of unit vectors; HOW: 0.8")
@@ -78,6 +80,12 @@ class TuplesParams(AdamParams):
     )
     losses: TupleLosses = Field(TupleLosses(), description="of a local model")
     solar: SolarParams = Field(SolarParams(), description="loss of solar, in place of the contrastive loss")
+
+    @model_validator(mode="after")
+    def _something_to_compare(self) -> "TuplesParams":
+        if not self.negatives and (not self.losses.asmk or self.batch_size < 2):
+            raise ValueError("negatives: 0 needs losses.asmk and a batch_size of 2 or more")
+        return self
 
 
 class CropParams(Section):

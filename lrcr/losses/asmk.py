@@ -1,4 +1,4 @@
-"""A loss on the ASMK score: the score of the positive must be larger than the scores of the negatives.
+"""The ASMK score of every two images of a batch, differentiable, and a loss on the ranking by it.
 
 The score is that of ASMK without binarisation (Tolias, Avrithis, Jégou, ICCV 2013). It is differentiable with respect
 to the residuals; the assignment to visual words has no gradient. Unlike a loss on single matches, it includes the
@@ -17,77 +17,75 @@ from torch import Tensor
 from lrcr.models.local import Candidates
 
 _MAX_PROBABILITY = 1 - 1e-6  # keeps log(1 − p) finite
+_FLOOR = 0.1  # of the mean score of a query, added to each of its scores: a score of zero has a finite logarithm
+_EXCLUDED = -1e9
 
 
 @dataclass(frozen=True)
 class SoftAggregation:
-    """The aggregated descriptors of one image: a residual and a selection probability for each of its visual words.
+    """The aggregated descriptors of B images for all W visual words.
 
     Args:
-        words: the image's visual words, ascending, int64 of shape (w,).
-        residuals: the aggregated residual of each word, unit vectors of shape (w, D).
-        selection_probability: the probability that the image has the word, of shape (w,).
+        residuals: unit vectors of shape (B, W, D); zero where an image has no descriptor of a word.
+        presence: the probability that an image has a word, of shape (B, W).
     """
 
-    words: Tensor
     residuals: Tensor
-    selection_probability: Tensor
+    presence: Tensor
 
 
-def asmk_loss(
-    query: Candidates,
-    positive: Candidates,
-    negatives: Sequence[Candidates],
-    centroids: Tensor,
-    temperature: float,
-    alpha: float = 3.0,
-) -> Tensor:
-    """Cross-entropy of the softmax over the scores of positive and negatives; the positive is the correct class.
+def aggregate(images: Sequence[Candidates], centroids: Tensor) -> SoftAggregation:
+    """Assign each descriptor to its nearest word, and sum the residuals of each word weighted by probability.
+
+    An image has a word if at least one descriptor of the word is selected: p = 1 − Π (1 − p_i) over its descriptors i.
 
     Args:
-        query, positive: the candidate descriptors of one image.
-        negatives: the candidate descriptors of each negative image.
+        images: the candidate descriptors of each of B images.
         centroids: of the visual words, of shape (W, D).
-        temperature: divides the scores before the softmax, > 0.
-        alpha: exponent of the similarity in ASMK.
+    """
+    descriptors = torch.cat([image.descriptors for image in images])
+    probability = torch.cat([image.selection_probability for image in images])
+    counts = torch.tensor([len(image.descriptors) for image in images], device=descriptors.device)
+    shape = len(images), len(centroids)
+    with torch.no_grad():
+        nearest = torch.addmm(-0.5 * centroids.square().sum(dim=1), descriptors, centroids.T).argmax(dim=1)
+        row = torch.repeat_interleave(counts) * len(centroids) + nearest
+    sums = descriptors.new_zeros(shape[0] * shape[1], descriptors.shape[1])
+    sums = sums.index_add(0, row, probability[:, None] * (descriptors - centroids[nearest]))
+    log_absent = torch.log1p(-probability.clamp_max(_MAX_PROBABILITY))
+    absent = probability.new_zeros(len(sums)).index_add(0, row, log_absent)
+    return SoftAggregation(F.normalize(sums, dim=1).view(*shape, -1), -torch.expm1(absent).view(shape))
+
+
+def score_matrix(images: SoftAggregation, alpha: float = 3.0) -> Tensor:
+    """The similarity Σ p_a p_b max(0, u)^α / √(Σ p_a · Σ p_b) of every two of B images a and b: of shape (B, B).
+
+    The first sum is over the words. In it u is the cosine of the residuals of a word, and p are the probabilities that
+    the images have it.
+    """
+    residuals, presence = images.residuals.transpose(0, 1), images.presence.T
+    cosine = residuals @ residuals.mT
+    matches = (cosine.clamp_min(0).pow(alpha) * presence[:, :, None] * presence[:, None, :]).sum(dim=0)
+    words = presence.sum(dim=0)
+    return matches / (words[:, None] * words).sqrt()
+
+
+def ranking_loss(scores: Tensor, positives: Tensor, negatives: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of the softmax over log(scores) / temperature of positive and negatives, summed over the queries.
+
+    A factor common to all scores of a query changes nothing: the loss sees the ranking, not the size of the scores.
+    (With scores in place of their logarithms it falls if all scores grow, as they do when images have fewer words.)
+
+    Args:
+        scores: ≥ 0, of shape (Q, B).
+        positives: the column of each query's positive, of shape (Q,).
+        negatives: which columns are negatives of each query, of shape (Q, B).
+        temperature: > 0.
 
     Returns:
         A scalar.
     """
-    aggregated = aggregate(query, centroids)
-    scores = torch.stack([score(aggregated, aggregate(image, centroids), alpha) for image in (positive, *negatives)])
-    return F.cross_entropy(scores[None] / temperature, scores.new_zeros(1, dtype=torch.int64))
-
-
-def aggregate(image: Candidates, centroids: Tensor) -> SoftAggregation:
-    """Assign each descriptor to its nearest word, and sum the residuals of each word weighted by probability.
-
-    The image has a word if at least one descriptor of the word is selected: p = 1 − Π (1 − p_i) over its descriptors i.
-    """
-    descriptors, selection_probability = image.descriptors, image.selection_probability
-    with torch.no_grad():
-        nearest = torch.addmm(-0.5 * centroids.square().sum(dim=1), descriptors, centroids.T).argmax(dim=1)
-        words, row = torch.unique(nearest, return_inverse=True)
-    sums = descriptors.new_zeros(len(words), descriptors.shape[1])
-    sums = sums.index_add(0, row, selection_probability[:, None] * (descriptors - centroids[nearest]))
-    log_absent = selection_probability.new_zeros(len(words)).index_add(
-        0, row, torch.log1p(-selection_probability.clamp_max(_MAX_PROBABILITY))
-    )
-    return SoftAggregation(words, F.normalize(sums, dim=1), -torch.expm1(log_absent))
-
-
-def score(a: SoftAggregation, b: SoftAggregation, alpha: float) -> Tensor:
-    """The similarity Σ p_a p_b max(0, u)^α / √(Σ p_a · Σ p_b) of two images, a scalar.
-
-    The first sum is over the words that both images have. There u is the cosine of the two residuals of a word, and p
-    are the selection probabilities.
-    """
-    row = torch.searchsorted(b.words, a.words).clamp_max(len(b.words) - 1)
-    common = b.words[row] == a.words
-    row_b = row[common]
-    cosine = (a.residuals[common] * b.residuals[row_b]).sum(dim=1)
-    weight = a.selection_probability[common] * b.selection_probability[row_b]
-    total: Tensor = (weight * cosine.clamp_min(0).pow(alpha)).sum() / (
-        a.selection_probability.sum() * b.selection_probability.sum()
-    ).sqrt()
-    return total
+    compared = negatives.scatter(1, positives[:, None], True)
+    mean = (scores * compared).sum(dim=1, keepdim=True) / compared.sum(dim=1, keepdim=True)
+    logits = (scores + _FLOOR * mean).clamp_min(torch.finfo(scores.dtype).tiny).log() / temperature
+    return F.cross_entropy(logits.masked_fill(~compared, _EXCLUDED), positives, reduction="sum")

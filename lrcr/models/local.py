@@ -142,12 +142,20 @@ class LocalModel(Model):
         return attention_pool(torch.cat(whitened, dim=2)[..., None], torch.cat(attention, dim=1)[..., None])
 
     def candidates(self, pyramid: Pyramid, count: int) -> Candidates:
-        """The candidates of one image (B = 1), for a loss on its `count` strongest locations."""
+        """The candidates of one image (B = 1), for a loss on its `count` strongest locations.
+
+        About `count` of them are selected whatever the scale of the attention: the threshold moves with the attention
+        of the locations near it, and a factor common to all locations has no gradient.
+        """
         attention = torch.cat([context.attention.flatten() for context in pyramid])
         features = torch.cat([context.features[0].flatten(1) for context in pyramid], dim=1)
         strongest, rows = attention.topk(min(round(_CANDIDATES * count), len(attention)))
         log_attention = strongest.clamp_min(1e-12).log()
-        threshold = log_attention[min(count, len(log_attention)) - 1].detach()
+        fixed = log_attention.detach()
+        threshold = fixed[min(count, len(fixed)) - 1]
+        undecided = torch.sigmoid((fixed - threshold) / _SOFTNESS)
+        undecided = undecided * (1 - undecided)
+        threshold = threshold + (undecided * (log_attention - fixed)).sum() / undecided.sum().clamp_min(1e-12)
         return Candidates(self.whitening(features[:, rows].T), torch.sigmoid((log_attention - threshold) / _SOFTNESS))
 
     def whitening_samples(self, features: Tensor, count: int) -> list[Tensor]:

@@ -1,7 +1,7 @@
 """The processes (ranks) that train one model together, started by `torchrun`: shares of the work, and collectives.
 
-`all_reduce_sum`, `all_reduce_gradients`, `broadcast` and `broadcast_module` are collectives: all ranks call them, in
-the same order. In a single process there is one rank, and nothing is sent.
+`all_reduce_sum`, `all_reduce_gradients`, `gather_rows`, `sum_with_gradient`, `broadcast` and `broadcast_module` are
+collectives: all ranks call them, in the same order. In a single process there is one rank, and nothing is sent.
 """
 
 import os
@@ -94,6 +94,30 @@ def all_reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
     summed = all_reduce_sum(torch.cat([gradient.flatten() for gradient in gradients]))
     for parameter, part in zip(trained, torch.split(summed, [each.numel() for each in trained]), strict=True):
         parameter.grad = part.view_as(parameter)
+
+
+def gather_rows(values: Tensor) -> Tensor:
+    """The rows of all ranks, of shape (ranks · n, …), from n rows of each rank, of shape (n, …), with gradient."""
+    if world_size() == 1:
+        return values
+    rows = values.new_zeros(world_size(), *values.shape)
+    return sum_with_gradient(rows.index_copy(0, torch.tensor([rank()], device=rows.device), values[None])).flatten(0, 1)
+
+
+def sum_with_gradient(values: Tensor) -> Tensor:
+    """The sum over all ranks; its gradient is the sum of the ranks' gradients, because their losses are summed."""
+    summed: Tensor = _Sum.apply(values)
+    return summed
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return all_reduce_sum(values.clone())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return all_reduce_sum(gradients[0].clone())
 
 
 def broadcast(work: Callable[[], Item]) -> Item:

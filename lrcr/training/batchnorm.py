@@ -1,7 +1,5 @@
 """BatchNorm with statistics over the images of all ranks, on any device (torch.nn.SyncBatchNorm needs GPUs)."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -41,20 +39,7 @@ class SyncBatchNorm(_BatchNorm):
 
 
 def _mean_of_ranks(values: Tensor) -> Tensor:
-    summed: Tensor = _Sum.apply(values)
-    return summed / distributed.world_size()
-
-
-class _Sum(torch.autograd.Function):
-    """The sum over all ranks; its gradient is the sum of the ranks' gradients, because their losses are summed."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
-        return distributed.all_reduce_sum(values.clone())
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return distributed.all_reduce_sum(gradients[0].clone())
+    return distributed.sum_with_gradient(values) / distributed.world_size()
 
 
 def sync_batchnorm(module: nn.Module) -> None:

@@ -60,6 +60,8 @@ class GlobalObjective:
         self.model = model
         self.vector_loss = vector_loss
 
+    compares_tuples = False
+
     def on_epoch_start(self, pool: Sequence[Photo], epoch: int) -> None:
         """Do nothing: this objective needs no preparation."""
 

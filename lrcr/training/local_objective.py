@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lrcr.config.training import TuplesParams
 from lrcr.data.dataset import Ids, Photo
-from lrcr.losses.asmk import asmk_loss
+from lrcr.losses.asmk import SoftAggregation, aggregate, ranking_loss, score_matrix
 from lrcr.losses.contrastive import contrastive_loss
 from lrcr.losses.matches import match_loss
 from lrcr.models.local import Candidates, LocalModel, Pyramid
@@ -27,20 +27,33 @@ class LocalObjective:
     Args:
         model: on the device of the training.
         maps: the source of the maps from which visual words are learned.
+        clusters: of the training images, of shape (n,).
         settings: losses, margin and scales.
         bandwidth_penalty: weight of the mean bandwidth of learnable smoothing in the loss.
         seed: of the visual words.
     """
 
     def __init__(
-        self, model: LocalModel, maps: Maps, settings: TuplesParams, bandwidth_penalty: float, seed: int
+        self,
+        model: LocalModel,
+        maps: Maps,
+        clusters: Ids,
+        settings: TuplesParams,
+        bandwidth_penalty: float,
+        seed: int,
     ) -> None:
         self.model = model
         self.maps = maps
+        self.clusters = clusters
         self.settings = settings
         self.bandwidth_penalty = bandwidth_penalty
         self.seed = seed
         self.words: Tensor | None = None
+
+    @property
+    def compares_tuples(self) -> bool:
+        """See `Objective`: the loss of ASMK's score compares all images of a batch."""
+        return self.settings.losses.asmk > 0
 
     @torch.no_grad()
     def on_epoch_start(self, pool: Sequence[Photo], epoch: int) -> None:
@@ -75,8 +88,11 @@ class LocalObjective:
             loss = losses.contrastive * contrastive_loss(query, positive, negatives, settings.margin)
         if losses.matches or losses.asmk:
             local = [self.model.candidates(pyramid, losses.max_descriptors) for pyramid in pyramids]
-            for start in range(0, len(local), tuples.shape[1]):
-                loss = loss + self._local_loss(*local[start : start + tuples.shape[1]])
+            if losses.matches:
+                for start in range(0, len(local), tuples.shape[1]):
+                    loss = loss + losses.matches * self._match_loss(*local[start : start + tuples.shape[1]])
+            if losses.asmk:
+                loss = loss + losses.asmk * self._ranking_loss(tuples, local)
         if self.bandwidth_penalty:
             filters = [self.model.smoothing.filter(c.refined) for pyramid in pyramids for c in pyramid]
             bandwidths = [filter_.bandwidth.mean() for filter_ in filters if filter_ is not None]
@@ -84,15 +100,21 @@ class LocalObjective:
                 loss = loss + self.bandwidth_penalty * torch.stack(bandwidths).sum() / len(settings.scales)
         return loss
 
-    def _local_loss(self, query: Candidates, positive: Candidates, *negatives: Candidates) -> Tensor:
-        """The losses of one tuple that compare local descriptors."""
-        settings = self.settings
-        losses, loss = settings.losses, query.selection_probability.new_zeros(())
-        if losses.matches:
-            images = (image.descriptors[: losses.max_descriptors] for image in (query, positive, *negatives))
-            query_descriptors, positive_descriptors, *others = images
-            loss = loss + losses.matches * match_loss(query_descriptors, positive_descriptors, others, settings.margin)
-        if losses.asmk:
-            assert self.words is not None, "on_epoch_start learns the words"
-            loss = loss + losses.asmk * asmk_loss(query, positive, negatives, self.words, losses.temperature)
-        return loss
+    def _match_loss(self, *images: Candidates) -> Tensor:
+        """The loss of the matches of one tuple: query, positive, negatives."""
+        query, positive, *negatives = (image.descriptors[: self.settings.losses.max_descriptors] for image in images)
+        return match_loss(query, positive, negatives, self.settings.margin)
+
+    def _ranking_loss(self, tuples: Ids, images: Sequence[Candidates]) -> Tensor:
+        """The loss of the ranking of all images of a batch by ASMK's score, for each query and each positive."""
+        assert self.words is not None, "on_epoch_start learns the words"
+        mine = aggregate(images, self.words)
+        every = SoftAggregation(distributed.gather_rows(mine.residuals), distributed.gather_rows(mine.presence))
+        clusters = torch.from_numpy(self.clusters[tuples.ravel()]).to(self.words.device)
+        every_cluster = distributed.gather_rows(clusters)
+        queries = torch.arange(0, len(images), tuples.shape[1], device=self.words.device)
+        rows, partners = torch.cat([queries, queries + 1]), torch.cat([queries + 1, queries])
+        first = distributed.rank() * len(images)
+        scores = score_matrix(every)[first + rows]
+        negatives = clusters[rows, None] != every_cluster
+        return ranking_loss(scores, first + partners, negatives, self.settings.losses.temperature) / 2

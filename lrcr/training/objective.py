@@ -16,6 +16,11 @@ from lrcr.training.setup import Setup
 class Objective(Protocol):
     """A loss over tuples."""
 
+    @property
+    def compares_tuples(self) -> bool:
+        """Whether the loss of a tuple depends on the other tuples of its batch."""
+        ...
+
     def on_epoch_start(self, pool: Sequence[Photo], epoch: int) -> None:
         """Prepare for an epoch; its negatives are mined from the photos of `pool`."""
         ...
@@ -33,7 +38,8 @@ def make_objective(params: Params, setup: Setup) -> Objective:
     """The objective of the model that the params describe."""
     model, settings = setup.model, params.train.tuples
     if isinstance(model, LocalModel):
-        return LocalObjective(model, setup.maps, settings, params.smoothing.bandwidth_penalty, setup.seed)
+        penalty = params.smoothing.bandwidth_penalty
+        return LocalObjective(model, setup.maps, setup.images.clusters, settings, penalty, setup.seed)
     if params.model.name == "solar":
         return GlobalObjective(model, SolarLoss(settings.solar.margin, settings.solar.second_order))
     return GlobalObjective(model, ContrastiveLoss(settings.losses.contrastive, settings.margin))

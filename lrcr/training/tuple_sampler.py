@@ -24,12 +24,12 @@ class TupleSampler:
         self.setup = setup
         self.settings = settings
 
-    def draw(self, epoch: int) -> tuple[Ids, list[Photo], float]:
+    def draw(self, epoch: int) -> tuple[Ids, list[Photo], float | None]:
         """The tuples of an epoch, the pool of their negatives, and the mean distance of queries and negatives.
 
         Returns:
             Image ids of shape (T, 2 + N): query, positive, negatives. The photos of the pool. The mean Euclidean
-            distance between the unit vectors of a query and its negatives.
+            distance between the unit vectors of a query and its negatives; None without negatives.
 
         Raises:
             DatasetError: there are no pairs, or there are too few landmarks for the negatives.
@@ -38,13 +38,16 @@ class TupleSampler:
         rng = generator(self.setup.seed, "tuples", epoch)
         pairs = images.draw_pairs(settings.queries_per_epoch, rng)
         pool = np.sort(rng.permutation(len(images.photos))[: settings.negative_pool])
+        photos = [images.photos[i] for i in pool]
+        if not settings.negatives:
+            return pairs, photos, None
         vectors = self._describe(np.concatenate([pairs[:, 0], pool]), epoch)
         queries, candidates = vectors[: len(pairs)], vectors[len(pairs) :]
         similarity = queries @ candidates.T
         negatives = mine_negatives(similarity.cpu().numpy(), pairs[:, 0], pool, images.clusters, settings.negatives)
         chosen = torch.from_numpy(np.searchsorted(pool, negatives)).to(self.setup.device)
         distance = (2 - 2 * similarity.gather(1, chosen)).clamp_min(0).sqrt().mean()
-        return np.concatenate([pairs, negatives], axis=1), [images.photos[i] for i in pool], float(distance)
+        return np.concatenate([pairs, negatives], axis=1), photos, float(distance)
 
     def _describe(self, ids: Ids, epoch: int) -> Tensor:
         setup = self.setup

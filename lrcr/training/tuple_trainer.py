@@ -72,6 +72,8 @@ class TupleTrainer:
         setup.model.train()
         if setup.frozen:
             setup.model.backbone.eval()  # with its BatchNorm: stored maps must not change
+        if self.objective.compares_tuples:
+            tuples = tuples[: max(len(tuples) // size, 1) * size]  # in a smaller batch it would compare less
         starts = range(0, len(tuples), size)
         losses = []
         for step, start in enumerate(setup.progress.over(starts, f"epoch {epoch}")):
@@ -84,23 +86,28 @@ class TupleTrainer:
             "epoch": epoch,
             "loss": float(distributed.all_reduce_sum(total)) / len(tuples),
             "rate": self.parts.largest_rate,
-            "negative_distance": distance,
+            **({} if distance is None else {"negative_distance": distance}),
         }
 
     @property
     def _tuples_are_independent(self) -> bool:
-        """Whether the loss of a tuple does not depend on the others of its batch, because BatchNorm is not trained."""
-        return self.setup.frozen or self.setup.model.freeze_batchnorm
+        """Whether the loss of a tuple does not depend on the others of its batch."""
+        return not self._trains_batchnorm and not self.objective.compares_tuples
+
+    @property
+    def _trains_batchnorm(self) -> bool:
+        return not (self.setup.frozen or self.setup.model.freeze_batchnorm)
 
     def _step(self, tuples: Ids) -> float:
         """One optimiser step on a batch of tuples; returns the summed loss of this rank's share.
 
-        If the tuples are independent, the ranks share them, and each rank processes one tuple at a time, which limits
-        the memory. Otherwise BatchNorm needs all images of the batch for its statistics.
+        If the tuples are independent, each rank processes one tuple at a time, which limits the memory. Otherwise its
+        images are processed together; BatchNorm that is trained needs all images of the batch for its statistics.
         """
         self.optimizer.zero_grad()
         total = 0.0
-        for part in distributed.share(np.split(tuples, len(tuples))) if self._tuples_are_independent else [tuples]:
+        share = tuples if self._trains_batchnorm else tuples[distributed.rank() :: distributed.world_size()]
+        for part in share[:, None] if self._tuples_are_independent else [share]:
             embedded = self._embed(part.ravel())
             loss = self.objective.loss(part, embedded)
             if not torch.isfinite(loss):
@@ -128,7 +135,7 @@ class TupleTrainer:
         the same size; the change of their aspect ratio is not larger than changes that viewpoints cause.
         """
         photos = [self.setup.images.photos[i] for i in ids]
-        if self._tuples_are_independent:
+        if not self._trains_batchnorm:
             batches = self.setup.maps.batches(photos, len(photos), self.settings.scales)
         else:
             batches = iter([self._square_maps(photos)])

@@ -204,6 +204,10 @@ def test_the_last_override_wins():
             ],
         ),
         (
+            "train: {tuples: {negatives: 0}}",
+            ["train.tuples: {'negatives': 0} is refused: negatives: 0 needs losses.asmk and a batch_size of 2 or more"],
+        ),
+        (
             "{model: {name: gem}, backbone: {crop_border: 1}}",
             ["backbone.crop_border: concerns local models only; leave it out, or set model.name local"],
         ),

@@ -97,7 +97,7 @@ HOW: dict[str, Any] = {
                 "asmk": 0.0,
                 "max_descriptors": 400,
                 "words": 1024,
-                "temperature": 0.02,
+                "temperature": 0.5,
             },
             "solar": {"margin": 1.25, "second_order": 10.0},
         },

@@ -3,18 +3,29 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
-from lrcr.losses.asmk import aggregate, asmk_loss, score
+from lrcr.losses.asmk import aggregate, ranking_loss, score_matrix
 from lrcr.models.local import Candidates
 
 
-def draw(*shape: int, seed: int = 0) -> torch.Tensor:
+def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def surely(descriptors: torch.Tensor) -> Candidates:
+def surely(descriptors: Tensor) -> Candidates:
     """All of them are selected."""
     return Candidates(descriptors, torch.ones(len(descriptors), dtype=torch.float64))
+
+
+def scores_of(images: list[Candidates], centroids: Tensor) -> Tensor:
+    return score_matrix(aggregate(images, centroids), 3.0)
+
+
+def loss_of(images: list[Candidates], centroids: Tensor, temperature: float = 0.5) -> Tensor:
+    """The loss of the first image as query; the second is its positive, the others are negatives."""
+    negatives = torch.arange(len(images))[None] > 1
+    return ranking_loss(scores_of(images, centroids)[:1], torch.tensor([1]), negatives, temperature)
 
 
 def by_definition(a: np.ndarray, b: np.ndarray, centroids: np.ndarray) -> float:
@@ -32,22 +43,25 @@ def by_definition(a: np.ndarray, b: np.ndarray, centroids: np.ndarray) -> float:
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 2**32), n=st.integers(1, 30), m=st.integers(1, 30), words=st.integers(1, 8))
-def test_the_score_against_the_definition(seed, n, m, words):
-    centroids, images = draw(words, 6, seed=seed), [draw(n, 6, seed=seed + 1), draw(m, 6, seed=seed + 2)]
-    expected = by_definition(*(image.numpy() for image in images), centroids.numpy())
-    found = score(*(aggregate(surely(image), centroids) for image in images), 3.0)
-    assert found.item() == pytest.approx(expected, rel=1e-5, abs=1e-9)
+@given(seed=st.integers(0, 2**32), sizes=st.lists(st.integers(1, 30), min_size=1, max_size=4), words=st.integers(1, 8))
+def test_every_score_against_the_definition(seed, sizes, words):
+    centroids = draw(words, 6, seed=seed)
+    images = [draw(size, 6, seed=seed + 1 + number) for number, size in enumerate(sizes)]
+    found = scores_of([surely(image) for image in images], centroids)
+    for row, a in enumerate(images):
+        for column, b in enumerate(images):
+            expected = by_definition(a.numpy(), b.numpy(), centroids.numpy())
+            assert found[row, column].item() == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
 def test_descent_lifts_the_positive_above_the_negatives():
-    query, positive, negative = (draw(20, 8, seed=seed).requires_grad_() for seed in range(3))
+    images = [draw(20, 8, seed=seed).requires_grad_() for seed in range(3)]
     centroids = draw(4, 8, seed=9)
-    optimizer = torch.optim.Adam([query, positive, negative], lr=0.05)
+    optimizer = torch.optim.Adam(images, lr=0.05)
     losses = []
     for _ in range(60):
         optimizer.zero_grad()
-        loss = asmk_loss(surely(query), surely(positive), [surely(negative)], centroids, 0.1, 3.0)
+        loss = loss_of([surely(image) for image in images], centroids)
         loss.backward()
         losses.append(loss.item())
         optimizer.step()
@@ -60,10 +74,9 @@ def test_what_is_not_selected_counts_for_nothing(seed, n, words):
     centroids, descriptors, other = draw(words, 6, seed=seed), draw(n, 6, seed=seed + 1), draw(5, 6, seed=seed + 2)
     kept = torch.arange(n) < (n + 1) // 2
     softly = Candidates(descriptors, torch.where(kept, 1.0, 1e-9).double())
-    there = aggregate(surely(other), centroids)
-    found = score(aggregate(softly, centroids), there, 3.0)
-    assert found.item() == pytest.approx(
-        score(aggregate(surely(descriptors[kept]), centroids), there, 3.0).item(), 1e-4, 1e-6
+    found = scores_of([softly, surely(other)], centroids)[0, 1].item()
+    assert found == pytest.approx(
+        scores_of([surely(descriptors[kept]), surely(other)], centroids)[0, 1].item(), 1e-4, 1e-6
     )
 
 
@@ -71,10 +84,9 @@ def test_descent_selects_what_query_and_positive_share():
     shared, clutter = draw(10, 8, seed=1), draw(10, 8, seed=2)
     centroids = draw(4, 8, seed=9)
     attention = torch.zeros(20, dtype=torch.float64, requires_grad=True)
-    positive, negative = surely(shared), surely(clutter)
     for _ in range(100):
         query = Candidates(torch.cat([shared, clutter]), torch.sigmoid(attention))
-        loss = asmk_loss(query, positive, [negative], centroids, 0.1, 3.0)
+        loss = loss_of([query, surely(shared), surely(clutter)], centroids)
         [gradient] = torch.autograd.grad(loss, attention)
         attention = (attention - 3 * gradient).detach().requires_grad_()
     assert attention[:10].mean() > attention[10:].mean() + 0.5
@@ -84,7 +96,31 @@ def test_images_without_a_common_word_have_a_loss_and_a_finite_gradient():
     query = torch.tensor([[1.0, 0.1]], dtype=torch.float64, requires_grad=True)
     other = torch.tensor([[-1.0, 0.2]], dtype=torch.float64, requires_grad=True)
     centroids = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], dtype=torch.float64)
-    loss = asmk_loss(surely(query), surely(other), [surely(other)], centroids, 0.1, 3.0)
+    loss = loss_of([surely(query), surely(other), surely(other)], centroids)
     loss.backward()
     assert loss.item() == pytest.approx(np.log(2))
     assert torch.isfinite(query.grad).all() and torch.isfinite(other.grad).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32), factor=st.floats(1e-3, 1e3))
+def test_a_factor_common_to_all_scores_of_a_query_changes_nothing(seed, factor):
+    scores = draw(2, 6, seed=seed).abs().requires_grad_()
+    positives, negatives = torch.tensor([1, 0]), torch.arange(6)[None].expand(2, -1) > 1
+    found = ranking_loss(scores, positives, negatives, 0.5)
+    scaled = ranking_loss(factor * scores, positives, negatives, 0.5)
+    assert scaled.item() == pytest.approx(found.item(), rel=1e-6)
+    for loss in (found, scaled):
+        [gradient] = torch.autograd.grad(loss, scores)
+        assert (gradient * scores).sum(dim=1).abs().max() < 1e-6 < gradient.abs().max()
+
+
+def test_only_positive_and_negatives_of_a_query_are_compared():
+    scores = draw(1, 5, seed=3).abs()
+    negatives = torch.tensor([[False, False, True, True, False]])
+    found = ranking_loss(scores, torch.tensor([1]), negatives, 0.5)
+    expected = ranking_loss(scores[:, 1:4], torch.tensor([0]), torch.tensor([[False, True, True]]), 0.5)
+    assert found.item() == pytest.approx(expected.item())
+    other = scores.clone()
+    other[0, 0] = other[0, 4] = 100.0
+    assert ranking_loss(other, torch.tensor([1]), negatives, 0.5).item() == pytest.approx(found.item())

@@ -1,5 +1,5 @@
 from copy import deepcopy
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache
 
 import numpy as np
@@ -322,6 +322,21 @@ def test_the_selection_has_a_gradient():
     (probability[::2].sum() - probability[1::2].sum()).backward()
     for parameter in (model.graph.output.weight, model.smoothing.bandwidth.weight, model.smoothing.confidence.weight):
         assert parameter.grad.abs().max() > 0
+
+
+def test_a_factor_common_to_all_attention_of_an_image_selects_nothing_else():
+    """Neither the selection nor the gradient knows it: raising all attention is no way to select more."""
+    model = build("graph.kind=gcn").train()
+    context = model.context(model.backbone(draw(1, 40, 56)).detach())
+    factor = torch.ones(1, requires_grad=True)
+    weights = torch.randn(64, generator=torch.Generator().manual_seed(1))
+    scaled = replace(context, attention=factor * context.attention)
+    probability = model.candidates([scaled], 40).selection_probability
+    [gradient] = torch.autograd.grad((weights * probability).sum(), factor)
+    assert abs(gradient.item()) < 1e-4
+    with torch.no_grad():
+        doubled = model.candidates([replace(context, attention=2 * context.attention)], 40).selection_probability
+    torch.testing.assert_close(doubled, probability.detach())
 
 
 @torch.inference_mode()

@@ -64,3 +64,21 @@ def test_no_words_are_learned_where_no_loss_needs_them(landmarks, pretrained):
     trainer = make_trainer(context(pretrained), landmarks)
     trainer.objective.on_epoch_start(trainer.setup.images.photos, 1)
     assert trainer.objective.words is None
+
+
+def test_asmk_compares_all_images_of_a_step(landmarks, pretrained):
+    """The pairs of a step are each other's negatives; images of the query's own landmark are not."""
+    losses = "train.tuples.losses={contrastive: 0, asmk: 1, words: 4}"
+    trainer = make_trainer(context(pretrained, losses, "train.tuples.negatives=0"), landmarks)
+    trainer.objective.on_epoch_start(trainer.setup.images.photos, 1)
+    clusters = trainer.setup.images.clusters
+    first, second = (np.flatnonzero(clusters == cluster)[:2] for cluster in np.unique(clusters)[:2])
+
+    def loss(*pairs: np.ndarray) -> float:
+        tuples = np.stack(pairs)
+        return trainer.objective.loss(tuples, trainer._embed(tuples.ravel())).item()
+
+    assert loss(first) == pytest.approx(0, abs=1e-6)
+    assert loss(first, first) == pytest.approx(0, abs=1e-6)
+    assert loss(first, second) > 1e-3
+    assert trainer.run_epoch(1)["loss"] > 0

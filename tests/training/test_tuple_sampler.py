@@ -3,7 +3,7 @@ import pytest
 
 from lrcr.training.tuple_sampler import TupleSampler
 
-from .small import make_setup, small
+from .small import context, make_setup, make_trainer, small
 
 
 @pytest.fixture
@@ -47,3 +47,13 @@ def test_images_are_described_in_evaluation_mode(sampler):
     sampler.setup.model.train()
     sampler.draw(1)
     assert not sampler.setup.model.training
+
+
+def test_without_negatives_nothing_is_described(landmarks, pretrained):
+    params = context(pretrained, "train.tuples.negatives=0", "train.tuples.losses={contrastive: 0, asmk: 1, words: 4}")
+    trainer = make_trainer(params, landmarks)
+    trainer.setup.maps = None
+    tuples, pool, distance = trainer.sampler.draw(1)
+    assert tuples.shape == (5, 2) and len(pool) == len(trainer.setup.images.photos) and distance is None
+    clusters = trainer.setup.images.clusters[tuples]
+    assert (clusters[:, 0] == clusters[:, 1]).all()
