@@ -151,6 +151,9 @@ class ValidationCodebook(Section):
     """The visual words of validation by ASMK, learned on training images at each validation."""
 
     words: Count = Field(4096, description="visual words, at most one for 39 descriptors; HOW: 65536")
+    per_word: Annotated[int, Field(ge=39)] = Field(
+        256, description="maximum of descriptors per word to learn from, ≥ 39; of more a sample is drawn by the seed"
+    )
     images: Count = Field(20000, description="training images to learn from, drawn by the seed; HOW: 20000")
     scales: Scales = Field([1.0], description="scales of their descriptors, > 0; HOW: 1")
     max_descriptors: Count = Field(1000, description="strongest descriptors of each of these images; HOW: 1000")

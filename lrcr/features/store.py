@@ -168,8 +168,7 @@ class DescriptorStore:
 
     def sample(self, count: int, rng: np.random.Generator) -> npt.NDArray[np.floating]:
         """At most `count` descriptors, of shape (N, D), drawn at random from all shards, in the order of the store."""
-        total = int(self.manifest.facts["descriptors"])
-        chosen = np.sort(rng.choice(total, count, replace=False)) if count < total else np.arange(total)
+        chosen = draw_rows(int(self.manifest.facts["descriptors"]), count, rng)
         parts, base = [], 0
         for shard in self.shards():
             rows = chosen[(chosen >= base) & (chosen < base + len(shard.descriptors))] - base
@@ -180,6 +179,11 @@ class DescriptorStore:
     def read(self) -> Descriptors:
         """Read all descriptors into memory."""
         return join(list(self.shards()))
+
+
+def draw_rows(total: int, count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """At most `count` of the numbers below `total`, drawn at random, ascending."""
+    return np.sort(rng.choice(total, count, replace=False)) if count < total else np.arange(total)
 
 
 def open_descriptors(folder: Path) -> DescriptorStore:

@@ -15,7 +15,7 @@ from lrcr.errors import DatasetError
 from lrcr.evaluation.metrics import evaluate
 from lrcr.features.extraction import sample_photos
 from lrcr.features.extractor import ExtractSettings, extract_photos
-from lrcr.features.store import Descriptors
+from lrcr.features.store import Descriptors, draw_rows
 from lrcr.retrieval.asmk.aggregation import Aggregated
 from lrcr.retrieval.asmk.codebook import Codebook, learn_codebook
 from lrcr.retrieval.asmk.images import aggregate_images
@@ -111,10 +111,9 @@ class AsmkValidator:
         learned, search = self.params.codebook, self.params.search
         sample = sample_photos(self.setup.images.photos, learned.images, self.setup.seed)
         fit = self._extract(sample, learned.scales, learned.max_descriptors)
-        gpu = self.setup.device.type == "cuda"
-        codebook = learn_codebook(
-            fit.descriptors, learned.words, iterations=learned.iterations, seed=learned.seed, gpu=gpu
-        )
+        rng, gpu = generator(learned.seed, "codebook sample"), self.setup.device.type == "cuda"
+        descriptors = fit.descriptors[draw_rows(len(fit.descriptors), learned.per_word * learned.words, rng)]
+        codebook = learn_codebook(descriptors, learned.words, iterations=learned.iterations, seed=learned.seed, gpu=gpu)
         database = self._aggregate(self.validation.photos(), codebook, 1)
         queries = self._aggregate(self.validation.query_photos(), codebook, search.multiple_assignment)
         with tempfile.TemporaryDirectory() as folder:

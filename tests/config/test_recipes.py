@@ -74,6 +74,7 @@ HOW: dict[str, Any] = {
             },
             "codebook": {
                 "words": 65536,
+                "per_word": 256,
                 "images": 20000,
                 "scales": [1.0],
                 "max_descriptors": 1000,
@@ -194,7 +195,15 @@ EXPECTED = {
             "train.tuples.learning_rates.context": 1e-5,
         },
     ),
-    "lrcr-r18": changed(HOW, {"smoothing.kind": "learnable", "graph.kind": "gcn", "train.tuples.losses.asmk": 1.0}),
+    "lrcr-r18": changed(
+        HOW,
+        {
+            "backbone.crop_border": 1,
+            "smoothing.kind": "learnable",
+            "graph.kind": "gcn",
+            "train.tuples.losses.asmk": 1.0,
+        },
+    ),
     "cfcd-r50": CFCD,
     "context": changed(
         HOW,

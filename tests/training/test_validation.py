@@ -152,7 +152,7 @@ def used(monkeypatch) -> dict[str, Any]:
         return extract(model, photos, settings, device)
 
     def learn_codebook(descriptors, words, *, gpu, **settings):
-        used["codebook"] = {"words": words, **settings}
+        used["codebook"] = {"words": words, "descriptors": len(descriptors), **settings}
         return learn(descriptors, words, gpu=gpu, **settings)
 
     def aggregate_images(described, codebook, assignment, *, binary):
@@ -183,7 +183,8 @@ def settings_used(used: dict[str, Any], setup: Setup, dataset: Dataset, *overrid
 def test_asmk_is_measured_as_its_section_says(dataset, setup, used):
     overrides = (
         "train.validation.extract={image_size: 40, scales: [1.0, 0.5], max_descriptors: 30}",
-        "train.validation.codebook={words: 6, images: 9, scales: [0.7], max_descriptors: 35, iterations: 3, seed: 4}",
+        "train.validation.codebook={words: 6, per_word: 39, images: 9, scales: [0.7], max_descriptors: 35}",
+        *("train.validation.codebook.iterations=3", "train.validation.codebook.seed=4"),
         "train.validation.search={multiple_assignment: 2, alpha: 2.5, tau: 0.1, idf: true}",
     )
     setup.images = training_set(dataset, cluster_ids(dataset)[:12])
@@ -194,7 +195,7 @@ def test_asmk_is_measured_as_its_section_says(dataset, setup, used):
             (dataset.photos(), 40, [1.0, 0.5], 30),
             (dataset.query_photos(), 40, [1.0, 0.5], 30),
         ],
-        "codebook": {"words": 6, "iterations": 3, "seed": 4},
+        "codebook": {"words": 6, "descriptors": 6 * 39, "iterations": 3, "seed": 4},
         "assignment": [(1, True), (2, True)],
         "search": {"alpha": 2.5, "tau": 0.1, "idf": True},
     }
@@ -207,6 +208,7 @@ def other_values(name: str, section: type[Section]) -> Iterator[str]:
         "scales": [0.5],
         "max_descriptors": 15,
         "words": 5,
+        "per_word": 40,
         "images": 6,
         "iterations": 2,
         "seed": 1,
