@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lrcr.errors import WeightsError
-from lrcr.models.trunk import Trunk
+from lrcr.models.trunk import Trunk, stages_by_name
 
 PREFIX = "timm/"
 _SIDE = 224  # pixels of the probe image: a multiple of patches of 14, 16 and 32
@@ -29,7 +29,7 @@ class FeatureMap(nn.Module):
 
     def __init__(self, network: Any, index: int, *, last: bool) -> None:
         super().__init__()
-        network.prune_intermediate_layers(index, prune_norm=not last, prune_head=True)
+        network.prune_intermediate_layers([index], prune_norm=not last, prune_head=True)
         self.network = network
         self.index = index
         self.last = last
@@ -72,6 +72,7 @@ def timm_trunk(name: str, stride: int | None) -> Trunk:
         inner="network",
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
+        stages=stages_by_name(network, "network."),
     )
 
 

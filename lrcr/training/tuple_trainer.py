@@ -1,6 +1,7 @@
 """The trainer for tuples."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from lrcr.data.loading import load_batches
 from lrcr.errors import LrcrError
 from lrcr.models.descriptors import resize, scales_that_fit
 from lrcr.runtime import distributed
+from lrcr.runtime.seeds import derive_seed, generator
 from lrcr.training.objective import Objective
 from lrcr.training.optimizer import PartsOptimizer
 from lrcr.training.setup import Setup
@@ -45,9 +47,8 @@ class TupleTrainer:
         self.objective = objective
         self.refit_whitening = refit_whitening
         self.sampler = TupleSampler(setup, settings)
-        self.parts = PartsOptimizer(
-            settings, setup.model, weight_decay=setup.weight_decay, frozen=setup.frozen, chosen=parts
-        )
+        self.photos = setup.images.photos
+        self.parts = PartsOptimizer(settings, setup.model, weight_decay=setup.weight_decay, chosen=parts)
 
     @property
     def trained(self) -> nn.Module:
@@ -69,9 +70,8 @@ class TupleTrainer:
         setup, size = self.setup, self.settings.batch_size
         tuples, pool, distance = self.sampler.draw(epoch)
         self.objective.on_epoch_start(pool, epoch)
+        self.photos = self._draw_versions(epoch)
         setup.model.train()
-        if setup.frozen:
-            setup.model.backbone.eval()  # with its BatchNorm: stored maps must not change
         starts = range(0, len(tuples), size)
         losses = []
         for step, start in enumerate(setup.progress.over(starts, f"epoch {epoch}")):
@@ -87,10 +87,19 @@ class TupleTrainer:
             "negative_distance": distance,
         }
 
+    def _draw_versions(self, epoch: int) -> list[Photo]:
+        """The photos as they are in the tuples of an epoch: each is itself or one of its augmented versions."""
+        photos, seed = self.setup.images.photos, self.setup.seed
+        versions = generator(seed, "versions", epoch).integers(self.settings.augmented_versions + 1, size=len(photos))
+        return [
+            replace(photo, augmentation=derive_seed(seed, "augmentation", number, int(version))) if version else photo
+            for number, (photo, version) in enumerate(zip(photos, versions, strict=True))
+        ]
+
     @property
     def _tuples_are_independent(self) -> bool:
         """Whether the loss of a tuple does not depend on the others of its batch, because BatchNorm is not trained."""
-        return self.setup.frozen or self.setup.model.freeze_batchnorm
+        return self.setup.model.freeze_batchnorm
 
     def _step(self, tuples: Ids) -> float:
         """One optimiser step on a batch of tuples; returns the summed loss of this rank's share.
@@ -127,7 +136,7 @@ class TupleTrainer:
         If BatchNorm is trained, all images must be in one batch for its statistics. They are then resized to squares of
         the same size; the change of their aspect ratio is not larger than changes that viewpoints cause.
         """
-        photos = [self.setup.images.photos[i] for i in ids]
+        photos = [self.photos[i] for i in ids]
         if self._tuples_are_independent:
             batches = self.setup.maps.batches(photos, len(photos), self.settings.scales)
         else:
