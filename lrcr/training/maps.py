@@ -102,17 +102,17 @@ class StoredMaps:
             missing.setdefault(absent, []).append(photo)
         missing.pop((), None)
         for absent, group in missing.items():
-            for batch in load_batches(group, self.image_size, _BATCH):
-                images = batch.images.to(self.device, memory_format=torch.channels_last)
+            # One by one: values depend on the batch, and which maps are missing depends on when a run was killed.
+            for batch in load_batches(group, self.image_size, 1):
+                [position], images = batch.positions, batch.images.to(self.device, memory_format=torch.channels_last)
                 fitting = scales_that_fit(images, absent)
                 for scale in absent:
-                    maps = self._start(images, scale) if scale in fitting else np.empty((len(images), 0), self.dtype)
-                    for position, features in zip(batch.positions, maps, strict=True):
-                        self._write(self._file(group[position], scale), features)
+                    features = self._start(images, scale) if scale in fitting else np.empty(0, self.dtype)
+                    self._write(self._file(group[position], scale), features)
 
     @torch.no_grad()
     def _start(self, images: Tensor, scale: float) -> npt.NDArray[np.floating]:
-        return self.backbone.start(resize(images, scale)).cpu().numpy().astype(self.dtype)
+        return self.backbone.start(resize(images, scale))[0].cpu().numpy().astype(self.dtype)
 
     def _write(self, target: Path, features: npt.NDArray[np.floating]) -> None:
         of_rank = target.with_name(f"{distributed.rank()}-{target.name}")
@@ -123,7 +123,7 @@ class StoredMaps:
     def _finish(self, group: list[tuple[int, list[Tensor]]]) -> tuple[list[int], list[Tensor]]:
         """Positions and the backbone's maps of photos, from their stored maps."""
         of_scales = zip(*(maps for _, maps in group), strict=True)
-        stacked = (torch.stack(maps).float().to(self.device) for maps in of_scales)
+        stacked = (torch.stack(maps).float().to(self.device, memory_format=torch.channels_last) for maps in of_scales)
         return [position for position, _ in group], [self.backbone.end(maps) for maps in stacked]
 
     def _file(self, photo: Photo, scale: float) -> Path:
