@@ -77,8 +77,10 @@ class Params(Section):
     def _method_fits_the_model(self) -> "Params":
         if self.model.is_local and self.method != "tuples":
             raise ValueError(f"train.method: {self.method} trains global vectors; set it to tuples, or model.name gem")
-        if self.model.name == "solar" and self.train.freeze == "backbone":
-            raise ValueError("train.freeze: backbone would freeze the layers around solar's attention; set it to none")
+        if self.model.name == "solar" and self.train.freeze != "none":
+            raise ValueError(
+                f"train.freeze: {self.train.freeze} would freeze the layers around solar's attention; set it to none"
+            )
         if self.train.tuples.schedule != "joint" and self.method == "tuples":
             self._context_to_schedule()
         return self

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
 from lrcr.config.base import Count, Natural, NotNegative, Positive, Scales, Section
 from lrcr.config.model import Method
@@ -70,6 +70,13 @@ class TuplesParams(AdamParams):
     )
     batch_size: Count = Field(5, description="tuples in a step; HOW: 5")
     scales: Scales = Field([1.0], description="scales at which the images of tuples are described, > 0; HOW: 1")
+    augmented_versions: Natural = Field(
+        0,
+        description=(
+            "versions of each image, cropped, mirrored and with other colours at random, ≥ 0; in each epoch, an image "
+            "in tuples is itself or one of them. HOW: 0"
+        ),
+    )
     margin: Positive = Field(0.8, description="of the contrastive loss, in distance of unit vectors; HOW: 0.8")
     schedule: Literal["joint", "separate", "separate_then_joint"] = Field(
         "joint",
@@ -188,6 +195,16 @@ class ValidationParams(Section):
     search: ValidationSearch = Field(ValidationSearch(), description="asmk: search")
 
 
+def _in_one_line(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return validate(value)
+    except ValidationError:  # one error for each member of the union
+        raise ValueError("must be none, backbone or a number of stages ≥ 1") from None
+
+
+Freeze = Annotated[Literal["none", "backbone"] | Count, WrapValidator(_in_one_line)]
+
+
 class TrainParams(Section):
     """Training. Of the sections `tuples`, `listwise` and `classification` only that of the method is read."""
 
@@ -199,14 +216,25 @@ class TrainParams(Section):
         20, description="epochs of each phase; 0: off the shelf, only the whitening is learned. HOW: 20"
     )
     image_size: Count = Field(1024, description="longest side in pixels; HOW: 1024")
-    freeze: Literal["none", "backbone"] = Field(
-        "none", description="backbone: the trunk is not trained, and its maps are computed only once. HOW: none"
+    freeze: Freeze = Field(
+        "none",
+        description=(
+            "what of the trunk is not trained: none, all of it, or all but its last stages, given their number; the "
+            "maps of the frozen stages are computed only once (method tuples). HOW: none"
+        ),
     )
     weight_decay: NotNegative = Field(1e-4, description="of the optimiser, ≥ 0; HOW, CFCD: 1e-4")
     validation: ValidationParams = Field(ValidationParams(), description="how the best epoch is chosen")
     tuples: TuplesParams = Field(TuplesParams(), description="method tuples")
     listwise: ListwiseParams = Field(ListwiseParams(), description="method listwise")
     classification: ClassificationParams = Field(ClassificationParams(), description="method classification")
+
+    @property
+    def trained_stages(self) -> int | None:
+        """The number of stages at the end of the trunk that are trained; None: the whole trunk is."""
+        if isinstance(self.freeze, int):
+            return self.freeze
+        return None if self.freeze == "none" else 0
 
     def resolved(self, method: Method) -> dict[str, Any]:
         """What training by this method reads, as plain values: its own section, and of validation what is used."""

@@ -89,11 +89,13 @@ class Photo:
         path: an image file, or an image file inside an archive.
         box: crop x0, y0, x1, y1 in pixels of the stored, unrotated image; None for the whole image.
         orient: whether EXIF orientation is applied.
+        augmentation: seed of `lrcr.data.augmentation.augment`; None: the image as it is.
     """
 
     path: Path | ArchivedImage
     box: tuple[float, float, float, float] | None = None
     orient: bool = False
+    augmentation: int | None = None
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from lrcr.data.augmentation import augment
 from lrcr.data.dataset import Photo
 from lrcr.data.images import load_image, prepare
 
@@ -78,6 +79,8 @@ def _stack(group: list[_Decoded]) -> Batch:
 def _decode_ahead(photos: Iterable[Photo], image_size: int) -> Iterator[_Decoded]:
     def decode(position: int, photo: Photo) -> _Decoded:
         loaded = load_image(photo.path, orient=photo.orient, box=photo.box)
+        if photo.augmentation is not None:
+            loaded = replace(loaded, pixels=augment(loaded.pixels, photo.augmentation))
         return _Decoded(position, loaded.pixels.size, loaded.origin, prepare(loaded, image_size))
 
     futures: deque[Future[_Decoded]] = deque()

@@ -1,5 +1,8 @@
 """The backbone (trunk) of every model: a network of torchvision or timm without its head."""
 
+from collections.abc import Iterator, Sequence
+from typing import Self
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,9 +10,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lrcr.config.model import BackboneParams
 from lrcr.data.images import MEAN, STD
+from lrcr.errors import WeightsError
 from lrcr.models.timm_trunk import PREFIX, timm_trunk
 from lrcr.models.torchvision_trunk import torchvision_trunk
 from lrcr.models.weights import load_weights, read_weights
+
+_SIDE = 64  # pixels of a probe image
 
 
 class Backbone(nn.Module):
@@ -26,6 +32,8 @@ class Backbone(nn.Module):
     Attributes:
         channels: C.
         stride: pixels between neighbouring locations.
+        frozen: names of the modules that `start` calls, in order: none, or those that `freeze` froze.
+        trained: names of the modules that `end` calls; the empty name is the whole network.
 
     Raises:
         WeightsError: there is no such network, or it has no such feature map.
@@ -33,6 +41,7 @@ class Backbone(nn.Module):
 
     def __init__(self, name: str, stride: int | None = None, skip_layers: int | None = None) -> None:
         super().__init__()
+        self.name = name
         if name.startswith(PREFIX):
             trunk = timm_trunk(name.removeprefix(PREFIX), stride)
         else:
@@ -40,6 +49,9 @@ class Backbone(nn.Module):
         self.trunk = trunk.network
         self.channels, self.stride = trunk.channels, trunk.stride
         self.whole_patches, self.inner = trunk.whole_patches, trunk.inner
+        self.stages = trunk.stages
+        self.frozen: tuple[str, ...] = ()
+        self.trained: tuple[str, ...] = ("",)
         # Images come normalised by ImageNet's mean and deviation; the network may have been trained with others.
         self.renormalises = (trunk.mean, trunk.std) != (MEAN, STD)
         own, given = torch.tensor([trunk.mean, trunk.std]), torch.tensor([MEAN, STD])
@@ -54,8 +66,39 @@ class Backbone(nn.Module):
         """The network whose parameters have the names of its library."""
         return self.trunk.get_submodule(self.inner)
 
+    def freeze(self, trained_stages: int) -> None:
+        """Freeze all but the last stages: no gradient, and evaluation mode whatever `train` sets.
+
+        Raises:
+            WeightsError: the network has fewer stages, or cannot be split between them.
+        """
+        if trained_stages:
+            self._require_stages(trained_stages)
+        split = len(self.stages) - trained_stages
+        self.frozen = sum(self.stages[:split], ()) if trained_stages else ("",)
+        self.trained = sum(self.stages[split:], ())
+        for parameter in self.frozen_parameters():
+            parameter.requires_grad_(False)
+        self.train(self.training)
+
+    def frozen_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters of the frozen modules."""
+        for name in self.frozen:
+            yield from self.trunk.get_submodule(name).parameters()
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the training mode; frozen modules stay in evaluation mode."""
+        super().train(mode)
+        for name in self.frozen:
+            self.trunk.get_submodule(name).eval()
+        return self
+
     def forward(self, images: Tensor) -> Tensor:
-        """Compute the feature map; on a GPU in evaluation mode, in mixed precision.
+        """Compute the feature map; on a GPU, what is in evaluation mode is computed in mixed precision."""
+        return self.end(self.start(images))
+
+    def start(self, images: Tensor) -> Tensor:
+        """The map of the frozen modules; if nothing is frozen, the images as input of the network.
 
         A network that splits images into patches gets them resized so that their sides are multiples of the stride.
         """
@@ -65,9 +108,40 @@ class Backbone(nn.Module):
                 images = F.interpolate(images, size, mode="bilinear")
         if self.renormalises:
             images = images * self.scale + self.shift
-        with torch.autocast("cuda", enabled=images.is_cuda and not self.training):
-            features: Tensor = self.trunk(images)
-        return features.float()
+        return self._call(self.frozen, images, mixed=True)
+
+    def end(self, maps: Tensor) -> Tensor:
+        """The feature map, from the result of `start`."""
+        return self._call(self.trained, maps, mixed=not self.training)
+
+    def _call(self, names: Sequence[str], maps: Tensor, *, mixed: bool) -> Tensor:
+        with torch.autocast("cuda", enabled=maps.is_cuda and mixed):
+            for name in names:
+                maps = self.trunk.get_submodule(name)(maps)
+        return maps.float()
+
+    def _require_stages(self, number: int) -> None:
+        """Refuse a number of stages that the network does not have, and a network that cannot be split."""
+        stages = max(0, len(self.stages) - 1)
+        if 0 < stages < number:
+            where = f"{self.name} at stride {self.stride}"
+            raise WeightsError(f"train.freeze: {number}, but {where} has {stages} stages; lower it")
+        if not stages or not self._is_sequence():
+            remedy = "set it to none or backbone"
+            raise WeightsError(f"train.freeze: {number}, but {self.name} cannot be split between stages; {remedy}")
+
+    @torch.no_grad()
+    def _is_sequence(self) -> bool:
+        """Whether the stages, called one after the other, compute the map of the network."""
+        probe = torch.rand(1, 3, _SIDE, _SIDE, generator=torch.Generator().manual_seed(0)).to(self.scale)
+        training = self.training
+        self.eval()
+        try:
+            return torch.equal(self._call(sum(self.stages, ()), probe, mixed=False), self.trunk(probe))
+        except (AttributeError, AssertionError, RuntimeError, TypeError, ValueError):  # the maps do not fit together
+            return False
+        finally:
+            self.train(training)
 
 
 def crop_border(maps: Tensor, border: int) -> Tensor:

@@ -62,6 +62,16 @@ class Model(nn.Module, ABC):
     def supports(self, feature: Feature) -> bool:
         """Whether the model has one of the features that only some models have."""
 
+    def freeze(self, trained_stages: int) -> None:
+        """Train only the last stages of the backbone, without its BatchNorm statistics; 0: nothing of the backbone.
+
+        Raises:
+            WeightsError: see `Backbone.freeze`.
+        """
+        self.backbone.freeze(trained_stages)
+        self.freeze_batchnorm = True
+        self.train(self.training)
+
     def train(self, mode: bool = True) -> Self:
         """Set the training mode; frozen BatchNorm stays in evaluation mode."""
         super().train(mode)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lrcr.errors import WeightsError
-from lrcr.models.trunk import Trunk
+from lrcr.models.trunk import Trunk, stages_by_name
 
 PREFIX = "timm/"
 _SIDE = 224  # pixels of the probe image: a multiple of patches of 14, 16 and 32
@@ -72,6 +72,7 @@ def timm_trunk(name: str, stride: int | None) -> Trunk:
         inner="network",
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
+        stages=stages_by_name(network, "network."),
     )
 
 

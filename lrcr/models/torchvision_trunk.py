@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lrcr.errors import WeightsError
-from lrcr.models.trunk import Trunk
+from lrcr.models.trunk import Trunk, stages_by_name
 
 if TYPE_CHECKING:
     from torchvision.models import VisionTransformer
@@ -51,10 +51,13 @@ def torchvision_trunk(name: str, stride: int | None = None, skip_layers: int | N
             if isinstance(module, torchvision.ops.StochasticDepth):
                 module.p = 0.0  # random: two passes would differ, and a resumed training from an uninterrupted one
         channels = kept[-1][-1].block[0].out_channels
-        return Trunk(nn.Sequential(OrderedDict(features=kept)), channels, stride, whole_patches=True)
+        pairs = ((f"features.{i}", f"features.{i + 1}") for i in range(2, len(kept), 2))
+        stages = (("features.0",), ("features.1",), *pairs)
+        return Trunk(nn.Sequential(OrderedDict(features=kept)), channels, stride, whole_patches=True, stages=stages)
     skipped = {f"layer{4 - i}" for i in range(skip_layers)}
     children = [(key, module) for key, module in network.named_children() if key not in skipped | set(_HEAD)]
-    return Trunk(nn.Sequential(OrderedDict(children)), network.fc.in_features // 2**skip_layers, stride)
+    trunk = nn.Sequential(OrderedDict(children))
+    return Trunk(trunk, network.fc.in_features // 2**skip_layers, stride, stages=stages_by_name(trunk))
 
 
 class _PatchTokens(nn.Module):

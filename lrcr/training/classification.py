@@ -63,7 +63,6 @@ class ClassificationTrainer:
         self.classes = classes
         self.epochs = epochs
         self.crop_size = settings.crop_size or setup.image_size
-        setup.model.backbone.requires_grad_(not setup.frozen)
         self.confused = self._find_confused_classes() if fine else None
         self.width = TUPLE if fine else 1  # images of a tuple, or a single image
         self.step = max(1, settings.batch_size // self.width) * self.width
@@ -96,8 +95,6 @@ class ClassificationTrainer:
         self.trained.train()
         if self.confused is not None:
             freeze_batchnorm_stats(self.trained)
-        if setup.frozen:
-            setup.model.backbone.eval()
         logged = []
         steps = setup.progress.over(zip(batches, crops, strict=True), f"epoch {epoch}", len(batches))
         for step, (batch, images) in enumerate(steps):

@@ -36,7 +36,7 @@ class ListwiseTrainer:
         self.settings = settings
         self.crop_size = settings.crop_size or setup.image_size
         self.images, self.classes = labelled_images(setup.images)
-        self.parts = PartsOptimizer(settings, setup.model, weight_decay=setup.weight_decay, frozen=setup.frozen)
+        self.parts = PartsOptimizer(settings, setup.model, weight_decay=setup.weight_decay)
 
     @property
     def trained(self) -> nn.Module:
@@ -59,8 +59,6 @@ class ListwiseTrainer:
         rng = generator(setup.seed, "batches", epoch)
         batches = self._draw(rng)
         setup.model.train()
-        if setup.frozen:
-            setup.model.backbone.eval()
         losses = []
         for step, batch in enumerate(setup.progress.over(batches, f"epoch {epoch}")):
             self.parts.set_rates(epoch - first, step + (epoch - first) * len(batches))

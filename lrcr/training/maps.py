@@ -1,10 +1,11 @@
-"""The source of the backbone's maps in training: computed each time, or stored if the backbone is frozen."""
+"""The source of the backbone's maps in training: computed each time, or as far as stages are frozen, stored."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -54,51 +55,80 @@ class TrunkMaps:
 
 
 class StoredMaps:
-    """Maps of a frozen backbone; those of each photo are computed once and stored in a file as float16.
+    """Maps of which the part that frozen stages compute is computed once for each photo and scale, and stored in files.
 
-    The ranks share the files. Each rank first writes to a temporary name that contains its number.
+    The other stages are called at each call, with gradient if it is enabled. The ranks share the files. Each rank first
+    writes to a temporary name that contains its number.
 
     Args:
-        trunk: computes the maps that are not stored yet.
+        backbone: on `device`, of which all or some stages are frozen.
+        image_size: longest side of the photos in pixels.
         folder: of the files; it must be used for one backbone, image size and dataset only.
+        dtype: of the stored values.
     """
 
-    def __init__(self, trunk: TrunkMaps, folder: Path) -> None:
-        self.trunk = trunk
+    def __init__(
+        self,
+        backbone: Backbone,
+        image_size: int,
+        device: torch.device,
+        folder: Path,
+        dtype: npt.DTypeLike = np.float16,
+    ) -> None:
+        self.backbone = backbone
+        self.image_size = image_size
+        self.device = device
         self.folder = folder
+        self.dtype = dtype
 
     def batches(self, photos: Sequence[Photo], size: int = _BATCH, scales: Sequence[float] = SCALE_ONE) -> Batches:
         """See `Maps`."""
-        self._store([photo for photo in dict.fromkeys(photos) if not self._file(photo, scales).exists()], scales)
+        self._store(photos, scales)
         pending: dict[tuple[torch.Size, ...], list[tuple[int, list[Tensor]]]] = {}
         for position, photo in enumerate(photos):
-            with np.load(self._file(photo, scales)) as file:
-                maps = [torch.from_numpy(file[name]) for name in file.files]
+            stored = [torch.from_numpy(np.load(self._file(photo, scale))) for scale in scales]
+            maps = [features for features in stored if features.numel()]
             shapes = tuple(features.shape for features in maps)
             pending.setdefault(shapes, []).append((position, maps))
             if len(pending[shapes]) == size:
-                yield self._stack(pending.pop(shapes))
-        yield from map(self._stack, pending.values())
+                yield self._finish(pending.pop(shapes))
+        yield from map(self._finish, pending.values())
+
+    def _store(self, photos: Sequence[Photo], scales: Sequence[float]) -> None:
+        """Store the maps of the frozen stages that no file holds; at a scale that leaves no pixel, an empty array."""
+        missing: dict[tuple[float, ...], list[Photo]] = {}
+        for photo in dict.fromkeys(photos):
+            absent = tuple(scale for scale in scales if not self._file(photo, scale).exists())
+            missing.setdefault(absent, []).append(photo)
+        missing.pop((), None)
+        for absent, group in missing.items():
+            # One by one: values depend on the batch, and which maps are missing depends on when a run was killed.
+            for batch in load_batches(group, self.image_size, 1):
+                [position], images = batch.positions, batch.images.to(self.device, memory_format=torch.channels_last)
+                fitting = scales_that_fit(images, absent)
+                for scale in absent:
+                    features = self._start(images, scale) if scale in fitting else np.empty(0, self.dtype)
+                    self._write(self._file(group[position], scale), features)
 
     @torch.no_grad()
-    def _store(self, photos: Sequence[Photo], scales: Sequence[float]) -> None:
-        for positions, batch in self.trunk.batches(photos, scales=scales):
-            for row, position in enumerate(positions):
-                maps = [features[row].half().cpu().numpy() for features in batch]
-                target = self._file(photos[position], scales)
-                of_rank = target.with_name(f"{distributed.rank()}-{target.name}")
-                with staged_file(of_rank) as temporary, temporary.open("wb") as file:
-                    np.savez(file, *maps)
-                of_rank.replace(target)
+    def _start(self, images: Tensor, scale: float) -> npt.NDArray[np.floating]:
+        return self.backbone.start(resize(images, scale))[0].cpu().numpy().astype(self.dtype)
 
-    def _stack(self, group: list[tuple[int, list[Tensor]]]) -> tuple[list[int], list[Tensor]]:
+    def _write(self, target: Path, features: npt.NDArray[np.floating]) -> None:
+        of_rank = target.with_name(f"{distributed.rank()}-{target.name}")
+        with staged_file(of_rank) as temporary, temporary.open("wb") as file:
+            np.save(file, features)
+        of_rank.replace(target)
+
+    def _finish(self, group: list[tuple[int, list[Tensor]]]) -> tuple[list[int], list[Tensor]]:
+        """Positions and the backbone's maps of photos, from their stored maps."""
         of_scales = zip(*(maps for _, maps in group), strict=True)
-        return [position for position, _ in group], [
-            torch.stack(maps).to(self.trunk.device).float() for maps in of_scales
-        ]
+        stacked = (torch.stack(maps).float().to(self.device, memory_format=torch.channels_last) for maps in of_scales)
+        return [position for position, _ in group], [self.backbone.end(maps) for maps in stacked]
 
-    def _file(self, photo: Photo, scales: Sequence[float]) -> Path:
-        return self.folder / f"{fingerprint(str(photo.path), photo.box, photo.orient, list(scales))}.npz"
+    def _file(self, photo: Photo, scale: float) -> Path:
+        image = (str(photo.path), photo.box, photo.orient, photo.augmentation)
+        return self.folder / f"{fingerprint(*image, scale, self.backbone.frozen)}.npy"
 
 
 @torch.no_grad()

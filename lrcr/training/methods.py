@@ -55,7 +55,9 @@ class Tuples:
     def __init__(self, params: Params) -> None:
         self.params = params
         self.settings = params.train.tuples
-        self.memory_key = f"train.tuples.{'batch_size' if _trains_batchnorm(params) else 'negatives'}"
+        self.memory_key = (
+            f"train.tuples.{'batch_size' if _trains_batchnorm(params) or self.settings.losses.asmk else 'negatives'}"
+        )
 
     def require_even_shares(self, ranks: int) -> None:
         """See `Method`: each rank takes the same number of tuples of a batch."""

@@ -24,8 +24,7 @@ class PartsOptimizer:
 
     Args:
         settings: learning rates, warm-up and decay.
-        model: whose `parts` are trained.
-        frozen: whether the backbone is not trained.
+        model: whose `parts` are trained, without the frozen stages of its backbone.
         chosen: the parts to train, with learning rates above zero; None: all parts.
     """
 
@@ -35,18 +34,19 @@ class PartsOptimizer:
         model: Model,
         *,
         weight_decay: float,
-        frozen: bool,
         chosen: Sequence[str] | None = None,
     ) -> None:
         self.settings = settings
         parts = model.parts()
         rates = settings.learning_rates.model_dump()
-        if frozen:
+        if not model.backbone.trained:
             rates["backbone"] = 0.0
         self.rates = {part: rates[_RATES[part]] if chosen is None or part in chosen else 0.0 for part in parts}
         for part, parameters in parts.items():
             for parameter in parameters:
                 parameter.requires_grad_(self.rates[part] > 0)
+        for parameter in model.backbone.frozen_parameters():
+            parameter.requires_grad_(False)
         groups = [{"params": parameters, "lr": self.rates[part]} for part, parameters in parts.items()]
         self.adam = torch.optim.Adam(groups, weight_decay=weight_decay)
 

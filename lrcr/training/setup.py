@@ -17,9 +17,8 @@ class Setup:
     Args:
         model: on `device`.
         images: the training images.
-        maps: the source of the backbone's maps; those of a frozen backbone are computed once.
+        maps: the source of the backbone's maps; those of its frozen part are computed once.
         image_size: longest side of the images in pixels.
-        frozen: whether the backbone is not trained.
         weight_decay: of the optimiser.
         seed: of all random draws.
     """
@@ -28,7 +27,6 @@ class Setup:
     images: TrainingSet
     maps: Maps
     image_size: int
-    frozen: bool
     weight_decay: float
     seed: int
     device: torch.device

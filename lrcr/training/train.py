@@ -13,7 +13,7 @@ from lrcr.runtime import distributed
 from lrcr.runtime.device import explain_out_of_memory, make_deterministic, resolve_device
 from lrcr.storage.artifacts import Manifest
 from lrcr.storage.state import state_folder
-from lrcr.training.maps import StoredMaps, TrunkMaps
+from lrcr.training.maps import Maps, StoredMaps, TrunkMaps
 from lrcr.training.methods import Method, method_of
 from lrcr.training.phases import Log, Phases
 from lrcr.training.setup import Setup
@@ -43,14 +43,15 @@ def train(
     work (`lrcr.runtime.distributed`); rank 0 logs and writes.
 
     Args:
-        maps_folder: folder of the stored maps of a frozen backbone, for other trainings with the same backbone, image
+        maps_folder: folder of the stored maps of the frozen stages, for other trainings with the same backbone, image
             size and dataset; None: the maps are removed at the end.
 
     Raises:
         DatasetError: the dataset has no pairs to train on, or too few landmarks.
         OutOfMemoryError: the memory does not suffice.
         ParamsError: the ranks cannot share this training evenly.
-        WeightsError: the weights or the whitening cannot be read, or do not fit the model.
+        WeightsError: the weights or the whitening cannot be read, or do not fit the model, or the backbone cannot be
+            frozen as `train.freeze` says.
     """
     make_deterministic()
     device, method = resolve_device(params.device), method_of(params)
@@ -82,13 +83,15 @@ def _manifest(params: Params, dataset: Dataset, validation: Dataset | None) -> M
 def _set_up(params: Params, dataset: Dataset, maps_folder: Path, device: torch.device, progress: Progress) -> Setup:
     settings = params.train
     model = build_model(params).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    trunk, frozen = TrunkMaps(model.backbone, settings.image_size, device), settings.freeze == "backbone"
+    maps: Maps = TrunkMaps(model.backbone, settings.image_size, device)
+    if settings.trained_stages is not None:
+        model.freeze(settings.trained_stages)
+        maps = StoredMaps(model.backbone, settings.image_size, device, maps_folder)
     return Setup(
         model=model,
         images=training_set(dataset),
-        maps=StoredMaps(trunk, maps_folder) if frozen else trunk,
+        maps=maps,
         image_size=settings.image_size,
-        frozen=frozen,
         weight_decay=settings.weight_decay,
         seed=params.seed,
         device=device,

@@ -1,6 +1,7 @@
 """The trainer for tuples."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from lrcr.data.loading import load_batches
 from lrcr.errors import LrcrError
 from lrcr.models.descriptors import resize, scales_that_fit
 from lrcr.runtime import distributed
+from lrcr.runtime.seeds import derive_seed, generator
 from lrcr.training.objective import Objective
 from lrcr.training.optimizer import PartsOptimizer
 from lrcr.training.setup import Setup
@@ -45,9 +47,8 @@ class TupleTrainer:
         self.objective = objective
         self.refit_whitening = refit_whitening
         self.sampler = TupleSampler(setup, settings)
-        self.parts = PartsOptimizer(
-            settings, setup.model, weight_decay=setup.weight_decay, frozen=setup.frozen, chosen=parts
-        )
+        self.photos = setup.images.photos
+        self.parts = PartsOptimizer(settings, setup.model, weight_decay=setup.weight_decay, chosen=parts)
 
     @property
     def trained(self) -> nn.Module:
@@ -69,9 +70,8 @@ class TupleTrainer:
         setup, size = self.setup, self.settings.batch_size
         tuples, pool, distance = self.sampler.draw(epoch)
         self.objective.on_epoch_start(pool, epoch)
+        self.photos = self._draw_versions(epoch)
         setup.model.train()
-        if setup.frozen:
-            setup.model.backbone.eval()  # with its BatchNorm: stored maps must not change
         if self.objective.compares_tuples:
             tuples = tuples[: max(len(tuples) // size, 1) * size]  # in a smaller batch it would compare less
         starts = range(0, len(tuples), size)
@@ -89,14 +89,19 @@ class TupleTrainer:
             **({} if distance is None else {"negative_distance": distance}),
         }
 
+    def _draw_versions(self, epoch: int) -> list[Photo]:
+        """The photos as they are in the tuples of an epoch: each is itself or one of its augmented versions."""
+        photos, seed = self.setup.images.photos, self.setup.seed
+        versions = generator(seed, "versions", epoch).integers(self.settings.augmented_versions + 1, size=len(photos))
+        return [
+            replace(photo, augmentation=derive_seed(seed, "augmentation", number, int(version))) if version else photo
+            for number, (photo, version) in enumerate(zip(photos, versions, strict=True))
+        ]
+
     @property
     def _tuples_are_independent(self) -> bool:
         """Whether the loss of a tuple does not depend on the others of its batch."""
-        return not self._trains_batchnorm and not self.objective.compares_tuples
-
-    @property
-    def _trains_batchnorm(self) -> bool:
-        return not (self.setup.frozen or self.setup.model.freeze_batchnorm)
+        return self.setup.model.freeze_batchnorm and not self.objective.compares_tuples
 
     def _step(self, tuples: Ids) -> float:
         """One optimiser step on a batch of tuples; returns the summed loss of this rank's share.
@@ -106,7 +111,7 @@ class TupleTrainer:
         """
         self.optimizer.zero_grad()
         total = 0.0
-        share = tuples if self._trains_batchnorm else tuples[distributed.rank() :: distributed.world_size()]
+        share = tuples[distributed.rank() :: distributed.world_size()] if self.setup.model.freeze_batchnorm else tuples
         for part in share[:, None] if self._tuples_are_independent else [share]:
             embedded = self._embed(part.ravel())
             loss = self.objective.loss(part, embedded)
@@ -134,8 +139,8 @@ class TupleTrainer:
         If BatchNorm is trained, all images must be in one batch for its statistics. They are then resized to squares of
         the same size; the change of their aspect ratio is not larger than changes that viewpoints cause.
         """
-        photos = [self.setup.images.photos[i] for i in ids]
-        if not self._trains_batchnorm:
+        photos = [self.photos[i] for i in ids]
+        if self.setup.model.freeze_batchnorm:
             batches = self.setup.maps.batches(photos, len(photos), self.settings.scales)
         else:
             batches = iter([self._square_maps(photos)])

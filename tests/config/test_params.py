@@ -167,6 +167,13 @@ def test_the_last_override_wins():
             "train: {tuples: {lr_decay: 1.1}}",
             ["train.tuples.lr_decay: 1.1 is refused: input should be less than or equal to 1"],
         ),
+        *(
+            (
+                f"train: {{freeze: {value}}}",
+                [f"train.freeze: {shown} is refused: must be none, backbone or a number of stages ≥ 1"],
+            )
+            for value, shown in (("trunk", "'trunk'"), ("0", "0"), ("1.0", "1.0"), ("true", "True"), ("null", "None"))
+        ),
         ("whitening: {shrinkage: 2}", ["whitening.shrinkage: 2 is refused: input should be less than or equal to 1"]),
         ("search: {tau: 1}", ["search.tau: 1 is refused: input should be less than 1"]),
         ("backbone: {skip_layers: 4}", ["backbone.skip_layers: 4 is refused: input should be less than or equal to 3"]),
@@ -395,6 +402,10 @@ def test_each_family_has_its_published_scales_unless_others_are_given():
             "train.freeze: backbone would freeze the layers around solar's",
         ),
         (
+            ["model.name=solar", "train.freeze=1"],
+            "train.freeze: 1 would freeze the layers around solar's attention; set it to none",
+        ),
+        (
             ["model.name=gem", "train.tuples.schedule=separate"],
             "train.tuples.schedule: gem has no smoothing and graph; set it to joint",
         ),
@@ -465,3 +476,8 @@ def test_public_benchmarks_are_datasets(tmp_path, dataset):
 )
 def test_wrong_params_of_public_benchmarks_are_named(tmp_path, dataset, line):
     assert refusal(tmp_path, f"datasets: {{name: {dataset}}}") == [f"datasets.{line}"]
+
+
+@pytest.mark.parametrize(("freeze", "stages"), [("none", None), ("backbone", 0), ("2", 2)])
+def test_what_is_frozen_leaves_a_number_of_stages_to_train(freeze, stages):
+    assert load_params(overrides=[f"train.freeze={freeze}"]).train.trained_stages == stages

@@ -90,6 +90,7 @@ HOW: dict[str, Any] = {
             "negatives": 5,
             "batch_size": 5,
             "scales": [1.0],
+            "augmented_versions": 0,
             "margin": 0.8,
             "schedule": "joint",
             "losses": {

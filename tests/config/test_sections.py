@@ -25,6 +25,7 @@ ELSEWHERE = [
 TUPLES = [
     *("train.tuples.margin=0.7", "train.tuples.negatives=7", "train.tuples.learning_rates.context=0.5"),
     *("train.tuples.warmup_steps=7", "train.tuples.losses.words=7", "train.tuples.scales=[0.5]"),
+    "train.tuples.augmented_versions=7",
 ]
 LISTWISE = [
     *("train.listwise.bins=7", "train.listwise.epochs=7", "train.listwise.lr_decay=0.5"),
@@ -39,7 +40,14 @@ VALIDATION = [
     *("train.validation.search.alpha=7", "train.validation.search.idf=true"),
 ]
 TRAINING = [
-    *("train.epochs=7", "train.image_size=77", "train.weight_decay=0.5", "train.freeze=backbone", "seed=7"),
+    *(
+        "train.epochs=7",
+        "train.image_size=77",
+        "train.weight_decay=0.5",
+        "train.freeze=backbone",
+        "train.freeze=2",
+        "seed=7",
+    ),
     *("train.validation.every=7", "backbone.skip_layers=2", "backbone.weights=none"),
 ]
 CONTEXT = ["smoothing.kernel=5", "smoothing.kind=none", "graph.kind=gcn", "graph.width=8"]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lrcr.data import loading
+from lrcr.data.augmentation import augment
 from lrcr.data.dataset import Photo
 from lrcr.data.images import load_image, prepare
 from lrcr.data.loading import load_batches
@@ -106,3 +109,14 @@ def test_reading_may_stop_early(photos):
     batches = load_batches(photos * 10, 8, 1)
     assert next(batches).positions == [0]
     batches.close()
+
+
+def test_a_photo_with_a_seed_is_augmented(photos):
+    versions = [replace(photos[0], augmentation=seed) for seed in (0, 1, 1)]
+    [batch] = load_batches([photos[0], *versions], 8, 8)
+    plain, *augmented = batch.images
+    assert torch.equal(plain, prepare_alone(photos[0], 8)) and torch.equal(augmented[1], augmented[2])
+    loaded = load_image(photos[0].path, orient=False)
+    for photo, image in zip(versions, augmented, strict=True):
+        expected = prepare(replace(loaded, pixels=augment(loaded.pixels, photo.augmentation)), 8)
+        assert torch.equal(image, expected) and not torch.equal(image, plain)

@@ -113,15 +113,16 @@ def copy_state(module: torch.nn.Module) -> dict[str, Tensor]:
 
 
 def make_setup(params: Params, folder: Path, maps_folder: Path | None = None) -> Setup:
-    """What all trainers work with; the maps of a frozen trunk are stored where a folder is given."""
-    model = build(params)
-    trunk = TrunkMaps(model.backbone, params.train.image_size, CPU)
+    """What all trainers work with; the maps of frozen stages are stored where a folder is given."""
+    model, trained_stages = build(params), params.train.trained_stages
+    if trained_stages is not None:
+        model.freeze(trained_stages)
+    source = (model.backbone, params.train.image_size, CPU)
     return Setup(
         model=model,
         images=training_set(open_dataset(folder)),
-        maps=trunk if maps_folder is None else StoredMaps(trunk, maps_folder),
+        maps=TrunkMaps(*source) if maps_folder is None else StoredMaps(*source, maps_folder),
         image_size=params.train.image_size,
-        frozen=params.train.freeze == "backbone",
         weight_decay=params.train.weight_decay,
         seed=params.seed,
         device=CPU,

@@ -29,7 +29,8 @@ def photos(tmp_path, draw_dataset):
 
 @pytest.fixture
 def stored(model, tmp_path) -> StoredMaps:
-    return StoredMaps(TrunkMaps(model.backbone, 32, CPU), tmp_path / "maps")
+    model.freeze(0)
+    return StoredMaps(model.backbone, 32, CPU, tmp_path / "maps")
 
 
 @torch.no_grad()
@@ -49,11 +50,11 @@ def test_each_photo_has_its_map_whatever_its_shape(model, stored, photos):
 
 def test_a_stored_map_is_computed_once(model, stored, photos):
     seen: list[int] = []
-    model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    model.backbone.trunk.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     first = sorted(position for positions, _ in stored.batches(photos) for position in positions)
     assert first == list(range(9)) and sum(seen) == 9
     list(stored.batches(photos[:4] * 2))
-    again = StoredMaps(TrunkMaps(model.backbone, 32, CPU), stored.folder)
+    again = StoredMaps(model.backbone, 32, CPU, stored.folder)
     assert len([*again.batches(photos)]) and sum(seen) == 9
 
 

@@ -7,8 +7,8 @@ from .small import build, context, small, small_global
 RATES = "train.tuples.learning_rates={backbone: 1e-3, context: 1e-2, whitening: 0}"
 
 
-def optimize(params, *, frozen: bool = False, chosen=None) -> PartsOptimizer:
-    return PartsOptimizer(params.train.tuples, build(params), weight_decay=0.25, frozen=frozen, chosen=chosen)
+def optimize(params) -> PartsOptimizer:
+    return PartsOptimizer(params.train.tuples, build(params), weight_decay=0.25)
 
 
 def test_the_rate_of_the_context_rises_and_that_of_the_trunk_does_not(pretrained):
@@ -35,7 +35,9 @@ def test_the_rate_of_the_context_rises_and_that_of_the_trunk_does_not(pretrained
 def test_parts_that_are_not_trained_get_no_gradient(pretrained, frozen, chosen, trained):
     params = context(pretrained, RATES)
     model = build(params)
-    PartsOptimizer(params.train.tuples, model, weight_decay=0, frozen=frozen, chosen=chosen)
+    if frozen:
+        model.freeze(0)
+    PartsOptimizer(params.train.tuples, model, weight_decay=0, chosen=chosen)
     for part, parameters in model.parts().items():
         assert parameters and {parameter.requires_grad for parameter in parameters} == {part in trained}, part
 
