@@ -144,7 +144,7 @@ def _compute_maps(
 @torch.inference_mode()
 def _describe(model: LocalModel, maps: Sequence[torch.Tensor], scales: Sequence[float], count: int) -> Descriptors:
     wide = [m.float().contiguous(memory_format=torch.channels_last) for m in maps]
-    [local] = model.strongest(wide, list(scales)[: len(maps)], count)
+    [local] = model.describe_maps(wide, list(scales)[: len(maps)], count)
     return Descriptors(
         local.descriptors.numpy(),
         local.strength.numpy(),

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lrcr.models.backbone import Backbone
-from lrcr.models.descriptors import ImageDescriptors, resize, scales_that_fit
+from lrcr.models.descriptors import ImageDescriptors
 from lrcr.models.model import Feature, Model
 from lrcr.models.pooling import mac, rmac_regions, spoc
 from lrcr.models.second_order import SecondOrderAttention
@@ -110,21 +110,16 @@ class GlobalModel(Model):
         """The pooled unit vector of each image, of shape (1, C), from which a whitening projection is learned."""
         return list(torch.split(F.normalize(self.pooling(features), dim=1), 1))
 
-    def describe(self, images: Tensor, scales: Sequence[float], count: int) -> list[ImageDescriptors]:
-        """The vector of each of B images of shape (B, 3, H, W): the normalised mean of its unit vectors at all scales.
+    def describe_maps(self, maps: Sequence[Tensor], scales: Sequence[float], count: int) -> list[ImageDescriptors]:
+        """The vector of each of B images: the normalised mean of its unit vectors at all scales; see `Model`.
 
         R-MAC returns several rows instead, the unit vectors of all regions at all scales, so that each can be
         whitened; the sum of these rows is the image's vector. The strength is 1 and the position is the centre of the
-        image. Scales at which an image has no pixel are skipped. If no scale remains, an image has no vector.
-
-        Args:
-            count: largest number of local descriptors; unused.
+        image. `count` is unused.
         """
-        kept = scales_that_fit(images, scales)
-        maps = [self.backbone(resize(images, scale)) for scale in kept]
-        if not maps:
-            return [_at_centre(vectors, []) for vectors in images.new_zeros(len(images), 0, self.dim)]
-        rows, scale = self._rows(maps, kept)
+        if not maps[0].numel():
+            return [_at_centre(vectors, []) for vectors in maps[0].new_zeros(len(maps[0]), 0, self.dim)]
+        rows, scale = self._rows(maps, scales)
         return [_at_centre(vectors, scale) for vectors in rows]
 
     def _rows(self, maps: Sequence[Tensor], scales: Sequence[float]) -> tuple[Tensor, Sequence[float]]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lrcr.models.attention import l2_attention
 from lrcr.models.backbone import Backbone, crop_border
-from lrcr.models.descriptors import ImageDescriptors, resize, scales_that_fit
+from lrcr.models.descriptors import ImageDescriptors
 from lrcr.models.graph import Refinement
 from lrcr.models.model import Feature, Model
 from lrcr.models.pooling import attention_pool
@@ -160,20 +160,9 @@ class LocalModel(Model):
 
     def whitening_samples(self, features: Tensor, count: int) -> list[Tensor]:
         """The smoothed features of the strongest locations of each image, each of shape (≤ count, C)."""
-        return [local.descriptors for local in self.strongest([features], [1.0], count, whiten=False)]
+        return [local.descriptors for local in self.describe_maps([features], [1.0], count, whiten=False)]
 
-    def describe(self, images: Tensor, scales: Sequence[float], count: int) -> list[ImageDescriptors]:
-        """The `count` strongest descriptors of all scales together, of each of B images of shape (B, 3, H, W).
-
-        Scales at which an image has no pixel are skipped. If no scale remains, an image has no descriptors.
-        """
-        kept = scales_that_fit(images, scales)
-        maps = [self.backbone(resize(images, scale)) for scale in kept]
-        if not maps:
-            maps, kept = [images.new_zeros(len(images), self.backbone.channels, 0, 0)], [1.0]
-        return self.strongest(maps, kept, count)
-
-    def strongest(
+    def describe_maps(
         self, maps: Sequence[Tensor], scales: Sequence[float], count: int, *, whiten: bool = True
     ) -> list[ImageDescriptors]:
         """Refine and smooth the map of each scale, select the `count` strongest locations of each image, whiten them.

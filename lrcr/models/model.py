@@ -7,7 +7,7 @@ from typing import Literal, Self
 from torch import Tensor, nn
 
 from lrcr.models.backbone import Backbone, freeze_batchnorm_stats
-from lrcr.models.descriptors import ImageDescriptors
+from lrcr.models.descriptors import ImageDescriptors, resize, scales_that_fit
 from lrcr.models.whitening import Whitening
 
 Feature = Literal["local descriptors", "attention"]
@@ -55,12 +55,29 @@ class Model(nn.Module, ABC):
         """
 
     @abstractmethod
-    def describe(self, images: Tensor, scales: Sequence[float], count: int) -> list[ImageDescriptors]:
-        """The descriptors of each of B images of shape (B, 3, H, W); of local descriptors the `count` strongest."""
+    def describe_maps(self, maps: Sequence[Tensor], scales: Sequence[float], count: int) -> list[ImageDescriptors]:
+        """The descriptors of each of B images; of local descriptors the `count` strongest.
+
+        Args:
+            maps: the backbone's features, of shape (B, C, H_s, W_s) at scale s; at least one.
+            scales: of the maps.
+            count: largest number of local descriptors of an image.
+        """
 
     @abstractmethod
     def supports(self, feature: Feature) -> bool:
         """Whether the model has one of the features that only some models have."""
+
+    def describe(self, images: Tensor, scales: Sequence[float], count: int) -> list[ImageDescriptors]:
+        """`describe_maps` for images of shape (B, 3, H, W).
+
+        Scales at which an image has no pixel are skipped. If no scale remains, an image has no descriptors.
+        """
+        kept = scales_that_fit(images, scales)
+        maps = [self.backbone(resize(images, scale)) for scale in kept]
+        if not maps:
+            maps, kept = [images.new_zeros(len(images), self.backbone.channels, 0, 0)], [1.0]
+        return self.describe_maps(maps, kept, count)
 
     def freeze(self, trained_stages: int) -> None:
         """Train only the last stages of the backbone, without its BatchNorm statistics; 0: nothing of the backbone.

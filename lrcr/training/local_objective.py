@@ -67,7 +67,7 @@ class LocalObjective:
         found = []
         scales = self.settings.scales
         for _, maps in self.maps.batches(pool, scales=scales):
-            described = self.model.strongest(maps, scales[: len(maps)], losses.max_descriptors)
+            described = self.model.describe_maps(maps, scales[: len(maps)], losses.max_descriptors)
             found += [local.descriptors.cpu().numpy() for local in described]
         descriptors = np.concatenate(found)
         kept = generator(self.seed, "word sample", epoch).permutation(len(descriptors))[: 64 * losses.words]

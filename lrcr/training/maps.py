@@ -33,6 +33,10 @@ class Maps(Protocol):
         """The maps of at most `size` photos at a time, in any order; without scales at which a photo has no pixel."""
         ...
 
+    def at(self, image_size: int) -> "Maps":
+        """The maps of photos of another size: their longest side in pixels."""
+        ...
+
 
 class TrunkMaps:
     """Maps that are computed at each call, with gradient if it is enabled.
@@ -53,6 +57,10 @@ class TrunkMaps:
             images = batch.images.to(self.device, memory_format=torch.channels_last)
             yield batch.positions, [self.backbone(resize(images, scale)) for scale in scales_that_fit(images, scales)]
 
+    def at(self, image_size: int) -> "TrunkMaps":
+        """See `Maps`."""
+        return TrunkMaps(self.backbone, image_size, self.device)
+
 
 class StoredMaps:
     """Maps of which the part that frozen stages compute is computed once for each photo and scale, and stored in files.
@@ -63,7 +71,7 @@ class StoredMaps:
     Args:
         backbone: on `device`, of which all or some stages are frozen.
         image_size: longest side of the photos in pixels.
-        folder: of the files; it must be used for one backbone, image size and dataset only.
+        folder: of the files; it must be used for one backbone and one set of image files only.
         dtype: of the stored values.
     """
 
@@ -93,6 +101,10 @@ class StoredMaps:
             if len(pending[shapes]) == size:
                 yield self._finish(pending.pop(shapes))
         yield from map(self._finish, pending.values())
+
+    def at(self, image_size: int) -> "StoredMaps":
+        """See `Maps`; the files lie in the same folder."""
+        return StoredMaps(self.backbone, image_size, self.device, self.folder, self.dtype)
 
     def _store(self, photos: Sequence[Photo], scales: Sequence[float]) -> None:
         """Store the maps of the frozen stages that no file holds; at a scale that leaves no pixel, an empty array."""
@@ -128,7 +140,7 @@ class StoredMaps:
 
     def _file(self, photo: Photo, scale: float) -> Path:
         image = (str(photo.path), photo.box, photo.orient, photo.augmentation)
-        return self.folder / f"{fingerprint(*image, scale, self.backbone.frozen)}.npy"
+        return self.folder / f"{fingerprint(*image, self.image_size, scale, self.backbone.frozen)}.npy"
 
 
 @torch.no_grad()

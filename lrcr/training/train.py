@@ -43,8 +43,8 @@ def train(
     work (`lrcr.runtime.distributed`); rank 0 logs and writes.
 
     Args:
-        maps_folder: folder of the stored maps of the frozen stages, for other trainings with the same backbone, image
-            size and dataset; None: the maps are removed at the end.
+        maps_folder: folder of the stored maps of the frozen stages, for other trainings with the same backbone and
+            the same image files; None: the maps are removed at the end.
 
     Raises:
         DatasetError: the dataset has no pairs to train on, or too few landmarks.

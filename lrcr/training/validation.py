@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import torch
 
 from lrcr.config.training import ValidationParams
 from lrcr.data.dataset import Dataset, Ids, Photo, cluster_ids, empty_table, leave_one_out
@@ -14,8 +15,8 @@ from lrcr.data.ranking import Ranking
 from lrcr.errors import DatasetError
 from lrcr.evaluation.metrics import evaluate
 from lrcr.features.extraction import sample_photos
-from lrcr.features.extractor import ExtractSettings, extract_photos
 from lrcr.features.store import Descriptors, draw_rows
+from lrcr.models.descriptors import ImageDescriptors
 from lrcr.retrieval.asmk.aggregation import Aggregated
 from lrcr.retrieval.asmk.codebook import Codebook, learn_codebook
 from lrcr.retrieval.asmk.images import aggregate_images
@@ -104,7 +105,9 @@ class AsmkValidator:
         self.params = params
         self.setup = setup
         self.validation = validation
+        self.maps = setup.maps.at(params.extract.image_size)
 
+    @torch.inference_mode()
     def score(self) -> float:
         """See `Validator`."""
         self.setup.model.eval()
@@ -131,8 +134,18 @@ class AsmkValidator:
         return aggregate_images(described, codebook, assignment, binary=True)
 
     def _extract(self, photos: Sequence[Photo], scales: Sequence[float], count: int) -> Descriptors:
-        settings = ExtractSettings(self.params.extract.image_size, scales, count)
-        return extract_photos(self.setup.model, photos, settings, self.setup.device)
+        """The descriptors of photos; their positions are fractions of width and height."""
+        found: dict[int, ImageDescriptors] = {}
+        for positions, maps in self.maps.batches(photos, scales=scales):
+            found.update(zip(positions, self.setup.model.describe_maps(maps, scales[: len(maps)], count), strict=True))
+        images = [found[position] for position in range(len(photos))]
+        return Descriptors(
+            descriptors=np.concatenate([image.descriptors.cpu().numpy() for image in images]),
+            strength=np.concatenate([image.strength.cpu().numpy() for image in images]),
+            xy=np.concatenate([image.position.cpu().numpy() for image in images]),
+            scale=np.concatenate([image.scale.cpu().numpy() for image in images]),
+            offsets=np.cumsum([0, *(len(image.descriptors) for image in images)]),
+        )
 
 
 def _map_medium(ranking: Ranking, dataset: Dataset) -> float:

@@ -73,7 +73,7 @@ def assert_same(found: ImageDescriptors, expected: ImageDescriptors) -> None:
 @torch.inference_mode()
 def test_strongest_descriptors_against_the_reference(parity):
     numbers, model, maps = parity
-    [found] = model.strongest(maps, numbers["scales"].tolist(), 200)
+    [found] = model.describe_maps(maps, numbers["scales"].tolist(), 200)
     np.testing.assert_allclose(found.strength, numbers["strength"], rtol=1e-4)
     np.testing.assert_allclose(found.scale, numbers["descriptor_scale"], rtol=1e-3)
     np.testing.assert_allclose(found.descriptors, numbers["descriptors"], rtol=1e-3, atol=1e-4)
@@ -93,8 +93,8 @@ def test_training_descriptor_against_the_reference(parity):
 @torch.inference_mode()
 def test_unwhitened_descriptors_are_the_smoothed_features(parity):
     numbers, model, maps = parity
-    [whitened] = model.strongest(maps, numbers["scales"].tolist(), 50)
-    [found] = model.strongest(maps, numbers["scales"].tolist(), 50, whiten=False)
+    [whitened] = model.describe_maps(maps, numbers["scales"].tolist(), 50)
+    [found] = model.describe_maps(maps, numbers["scales"].tolist(), 50, whiten=False)
     assert found.descriptors.shape == (50, 32)
     torch.testing.assert_close(model.whitening(found.descriptors), whitened.descriptors)
     smoothed = model.smoothing(maps[0])[0].flatten(1).T
@@ -160,7 +160,7 @@ def test_an_image_whose_scales_all_vanish_has_no_descriptors(network, smoothing)
 
 @torch.inference_mode()
 def test_black_features_stay_finite(network):
-    [found] = network.strongest([torch.zeros(1, 64, 3, 4)], [1.0], 5)
+    [found] = network.describe_maps([torch.zeros(1, 64, 3, 4)], [1.0], 5)
     assert (found.strength == 0).all() and torch.isfinite(found.descriptors).all()
     # Equal strengths stand in the order of the map.
     torch.testing.assert_close(found.position[:, 0] * 4 - 0.5, torch.tensor([0.0, 1, 2, 3, 0]))
@@ -307,7 +307,7 @@ def test_candidates_are_the_strongest_of_all_scales_and_half_sure_at_the_last_se
     pyramid = [network.context(network.backbone(resize(draw(1, 40, 56), scale))) for scale in (1.0, 0.5)]
     found = network.candidates(pyramid, 40)
     maps = [network.backbone(resize(draw(1, 40, 56), scale)) for scale in (1.0, 0.5)]
-    [expected] = network.strongest(maps, [1.0, 0.5], 64)
+    [expected] = network.describe_maps(maps, [1.0, 0.5], 64)
     torch.testing.assert_close(found.descriptors, expected.descriptors, rtol=1e-4, atol=1e-5)
     probability = found.selection_probability
     assert len(probability) == 64 and probability[39].item() == pytest.approx(0.5, abs=1e-4)
@@ -346,7 +346,8 @@ def test_the_border_of_a_map_is_cropped():
     features = whole.backbone(draw(1, 40, 56))
     within = features[:, :, 1:-1, 1:-1]
     assert torch.equal(inner.context(features).features, whole.context(within).features)
-    [found], [expected] = (model.strongest([maps], [0.5], 1000) for model, maps in ((inner, features), (whole, within)))
+    pairs = ((inner, features), (whole, within))
+    [found], [expected] = (model.describe_maps([maps], [0.5], 1000) for model, maps in pairs)
     assert torch.equal(found.descriptors, expected.descriptors)
     assert len(found.scale) == 8 * 12 and (found.scale == 0.5).all()
     cells = found.position * torch.tensor([14, 10]) - 0.5

@@ -72,7 +72,7 @@ def test_the_whitening_is_learned_from_what_it_is_applied_to(kind):
     if name == "projected":
         torch.testing.assert_close(F.normalize(whitening(torch.cat(found)), dim=1), model.embed(features))
     if name in ("how", "lrcr"):
-        described = model.strongest([features], [1.0], 7)
+        described = model.describe_maps([features], [1.0], 7)
         for rows, own in zip(found, described, strict=True):
             torch.testing.assert_close(whitening(rows), own.descriptors)
 

@@ -187,7 +187,7 @@ def test_without_epochs_a_local_model_learns_its_whitening_only(tmp_path, landma
 def smoothed_features(model, folder, params) -> np.ndarray:
     photos = sample_photos(open_dataset(folder).photos(), params.whitening.images, params.seed)
     batches = TrunkMaps(model.backbone, SIZE, CPU).batches(photos)
-    found = [local for _, maps in batches for local in model.strongest(maps, [1.0], 60, whiten=False)]
+    found = [local for _, maps in batches for local in model.describe_maps(maps, [1.0], 60, whiten=False)]
     return np.concatenate([local.descriptors.numpy() for local in found]).astype(float)
 
 

@@ -141,15 +141,15 @@ def used(monkeypatch) -> dict[str, Any]:
     """The settings that validation by ASMK hands on, from now on."""
     used: dict[str, Any] = {"extract": [], "assignment": []}
     extract, learn, aggregate, search = (
-        validation.extract_photos,
+        AsmkValidator._extract,
         validation.learn_codebook,
         validation.aggregate_images,
         Index.search,
     )
 
-    def extract_photos(model, photos, settings, device):
-        used["extract"].append((photos, settings.image_size, settings.scales, settings.max_descriptors))
-        return extract(model, photos, settings, device)
+    def extract_photos(self, photos, scales, count):
+        used["extract"].append((photos, self.maps.image_size, scales, count))
+        return extract(self, photos, scales, count)
 
     def learn_codebook(descriptors, words, *, gpu, **settings):
         used["codebook"] = {"words": words, "descriptors": len(descriptors), **settings}
@@ -164,7 +164,7 @@ def used(monkeypatch) -> dict[str, Any]:
         return search(self, queries, **settings)
 
     for place, name, function in (
-        (validation, "extract_photos", extract_photos),
+        (AsmkValidator, "_extract", extract_photos),
         (validation, "learn_codebook", learn_codebook),
         (validation, "aggregate_images", aggregate_images),
         (Index, "search", search_index),

@@ -35,7 +35,7 @@ def test_the_strongest_smoothed_features_of_a_sample_become_white(landmarks, ima
     sample = sample_photos(open_dataset(landmarks).photos(), images, 3)
     assert len(sample) == min(images, 16)
     batches = TrunkMaps(model.backbone, SIZE, CPU).batches(sample)
-    found = [local.descriptors for _, maps in batches for local in model.strongest(maps, [1.0], 60, whiten=False)]
+    found = [local.descriptors for _, maps in batches for local in model.describe_maps(maps, [1.0], 60, whiten=False)]
     assert_white(model.whitening(torch.cat(found)).numpy().astype(float), atol=2e-3)
 
 
