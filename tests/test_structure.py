@@ -279,11 +279,13 @@ def listed_params(name: str) -> list[str]:
     return [param for param in stages()[name]["params"] if isinstance(param, str)]
 
 
+@pytest.mark.parametrize("weights", ["imagenet", "none"])
 @pytest.mark.parametrize(("method", "model"), METHODS.items())
-def test_what_decides_a_model_reruns_its_training(tmp_path, monkeypatch, method, model):
+def test_what_decides_a_model_reruns_its_training(tmp_path, monkeypatch, method, model, weights):
     """The params of the stage and `data/method.json` of the stage check are together those of the model's manifest."""
     monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_text(f"model: {{name: {model}}}\ntrain: {{validation: {{every: 3}}}}\n")
+    sections = f"model: {{name: {model}}}\nbackbone: {{weights: {weights}}}\ntrain: {{validation: {{every: 3}}}}\n"
+    Path("params.yaml").write_text(sections)
     runpy.run_path(str(ROOT / "stages/check.py"), run_name="__main__")
     params = load_params(Path("params.yaml"))
     whole = params.model_dump(mode="json")
@@ -292,7 +294,7 @@ def test_what_decides_a_model_reruns_its_training(tmp_path, monkeypatch, method,
     for param in decisive:
         rerun |= flat(at(whole, param))
     stored = flat(params.sections(*MODEL_SECTIONS))
-    assert stored["train.method"] == method
+    assert stored["train.method"] == method and ("train.pretrain.epochs" in stored) == (weights == "none")
     assert stored.items() <= rerun.items(), "an edit that the stage does not see"
     beyond = {key.split(".")[0] if not key.startswith("train.") else key for key in rerun.keys() - stored.keys()}
     others = {"smoothing", "graph"} if model != "local" else {"pooling"}

@@ -20,7 +20,7 @@ from lrcr.config.model import (
     WhiteningParams,
 )
 from lrcr.config.retrieval import GLOBAL_SCALES, LOCAL_SCALES, CodebookParams, ExtractParams, IndexParams, SearchParams
-from lrcr.config.training import AdamParams, TrainParams
+from lrcr.config.training import TrainParams
 
 
 class DataParams(Section):
@@ -65,15 +65,6 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
-    def _one_source_of_whitening(self) -> "Params":
-        if self.from_scratch and self.method != "classification" and self._adam.learning_rates.whitening:
-            raise ValueError(
-                f"train.{self.method}.learning_rates.whitening: must be 0 with backbone.weights none, where the "
-                "whitening is learned again after every epoch"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _method_fits_the_model(self) -> "Params":
         if self.model.is_local and self.method != "tuples":
             raise ValueError(f"train.method: {self.method} trains global vectors; set it to tuples, or model.name gem")
@@ -115,13 +106,15 @@ class Params(Section):
         return self.train.method or self.model.method
 
     @property
-    def from_scratch(self) -> bool:
-        """Whether the trunk starts from random weights, and no file gives a whitening."""
-        return self.backbone.weights == "none" and self.whitening.file is None
+    def pretrains(self) -> bool:
+        """Whether the trunk, which has no weights, is trained as a classifier before the method trains the model."""
+        return self.backbone.weights == "none" and self.train.epochs > 0 and self.train.pretrain.epochs > 0
 
     @property
-    def _adam(self) -> AdamParams:
-        return self.train.listwise if self.method == "listwise" else self.train.tuples
+    def trains_batchnorm(self) -> bool:
+        """Whether the method trains the BatchNorm of the trunk; that of a trunk with weights is frozen."""
+        untrained = self.backbone.weights == "none" and not self.train.pretrain.epochs
+        return untrained and self.method == "classification"
 
     @property
     def scales(self) -> list[float]:
@@ -150,10 +143,10 @@ class Params(Section):
         """The named sections as plain values, for manifests and fingerprints.
 
         Values that depend on the model are resolved. What is not read is left out: all methods of training but the
-        chosen one, smoothing and graph of a global model, pooling of a local one.
+        chosen one, pretraining of a trunk with weights, smoothing and graph of a global model, pooling of a local one.
         """
         dumped = self.model_dump(mode="json")
-        dumped["train"] = self.train.resolved(self.method)
+        dumped["train"] = self.train.resolved(self.method, self.backbone.weights)
         dumped["extract"]["scales"] = self.scales
         del dumped["extract"]["global_scales"]
         dumped["codebook"]["scales"] = self.fit_scales

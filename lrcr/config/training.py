@@ -107,6 +107,25 @@ class CropParams(Section):
     )
 
 
+class PretrainParams(CropParams):
+    """Training a trunk without weights as a classifier of the labels, before the method.
+
+    Above the trunk are GeM, a layer, and the classifier with MadaCos. They are dropped afterwards; the trunk keeps the
+    weights of the last epoch, and its BatchNorm is frozen.
+    """
+
+    epochs: Natural = Field(
+        30,
+        description=(
+            "passes over all images, ≥ 0; 0: none, and only classification trains BatchNorm. With train.epochs 0 "
+            "nothing is trained; for a pretrained trunk alone set train.freeze=backbone"
+        ),
+    )
+    batch_size: Annotated[int, Field(ge=2)] = Field(16, description="images in a step, ≥ 2")
+    learning_rate: Positive = Field(0.02, description="highest of SGD, > 0; a larger batch needs a larger one")
+    warmup_epochs: Natural = Field(1, description="first epochs, in which the learning rate rises linearly")
+
+
 class ListwiseParams(AdamParams, CropParams):
     """Training by quantised average precision over large batches (AP-GeM: Revaud et al., ICCV 2019)."""
 
@@ -225,6 +244,9 @@ class TrainParams(Section):
     )
     weight_decay: NotNegative = Field(1e-4, description="of the optimiser, ≥ 0; HOW, CFCD: 1e-4")
     validation: ValidationParams = Field(ValidationParams(), description="how the best epoch is chosen")
+    pretrain: PretrainParams = Field(
+        PretrainParams(), description="with backbone.weights none: classification before the method"
+    )
     tuples: TuplesParams = Field(TuplesParams(), description="method tuples")
     listwise: ListwiseParams = Field(ListwiseParams(), description="method listwise")
     classification: ClassificationParams = Field(ClassificationParams(), description="method classification")
@@ -236,9 +258,16 @@ class TrainParams(Section):
             return self.freeze
         return None if self.freeze == "none" else 0
 
-    def resolved(self, method: Method) -> dict[str, Any]:
-        """What training by this method reads, as plain values: its own section, and of validation what is used."""
-        values = self.model_dump(mode="json", exclude={"method", "tuples", "listwise", "classification"})
+    def resolved(self, method: Method, weights: str) -> dict[str, Any]:
+        """What training by this method reads, as plain values: its own section, and of the others what is used.
+
+        Args:
+            weights: of the backbone; pretraining is for `none`.
+        """
+        values = self.model_dump(mode="json", exclude={"method", "pretrain", "tuples", "listwise", "classification"})
+        if weights == "none" and self.epochs:
+            pretrain = self.pretrain
+            values["pretrain"] = pretrain.model_dump(mode="json", include=None if pretrain.epochs else {"epochs"})
         if self.validation.by != "asmk":
             values["validation"] = {"by": self.validation.by, "every": self.validation.every}
         return {**values, "method": method, method: getattr(self, method).model_dump(mode="json")}

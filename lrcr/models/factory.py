@@ -75,7 +75,7 @@ def _assemble_local(params: Params, backbone: Backbone) -> LocalModel:
         attention_from=params.graph.attention_from,
         border=params.backbone.crop_border,
         centre_share_gates=params.smoothing.kind == "learnable" and params.smoothing.attention == "share",
-        freeze_batchnorm=params.backbone.weights != "none",
+        freeze_batchnorm=not params.trains_batchnorm,
     )
 
 
@@ -92,7 +92,7 @@ def _assemble_global(params: Params, backbone: Backbone) -> GlobalModel:
         _build_pooling(params),
         _build_projection(params, channels, dim),
         dim,
-        freeze_batchnorm=params.backbone.weights != "none",
+        freeze_batchnorm=not params.trains_batchnorm,
     )
 
 
@@ -109,8 +109,25 @@ def _build_pooling(params: Params) -> nn.Module:
 
 def _build_projection(params: Params, channels: int, dim: int) -> nn.Module:
     if params.model.name == "cfcd":
-        return nn.Sequential(nn.Linear(channels, dim), nn.BatchNorm1d(dim))
+        return _linear_with_batchnorm(channels, dim)
     return nn.Identity() if params.pooling.projection is None else Whitening(channels, dim)
+
+
+def _linear_with_batchnorm(channels: int, dim: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(channels, dim), nn.BatchNorm1d(dim))
+
+
+def build_pretraining_model(backbone: Backbone, seed: int) -> GlobalModel:
+    """The model with which a backbone is pretrained, on the backbone's device: CFCD, whose BatchNorm is trained.
+
+    Args:
+        seed: of the params; the weights of the layer after GeM are drawn by it.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "pretraining"))
+        layer = _linear_with_batchnorm(backbone.channels, _CFCD_DIM)
+    model = GlobalModel(backbone, GeM(), layer, _CFCD_DIM, freeze_batchnorm=False)
+    return model.to(next(backbone.parameters()).device)
 
 
 def weight_files(params: Params) -> dict[str, str]:

@@ -90,7 +90,8 @@ class GraphRefinement(Refinement):
         self.states = nn.Linear(channels, width)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(layers))
         self.values = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
-        self.output = zero_init(nn.Linear(width, 1 if output == "reweight" else channels))
+        # A gate has no bias: a factor common to all locations selects nothing else, and has no gradient but noise.
+        self.output = zero_init(nn.Linear(width, 1, bias=False) if output == "reweight" else nn.Linear(width, channels))
 
     def change(self, features: Tensor) -> Tensor:
         """See `Refinement`."""
@@ -127,7 +128,7 @@ class SelfAttention(Refinement):
         self.project = nn.ModuleList(zero_init(nn.Linear(width, channels)) for _ in range(layers))
         self.expand = nn.ModuleList(nn.Linear(channels, 2 * channels) for _ in range(layers))
         self.contract = nn.ModuleList(zero_init(nn.Linear(2 * channels, channels)) for _ in range(layers))
-        self.output = zero_init(nn.Linear(channels, 1)) if output == "reweight" else None
+        self.output = zero_init(nn.Linear(channels, 1, bias=False)) if output == "reweight" else None
 
     def change(self, features: Tensor) -> Tensor:
         """See `Refinement`."""

@@ -43,6 +43,7 @@ class ClassificationTrainer:
         classes: of the images, of shape (n,).
         epochs: number of epochs of this phase.
         fine: whether this is the second phase.
+        key: of the settings in the params, for messages.
     """
 
     def __init__(
@@ -55,9 +56,11 @@ class ClassificationTrainer:
         epochs: int,
         *,
         fine: bool = False,
+        key: str = "train.classification",
     ) -> None:
         self.setup = setup
         self.settings = settings
+        self.key = key
         self.trained = trained
         self.images = images
         self.classes = classes
@@ -147,7 +150,7 @@ class ClassificationTrainer:
         if not torch.isfinite(loss):
             losses = F.cross_entropy(head.logits, labels, reduction="none")
             where = self._locate_non_finite(ids, losses, features)
-            raise LrcrError(f"training: the loss is {loss} {where}; lower train.classification.learning_rate")
+            raise LrcrError(f"training: the loss is {loss} {where}; lower {self.key}.learning_rate")
         torch.autograd.backward(loss)
         distributed.all_reduce_gradients(self.trained.parameters())
         self.optimizer.step()

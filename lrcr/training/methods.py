@@ -1,7 +1,6 @@
 """The training methods: the phases of each method, and its limits with several ranks."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Protocol
 
 from lrcr.config.params import Params
@@ -15,7 +14,6 @@ from lrcr.training.phases import Phases, copy_weights
 from lrcr.training.setup import Setup
 from lrcr.training.tuple_trainer import TupleTrainer
 from lrcr.training.tuples import labelled_images
-from lrcr.training.whitening import learn_whitening
 
 _CONTEXT = ("smoothing", "graph")
 
@@ -52,17 +50,16 @@ def method_of(params: Params) -> Method:
 class Tuples:
     """Training on tuples of query, positive and negatives (`train.tuples`)."""
 
+    memory_key = "train.tuples.negatives"
+
     def __init__(self, params: Params) -> None:
         self.params = params
         self.settings = params.train.tuples
-        self.memory_key = (
-            f"train.tuples.{'batch_size' if _trains_batchnorm(params) or self.settings.losses.asmk else 'negatives'}"
-        )
+        self.memory_key = f"train.tuples.{'batch_size' if self.settings.losses.asmk else 'negatives'}"
 
     def require_even_shares(self, ranks: int) -> None:
         """See `Method`: each rank takes the same number of tuples of a batch."""
-        _require_multiple("train.tuples.batch_size", self.settings.batch_size, ranks)
-        _refuse_trained_batchnorm(self.params)
+        require_multiple("train.tuples.batch_size", self.settings.batch_size, ranks)
 
     def train(self, setup: Setup, phases: Phases) -> None:
         """See `Method`."""
@@ -78,12 +75,11 @@ class Tuples:
         With `separate_then_joint`, the combined model is then trained as a whole.
         """
         model, epochs = setup.model, self.params.train.epochs
-        initial, done, separate = copy_weights(model), 0, {}
+        initial, separate = copy_weights(model), {}
         for part in _CONTEXT:
             model.load_state_dict(initial)
             others = [other for other in model.parts() if other not in _CONTEXT]
-            separate[part] = phases.run(part, self._trainer(setup, (part, *others)), epochs=epochs, done=done)
-            done += epochs
+            separate[part] = phases.run(part, self._trainer(setup, (part, *others)), epochs=epochs)
         better = max(separate.values(), key=lambda state: state.best_score)
         combined = dict(better.weights)
         for part, state in separate.items():
@@ -91,18 +87,11 @@ class Tuples:
             combined.update({name: state.weights[name] for name in names})
         model.load_state_dict(combined)
         if self.settings.schedule == "separate_then_joint":
-            joint = phases.run("joint", self._trainer(setup), epochs=epochs, done=done)
+            joint = phases.run("joint", self._trainer(setup), epochs=epochs)
             model.load_state_dict(max(joint, better, key=lambda state: state.best_score).weights)
 
     def _trainer(self, setup: Setup, parts: Sequence[str] | None = None) -> TupleTrainer:
-        params, refit = self.params, None
-        if params.from_scratch and setup.model.supports("local descriptors"):
-            photos = setup.images.photos
-            refit = partial(
-                learn_whitening, setup.model, setup.maps, photos, params.whitening, params.seed, setup.progress
-            )
-        objective = make_objective(params, setup)
-        return TupleTrainer(setup, self.settings, objective, parts=parts, refit_whitening=refit)
+        return TupleTrainer(setup, self.settings, make_objective(self.params, setup), parts=parts)
 
 
 class Listwise:
@@ -114,8 +103,7 @@ class Listwise:
         self.params = params
 
     def require_even_shares(self, ranks: int) -> None:
-        """See `Method`: the ranks may have different numbers of chunks."""
-        _refuse_trained_batchnorm(self.params)
+        """See `Method`: nothing is refused; the ranks may have different numbers of chunks."""
 
     def train(self, setup: Setup, phases: Phases) -> None:
         """See `Method`."""
@@ -137,7 +125,7 @@ class Classification:
     def require_even_shares(self, ranks: int) -> None:
         """See `Method`: each rank takes the same number of images, in the second phase of tuples, of a batch."""
         key, size = "train.classification.batch_size", self.settings.batch_size
-        _require_multiple(key, size, ranks)
+        require_multiple(key, size, ranks)
         if self.settings.fine_epochs and max(1, size // TUPLE) % ranks:
             _refuse_share(key, f"{size} in tuples of {TUPLE}", ranks)
 
@@ -153,27 +141,19 @@ class Classification:
         fine = settings.fine_epochs
         if fine:
             trainer = ClassificationTrainer(setup, settings, head, images, classes, fine, fine=True)
-            second = phases.run("fine", trainer, epochs=fine, done=coarse)
+            second = phases.run("fine", trainer, epochs=fine)
             head.load_state_dict(max(first, second, key=lambda state: state.best_score).weights)
 
 
-def _trains_batchnorm(params: Params) -> bool:
-    """Whether the BatchNorm of the backbone is trained; with pretrained weights it is frozen (`Model`)."""
-    return params.backbone.weights == "none" and params.train.freeze == "none"
+def require_multiple(key: str, size: int, ranks: int) -> None:
+    """Refuse a batch size that is no multiple of the number of ranks.
 
-
-def _require_multiple(key: str, size: int, ranks: int) -> None:
+    Raises:
+        ParamsError: it is not; the message names the key.
+    """
     if size % ranks:
         _refuse_share(key, str(size), ranks)
 
 
 def _refuse_share(key: str, value: str, ranks: int) -> None:
     raise ParamsError(f"{key}: {value} cannot be shared evenly by {ranks} ranks; give a multiple")
-
-
-def _refuse_trained_batchnorm(params: Params) -> None:
-    if _trains_batchnorm(params):
-        raise ParamsError(
-            "backbone.weights: a trunk without weights trains its BatchNorm on whole batches, which ranks cannot "
-            "share; name weights, or start one process"
-        )

@@ -41,31 +41,36 @@ class Trainer(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass
 class Phases:
-    """Runs the phases of a training.
+    """Runs the phases of a training, one after the other.
 
     Args:
         folder: of the checkpoints, one for each phase.
         validate: returns the validation mAP of the current model.
         every: number of epochs between two validations; the last epoch of a phase is always validated.
         log: called with the values of each epoch, also of epochs that ran before a kill.
+        done: number of epochs of all phases so far.
     """
 
     folder: Path
     validate: Callable[[], float]
     every: int
     log: Log
+    done: int = 0
 
-    def run(self, name: str, trainer: Trainer, *, epochs: int, done: int = 0) -> TrainingState:
+    def run(self, name: str, trainer: Trainer, *, epochs: int, validated: bool = True) -> TrainingState:
         """Run the epochs of one phase that its checkpoint does not contain.
+
+        At the end, the trained module has the weights of the last epoch.
 
         Args:
             name: of the phase and of its checkpoint.
             epochs: number of epochs of this phase.
-            done: number of epochs of all earlier phases.
+            validated: False: no epoch of this phase is validated, so the state has no best weights.
         """
-        checkpoint, last, trained = self.folder / f"{name}.pt", done + epochs, trainer.trained
+        checkpoint, done, trained = self.folder / f"{name}.pt", self.done, trainer.trained
+        self.done = last = done + epochs
         if not any(parameter.requires_grad for parameter in trained.parameters()):
             _LOG.warning("training: nothing to train (train.freeze, learning rates); the model is not changed")
             return TrainingState(best=copy_weights(trained))
@@ -74,7 +79,7 @@ class Phases:
             self.log(values)
         for epoch in range(done + len(state.history) + 1, last + 1):
             values = trainer.run_epoch(epoch, first=done + 1)
-            if (epoch - done) % self.every == 0 or epoch == last:
+            if validated and ((epoch - done) % self.every == 0 or epoch == last):
                 values["validation_map"] = distributed.broadcast(self.validate)
                 if values["validation_map"] > state.best_score:
                     state.best_score, state.best = values["validation_map"], copy_weights(trained)

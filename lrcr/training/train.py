@@ -1,4 +1,4 @@
-"""Training a model: learn the whitening, run the epochs of the method, store the best epoch by validation mAP."""
+"""Training a model: pretrain a trunk without weights, learn the whitening, train by the method, keep the best epoch."""
 
 import shutil
 from pathlib import Path
@@ -14,8 +14,9 @@ from lrcr.runtime.device import explain_out_of_memory, make_deterministic, resol
 from lrcr.storage.artifacts import Manifest
 from lrcr.storage.state import state_folder
 from lrcr.training.maps import Maps, StoredMaps, TrunkMaps
-from lrcr.training.methods import Method, method_of
+from lrcr.training.methods import Method, method_of, require_multiple
 from lrcr.training.phases import Log, Phases
+from lrcr.training.pretraining import pretrain
 from lrcr.training.setup import Setup
 from lrcr.training.tuples import training_set
 from lrcr.training.validation import hold_out, make_validator
@@ -39,8 +40,8 @@ def train(
     """Train a model on one dataset, choose the best epoch on another one, and store the model.
 
     Without a validation set, 20 % of the landmarks are held out; the seed determines which. `train.epochs: 0` only
-    learns the whitening. A killed training continues after its last complete epoch. With `torchrun` the ranks share the
-    work (`lrcr.runtime.distributed`); rank 0 logs and writes.
+    learns the whitening, and pretrains nothing. A killed training continues after its last complete epoch. With
+    `torchrun` the ranks share the work (`lrcr.runtime.distributed`); rank 0 logs and writes.
 
     Args:
         maps_folder: folder of the stored maps of the frozen stages, for other trainings with the same backbone and
@@ -56,7 +57,7 @@ def train(
     make_deterministic()
     device, method = resolve_device(params.device), method_of(params)
     if distributed.world_size() > 1 and not distributed.rank() and params.train.epochs:
-        method.require_even_shares(distributed.world_size())  # if this raises, torchrun ends the other ranks
+        _require_even_shares(params, method, distributed.world_size())  # if this raises, torchrun ends the other ranks
     remedy = f"lower train.image_size or {method.memory_key}"
     with distributed.process_group(device), explain_out_of_memory(remedy):
         if distributed.rank():
@@ -73,6 +74,12 @@ def train(
         shutil.rmtree(state, ignore_errors=True)  # the folder may be on a file system that several machines share
 
 
+def _require_even_shares(params: Params, method: Method, ranks: int) -> None:
+    if params.pretrains:
+        require_multiple("train.pretrain.batch_size", params.train.pretrain.batch_size, ranks)
+    method.require_even_shares(ranks)
+
+
 def _manifest(params: Params, dataset: Dataset, validation: Dataset | None) -> Manifest:
     inputs = {"train": dataset.fingerprint, **weight_files(params)}
     if validation is not None:
@@ -85,7 +92,6 @@ def _set_up(params: Params, dataset: Dataset, maps_folder: Path, device: torch.d
     model = build_model(params).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     maps: Maps = TrunkMaps(model.backbone, settings.image_size, device)
     if settings.trained_stages is not None:
-        model.freeze(settings.trained_stages)
         maps = StoredMaps(model.backbone, settings.image_size, device, maps_folder)
     return Setup(
         model=model,
@@ -108,7 +114,7 @@ def _run(
     state: Path,
     log: Log,
 ) -> None:
-    """Learn the whitening, then run the epochs of the training, if any."""
+    """Pretrain the backbone if it has no weights, learn the whitening, run the epochs of the training, if any."""
     phases = None
     if params.train.epochs:
         if validation is None:
@@ -116,6 +122,10 @@ def _run(
             setup.images = training_set(dataset, clusters)
         validator = make_validator(params.train.validation, setup, validation)
         phases = Phases(state, validator.score, params.train.validation.every, log)
+        if params.pretrains:
+            pretrain(params.train.pretrain, setup, phases)
+    if params.train.trained_stages is not None:
+        setup.model.freeze(params.train.trained_stages)
     if params.whitening.file is None or not setup.model.supports("local descriptors"):
         learn_whitening(setup.model, setup.maps, setup.images.photos, params.whitening, params.seed, setup.progress)
     if phases is not None:

@@ -1,19 +1,16 @@
 """The trainer for tuples."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from lrcr.config.training import TuplesParams
 from lrcr.data.dataset import Ids, Photo
-from lrcr.data.loading import load_batches
 from lrcr.errors import LrcrError
-from lrcr.models.descriptors import resize, scales_that_fit
 from lrcr.runtime import distributed
 from lrcr.runtime.seeds import derive_seed, generator
 from lrcr.training.objective import Objective
@@ -29,8 +26,6 @@ class TupleTrainer:
         settings: batch size and scales; learning rates of the parts.
         objective: the loss over tuples.
         parts: the parts to train, with learning rates above zero; None: all parts.
-        refit_whitening: called after each epoch, or None. A backbone with random initial weights needs it: its features
-            change so much that the whitening of the first features no longer fits them.
     """
 
     def __init__(
@@ -40,12 +35,10 @@ class TupleTrainer:
         objective: Objective,
         *,
         parts: Sequence[str] | None = None,
-        refit_whitening: Callable[[], None] | None = None,
     ) -> None:
         self.setup = setup
         self.settings = settings
         self.objective = objective
-        self.refit_whitening = refit_whitening
         self.sampler = TupleSampler(setup, settings)
         self.photos = setup.images.photos
         self.parts = PartsOptimizer(settings, setup.model, weight_decay=setup.weight_decay, chosen=parts)
@@ -79,8 +72,6 @@ class TupleTrainer:
         for step, start in enumerate(setup.progress.over(starts, f"epoch {epoch}")):
             self.parts.set_rates(epoch - first, step + (epoch - first) * len(starts))
             losses.append(self._step(tuples[start : start + size]))
-        if self.refit_whitening is not None:
-            self.refit_whitening()
         total = torch.tensor(sum(losses), dtype=torch.float64, device=setup.device)
         return {
             "epoch": epoch,
@@ -98,21 +89,16 @@ class TupleTrainer:
             for number, (photo, version) in enumerate(zip(photos, versions, strict=True))
         ]
 
-    @property
-    def _tuples_are_independent(self) -> bool:
-        """Whether the loss of a tuple does not depend on the others of its batch."""
-        return self.setup.model.freeze_batchnorm and not self.objective.compares_tuples
-
     def _step(self, tuples: Ids) -> float:
         """One optimiser step on a batch of tuples; returns the summed loss of this rank's share.
 
-        If the tuples are independent, each rank processes one tuple at a time, which limits the memory. Otherwise its
-        images are processed together; BatchNorm that is trained needs all images of the batch for its statistics.
+        If the loss of a tuple does not depend on the others, the rank processes one tuple at a time, which limits the
+        memory: BatchNorm is frozen. Otherwise it processes its share at once.
         """
         self.optimizer.zero_grad()
         total = 0.0
-        share = tuples[distributed.rank() :: distributed.world_size()] if self.setup.model.freeze_batchnorm else tuples
-        for part in share[:, None] if self._tuples_are_independent else [share]:
+        share = tuples[distributed.rank() :: distributed.world_size()]
+        for part in [share] if self.objective.compares_tuples else share[:, None]:
             embedded = self._embed(part.ravel())
             loss = self.objective.loss(part, embedded)
             if not torch.isfinite(loss):
@@ -134,27 +120,12 @@ class TupleTrainer:
         return f"at query {query}, positive {positive}, negatives {', '.join(negatives)}"
 
     def _embed(self, ids: Ids) -> list[Any]:
-        """The input of the loss for each image (`Objective.embed`), with gradient.
-
-        If BatchNorm is trained, all images must be in one batch for its statistics. They are then resized to squares of
-        the same size; the change of their aspect ratio is not larger than changes that viewpoints cause.
-        """
+        """The input of the loss for each image (`Objective.embed`), with gradient."""
         photos = [self.photos[i] for i in ids]
-        if self.setup.model.freeze_batchnorm:
-            batches = self.setup.maps.batches(photos, len(photos), self.settings.scales)
-        else:
-            batches = iter([self._square_maps(photos)])
+        batches = self.setup.maps.batches(photos, len(photos), self.settings.scales)
         found = {
             position: embedded
             for positions, maps in batches
             for position, embedded in zip(positions, self.objective.embed(maps), strict=True)
         }
         return [found[position] for position in range(len(photos))]
-
-    def _square_maps(self, photos: Sequence[Photo]) -> tuple[list[int], list[Tensor]]:
-        size, device, backbone = self.setup.image_size, self.setup.device, self.setup.model.backbone
-        batches = list(load_batches(photos, size, len(photos)))
-        images = [F.interpolate(batch.images.to(device), (size, size), mode="bilinear") for batch in batches]
-        square = torch.cat(images).contiguous(memory_format=torch.channels_last)
-        maps = [backbone(resize(square, scale)) for scale in scales_that_fit(square, self.settings.scales)]
-        return [position for batch in batches for position in batch.positions], maps

@@ -61,5 +61,6 @@ def model(photos, tmp_path_factory) -> Path:
     file = tmp_path_factory.mktemp("cli") / "model.pt"
     tuples = sets("train.tuples.queries_per_epoch=4", "train.tuples.negatives=2")
     settings = sets("whitening.dim=16", "whitening.images=8", "train.epochs=1", "train.image_size=64")
+    settings += sets("train.pretrain.epochs=0")
     lrcr("train", photos, "-o", file, *TRUNK, *SMALL_EXTRACTION, *SMALL_CODEBOOK, *settings, *tuples)
     return file

@@ -9,7 +9,7 @@ from .command import SMALL_CODEBOOK, SMALL_EXTRACTION, TRUNK, lrcr, refuse, run,
 SMALL = [
     *(*TRUNK, *SMALL_EXTRACTION, *SMALL_CODEBOOK),
     *sets("whitening.dim=8", "whitening.images=8", "train.epochs=1", "train.image_size=48"),
-    *sets("train.tuples.queries_per_epoch=4", "train.tuples.negatives=1"),
+    *sets("train.pretrain.epochs=0", "train.tuples.queries_per_epoch=4", "train.tuples.negatives=1"),
 ]
 
 

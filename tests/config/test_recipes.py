@@ -22,7 +22,7 @@ from lrcr.models.smoothing import AverageSmoothing, LearnableSmoothing
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "lrcr" / "config" / "recipes"
-PIPELINE = ("how-r18", "how-r50", "lrcr-r18", "cfcd-r50")
+PIPELINE = ("how-r18", "how-r50", "lrcr-r18", "cfcd-r50", "scratch")
 """Those with datasets, under which the pipeline of dvc.yaml can run."""
 
 BENCHMARKS = {
@@ -185,6 +185,54 @@ CFCD = {
     "extract": {**HOW["extract"], "scales": [0.3535, 0.5, 0.7071, 1.0, 1.4142]},
     "codebook": {**HOW["codebook"], "scales": [0.3535, 0.5, 0.7071, 1.0, 1.4142], "whitening": "none"},
 }
+SCRATCH = changed(
+    HOW,
+    {
+        "datasets": {
+            "synthetic": {
+                **{"kind": "synthetic", "split": "eval", "landmarks": 64, "images": 600, "distractors": 152},
+                "queries": 160,
+            },
+            "synthetic-train": {
+                **{"kind": "synthetic", "split": "train", "landmarks": 125, "images": 1000, "distractors": 0},
+                "queries": 0,
+            },
+            "synthetic-val": {
+                **{"kind": "synthetic", "split": "val", "landmarks": 24, "images": 180, "distractors": 36},
+                "queries": 48,
+            },
+        },
+        "data": {"train": "synthetic-train", "val": "synthetic-val", "fit": "synthetic-train", "eval": ["synthetic"]},
+        "backbone.skip_layers": 2,
+        "backbone.weights": "none",
+        "whitening.dim": 64,
+        "whitening.images": 100,
+        "whitening.max_descriptors": 300,
+        "train.epochs": 12,
+        "train.image_size": 128,
+        "train.validation": {"by": "global", "every": 1},
+        "train.tuples.queries_per_epoch": 120,
+        "train.tuples.negative_pool": 1000,
+        "train.tuples.negatives": 3,
+        "train.tuples.batch_size": 2,
+        "train.tuples.learning_rates.backbone": 2e-4,
+        "train.tuples.lr_decay": 0.95,
+        "extract.image_size": 320,
+        "extract.scales": [1.0, 0.707, 0.5],
+        "extract.max_descriptors": 300,
+        "codebook.words": 1024,
+        "codebook.images": 300,
+        "codebook.max_descriptors": 300,
+    },
+)
+SCRATCH["train"]["pretrain"] = {
+    "epochs": 30,
+    "crop_size": 64,
+    "min_crop_area": 0.3,
+    "batch_size": 16,
+    "learning_rate": 0.02,
+    "warmup_epochs": 1,
+}
 EXPECTED = {
     "how-r18": HOW,
     "how-r50": changed(
@@ -206,6 +254,7 @@ EXPECTED = {
         },
     ),
     "cfcd-r50": CFCD,
+    "scratch": SCRATCH,
     "context": changed(
         HOW,
         {
@@ -272,6 +321,7 @@ def test_every_recipe_resolves_to_its_published_values(name):
         ("lrcr-r18", 512, 32, 128, LearnableSmoothing, GraphRefinement),
         ("cfcd-r50", 2048, 32, 512, None, None),
         ("context", 256, 16, 128, LearnableSmoothing, GraphRefinement),
+        ("scratch", 128, 8, 64, AverageSmoothing, NoRefinement),
     ],
 )
 @torch.no_grad()
@@ -300,7 +350,7 @@ def test_a_recipe_that_extends_another_says_only_what_differs(name):
 def test_how_states_everything_that_it_publishes():
     """So that HOW stays HOW whatever the defaults become."""
     stated = set(leaves(read(FOLDER / "how-r18.yaml")))
-    unread = r"pooling|train\.(listwise|classification)|train\.tuples\.(solar|warmup_steps)"
+    unread = r"pooling|train\.(pretrain|listwise|classification)|train\.tuples\.(solar|warmup_steps)"
     unread += r"|train\.tuples\.losses\.(max_descriptors|words|temperature)|extract\.global_scales"
     context = r"smoothing\.(?!kind|kernel)|graph\.(?!kind)"
     neutral = r"seed|device|train\.method|.*\.(seed|file|per_word|dtype|shard_size|pack_ids|memory_gib|top)$"
@@ -360,7 +410,7 @@ def refusal(*args, **kwargs) -> str:
 
 @pytest.mark.parametrize("name", ["how", "../recipes/how-r18", ""])
 def test_unknown_recipes_are_refused_with_the_known_ones(tmp_path, name):
-    known = "cfcd-r50, context, how-r18, how-r50, lrcr-r18"
+    known = "cfcd-r50, context, how-r18, how-r50, lrcr-r18, scratch"
     assert refusal(recipe=name) == f"--recipe: unknown recipe {name!r}; use one of {known}"
     file = tmp_path / "params.yaml"
     file.write_text(f"extends: {name!r}")

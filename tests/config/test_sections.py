@@ -14,6 +14,9 @@ BASES = {
     "how by global": load_params(recipe="how-r18", overrides=["train.validation.by=global"]),
     "apgem": load_params(overrides=["model.name=apgem"]),
     "cfcd": load_params(recipe="cfcd-r50"),
+    "pretrained": load_params(overrides=["backbone.weights=none", "model.name=apgem"]),
+    "random": load_params(overrides=["backbone.weights=none", "model.name=apgem", "train.pretrain.epochs=0"]),
+    "untrained": load_params(overrides=["backbone.weights=none", "model.name=apgem", "train.epochs=0"]),
 }
 ELSEWHERE = [
     *("extract.image_size=77", "extract.scales=[3]", "extract.max_descriptors=7", "extract.dtype=float16"),
@@ -40,15 +43,12 @@ VALIDATION = [
     *("train.validation.search.alpha=7", "train.validation.search.idf=true"),
 ]
 TRAINING = [
-    *(
-        "train.epochs=7",
-        "train.image_size=77",
-        "train.weight_decay=0.5",
-        "train.freeze=backbone",
-        "train.freeze=2",
-        "seed=7",
-    ),
-    *("train.validation.every=7", "backbone.skip_layers=2", "backbone.weights=none"),
+    *("train.epochs=7", "train.image_size=77", "train.weight_decay=0.5", "train.freeze=backbone", "train.freeze=2"),
+    *("train.validation.every=7", "backbone.skip_layers=2", "backbone.weights=other.pth", "seed=7"),
+]
+PRETRAIN = [
+    *("train.pretrain.epochs=7", "train.pretrain.crop_size=7", "train.pretrain.min_crop_area=0.5"),
+    *("train.pretrain.batch_size=7", "train.pretrain.learning_rate=0.5", "train.pretrain.warmup_epochs=7"),
 ]
 CONTEXT = ["smoothing.kernel=5", "smoothing.kind=none", "graph.kind=gcn", "graph.width=8"]
 POOLING = ["pooling.p=2"]
@@ -57,8 +57,11 @@ CHANGES = {
     "how by global": [*TRAINING, *TUPLES, *CONTEXT],
     "apgem": [*TRAINING, *LISTWISE, *POOLING],
     "cfcd": [*TRAINING, *CLASSIFICATION, *POOLING],
+    "pretrained": [*TRAINING, *PRETRAIN, *LISTWISE, *POOLING],
+    "random": [*TRAINING, *PRETRAIN[:1], *LISTWISE, *POOLING],
+    "untrained": [*TRAINING, *LISTWISE, *POOLING],
 }
-ALL = [*ELSEWHERE, *TUPLES, *LISTWISE, *CLASSIFICATION, *VALIDATION, *TRAINING, *CONTEXT, *POOLING]
+ALL = [*ELSEWHERE, *PRETRAIN, *TUPLES, *LISTWISE, *CLASSIFICATION, *VALIDATION, *TRAINING, *CONTEXT, *POOLING]
 
 
 def change(params: Params, override: str) -> Params:
@@ -112,19 +115,6 @@ def test_methods_for_global_vectors_are_refused_for_local_models(method):
     assert str(error.value) == (
         f"recipe how-r18: train.method: {method} trains global vectors; set it to tuples, or model.name gem"
     )
-
-
-@pytest.mark.parametrize(
-    ("overrides", "key"),
-    [
-        (["train.tuples.learning_rates.whitening=1"], "train.tuples.learning_rates.whitening"),
-        (["model.name=apgem", "train.listwise.learning_rates.whitening=1"], "train.listwise.learning_rates.whitening"),
-    ],
-)
-def test_the_whitening_is_not_trained_where_it_is_learned_again(overrides, key):
-    with pytest.raises(ParamsError, match=rf"{key}: must be 0 with backbone\.weights none"):
-        load_params(overrides=["backbone.weights=none", *overrides])
-    load_params(overrides=["backbone.weights=none", "whitening.file=x.npz", *overrides])
 
 
 @pytest.mark.parametrize(

@@ -67,15 +67,16 @@ def test_revisited_with_distractors(published, tmp_path):
     assert larger["map"]["medium"] <= plain["map"]["medium"]
 
 
-def test_sfm120k_trains_and_validates(published, tmp_path):
+def test_sfm120k_pretrains_trains_and_validates(published, tmp_path):
     build(tmp_path, "sfm120k", "train", split="train")
     build(tmp_path, "sfm120k", "eccv", split="val_eccv20")
     tuples = ("train.tuples.queries_per_epoch=4", "train.tuples.negative_pool=16", "train.tuples.negatives=2")
-    params = load_params(overrides=[*SMALL, "train.epochs=1", *tuples, "train.validation.every=1"])
+    pretrain = "train.pretrain={epochs: 1, batch_size: 8, crop_size: 32}"
+    params = load_params(overrides=[*SMALL, "train.epochs=1", pretrain, *tuples, "train.validation.every=1"])
     logged = []
     train(params, tmp_path / "train", tmp_path / "eccv", tmp_path / "model.pt", log=logged.append)
-    assert [values["epoch"] for values in logged] == [1]
-    assert 0 < logged[0]["validation_map"] <= 100
+    assert [values["epoch"] for values in logged] == [1, 2], "the clusters are the classes of pretraining"
+    assert 0 < logged[1]["validation_map"] <= 100
     assert run(tmp_path, "eccv", "train")["queries"] == 3
 
 

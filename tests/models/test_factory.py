@@ -63,7 +63,7 @@ def test_a_model_comes_back_as_it_was_stored(model, model_file):
     with torch.inference_mode():
         assert torch.equal(opened(images), model(images))
     assert found == manifest(small("smoothing.kernel=5", "seed=3"))
-    assert not opened.training and not opened.freeze_batchnorm
+    assert not opened.training
     for name, tensor in model.state_dict().items():
         assert name.endswith("num_batches_tracked") or torch.equal(opened.state_dict()[name], tensor), name
 
@@ -94,12 +94,15 @@ def test_params_shape_the_model(tmp_path):
         np.testing.assert_array_equal(model.whitening.bias.detach(), file["whiten_bias"].astype(np.float32))
 
 
-def test_batchnorm_is_frozen_with_pretrained_weights(tmp_path):
+def test_only_classification_of_a_trunk_without_weights_or_pretraining_trains_batchnorm(tmp_path):
     weights = tmp_path / "a.npz"
     trunk = build_model(small()).backbone.trunk
     np.savez(weights, **{name: tensor.numpy() for name, tensor in trunk.state_dict().items()})
-    assert build_model(small(f"backbone.weights={weights}")).freeze_batchnorm
-    assert not build_model(small()).freeze_batchnorm
+    alone, labels = "train.pretrain.epochs=0", ("model.name=gem", "train.method=classification")
+    assert not build_model(small(alone, *labels)).freeze_batchnorm
+    assert build_model(small(*labels)).freeze_batchnorm, "it is trained in pretraining"
+    assert build_model(small(alone, *labels, f"backbone.weights={weights}")).freeze_batchnorm
+    assert build_model(small(alone)).freeze_batchnorm
 
 
 def test_more_dimensions_than_channels_are_refused():

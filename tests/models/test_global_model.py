@@ -154,19 +154,6 @@ def test_frozen_batchnorm_of_the_trunk_keeps_its_statistics_and_that_of_the_proj
     assert moved == {f"projection.1.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")}
 
 
-@pytest.fixture(scope="module")
-def trunk_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "trunk.pth"
-    torch.save(Backbone("resnet18", skip_layers=2).trunk.state_dict(), path)
-    return path
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_pretrained_weights_freeze_batchnorm_of_the_trunk(name, trunk_file):
-    assert build_model(small(name, f"backbone.weights={trunk_file}")).freeze_batchnorm
-    assert not build(name).freeze_batchnorm
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_every_part_of_a_model_gets_a_gradient(name):
     model = build(name).train()

@@ -28,6 +28,7 @@ TINY = {
     "whitening.dim": 16,
     "train.epochs": 1,
     "train.image_size": 64,
+    "train.pretrain.epochs": 1,
     "train.tuples.queries_per_epoch": 4,
     "train.classification.epochs": 1,
     "train.classification.fine_epochs": 1,

@@ -41,6 +41,10 @@ KINDS = {
         *("model.name=cfcd", "train.classification.batch_size=16", "train.classification.fine_epochs=1"),
         "train.classification.learning_rate=0.01",
     ),
+    "pretraining": (
+        *("backbone.weights=none", "train.epochs=1", "train.pretrain.learning_rate=0.01"),
+        *("train.pretrain.epochs=2", "train.pretrain.batch_size=6", "train.pretrain.crop_size=24"),
+    ),
 }
 OTHERS = {
     "continued": ("model.name=gem", "train.epochs=3"),
@@ -150,9 +154,10 @@ def trained(tmp_path_factory, photos, broken, pretrained) -> dict[str, Trained]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_processes_give_the_curves_and_the_weights_of_one(trained, kind):
     found = trained[kind]
-    assert len(found.alone) == (3 if kind == "cfcd" else 2) and "error: " not in found.stderr
-    for name in found.alone[-1]:
-        expected, given = [values[name] for values in found.alone], 0 if name == "loss" else 1e-4
+    assert len(found.alone) == (3 if kind in ("cfcd", "pretraining") else 2) and "error: " not in found.stderr
+    for name in found.alone[0] | found.alone[-1]:
+        expected = [values[name] for values in found.alone if name in values]
+        given = 0 if name == "loss" else 1e-4
         np.testing.assert_allclose(found.curve(name), expected, rtol=1e-4, atol=given, err_msg=name)
     (model, manifest), (alone, expected) = (open_model(found.project / name) for name in ("data/model.pt", "alone.pt"))
     assert manifest == expected
@@ -206,9 +211,8 @@ def rank_0_of_3(monkeypatch):
             "train.classification.batch_size: 16 cannot be shared evenly by 3 ranks; give a multiple",
         ),
         (
-            ("model.name=apgem",),
-            "backbone.weights: a trunk without weights trains its BatchNorm on whole batches, which ranks cannot "
-            "share; name weights, or start one process",
+            ("train.tuples.batch_size=3", "train.pretrain.epochs=1", "train.pretrain.batch_size=16"),
+            "train.pretrain.batch_size: 16 cannot be shared evenly by 3 ranks; give a multiple",
         ),
     ],
 )

@@ -70,11 +70,9 @@ def test_the_loss_is_listwise_over_the_crops_without_the_image_itself(nine):
 def test_chunks_do_not_change_a_step(nine):
     found = []
     for chunk in (3, 10):
-        # A trunk's BatchNorm sees one chunk at a time; frozen, the chunks are independent.
+        # BatchNorm is frozen, so the chunks are independent.
         trainer = make_trainer(apgem(f"chunk_size={chunk}"), nine)
-        model = trainer.setup.model
-        model.freeze_batchnorm = True
-        model.train()
+        model = trainer.setup.model.train()
         loss = trainer._step(np.arange(10), np.arange(10))
         found.append((loss, model.backbone.trunk.conv1.weight.grad.clone()))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-4)

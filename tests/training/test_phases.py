@@ -30,10 +30,10 @@ def weight(state) -> float:
     return state.weights["weight"].item()
 
 
-def make_phases(folder, scores, *, every=1, log=None) -> tuple[Phases, list[dict[str, float]]]:
+def make_phases(folder, scores, *, every=1, log=None, done=0) -> tuple[Phases, list[dict[str, float]]]:
     logged: list[dict[str, float]] = []
     given = iter(scores)
-    return Phases(folder, lambda: next(given), every, log or logged.append), logged
+    return Phases(folder, lambda: next(given), every, log or logged.append, done), logged
 
 
 def test_the_first_of_the_best_epochs_is_kept(tmp_path):
@@ -51,8 +51,8 @@ def test_the_first_of_the_best_epochs_is_kept(tmp_path):
     ("every", "done", "validated"), [(1, 0, [1, 2, 3, 4]), (2, 0, [2, 4]), (3, 0, [3, 4]), (3, 2, [5, 6]), (9, 2, [6])]
 )
 def test_validation_happens_every_so_many_epochs_of_a_phase_and_at_its_end(tmp_path, every, done, validated):
-    phases, logged = make_phases(tmp_path, range(9), every=every)
-    phases.run("all", Counter(), epochs=4, done=done)
+    phases, logged = make_phases(tmp_path, range(9), every=every, done=done)
+    phases.run("all", Counter(), epochs=4)
     assert [values["epoch"] for values in logged if "validation_map" in values] == validated
 
 
@@ -60,10 +60,21 @@ def test_a_later_phase_counts_on_and_says_where_it_began(tmp_path):
     phases, logged = make_phases(tmp_path, range(9))
     phases.run("coarse", Counter(), epochs=2)
     trainer = Counter()
-    phases.run("fine", trainer, epochs=2, done=2)
+    phases.run("fine", trainer, epochs=2)
     assert trainer.ran == [(3, 3), (4, 3)]
     assert [values["epoch"] for values in logged] == [1, 2, 3, 4]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["coarse.pt", "fine.pt"]
+
+
+def test_a_phase_without_validation_ends_with_its_last_weights(tmp_path):
+    phases, logged = make_phases(tmp_path, [])
+    trainer = Counter()
+    state = phases.run("pretrain", trainer, epochs=3, validated=False)
+    assert trainer.trained.weight.item() == 3 and state.best is None
+    assert logged == [{"epoch": epoch, "loss": 1 / epoch} for epoch in (1, 2, 3)]
+    again = Counter()
+    make_phases(tmp_path, [])[0].run("pretrain", again, epochs=3, validated=False)
+    assert again.trained.weight.item() == 3 and again.ran == []
 
 
 @pytest.mark.parametrize("killed_after", [1, 2, 3])

@@ -50,24 +50,8 @@ def test_descriptors_of_photos_of_many_shapes_keep_their_order(shapes, pretraine
     assert together.requires_grad
 
 
-def test_batchnorm_that_is_trained_sees_all_photos_at_once(shapes):
-    trainer = make_trainer(small(), shapes)
-    model = trainer.setup.model.train()
-    seen: list[torch.Size] = []
-    model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
-    ids = [7, 0, 4, 2, 7, 1]
-    vectors = embed(trainer, ids)
-    assert seen == [(6, 3, SIZE, SIZE)]
-    torch.testing.assert_close(vectors[0], vectors[4])  # the same photo
-    model.eval()
-    for row, image in enumerate(ids):
-        torch.testing.assert_close(embed(trainer, ids)[row], embed(trainer, [image])[0], rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("batchnorm", ["frozen", "trained"])
-def test_the_tuple_at_which_the_loss_diverges_is_named(landmarks, pretrained, batchnorm):
-    weights_from = pretrained if batchnorm == "frozen" else "none"
-    trainer = make_trainer(small(f"backbone.weights={weights_from}"), landmarks)
+def test_the_tuple_at_which_the_loss_diverges_is_named(landmarks, pretrained):
+    trainer = make_trainer(small(f"backbone.weights={pretrained}"), landmarks)
     trainer.setup.model.train()
     sound, wrong = [0, 5, 1, 2], [6, 1, 3, 4]
     loss = trainer.objective.loss
@@ -96,22 +80,6 @@ def test_only_the_chosen_parts_are_trained(landmarks, pretrained, part):
     TupleTrainer(setup, params.train.tuples, make_objective(params, setup), parts=(part,)).run_epoch(1)
     changed = {name.split(".")[0] for name in moved(before, setup.model.state_dict())}
     assert changed == {part}
-
-
-def test_an_epoch_ends_with_the_refit_of_the_whitening(landmarks):
-    params = small()
-    setup = make_setup(params, landmarks)
-    refits: list[bool] = []
-    trainer = TupleTrainer(
-        setup,
-        params.train.tuples,
-        make_objective(params, setup),
-        refit_whitening=lambda: refits.append(moved(before, setup.model.state_dict()) != set()),
-    )
-    before = copy_state(setup.model)
-    for epoch in (1, 2):
-        trainer.run_epoch(epoch)
-        assert refits == [True] * epoch, "after the steps"
 
 
 def test_the_loss_that_is_logged_is_the_mean_of_the_tuples(landmarks, pretrained):

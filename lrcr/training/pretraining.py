@@ -1,0 +1,43 @@
+"""Pretraining of a backbone without weights: as a classifier of the labels, before the method."""
+
+from dataclasses import replace
+
+from lrcr.config.training import ClassificationParams, PretrainParams
+from lrcr.errors import DatasetError
+from lrcr.models.factory import build_pretraining_model
+from lrcr.runtime.device import explain_out_of_memory
+from lrcr.training.batchnorm import sync_batchnorm
+from lrcr.training.classification import ClassificationTrainer
+from lrcr.training.classifier import ClassifierHead
+from lrcr.training.phases import Phases
+from lrcr.training.setup import Setup
+from lrcr.training.tuples import labelled_images
+
+_KEY = "train.pretrain"
+
+
+def pretrain(settings: PretrainParams, setup: Setup, phases: Phases) -> None:
+    """Train the backbone of a model with GeM, a layer and a classifier; both are dropped at the end.
+
+    The backbone keeps the weights of the last epoch: no epoch is validated.
+
+    Args:
+        settings: at least one epoch.
+        setup: of the backbone's model, which is not frozen yet.
+
+    Raises:
+        DatasetError: fewer than two labels have two images.
+        OutOfMemoryError: the memory does not suffice.
+    """
+    try:
+        images, classes = labelled_images(setup.images)
+    except DatasetError as error:
+        raise DatasetError(f"{error}, name backbone.weights, or set {_KEY}.epochs to 0") from error
+    model = build_pretraining_model(setup.model.backbone, setup.seed)
+    sync_batchnorm(model)
+    own = replace(setup, model=model)
+    with explain_out_of_memory(f"lower {_KEY}.batch_size or {_KEY}.crop_size"):
+        head = ClassifierHead(model, int(classes.max()) + 1, setup.seed)
+        usual = ClassificationParams(**settings.model_dump())
+        trainer = ClassificationTrainer(own, usual, head, images, classes, settings.epochs, key=_KEY)
+        phases.run("pretrain", trainer, epochs=settings.epochs, validated=False)
