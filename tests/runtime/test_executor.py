@@ -128,7 +128,7 @@ def test_workers_take_the_gpus_in_turns(monkeypatch):
     makes, started = queue.Queue(), multiprocessing.get_context("spawn").Value("i", 0)
     for _ in range(3):
         makes.put(write_items)
-        module._start_worker(makes, started, 77)
+        module._start_worker(makes, started, 77, 1)
     assert (chosen, parents) == ([0, 1, 0], [77] * 3)
     assert module._make is write_items
 
