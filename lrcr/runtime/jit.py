@@ -23,6 +23,11 @@ _pool = Lock()
 os.register_at_fork(before=_pool.acquire, after_in_parent=_pool.release, after_in_child=_pool.release)
 
 
+def set_numba_threads(number: int) -> None:
+    """Set the number of threads of parallel functions; at most as many as numba has started."""
+    numba.set_num_threads(min(number, numba.config.NUMBA_NUM_THREADS))
+
+
 def parallel(function: Kernel) -> Kernel:
     """Compile a function whose `prange` loops run on all threads; it must not be called by compiled functions."""
     compiled = compile_cached(function, parallel=True)

@@ -9,7 +9,7 @@ from lrcr.errors import ParamsError
 def use_threads(threads: int | None) -> None:
     """Set the number of threads of this process and of the processes that it starts.
 
-    Libraries that are not imported yet read it from the environment. numba has at most as many threads as it started.
+    Libraries that are not imported yet read it from the environment.
 
     Args:
         threads: the param `threads`; None: `$LRCR_THREADS`, else `$OMP_NUM_THREADS`, else all cores that are usable.
@@ -20,9 +20,9 @@ def use_threads(threads: int | None) -> None:
     number = threads or _default()
     os.environ["OMP_NUM_THREADS"] = str(number)
     if "numba" in sys.modules:  # before the others: an OpenMP pool of numba's sets their number when it starts
-        import numba
+        from lrcr.runtime.jit import set_numba_threads
 
-        numba.set_num_threads(min(number, numba.config.NUMBA_NUM_THREADS))
+        set_numba_threads(number)
     else:
         os.environ["NUMBA_NUM_THREADS"] = str(number)
     set_openmp_threads(number)
