@@ -85,7 +85,7 @@ def prepare(
     shutil.rmtree(work)
 
 
-_UNUSED = ("datasets", "data", "device")
+_UNUSED = ("datasets", "data", "device", "threads")
 
 
 def _off_the_shelf(params: Params) -> Params:

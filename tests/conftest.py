@@ -1,23 +1,24 @@
 """What all tests share: one thread a process, reference data, drawn photos, and a place for unfinished work."""
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch, faiss and numpy are imported: pytest-xdist uses the cores
+os.environ.setdefault("LRCR_THREADS", "1")  # pytest-xdist uses the cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of numpy too, before it is imported
 os.environ.setdefault("NUMBA_NUM_THREADS", "2")  # at most: for tests that compare numbers of threads
 
-import numba
+import numba  # noqa: F401  reads its number of threads here
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
 from lrcr.data.dataset import leave_one_out, write_dataset
+from lrcr.runtime.threads import use_threads
 
-numba.set_num_threads(1)
+use_threads(None)
 
 
 _LONGEST_FIRST = ("stages", "training", "kills", "retrieval", "cli", "datasets", "models")
@@ -48,32 +49,19 @@ def test_data() -> Path:
 def threads() -> Callable[[int], AbstractContextManager[None]]:
     """`with threads(2):` lets numba, faiss and torch use as many threads; elsewhere they have one."""
 
-    import faiss
+    import faiss  # noqa: F401  `use_threads` sets the threads of what is imported
     import torch
-
-    def use(count: int) -> None:
-        numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
-        faiss.omp_set_num_threads(count)
-        torch.set_num_threads(count)
 
     @contextmanager
     def inside(count: int) -> Iterator[None]:
         before = torch.get_num_threads()
-        use(count)
+        use_threads(count)
         try:
             yield
         finally:
-            use(before)
+            use_threads(before)
 
     return inside
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    """Give torch and faiss one thread: numba, which starts its own, sets the number of all OpenMP threads to theirs."""
-    for name, function in (("torch", "set_num_threads"), ("faiss", "omp_set_num_threads")):
-        if name in sys.modules:
-            getattr(sys.modules[name], function)(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,6 +14,7 @@ from lrcr.cli import (
     weights,
 )
 from lrcr.cli.terminal import one_line_errors, refuse_ranks
+from lrcr.runtime.threads import use_threads
 
 app = typer.Typer(
     name="lrcr",
@@ -39,6 +40,7 @@ def main() -> None:
     """Run the command line."""
     with one_line_errors():
         refuse_ranks()
+        use_threads(None)  # commands that read params set it again
         app()
 
 

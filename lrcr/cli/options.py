@@ -11,6 +11,7 @@ from lrcr.config.reading import load_params
 from lrcr.config.recipes import recipe_names
 from lrcr.config.retrieval import SearchParams
 from lrcr.errors import ParamsError
+from lrcr.runtime.threads import use_threads
 
 Recipe = Annotated[
     str | None, typer.Option("--recipe", metavar="NAME", help=f"Params of a recipe: {', '.join(recipe_names())}.")
@@ -32,17 +33,28 @@ FitFolder = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+def read_params(file: Path | None, overrides: Sequence[str] | None, recipe: str | None) -> Params:
+    """Read the params of a command, and set the number of threads that they name.
+
+    Raises:
+        ParamsError: a key is unknown, or its value is refused.
+    """
+    params = load_params(file, overrides or (), recipe)
+    use_threads(params.threads)
+    return params
+
+
 def params_of_search(file: Path | None, overrides: Sequence[str] | None, recipe: str | None) -> SearchParams:
     """The params of a search; overrides of params that the index was built with are refused.
 
     Raises:
-        ParamsError: a key is unknown, its value is refused, or it is not in the section `search`.
+        ParamsError: a key is unknown, its value is refused, or it is neither `threads` nor in the section `search`.
     """
     for override in overrides or ():
         section = override.partition("=")[0].partition(".")[0]
-        if section != "search":
+        if section not in ("search", "threads"):
             raise ParamsError(f"--set {override}: {section} is decided by the index; set params of search only")
-    return load_params(file, overrides or (), recipe).search
+    return read_params(file, overrides, recipe).search
 
 
 def params_without_training(
@@ -70,4 +82,4 @@ def params_without_training(
             raise ParamsError(f"--set {override}: this command does not train; use it with `lrcr train`")
         if model is not None and section in MODEL_SECTIONS:
             raise ParamsError(f"--set {override}: {section} is decided by --model {model}; leave one of the two out")
-    return load_params(file, overrides or (), recipe)
+    return read_params(file, overrides, recipe)

@@ -27,6 +27,7 @@ from lrcr.config.params import Params
 from lrcr.config.reading import load_params
 from lrcr.errors import LrcrError, ParamsError
 from lrcr.progress import Progress
+from lrcr.runtime.threads import use_threads
 
 BAD_INPUT = 2
 _WAIT_FOR_FIRST_RANK = 3.0  # seconds
@@ -105,7 +106,9 @@ def run_stage(main: Callable[[Params], None], *, several: bool = False) -> None:
     with one_line_errors():
         if not several:
             refuse_ranks()
-        main(load_params(Path("params.yaml")))
+        params = load_params(Path("params.yaml"))
+        use_threads(params.threads)
+        main(params)
 
 
 def refuse_ranks() -> None:

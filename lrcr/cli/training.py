@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from lrcr.cli.options import Overrides, ParamsFile, Recipe
+from lrcr.cli.options import Overrides, ParamsFile, Recipe, read_params
 from lrcr.cli.terminal import progress, say
-from lrcr.config.reading import load_params
 
 
 def train(
@@ -26,6 +25,6 @@ def train(
     def log(values: dict[str, float]) -> None:
         say("  ".join(f"{name} {value:.4g}" for name, value in values.items()))
 
-    chosen = load_params(params, overrides or (), recipe)
+    chosen = read_params(params, overrides, recipe)
     train_on_folder(chosen, folder, output, val=val, log=log, progress=progress)
     say(f"{output}: model written")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from lrcr.config.base import Name, Natural, Section
+from lrcr.config.base import Count, Name, Natural, Section
 from lrcr.config.datasets import DatasetParams
 from lrcr.config.model import (
     BackboneParams,
@@ -39,6 +39,9 @@ class Params(Section):
 
     seed: Natural = Field(0, description="of everything that is random, ≥ 0")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU if there is one")
+    threads: Count | None = Field(
+        None, description="of torch, numba and faiss; null: $LRCR_THREADS, else $OMP_NUM_THREADS, else all usable cores"
+    )
     datasets: dict[Name, DatasetParams] = Field(
         {}, description="name → what it is; which keys it has depends on its kind"
     )

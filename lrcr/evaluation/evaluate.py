@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numba
 import pandas as pd
 
 from lrcr.config.params import Params
@@ -33,7 +34,7 @@ class Result:
             the index: `bytes_per_image`, of global vectors `dimensions`, of local descriptors `words_per_image`,
             `descriptors_per_word` (in one image; burstiness), `imbalance` and `empty_words`; `localisation` if the
             dataset has masks or boxes of landmarks and the local descriptors are stored.
-        cost: values that depend on the machine: `search_ms_per_query`.
+        cost: values that depend on the machine: `search_ms_per_query`, after a warm-up, and `search_threads`.
     """
 
     ranking: Ranking
@@ -71,12 +72,13 @@ def evaluate_dataset(params: Params, dataset_folder: Path, descriptors_folder: P
         require_input(store.manifest, "dataset", dataset.fingerprint, store.folder)
         require_input(store.manifest, "model", manifest.inputs["model"], store.folder)
     queries = index.prepare(queries_store.read())
+    index.rank(index.prepare(queries_store.image(0)), params.search.top)  # a warm-up: compiled functions are loaded
     start = time.perf_counter()
     ranking = index.rank(queries, params.search.top)
     seconds = time.perf_counter() - start
     evaluation = evaluate(ranking, dataset.relevance, len(dataset.queries))
     statistics = {key: manifest.facts[key] for key in _STATISTICS if key in manifest.facts}
-    cost = {"search_ms_per_query": 1000 * seconds / len(dataset.queries)}
+    cost = {"search_ms_per_query": 1000 * seconds / len(dataset.queries), "search_threads": numba.get_num_threads()}
     localisation = measure_localisation(dataset, database) if index.explains and database.stored else None
     localised = {} if localisation is None else {"localisation": asdict(localisation)}
     depth, count = dataset.map_depth, len(dataset.queries)

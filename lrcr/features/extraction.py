@@ -17,7 +17,7 @@ from lrcr.features.extractor import Extractor, ExtractSettings
 from lrcr.features.store import DescriptorStore, join, open_descriptors, read_shard, write_shard
 from lrcr.models.factory import MODEL_SECTIONS
 from lrcr.progress import SILENT, Progress
-from lrcr.runtime.executor import Make, make_shards
+from lrcr.runtime.executor import make_shards
 from lrcr.runtime.seeds import generator
 from lrcr.storage.artifacts import Manifest, require_params, staged_folder, write_manifest
 from lrcr.storage.state import state_folder
@@ -32,8 +32,8 @@ def extract_dataset(
     `extract.store_descriptors: false` the database is extracted during indexing, and its store is empty.
 
     Returns:
-        The cost: `extract_images_per_second` of a stored database. Shards that an earlier, killed run has finished
-        count too.
+        The cost of a stored database: `extract_images_per_second`, after a warm-up, and `extract_threads`. Shards that
+        an earlier, killed run has finished count too.
 
     Raises:
         ArtifactError: model or dataset is missing or damaged, or the model was made under other params.
@@ -43,6 +43,8 @@ def extract_dataset(
     dataset, stored, size = _open_dataset(dataset_folder), params.extract.store_descriptors, params.extract.shard_size
     extractor = _open_extractor(params, model_file, ExtractSettings.of_database(params))
     photos = dataset.photos() if stored else []
+    if photos:
+        extractor.describe(photos[:1])  # a warm-up, which the cost leaves out
     start = time.perf_counter()
     manifest = database_manifest(params, extractor.manifest, dataset)
     manifest = replace(manifest, facts={} if stored else {"stored": False})
@@ -56,7 +58,12 @@ def extract_dataset(
     with staged_folder(folder) as temporary:
         _move(database, temporary / "database")
         _move(described_queries, temporary / "queries")
-    return {"extract_images_per_second": len(photos) / seconds} if photos else {}
+    if not photos:
+        return {}
+    return {
+        "extract_images_per_second": len(photos) / seconds,
+        "extract_threads": database.manifest.facts["threads"],
+    }
 
 
 def extract_fit(
@@ -151,7 +158,7 @@ class _DescribeQueries:
 
 
 def _describe_shards(
-    manifest: Manifest, make: Make, items: Sequence[Any], size: int, progress: Progress
+    manifest: Manifest, make: "_Describe | _DescribeQueries", items: Sequence[Any], size: int, progress: Progress
 ) -> DescriptorStore:
     """Write a store shard by shard in the state folder, so that a run after a kill reuses the finished shards."""
     shard = min(size, len(items))
@@ -159,7 +166,8 @@ def _describe_shards(
     files = make_shards(make, items, size, state, ".h5", progress, f"extract {manifest.params['part']}")
     rows = sum(len(read_shard(file).descriptors) for file in files)
     names = [file.name for file in files]
-    facts = {**manifest.facts, "images": len(items), "descriptors": rows, "shards": names, "shard": shard}
+    facts = {"images": len(items), "descriptors": rows, "shards": names, "shard": shard}
+    facts = {**manifest.facts, **make.extractor.computed_on, **facts}
     write_manifest(state, replace(manifest, facts=facts))
     return open_descriptors(state)
 

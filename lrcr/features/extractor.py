@@ -17,7 +17,7 @@ from lrcr.models.factory import open_model
 from lrcr.models.inference import ready_for_inference
 from lrcr.models.model import Model
 from lrcr.progress import SILENT, Progress
-from lrcr.runtime.device import explain_out_of_memory, resolve_device
+from lrcr.runtime.device import computed_on, explain_out_of_memory, resolve_device
 
 _BATCH = 8
 
@@ -115,6 +115,11 @@ class Extractor:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle only the arguments: a worker process opens the model file itself."""
         return Extractor, (self.model_file, self.settings, self.device)
+
+    @property
+    def computed_on(self) -> dict[str, Any]:
+        """Facts for the manifest of the descriptors."""
+        return computed_on(self._device.type)
 
     def describe(self, photos: Sequence[Photo], progress: Progress = SILENT) -> Descriptors:
         """Extract the descriptors of photos, at least one; see `extract_photos`."""

@@ -5,7 +5,7 @@ Steps without tensors import this module too, so torch is imported in the functi
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lrcr.errors import OutOfMemoryError, ParamsError
 
@@ -26,6 +26,13 @@ def resolve_device(name: str) -> "torch.device":
     if name == "cuda" and not torch.cuda.is_available():
         raise ParamsError("device: 'cuda', but no GPU is usable here; set device to 'auto' or 'cpu'")
     return torch.device(name)
+
+
+def computed_on(device: str) -> dict[str, Any]:
+    """What the last bits of a result depend on, for its manifest: the device and the number of threads."""
+    import torch
+
+    return {"device": device, "threads": torch.get_num_threads()}
 
 
 def make_deterministic() -> None:

@@ -1,7 +1,8 @@
 """Jobs that write files, run in this process or in several processes of this machine.
 
 With `LRCR_WORKERS=4` four processes run the jobs; several GPUs are assigned to them in turn. The contents of a file
-depend on its own items only, so the result is the same for any number of processes.
+depend on its own items only, and each process has as many threads as this one, so the result is the same for any
+number of processes.
 """
 
 import multiprocessing
@@ -20,6 +21,7 @@ from typing import Any, Protocol
 
 from lrcr.errors import LrcrError, ParamsError
 from lrcr.progress import SILENT, Progress
+from lrcr.runtime.threads import use_threads
 
 
 class Make(Protocol):
@@ -74,12 +76,14 @@ class Processes:
 
     def map(self, make: Make, jobs: Sequence[Job], progress: Progress) -> None:
         """See `Executor`."""
+        import torch
+
         context = multiprocessing.get_context("spawn")  # CUDA does not work in a forked process
         makes = context.Queue()  # a worker takes its `make` from here after it has chosen a GPU
         makes.cancel_join_thread()
         for _ in range(self.workers):
             makes.put(make)
-        start = (makes, context.Value("i", 0), os.getpid())
+        start = (makes, context.Value("i", 0), os.getpid(), torch.get_num_threads())
         with ProcessPoolExecutor(self.workers, context, _start_worker, start) as pool:
             try:
                 running = {pool.submit(_run_job, job): job for job in jobs}
@@ -153,10 +157,11 @@ _make: Make | LrcrError
 """In a worker process: the `make` of its jobs, or the error that unpickling it raised."""
 
 
-def _start_worker(makes: "Queue[Make]", started: "Synchronized[int]", parent: int) -> None:
-    import torch  # slow to import, and only workers need it
+def _start_worker(makes: "Queue[Make]", started: "Synchronized[int]", parent: int, threads: int) -> None:
+    import torch
 
     global _make
+    use_threads(threads)
     end_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and `end_with` then this process
     with started:

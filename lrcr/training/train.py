@@ -1,6 +1,7 @@
 """Training a model: pretrain a trunk without weights, learn the whitening, train by the method, keep the best epoch."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,7 +11,7 @@ from lrcr.data.dataset import Dataset, open_dataset
 from lrcr.models.factory import MODEL_SECTIONS, build_model, save_model, weight_files
 from lrcr.progress import SILENT, Progress
 from lrcr.runtime import distributed
-from lrcr.runtime.device import explain_out_of_memory, make_deterministic, resolve_device
+from lrcr.runtime.device import computed_on, explain_out_of_memory, make_deterministic, resolve_device
 from lrcr.storage.artifacts import Manifest
 from lrcr.storage.state import state_folder
 from lrcr.training.maps import Maps, StoredMaps, TrunkMaps
@@ -69,7 +70,7 @@ def train(
         setup = _set_up(params, dataset, maps_folder or state / "maps", device, progress)
         _run(params, method, setup, dataset, validation, state, log)
         if distributed.rank() == 0:
-            save_model(model_file, setup.model, manifest)
+            save_model(model_file, setup.model, replace(manifest, facts=computed_on(device.type)))
     if distributed.is_local_main():
         shutil.rmtree(state, ignore_errors=True)  # the folder may be on a file system that several machines share
 

@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from lrcr.cli.main import app
 
 from .command import ONE_WORD, refuse, run
@@ -35,6 +37,12 @@ def test_results_go_to_standard_output_and_progress_to_standard_error(photos, in
     assert json.loads(done.stdout)[0]["image"] == "2/1.png"
     assert "describe results" in done.stderr and "3/3" in done.stderr
     assert done.stdout == run("search", index, query, "--top", 3, "--json", *ONE_WORD)[1]
+
+
+@pytest.mark.parametrize("given", ["0", "x"])
+def test_a_wrong_number_of_threads_is_refused(given, monkeypatch):
+    monkeypatch.setenv("LRCR_THREADS", given)
+    assert refuse("bench", "index") == f"LRCR_THREADS: '{given}' is not a number of threads; give 1 or more"
 
 
 def test_an_error_is_one_line_and_exit_code_2():

@@ -21,7 +21,8 @@ def test_the_table_and_the_file_say_what_json_says(photos, tmp_path):
     assert values["map"]["hard"] is None
     assert values["queries"] == 12
     assert values["descriptors_per_word"] > 1
-    assert set(values["cost"]) == {"extract_images_per_second", "search_ms_per_query"}
+    steps = {"extract_images_per_second", "search_ms_per_query", "extract_threads", "search_threads"}
+    assert set(values["cost"]) == steps
     printed = lrcr("evaluate", photos, *SMALL, *ONE_WORD, "--ap", tmp_path / "ap.csv")
     names = {"map": "mAP", "mp@1": "mP@1", "mp@5": "mP@5", "mp@10": "mP@10"}
     assert rows(printed) == [

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 
-from lrcr.cli.options import params_of_search, params_without_training
+from lrcr.cli.options import params_of_search, params_without_training, read_params
 from lrcr.config.reading import load_params
 from lrcr.errors import ParamsError
+from lrcr.runtime.threads import use_threads
 
 
 @pytest.fixture
@@ -29,6 +31,22 @@ def test_params_of_a_search(file):
     assert (found.tau, found.alpha) == (0.2, 2.0)
     assert found == load_params(file, ["search.tau=0.2"], "lrcr-r18").search
     assert params_of_search(None, None, None) == load_params().search
+
+
+def test_the_threads_of_a_command_are_those_of_its_params(monkeypatch):
+    monkeypatch.setenv("LRCR_THREADS", "1")
+    read = (
+        lambda: read_params(None, ["threads=3"], None),
+        lambda: params_of_search(None, ["threads=3"], None),
+        lambda: params_without_training(None, ["threads=3"], None, None, searches=True),
+    )
+    try:
+        for step in read:
+            use_threads(1)
+            step()
+            assert torch.get_num_threads() == 3
+    finally:
+        use_threads(1)
 
 
 @pytest.mark.parametrize("override", ["extract.image_size=64", "seed=1", "index.binary=false", "model.name=gem"])

@@ -162,6 +162,8 @@ def test_the_last_override_wins():
         ("smoothing: {kernel: 3.0}", ["smoothing.kernel: 3.0 is refused: input should be a valid integer"]),
         ("seed: true", ["seed: True is refused: input should be a valid integer"]),
         ("seed: -1", ["seed: -1 is refused: input should be greater than or equal to 0"]),
+        ("threads: 0", ["threads: 0 is refused: input should be greater than or equal to 1"]),
+        ("threads: x", ["threads: 'x' is refused: input should be a valid integer"]),
         ("train: {tuples: {margin: 0}}", ["train.tuples.margin: 0 is refused: input should be greater than 0"]),
         (
             "train: {tuples: {lr_decay: 1.1}}",

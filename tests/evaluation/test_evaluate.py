@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from lrcr.evaluation.per_query import tabulate_queries
 from lrcr.features.extraction import extract_dataset, extract_fit
 from lrcr.features.store import open_descriptors
 from lrcr.models.factory import MODEL_SECTIONS, build_model, save_model
+from lrcr.retrieval.asmk.engine import AsmkSearch
 from lrcr.retrieval.build import index_dataset
 from lrcr.retrieval.codebook import make_codebook
 from lrcr.retrieval.searcher import Searcher
@@ -64,7 +66,24 @@ def test_metrics_are_those_of_the_ranking_and_of_the_index(project, landmarks):
     assert result.metrics == {**expected.as_metrics(), **{name: facts[name] for name in statistics}}
     assert 50 < result.metrics["map"]["medium"] < 100 and 1 < result.metrics["words_per_image"] <= 8
     assert_frame_equal(result.per_query, tabulate_queries(expected, dataset))
-    assert set(result.cost) == {"search_ms_per_query"} and result.cost["search_ms_per_query"] > 0
+    assert set(result.cost) == {"search_ms_per_query", "search_threads"} and min(result.cost.values()) > 0
+
+
+def test_the_search_is_timed_after_a_warm_up(project, landmarks, threads, monkeypatch):
+    """A first search compiles, or loads what is compiled. Here every search takes an hour by the clock."""
+    searches, rank = [], AsmkSearch.rank
+    clock = mock.Mock(side_effect=lambda: 3600 * len(searches))
+
+    def note(self, queries, top):
+        searches.append(queries.count)
+        return rank(self, queries, top)
+
+    monkeypatch.setattr(AsmkSearch, "rank", note)
+    monkeypatch.setattr(module, "time", mock.Mock(perf_counter=clock))
+    with threads(2):
+        cost = measure(project, landmarks).cost
+    assert searches == [1, 15]
+    assert cost == {"search_ms_per_query": 3600_000 / 15, "search_threads": 2}
 
 
 def test_the_search_is_that_of_the_params(project, landmarks):

@@ -2,6 +2,7 @@ import multiprocessing
 import pickle
 from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -152,6 +153,8 @@ def test_store_tells_what_it_was_made_from(undisturbed, dataset, model_file):
     assert [len(shard) for shard in database.shards()] == [3, 3, 1]
     assert database.manifest.params == {"part": "database", **small().sections("extract")}
     assert database.manifest.inputs["dataset"] == open_dataset(dataset).fingerprint
+    for store in (database, queries):
+        assert store.manifest.facts.items() >= {"device": "cpu", "threads": 1}.items()
     assert database.manifest.fingerprint != queries.manifest.fingerprint
     model = open_model(model_file)[1]
     assert database.manifest.fingerprint == database_manifest(small(), model, open_dataset(dataset)).fingerprint
@@ -161,8 +164,39 @@ def test_each_image_is_a_step_and_the_cost_is_told(tmp_path, model_file, dataset
     progress = Recorder()
     cost = extract_dataset(small(), model_file, dataset, tmp_path / "out", progress)
     assert progress.steps == progress.totals == {"extract database": 7, "extract queries": 4}
-    assert list(cost) == ["extract_images_per_second"] and cost["extract_images_per_second"] > 0
+    assert (
+        cost == {"extract_images_per_second": mock.ANY, "extract_threads": 1} and cost["extract_images_per_second"] > 0
+    )
     assert not list(state.iterdir())
+
+
+def test_the_extraction_is_timed_after_a_warm_up(tmp_path, model_file, dataset, monkeypatch):
+    """Here every shard takes a second by the clock."""
+    shards, describe, readings = [], extractor.extract_photos, []
+
+    def note(model, photos, *rest):
+        shards.append(len(photos))
+        return describe(model, photos, *rest)
+
+    def clock() -> float:
+        readings.append(len(shards))
+        return readings[-1]
+
+    monkeypatch.setattr(extractor, "extract_photos", note)
+    monkeypatch.setattr(extraction, "time", mock.Mock(perf_counter=clock))
+    cost = extract_dataset(small(), model_file, dataset, tmp_path / "out")
+    assert shards[:4] == [1, 3, 3, 1] and readings == [1, 4]
+    assert cost["extract_images_per_second"] == 7 / 3
+
+
+def test_the_manifest_names_the_number_of_threads_and_the_fingerprint_does_not(
+    tmp_path, threads, model_file, dataset, undisturbed
+):
+    with threads(2):
+        cost = extract_dataset(small(), model_file, dataset, tmp_path / "out")
+    one, two = (open_descriptors(folder / "database").manifest for folder in (undisturbed, tmp_path / "out"))
+    assert (one.facts["threads"], two.facts["threads"], cost["extract_threads"]) == (1, 2, 2)
+    assert one.fingerprint == two.fingerprint
 
 
 def test_decoding_threads_change_no_byte(tmp_path, monkeypatch, model_file, dataset, undisturbed):
@@ -210,7 +244,8 @@ def test_a_killed_extraction_continues_to_the_same_bytes(
     extract_dataset(small(), model_file, dataset, folder, progress)
     assert files(folder) == files(undisturbed)
     assert progress.steps == progress.totals == {"extract database": 7, "extract queries": 4}
-    assert len(described) == left + 2, "photos of unfinished shards, and the two queries that reuse no rows"
+    expected = 1 + left + 2
+    assert len(described) == expected, "a warm-up, photos of unfinished shards, and the two queries that reuse no rows"
     assert not list(state.iterdir())
 
 

@@ -10,6 +10,8 @@ import pickle
 import sys
 import traceback
 
+from lrcr.runtime.threads import use_threads
+
 LATE = ("faiss", "torch._dynamo", "torchvision")
 """What the functions import only when they run, some seconds in all: imported here, a child has it at once."""
 
@@ -35,6 +37,7 @@ def run(function, arguments, environment) -> None:
         os.setsid()  # by which the test knows what this process has started
         os.dup2(2, 1)  # what the function prints is no answer
         os.environ.update(environment)
+        use_threads(None)
         function(*arguments)
         code = 0
     except BaseException:

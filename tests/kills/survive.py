@@ -24,12 +24,16 @@ class Forker:
     def __init__(self) -> None:
         command = [sys.executable, str(Path(__file__).with_name("forker.py"))]
         folders = os.pathsep.join(str(folder) for folder in Path(__file__).parents[1:3])  # of the tests and of lrcr
-        environment = {**os.environ, "PYTHONPATH": folders, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+        given = {"PYTHONPATH": folders, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2"}
+        environment = {**os.environ, **given, "OMP_WAIT_POLICY": "passive"}  # other tests use the cores too
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
 
-    def run(self, function: Callable[..., object], arguments: tuple, state: Path, kill_after: float | None) -> bool:
+    def run(
+        self, function: Callable[..., object], arguments: tuple, state: Path, kill_after: float | None, threads: int
+    ) -> bool:
         """Run a function; kill it after so many seconds. Returns whether it came to its end."""
-        self.process.stdin.write(pickle.dumps((function, arguments, {"LRCR_STATE": str(state)})))
+        environment = {"LRCR_STATE": str(state), "LRCR_THREADS": str(threads)}
+        self.process.stdin.write(pickle.dumps((function, arguments, environment)))
         self.process.stdin.flush()
         child = int(self.process.stdout.readline())
         if kill_after is not None:
@@ -64,7 +68,12 @@ class Survived:
 
 
 def survive(
-    forker: Forker, function: Callable[..., object], arguments: Callable[[Path], tuple], folder: Path, seed: str
+    forker: Forker,
+    function: Callable[..., object],
+    arguments: Callable[[Path], tuple],
+    folder: Path,
+    seed: str,
+    threads: int = 1,
 ) -> Survived:
     """Kill a function `KILLS` times, let it end each time, and compare every file with those of an undisturbed run.
 
@@ -73,17 +82,17 @@ def survive(
         folder: an empty one.
     """
     rng = random.Random(seed)
-    forker.run(function, arguments(make(folder / "warm")), make(folder / "warm-state"), None)
+    forker.run(function, arguments(make(folder / "warm")), make(folder / "warm-state"), None, threads)
     start = time.perf_counter()
-    forker.run(function, arguments(make(folder / "sound")), make(folder / "sound-state"), None)
+    forker.run(function, arguments(make(folder / "sound")), make(folder / "sound-state"), None, threads)
     seconds = time.perf_counter() - start
     expected = contents(folder / "sound")
     assert expected, "the function made nothing"
     midway = 0
     for number in range(KILLS):
         work, state = make(folder / f"work-{number}"), make(folder / f"state-{number}")
-        midway += not forker.run(function, arguments(work), state, rng.uniform(0, seconds))
-        forker.run(function, arguments(work), state, None)
+        midway += not forker.run(function, arguments(work), state, rng.uniform(0, seconds), threads)
+        forker.run(function, arguments(work), state, None, threads)
         assert contents(work) == expected, f"kill {number} changed the result"
         assert not list(state.iterdir()), f"kill {number} left unfinished work"
         shutil.rmtree(work)

@@ -44,6 +44,10 @@ PARAMS = load_params(
         "train.tuples.negative_pool=10",
         "train.tuples.negatives=2",
         "train.image_size=48",
+        "train.validation.by=asmk",
+        "train.validation.extract.image_size=48",
+        "train.validation.extract.scales=[1.0]",
+        "train.validation.codebook.words=8",
         "extract.image_size=64",
         "extract.scales=[1.0, 0.5]",
         "extract.max_descriptors=30",
@@ -53,6 +57,7 @@ PARAMS = load_params(
         "codebook.max_descriptors=40",
     ]
 )
+BOTH = pytest.mark.parametrize("threads", [1, 2])
 UNTRAINED = PARAMS.model_copy(update={"train": PARAMS.train.model_copy(update={"epochs": 0})})
 
 
@@ -146,15 +151,22 @@ def test_looking_into_archives(forker, archive, tmp_path, told):
     told(survive(forker, look, lambda work: (fetched, plain, work / "table"), tmp_path / "runs", "looking"))
 
 
-def test_training(forker, made, tmp_path, told):
-    told(survive(forker, train, lambda work: (PARAMS, made / "dataset", None, work / "model.pt"), tmp_path, "training"))
+@BOTH
+def test_training(forker, made, tmp_path, told, threads):
+    """Validation searches by ASMK, so compiled functions run between the epochs."""
+
+    def arguments(work: Path) -> tuple:
+        return PARAMS, made / "dataset", None, work / "model.pt"
+
+    told(survive(forker, train, arguments, tmp_path, "training", threads))
 
 
-def test_extraction(forker, made, tmp_path, told):
+@BOTH
+def test_extraction(forker, made, tmp_path, told, threads):
     def arguments(work: Path) -> tuple:
         return UNTRAINED, made / "model.pt", made / "dataset", work / "descriptors"
 
-    told(survive(forker, extract_dataset, arguments, tmp_path, "extraction"))
+    told(survive(forker, extract_dataset, arguments, tmp_path, "extraction", threads))
 
 
 def test_extraction_to_learn_from(forker, made, tmp_path, told):
@@ -164,8 +176,12 @@ def test_extraction_to_learn_from(forker, made, tmp_path, told):
     told(survive(forker, extract_fit, arguments, tmp_path, "fit"))
 
 
-def test_codebook(forker, made, tmp_path, told):
-    told(survive(forker, make_codebook, lambda work: (UNTRAINED, made / "fit", work / "words"), tmp_path, "codebook"))
+@BOTH
+def test_codebook(forker, made, tmp_path, told, threads):
+    def arguments(work: Path) -> tuple:
+        return UNTRAINED, made / "fit", work / "words"
+
+    told(survive(forker, make_codebook, arguments, tmp_path, "codebook", threads))
 
 
 def test_index_without_storing_descriptors(forker, made, tmp_path, told):

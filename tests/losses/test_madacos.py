@@ -115,7 +115,6 @@ def test_fixed_logits_move_the_target_only():
 
 def compute_as_rank(rank: int, folder: Path) -> None:
     """What one of two ranks computes of its half of the batch; in a forked process, where torch is imported already."""
-    torch.set_num_threads(1)  # the other threads of the parent's pool are not there
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     half = slice(5 * rank, 5 * rank + 5)
     with np.load(folder / "batch.npz") as batch:

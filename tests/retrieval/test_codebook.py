@@ -31,6 +31,7 @@ def test_words_are_those_of_k_means_over_the_fit_set(tmp_path, words):
         "model": read_model_file(words / "model.pt")[1].fingerprint,
         "descriptors": fit.manifest.fingerprint,
     }
+    assert manifest.facts.items() >= {"device": "cpu", "threads": 1}.items()
 
 
 def test_each_iteration_of_k_means_is_a_step(tmp_path, words):

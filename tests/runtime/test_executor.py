@@ -116,20 +116,21 @@ def test_what_is_refused_in_this_process_is_told_too(tmp_path):
         InProcess().map(refuse_photo, [Job([2], tmp_path / "a")], SILENT)
 
 
-def test_workers_take_the_gpus_in_turns(monkeypatch):
+def test_workers_take_the_gpus_in_turns_and_have_the_threads_of_their_parent(monkeypatch):
     """The start of a worker process, run here for three workers on a machine with two GPUs."""
-    chosen, parents = [], []
+    chosen, parents, threads = [], [], []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     monkeypatch.setattr(module, "end_with", parents.append)
+    monkeypatch.setattr(module, "use_threads", threads.append)
     monkeypatch.setattr(module, "_make", None, raising=False)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     makes, started = queue.Queue(), multiprocessing.get_context("spawn").Value("i", 0)
     for _ in range(3):
         makes.put(write_items)
-        module._start_worker(makes, started, 77)
-    assert (chosen, parents) == ([0, 1, 0], [77] * 3)
+        module._start_worker(makes, started, 77, 2)
+    assert (chosen, parents, threads) == ([0, 1, 0], [77] * 3, [2] * 3)
     assert module._make is write_items
 
 

@@ -87,7 +87,8 @@ def test_metrics_cost_and_plots_have_their_layout(finished):
     assert set(found["localisation"]) == {"descriptors", "attention", "area", "images"}
     assert 0 < found["localisation"]["images"] <= 12, "views of landmarks; distractors have none"
     cost = json.loads((folder / "metrics/cost/synthetic.json").read_text())
-    assert set(cost) == {"extract_images_per_second", "search_ms_per_query"} and min(cost.values()) > 0
+    steps = {"extract_images_per_second", "search_ms_per_query", "extract_threads", "search_threads"}
+    assert set(cost) == steps and min(cost.values()) > 0
     curves = {file.stem for file in (folder / "metrics/training/plots/metrics").iterdir()}
     assert {"epoch", "loss", "rate", "negative_distance", "validation_map"} <= curves
     report = json.loads((folder / "metrics/report/synthetic.json").read_text())
@@ -157,6 +158,7 @@ def edited(finished):
         "datasets.synthetic.queries=3": ["download@synthetic"],
         "seed=1": [*DOWNLOADS, "extract_fit", "report@synthetic", "train"],
         "device=cpu": [],
+        "threads=2": [],
     }.items(),
     ids=lambda value: value if isinstance(value, str) else "",
 )

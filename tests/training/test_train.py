@@ -64,6 +64,7 @@ def test_the_manifest_names_params_and_inputs(trained, landmarks):
     _, manifest = open_model(trained[0])
     assert manifest.params == small().sections(*MODEL_SECTIONS)
     assert manifest.inputs == {"train": open_dataset(landmarks).fingerprint}
+    assert manifest.facts == {"device": "cpu", "threads": 1}
 
 
 def test_equal_seeds_give_equal_weights_and_others_do_not(tmp_path, trained, landmarks):

@@ -1,12 +1,13 @@
 """Learning visual words from the fit set."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lrcr.config.retrieval import CodebookParams
 from lrcr.features.store import DescriptorStore
 from lrcr.progress import Progress
 from lrcr.retrieval.asmk.codebook import learn_codebook, read_centroids, save_codebook
+from lrcr.runtime.device import computed_on
 from lrcr.runtime.seeds import generator
 from lrcr.storage.artifacts import Manifest
 
@@ -43,4 +44,5 @@ class WordsFit:
                 gpu=self.gpu,
                 progress=progress,
             )
+            manifest = replace(manifest, facts=computed_on("cuda" if self.gpu else "cpu"))
         save_codebook(folder, words, manifest)
