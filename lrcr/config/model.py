@@ -36,11 +36,11 @@ class BackboneParams(Section):
     """The trunk: a network of torchvision or timm without its head."""
 
     name: str = Field(
-        "resnet18",
+        "timm/tf_efficientnet_lite0",
         description="resnet18, resnet50, resnet101, convnext_tiny, vit_b_16 (torchvision), or timm/NAME of any network",
     )
     stride: Count | None = Field(
-        None, description="pixels between neighbouring locations of the feature map to take; null: the last map"
+        16, description="pixels between neighbouring locations of the feature map to take; null: the last map"
     )
     skip_layers: Annotated[int, Field(ge=0, le=3)] | None = Field(
         None,
@@ -50,14 +50,14 @@ class BackboneParams(Section):
         ),
     )
     weights: str = Field(
-        "imagenet",
+        "packaged",
         description=(
             "none: random; imagenet: the library's; packaged: of timm/tf_efficientnet_lite0, without a download; "
             "hf:REPO; or a file: .pth, .npz or .safetensors with the library's names, .pt of lrcr"
         ),
     )
     crop_border: Natural = Field(
-        0, description="local models: rows and columns cropped on each side of the feature map; HOW: 0"
+        1, description="local models: rows and columns cropped on each side of the feature map; HOW: 0"
     )
 
     @model_validator(mode="after")
@@ -74,7 +74,7 @@ class SmoothingParams(Section):
     """Smoothing of the feature map of a local model. The keys from `distance` on concern learnable smoothing only."""
 
     kind: Literal["average", "learnable", "none"] = Field(
-        "average", description="average: mean over the window; learnable: a predicted Gaussian filter. HOW: average"
+        "none", description="average: mean over the window; learnable: a predicted Gaussian filter. HOW: average"
     )
     kernel: Count = Field(3, description="side of the window in locations, odd; HOW: 3")
     distance: Literal["spatial", "feature"] = Field(
@@ -155,7 +155,13 @@ class PoolingParams(Section):
 class WhiteningParams(Section):
     """PCA whitening with shrinkage inside a model, learned on the training photos at scale 1."""
 
-    dim: Count = Field(128, description="dimensions of a local descriptor; HOW: 128")
+    dim: Count = Field(
+        96,
+        description=(
+            "dimensions of a local descriptor, best a multiple of 32: in ASMK's codes the bits that are missing to the "
+            "next multiple count as equal. HOW: 128"
+        ),
+    )
     images: Count = Field(5000, description="images to learn from, drawn by the seed; HOW: 5000")
     max_descriptors: Count = Field(1000, description="strongest locations of each image; HOW: 1000")
     shrinkage: Annotated[float, Field(ge=0, le=1)] = Field(

@@ -94,8 +94,6 @@ class Params(Section):
             raise ValueError(f"pooling.projection: {name} has none; leave it out or set model.name gem")
         if name == "solar" and not self.backbone.name.startswith("resnet"):
             raise ValueError(f"model.name: solar attends between the blocks of a ResNet, not of {self.backbone.name}")
-        if not self.model.is_local and self.backbone.crop_border:
-            raise ValueError("backbone.crop_border: concerns local models only; leave it out, or set model.name local")
         losses = self.train.tuples.losses
         if not self.model.is_local and self.method == "tuples" and (losses.matches or losses.asmk):
             raise ValueError(f"train.tuples.losses: {name} has no local descriptors; leave matches and asmk at 0")
@@ -107,6 +105,11 @@ class Params(Section):
     def method(self) -> Method:
         """How the model is trained: by `train.method`, or as in its publication."""
         return self.train.method or self.model.method
+
+    @property
+    def validation(self) -> Literal["global", "asmk"]:
+        """How the best epoch is chosen: by `train.validation.by`, or as its description says."""
+        return self.train.validation.by or ("asmk" if self.model.is_local else "global")
 
     @property
     def pretrains(self) -> bool:
@@ -149,7 +152,7 @@ class Params(Section):
         chosen one, pretraining of a trunk with weights, smoothing and graph of a global model, pooling of a local one.
         """
         dumped = self.model_dump(mode="json")
-        dumped["train"] = self.train.resolved(self.method, self.backbone.weights)
+        dumped["train"] = self.train.resolved(self.method, self.backbone.weights, self.validation)
         dumped["extract"]["scales"] = self.scales
         del dumped["extract"]["global_scales"]
         dumped["codebook"]["scales"] = self.fit_scales

@@ -204,9 +204,12 @@ class ValidationParams(Section):
     It does not read `extract`, `codebook`, `index` and `search`.
     """
 
-    by: Literal["global", "asmk"] = Field(
-        "global",
-        description="global: with one vector an image, at train.image_size; asmk: by the sections below. HOW: asmk",
+    by: Literal["global", "asmk"] | None = Field(
+        None,
+        description=(
+            "global: with one vector an image, at train.image_size; asmk: by the sections below; null: asmk for local "
+            "models, global for all others. HOW: asmk"
+        ),
     )
     every: Count = Field(1, description="epochs between two validations; HOW: 5")
     extract: ValidationExtract = Field(ValidationExtract(), description="asmk: extraction")
@@ -258,16 +261,18 @@ class TrainParams(Section):
             return self.freeze
         return None if self.freeze == "none" else 0
 
-    def resolved(self, method: Method, weights: str) -> dict[str, Any]:
+    def resolved(self, method: Method, weights: str, validation: str) -> dict[str, Any]:
         """What training by this method reads, as plain values: its own section, and of the others what is used.
 
         Args:
             weights: of the backbone; pretraining is for `none`.
+            validation: global or asmk.
         """
         values = self.model_dump(mode="json", exclude={"method", "pretrain", "tuples", "listwise", "classification"})
         if weights == "none" and self.epochs:
             pretrain = self.pretrain
             values["pretrain"] = pretrain.model_dump(mode="json", include=None if pretrain.epochs else {"epochs"})
-        if self.validation.by != "asmk":
-            values["validation"] = {"by": self.validation.by, "every": self.validation.every}
+        values["validation"]["by"] = validation
+        if validation != "asmk":
+            values["validation"] = {"by": validation, "every": self.validation.every}
         return {**values, "method": method, method: getattr(self, method).model_dump(mode="json")}

@@ -77,7 +77,8 @@ def make_validator(params: ValidationParams, setup: Setup, validation: Dataset) 
     """
     if validation.queries.empty:
         raise DatasetError(f"{validation.name}: has no queries; give it labels or a ground truth, or unset data.val")
-    return AsmkValidator(params, setup, validation) if params.by == "asmk" else GlobalValidator(setup, validation)
+    by = params.by or ("asmk" if setup.model.supports("local descriptors") else "global")
+    return AsmkValidator(params, setup, validation) if by == "asmk" else GlobalValidator(setup, validation)
 
 
 class GlobalValidator:

@@ -31,13 +31,7 @@ def refusal(tmp_path: Path, text: str) -> list[str]:
 # HOW: ResNet-18, contrastive training and ASMK as published (Tolias et al., ECCV 2020) and released.
 PUBLISHED = {
     "model.name": "local",
-    "backbone.name": "resnet18",
-    "backbone.stride": None,
-    "backbone.skip_layers": None,
-    "backbone.weights": "imagenet",
-    "smoothing.kind": "average",
     "smoothing.kernel": 3,
-    "whitening.dim": 128,
     "whitening.images": 5000,
     "whitening.max_descriptors": 1000,
     "whitening.shrinkage": 1.0,

@@ -44,7 +44,13 @@ VALIDATION = [
 ]
 TRAINING = [
     *("train.epochs=7", "train.image_size=77", "train.weight_decay=0.5", "train.freeze=backbone", "train.freeze=2"),
-    *("train.validation.every=7", "backbone.skip_layers=2", "backbone.weights=other.pth", "seed=7"),
+    *(
+        "train.validation.every=7",
+        "backbone.name=resnet18",
+        "backbone.skip_layers=2",
+        "backbone.weights=other.pth",
+        "seed=7",
+    ),
 ]
 PRETRAIN = [
     *("train.pretrain.epochs=7", "train.pretrain.crop_size=7", "train.pretrain.min_crop_area=0.5"),

@@ -17,6 +17,7 @@ from lrcr.training.train import train
 from .benchmarks import build
 
 SMALL = (
+    "backbone.name=resnet18",
     "backbone.skip_layers=3",
     "backbone.weights=none",
     "whitening.dim=16",

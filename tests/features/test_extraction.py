@@ -28,6 +28,7 @@ from lrcr.storage.artifacts import Manifest
 CPU = torch.device("cpu")
 SIZES = [(40, 30), (30, 40), (40, 30), (24, 24), (40, 30), (30, 40), (24, 24)]
 SMALL = (
+    "backbone.name=resnet18",
     "backbone.skip_layers=3",
     "backbone.weights=none",
     "whitening.dim=8",

@@ -33,6 +33,7 @@ pytestmark = pytest.mark.faults
 
 PARAMS = load_params(
     overrides=[
+        "backbone.name=resnet18",
         "backbone.skip_layers=3",
         "backbone.weights=none",
         "whitening.dim=8",

@@ -11,7 +11,7 @@ from lrcr.config.reading import load_params
 from lrcr.models.factory import build_model
 from lrcr.models.model import Model
 
-SMALL = ("backbone.weights=none", "backbone.skip_layers=3", "whitening.dim=16")
+SMALL = ("backbone.weights=none", "backbone.name=resnet18", "backbone.skip_layers=3", "whitening.dim=16")
 CONTEXT = ("smoothing.kind=learnable", "graph.kind=gcn")
 MODELS = {
     "how": (),

@@ -31,7 +31,13 @@ from lrcr.storage.artifacts import Manifest
 
 PARAMS = load_params(
     overrides=[
-        *("backbone.weights=none", "backbone.skip_layers=3", "whitening.dim=16", "smoothing.kind=learnable"),
+        *(
+            "backbone.weights=none",
+            "backbone.name=resnet18",
+            "backbone.skip_layers=3",
+            "whitening.dim=16",
+            "smoothing.kind=learnable",
+        ),
         *("extract.image_size=48", "extract.scales=[1.0]", "extract.max_descriptors=60"),
         *("codebook.words=16", "codebook.max_descriptors=60", "search.multiple_assignment=1"),
     ]
