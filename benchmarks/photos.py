@@ -62,7 +62,7 @@ def recipe(data: Path, *overrides: str) -> Params:
     """The params with which the reference numbers were measured."""
     weights = f"backbone.weights={data / 'weights/resnet18-imagenet-to-layer3.npz'}"
     sizes = ("extract.image_size=512", "train.image_size=512", "train.epochs=0")
-    return load_params(None, [weights, "backbone.name=resnet18", "backbone.skip_layers=1", *sizes, *overrides])
+    return load_params(None, [weights, "backbone.skip_layers=1", *sizes, *overrides], recipe="how-r18")
 
 
 def describe(params: Params, work: Path, name: str) -> None:

@@ -16,7 +16,7 @@ from lrcr.models.descriptors import resize, scales_that_fit
 from lrcr.models.model import Model
 from lrcr.progress import SILENT, Progress
 from lrcr.runtime import distributed
-from lrcr.storage.artifacts import fingerprint, staged_file
+from lrcr.storage.artifacts import fingerprint
 
 _BATCH = 8
 
@@ -127,10 +127,11 @@ class StoredMaps:
         return self.backbone.start(resize(images, scale))[0].cpu().numpy().astype(self.dtype)
 
     def _write(self, target: Path, features: npt.NDArray[np.floating]) -> None:
-        of_rank = target.with_name(f"{distributed.rank()}-{target.name}")
-        with staged_file(of_rank) as temporary, temporary.open("wb") as file:
-            np.save(file, features)
-        of_rank.replace(target)
+        """Write a file under a name of its own, then rename it; not flushed to the disk, which would take most time."""
+        temporary = target.with_name(f"{distributed.rank()}-{target.name}")
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        np.save(temporary, features)
+        temporary.replace(target)
 
     def _finish(self, group: list[tuple[int, list[Tensor]]]) -> tuple[list[int], list[Tensor]]:
         """Positions and the backbone's maps of photos, from their stored maps."""
