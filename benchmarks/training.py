@@ -31,9 +31,7 @@ _WITHOUT_CONTEXT = ("smoothing.kind=none", "graph.kind=none")
 _ROWS = {
     "off the shelf": (*_WITHOUT_CONTEXT, "train.epochs=0"),
     "whitening trained": _WITHOUT_CONTEXT,
-    "+ learnable smoothing": ("graph.kind=none",),
-    "+ graph": ("smoothing.kind=none",),
-    "+ both (default)": (),
+    "LRCR (the default run)": (),
 }
 
 
