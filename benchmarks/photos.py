@@ -61,8 +61,10 @@ def test_data() -> Path:
 def recipe(data: Path, *overrides: str) -> Params:
     """The params with which the reference numbers were measured."""
     weights = f"backbone.weights={data / 'weights/resnet18-imagenet-to-layer3.npz'}"
+    trunk = ("backbone.name=resnet18", "backbone.skip_layers=1", "backbone.crop_border=0", weights)
+    how = ("smoothing.kind=average", "whitening.dim=128")
     sizes = ("extract.image_size=512", "train.image_size=512", "train.epochs=0")
-    return load_params(None, [weights, "backbone.name=resnet18", "backbone.skip_layers=1", *sizes, *overrides])
+    return load_params(None, [*trunk, *how, *sizes, *overrides])
 
 
 def describe(params: Params, work: Path, name: str) -> None:
