@@ -289,6 +289,8 @@ def test_what_decides_a_model_reruns_its_training(tmp_path, monkeypatch, method,
     runpy.run_path(str(ROOT / "stages/check.py"), run_name="__main__")
     params = load_params(Path("params.yaml"))
     whole = params.model_dump(mode="json")
+    assert whole["train"]["validation"]["by"] is None and "model" in listed_params("train"), "null: as the model says"
+    whole["train"]["validation"]["by"] = params.validation
     decisive = [param for param in listed_params("train") if not param.startswith("data.")]
     rerun = flat({"train": read_json(Path("data/method.json"))})
     for param in decisive:

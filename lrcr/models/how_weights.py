@@ -33,7 +33,13 @@ def import_how(source: Path, target: Path) -> None:
     checkpoint = _read(source)
     params = check_params(
         {
-            "backbone": {"name": checkpoint.architecture, "stride": None, "skip_layers": checkpoint.skip_layers},
+            "backbone": {
+                "name": checkpoint.architecture,
+                "stride": None,
+                "skip_layers": checkpoint.skip_layers,
+                "weights": "imagenet",
+                "crop_border": 0,
+            },
             "smoothing": {"kind": "average", "kernel": checkpoint.kernel} if checkpoint.kernel else {"kind": "none"},
             "whitening": {"dim": checkpoint.dim},
         },

@@ -30,7 +30,10 @@ def folder(tmp_path_factory):
     for name in ("a", "b"):
         pixels = np.random.default_rng(ord(name)).integers(0, 256, (48, 64, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{name}.jpg")
-    small = ["backbone.name=resnet18", "backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=8"]
+    small = [
+        *("backbone.name=resnet18", "backbone.skip_layers=3", "backbone.weights=none", "backbone.crop_border=0"),
+        *("smoothing.kind=average", "whitening.dim=8"),
+    ]
     for name, more in {"full": ["smoothing.kind=learnable", "graph.kind=gcn"], "plain": []}.items():
         params = load_params(overrides=[*small, *more])
         save_model(folder / f"{name}.pt", build_model(params), Manifest("model", params.sections(*MODEL_SECTIONS), {}))

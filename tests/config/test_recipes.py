@@ -150,14 +150,15 @@ def changed(values: dict, changes: dict) -> dict:
 
 
 CFCD = {
-    **{name: HOW[name] for name in ("seed", "whitening", "index", "search")},
+    **{name: HOW[name] for name in ("seed", "index", "search")},
     "datasets": {
         "gldv2-train": {"kind": "gldv2", "split": "train"},
         **{name: BENCHMARKS[name] for name in ("sfm-val", "roxford5k", "rparis6k")},
     },
     "data": {"train": "gldv2-train", "val": "sfm-val", "fit": "gldv2-train", "eval": ["roxford5k", "rparis6k"]},
     "model": {"name": "cfcd"},
-    "backbone": {"name": "resnet50", "skip_layers": 0, "stride": None, "weights": "imagenet", "crop_border": 0},
+    "backbone": {"name": "resnet50", "skip_layers": 0, "stride": None, "weights": "imagenet", "crop_border": 1},
+    "whitening": {**HOW["whitening"], "dim": 96},  # unused, as the border to crop is
     "pooling": {"p": 3.0, "levels": 3, "overlap": 0.4, "projection": 512},
     "train": {
         "method": "classification",

@@ -9,14 +9,16 @@ from lrcr.config.recipes import merge
 from lrcr.errors import ParamsError
 from lrcr.models.factory import MODEL_SECTIONS
 
+RESNET = ("backbone.name=resnet18", "backbone.stride=null")
+RANDOM = (*RESNET, "backbone.weights=none")
 BASES = {
     "how": load_params(recipe="how-r18"),
     "how by global": load_params(recipe="how-r18", overrides=["train.validation.by=global"]),
-    "apgem": load_params(overrides=["model.name=apgem"]),
+    "apgem": load_params(overrides=[*RESNET, "model.name=apgem"]),
     "cfcd": load_params(recipe="cfcd-r50"),
-    "pretrained": load_params(overrides=["backbone.weights=none", "model.name=apgem"]),
-    "random": load_params(overrides=["backbone.weights=none", "model.name=apgem", "train.pretrain.epochs=0"]),
-    "untrained": load_params(overrides=["backbone.weights=none", "model.name=apgem", "train.epochs=0"]),
+    "pretrained": load_params(overrides=[*RANDOM, "model.name=apgem"]),
+    "random": load_params(overrides=[*RANDOM, "model.name=apgem", "train.pretrain.epochs=0"]),
+    "untrained": load_params(overrides=[*RANDOM, "model.name=apgem", "train.epochs=0"]),
 }
 ELSEWHERE = [
     *("extract.image_size=77", "extract.scales=[3]", "extract.max_descriptors=7", "extract.dtype=float16"),
@@ -44,13 +46,7 @@ VALIDATION = [
 ]
 TRAINING = [
     *("train.epochs=7", "train.image_size=77", "train.weight_decay=0.5", "train.freeze=backbone", "train.freeze=2"),
-    *(
-        "train.validation.every=7",
-        "backbone.name=resnet18",
-        "backbone.skip_layers=2",
-        "backbone.weights=other.pth",
-        "seed=7",
-    ),
+    *("train.validation.every=7", "backbone.skip_layers=2", "backbone.weights=other.pth", "seed=7"),
 ]
 PRETRAIN = [
     *("train.pretrain.epochs=7", "train.pretrain.crop_size=7", "train.pretrain.min_crop_area=0.5"),
@@ -98,7 +94,7 @@ def test_a_model_is_what_its_sections_say():
     [("local", "tuples"), ("gem", "tuples"), ("solar", "tuples"), ("apgem", "listwise"), ("cfcd", "classification")],
 )
 def test_without_a_method_a_model_is_trained_as_in_its_publication(name, method):
-    params = load_params(overrides=[f"model.name={name}"])
+    params = load_params(overrides=["backbone.name=resnet18", f"model.name={name}"])
     assert (params.train.method, params.method) == (None, method)
     train = params.sections("train")["train"]
     assert train["method"] == method

@@ -137,17 +137,21 @@ def test_brackets_hold_the_default(key):
 def test_the_committed_params_are_those_of_the_embedded_run():
     params = load_params(ROOT / "params.yaml")
     assert params.method == "tuples" and params.train.method is None
-    assert (params.train.epochs, params.train.tuples.queries_per_epoch, params.train.tuples.batch_size) == (12, 120, 2)
+    assert (params.train.epochs, params.train.tuples.queries_per_epoch, params.train.tuples.batch_size) == (6, 800, 16)
+    assert (params.backbone, params.whitening.dim) == (Params().backbone, Params().whitening.dim)
+    assert (params.smoothing.kind, params.graph.kind) == ("learnable", "gcn"), "LRCR"
+    assert (params.train.freeze, params.train.tuples.losses.asmk) == ("backbone", 1.0)
     for method in (params.train.listwise, params.train.classification):
-        assert (method.epochs, method.crop_size, method.min_crop_area) == (30, 64, 0.3)
-    assert params.train.listwise.learning_rates == params.train.tuples.learning_rates
+        assert (method.epochs, method.crop_size, method.min_crop_area) == (30, 160, 0.3)
+    assert params.train.listwise.learning_rates.model_dump() == {"backbone": 1e-4, "context": 1e-3, "whitening": 0.0}
     validation = params.train.validation
-    assert (validation.by, validation.every) == ("global", 1)
+    assert (params.validation, validation.by, validation.every) == ("asmk", None, 1)
     assert validation.extract.model_dump() == params.extract.model_dump(
         include=set(type(validation.extract).model_fields)
     )
-    for key in ("images", "max_descriptors", "iterations", "seed"):
+    for key in ("words", "max_descriptors", "iterations", "seed"):
         assert getattr(validation.codebook, key) == getattr(params.codebook, key)
+    assert validation.codebook.images == params.whitening.images == 150, "fewer: words are learned in every epoch"
     for key in type(validation.search).model_fields:
         assert getattr(validation.search, key) == getattr(params.search, key)
 

@@ -17,9 +17,8 @@ from lrcr.training.train import train
 from .benchmarks import build
 
 SMALL = (
-    "backbone.name=resnet18",
-    "backbone.skip_layers=3",
-    "backbone.weights=none",
+    *("backbone.name=resnet18", "backbone.skip_layers=3", "backbone.weights=none", "backbone.crop_border=0"),
+    "smoothing.kind=average",
     "whitening.dim=16",
     "whitening.max_descriptors=50",
     "train.epochs=0",

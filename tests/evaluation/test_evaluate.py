@@ -30,7 +30,8 @@ from lrcr.storage.artifacts import Manifest
 
 def small(*overrides: str) -> Params:
     settings = (
-        *("backbone.weights=none", "backbone.name=resnet18", "backbone.skip_layers=3", "whitening.dim=16"),
+        *("backbone.name=resnet18", "backbone.skip_layers=3", "backbone.weights=none", "backbone.crop_border=0"),
+        *("smoothing.kind=average", "whitening.dim=16"),
         *("extract={image_size: 48, scales: [1.0], max_descriptors: 40}",),
         *("codebook.words=8", "codebook.max_descriptors=40"),
     )

@@ -28,10 +28,8 @@ from lrcr.storage.artifacts import Manifest
 CPU = torch.device("cpu")
 SIZES = [(40, 30), (30, 40), (40, 30), (24, 24), (40, 30), (30, 40), (24, 24)]
 SMALL = (
-    "backbone.name=resnet18",
-    "backbone.skip_layers=3",
-    "backbone.weights=none",
-    "whitening.dim=8",
+    *("backbone.name=resnet18", "backbone.skip_layers=3", "backbone.weights=none", "backbone.crop_border=0"),
+    *("smoothing.kind=average", "whitening.dim=8", "train.validation.by=global"),
     "extract.image_size=32",
     "extract.scales=[1.0, 0.5]",
     "extract.max_descriptors=12",

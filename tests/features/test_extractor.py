@@ -23,7 +23,10 @@ from lrcr.storage.artifacts import Manifest
 
 CPU = torch.device("cpu")
 PARAMS = load_params(
-    overrides=["backbone.name=resnet18", "backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=8"]
+    overrides=[
+        *("backbone.name=resnet18", "backbone.skip_layers=3", "backbone.weights=none", "backbone.crop_border=0"),
+        *("smoothing.kind=average", "whitening.dim=8"),
+    ]
 )
 SETTINGS = ExtractSettings(image_size=32, scales=[1.0, 0.5], max_descriptors=12)
 

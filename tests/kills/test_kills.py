@@ -33,9 +33,8 @@ pytestmark = pytest.mark.faults
 
 PARAMS = load_params(
     overrides=[
-        "backbone.name=resnet18",
-        "backbone.skip_layers=3",
-        "backbone.weights=none",
+        *("backbone.name=resnet18", "backbone.skip_layers=3", "backbone.weights=none", "backbone.crop_border=0"),
+        "smoothing.kind=average",
         "whitening.dim=8",
         "whitening.images=6",
         "train.epochs=3",

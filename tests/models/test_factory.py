@@ -20,7 +20,10 @@ from lrcr.models.local import LocalModel
 from lrcr.models.smoothing import AverageSmoothing
 from lrcr.storage.artifacts import Manifest
 
-SMALL = ("backbone.name=resnet18", "backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=8")
+SMALL = (
+    *("backbone.name=resnet18", "backbone.skip_layers=3", "backbone.weights=none", "backbone.crop_border=0"),
+    *("smoothing.kind=average", "whitening.dim=8"),
+)
 
 
 def small(*overrides: str) -> Params:
@@ -85,13 +88,7 @@ def test_the_seed_decides_the_weights_and_leaves_no_trace():
 def test_params_shape_the_model(tmp_path):
     path = whitening_file(tmp_path / "w.npz", dim=5, channels=128)
     model = build_model(
-        small(
-            "backbone.name=resnet18",
-            "backbone.skip_layers=2",
-            "whitening.dim=5",
-            "smoothing.kernel=7",
-            f"whitening.file={path}",
-        )
+        small("backbone.skip_layers=2", "whitening.dim=5", "smoothing.kernel=7", f"whitening.file={path}")
     )
     assert isinstance(model.smoothing, AverageSmoothing) and model.smoothing.kernel == 7
     assert model.backbone.channels == 128

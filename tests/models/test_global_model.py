@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 
 def small(name: str, *overrides: str) -> Params:
-    settings = ("backbone.weights=none", "backbone.name=resnet18", "backbone.skip_layers=2", f"model.name={name}")
+    settings = ("backbone.name=resnet18", "backbone.skip_layers=2", "backbone.weights=none", f"model.name={name}")
     return load_params(overrides=[*settings, *overrides])
 
 
@@ -114,7 +114,7 @@ def test_every_model_comes_back_as_it_was_stored(tmp_path, name):
 
 @torch.inference_mode()
 def test_solar_attends_behind_each_of_the_last_two_blocks():
-    solar, gem = (build(name, "backbone.name=resnet18", "backbone.skip_layers=1").eval() for name in ("solar", "gem"))
+    solar, gem = (build(name, "backbone.skip_layers=1").eval() for name in ("solar", "gem"))
     names = [name for name, _ in solar.backbone.trunk.named_children()][-4:]
     assert names == ["layer2", "attention_layer2", "layer3", "attention_layer3"]
     layers, attention = (

@@ -90,8 +90,8 @@ def test_it_describes_as_the_same_weights_do(tmp_path, test_data, kind):
     import_how(save(tmp_path, checkpoint(kind, trunk, weight, bias)), tmp_path / "model.pt")
     model, _ = open_model(tmp_path / "model.pt")
     overrides = (
-        "backbone.name=resnet18",
-        "backbone.skip_layers=1",
+        *("backbone.name=resnet18", "backbone.skip_layers=1", "backbone.crop_border=0"),
+        *("smoothing.kind=average", "whitening.dim=128"),
         f"backbone.weights={weights}",
         f"whitening.file={tmp_path / 'whitening.npz'}",
     )
@@ -116,13 +116,8 @@ def test_an_imported_model_lends_trunk_and_whitening(tmp_path, trunk):
     found = read_whitening(model, 256, 16)
     assert np.array_equal(found[0], weight.numpy())
     assert np.array_equal(found[1], bias.numpy())
-    settings = (
-        f"backbone.weights={model}",
-        f"whitening.file={model}",
-        "backbone.name=resnet18",
-        "backbone.skip_layers=1",
-        "whitening.dim=16",
-    )
+    files = (f"backbone.weights={model}", f"whitening.file={model}")
+    settings = (*files, "backbone.name=resnet18", "backbone.skip_layers=1", "whitening.dim=16")
     built = build_model(load_params(overrides=settings))
     assert torch.equal(built.backbone.trunk.conv1.weight, trunk["conv1.weight"])
     assert torch.equal(built.whitening.bias, bias)

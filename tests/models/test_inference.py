@@ -12,8 +12,9 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "convnext_tiny"])
 @pytest.mark.parametrize("skip_layers", [0, 2])
 def test_the_function_stays_and_batchnorm_goes(name, skip_layers):
-    shape = [f"backbone.name={name}", f"backbone.skip_layers={skip_layers}", "whitening.dim=16"]
-    model = build_model(load_params(None, [*shape, "backbone.weights=none"])).eval()
+    trunk = [f"backbone.name={name}", f"backbone.skip_layers={skip_layers}", "backbone.weights=none"]
+    how = ["backbone.crop_border=0", "smoothing.kind=average", "whitening.dim=16"]
+    model = build_model(load_params(None, [*trunk, *how])).eval()
     generator = torch.Generator().manual_seed(0)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):

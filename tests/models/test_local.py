@@ -48,7 +48,10 @@ def network() -> LocalModel:
         return assemble(Backbone("resnet18", skip_layers=3), 64, 16)
 
 
-SMALL = ("backbone.name=resnet18", "backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=16")
+SMALL = (
+    *("backbone.name=resnet18", "backbone.skip_layers=3", "backbone.weights=none", "backbone.crop_border=0"),
+    *("smoothing.kind=average", "whitening.dim=16"),
+)
 
 
 @cache
@@ -191,8 +194,8 @@ def how_photos(test_data):
     weights = test_data / "weights" / "resnet18-imagenet-to-layer3.npz"
     params = load_params(
         overrides=[
-            "backbone.name=resnet18",
-            "backbone.skip_layers=1",
+            *("backbone.name=resnet18", "backbone.skip_layers=1", "backbone.crop_border=0"),
+            *("smoothing.kind=average", "whitening.dim=128"),
             f"backbone.weights={weights}",
             f"whitening.file={test_data / 'parity' / 'how_photos.npz'}",
         ]

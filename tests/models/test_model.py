@@ -11,7 +11,10 @@ from lrcr.config.reading import load_params
 from lrcr.models.factory import build_model
 from lrcr.models.model import Model
 
-SMALL = ("backbone.weights=none", "backbone.name=resnet18", "backbone.skip_layers=3", "whitening.dim=16")
+SMALL = (
+    *("backbone.name=resnet18", "backbone.skip_layers=3", "backbone.weights=none", "backbone.crop_border=0"),
+    *("smoothing.kind=average", "whitening.dim=16"),
+)
 CONTEXT = ("smoothing.kind=learnable", "graph.kind=gcn")
 MODELS = {
     "how": (),

@@ -261,7 +261,7 @@ def test_what_is_not_learned_is_not_there():
 
 def test_params_name_the_smoothing():
     features = torch.rand(1, 2, 5, 5)
-    smoothing = build_smoothing(SmoothingParams(kernel=5), 2)
+    smoothing = build_smoothing(SmoothingParams(kind="average", kernel=5), 2)
     assert torch.equal(smoothing(features), AverageSmoothing(5)(features))
     assert torch.equal(build_smoothing(SmoothingParams(kind="none"), 2)(features), features)
     assert torch.equal(AverageSmoothing(1)(features), features)

@@ -115,10 +115,7 @@ def test_what_cannot_be_a_backbone_is_refused_in_one_line(name, stride, said):
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (
-            ["backbone.name=timm/resnet18", "backbone.name=resnet18", "backbone.skip_layers=1"],
-            "skip_layers is for networks of torchvision",
-        ),
+        (["backbone.name=timm/resnet18", "backbone.skip_layers=1"], "skip_layers is for networks of torchvision"),
         (["backbone.name=resnet19"], "name 'resnet19' is unknown; use resnet18, resnet50"),
     ],
 )

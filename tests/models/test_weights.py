@@ -15,7 +15,7 @@ NETWORK = "timm/mobilenetv3_small_050"
 
 
 def params(weights, name=NETWORK):
-    return load_params(None, [f"backbone.name={name}", f"backbone.weights={weights}"]).backbone
+    return load_params(None, [f"backbone.name={name}", "backbone.stride=null", f"backbone.weights={weights}"]).backbone
 
 
 @pytest.fixture

@@ -31,13 +31,8 @@ from lrcr.storage.artifacts import Manifest
 
 PARAMS = load_params(
     overrides=[
-        *(
-            "backbone.weights=none",
-            "backbone.name=resnet18",
-            "backbone.skip_layers=3",
-            "whitening.dim=16",
-            "smoothing.kind=learnable",
-        ),
+        *("backbone.name=resnet18", "backbone.skip_layers=3", "backbone.weights=none", "backbone.crop_border=0"),
+        *("whitening.dim=16", "smoothing.kind=learnable"),
         *("extract.image_size=48", "extract.scales=[1.0]", "extract.max_descriptors=60"),
         *("codebook.words=16", "codebook.max_descriptors=60", "search.multiple_assignment=1"),
     ]

@@ -11,7 +11,10 @@ from lrcr.models.factory import build_model
 from lrcr.models.local import LocalModel
 from lrcr.report.inspection import has_bandwidth_map, inspect_photo
 
-SMALL = ("backbone.name=resnet18", "backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=8")
+SMALL = (
+    *("backbone.name=resnet18", "backbone.skip_layers=3", "backbone.weights=none", "backbone.crop_border=0"),
+    *("smoothing.kind=average", "whitening.dim=8"),
+)
 SMOOTHING, GRAPH = "smoothing.kind=learnable", "graph.kind=gcn"
 
 

@@ -11,7 +11,8 @@ from lrcr.retrieval.codebook import make_codebook
 from lrcr.storage.artifacts import Manifest
 
 SMALL = (
-    *("backbone.weights=none", "backbone.name=resnet18", "backbone.skip_layers=3", "whitening.dim=8"),
+    *("backbone.name=resnet18", "backbone.skip_layers=3", "backbone.weights=none", "backbone.crop_border=0"),
+    *("smoothing.kind=average", "whitening.dim=8"),
     *("extract.image_size=48", "extract.scales=[1.0, 0.7]", "extract.max_descriptors=20", "extract.shard_size=5"),
     *("codebook.words=6", "codebook.max_descriptors=20", "codebook.iterations=5"),
 )

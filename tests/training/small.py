@@ -23,13 +23,8 @@ from lrcr.training.tuples import training_set
 CPU = torch.device("cpu")
 SIZE = 32
 SMALL = (
-    *(
-        "backbone.name=resnet18",
-        "backbone.skip_layers=3",
-        "backbone.weights=none",
-        f"train.image_size={SIZE}",
-        "train.epochs=2",
-    ),
+    *("backbone.name=resnet18", "backbone.skip_layers=3", "backbone.weights=none", "backbone.crop_border=0"),
+    *("smoothing.kind=average", f"train.image_size={SIZE}", "train.epochs=2", "train.validation.by=global"),
     *("train.pretrain.epochs=0", "whitening.dim=8", "whitening.images=12", "whitening.max_descriptors=60"),
     *("train.tuples.queries_per_epoch=5", "train.tuples.negative_pool=16", "train.tuples.negatives=2"),
     *("train.tuples.batch_size=2", "train.tuples.learning_rates.backbone=1e-3", "train.tuples.lr_decay=0.5"),

@@ -34,7 +34,7 @@ from .small import (
 from .small import weights as read_weights
 
 TRUNKS = {
-    "resnet18": ("backbone.name=resnet18", "backbone.skip_layers=2", "whitening.dim=8"),
+    "resnet18": ("backbone.skip_layers=2", "whitening.dim=8"),
     "timm/tf_efficientnet_lite0": ("backbone.skip_layers=null", "backbone.stride=16", "whitening.dim=8"),
 }
 
@@ -169,16 +169,8 @@ def test_without_versions_the_photos_are_as_they_are(landmarks):
 
 @pytest.mark.parametrize("model", ["apgem", "cfcd"])
 def test_the_other_methods_train_the_last_stages_too(nine, tmp_path, model):
-    run(
-        small_global(model, "backbone.name=resnet18", "backbone.skip_layers=2", "train.epochs=0"),
-        nine,
-        tmp_path / "shelf.pt",
-    )
-    run(
-        small_global(model, "backbone.name=resnet18", "backbone.skip_layers=2", "train.epochs=1", "train.freeze=1"),
-        nine,
-        tmp_path / "a.pt",
-    )
+    run(small_global(model, "backbone.skip_layers=2", "train.epochs=0"), nine, tmp_path / "shelf.pt")
+    run(small_global(model, "backbone.skip_layers=2", "train.epochs=1", "train.freeze=1"), nine, tmp_path / "a.pt")
     changed = moved(read_weights(tmp_path / "shelf.pt"), read_weights(tmp_path / "a.pt"))
     of_trunk = {key for key in changed if key.startswith("backbone.")}
     assert of_trunk and all(key.startswith("backbone.trunk.layer2.") for key in of_trunk)

@@ -13,7 +13,10 @@ from lrcr.training.maps import StoredMaps, TrunkMaps, describe_globally
 
 CPU = torch.device("cpu")
 SCALES = (1.0, 0.5, 0.01)  # the last leaves no pixel
-SMALL = ("backbone.name=resnet18", "backbone.skip_layers=3", "backbone.weights=none", "whitening.dim=8")
+SMALL = (
+    *("backbone.name=resnet18", "backbone.skip_layers=3", "backbone.weights=none", "backbone.crop_border=0"),
+    *("smoothing.kind=average", "whitening.dim=8"),
+)
 
 
 @pytest.fixture
