@@ -213,7 +213,7 @@ SCRATCH = changed(
         "train.image_size": 128,
         "train.validation": {"by": "global", "every": 1},
         "train.tuples.queries_per_epoch": 120,
-        "train.tuples.negative_pool": 1000,
+        "train.tuples.negative_pool": 20,
         "train.tuples.negatives": 3,
         "train.tuples.batch_size": 2,
         "train.tuples.learning_rates.backbone": 2e-4,
@@ -227,7 +227,7 @@ SCRATCH = changed(
     },
 )
 SCRATCH["train"]["pretrain"] = {
-    "epochs": 30,
+    "epochs": 60,
     "crop_size": 64,
     "min_crop_area": 0.3,
     "batch_size": 16,
