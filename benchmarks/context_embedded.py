@@ -28,7 +28,7 @@ def run() -> Iterator[Value]:
 
 
 def _compare(seed: int) -> dict[str, Runs]:
-    params = load_params(Path("params.yaml"), [f"seed={seed}"])
+    params = load_params(None, [f"seed={seed}"], recipe="scratch")
     work = cache_folder(f"{fingerprint(code(), params.model_dump(mode='json'))}")
     for name in (_TRAIN, _VAL, _EVAL):
         make_dataset(name, params.datasets[name], work / name, seed=seed, progress=progress)
