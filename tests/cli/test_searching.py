@@ -9,6 +9,7 @@ import pytest
 
 from lrcr.data.dataset import Photo
 from lrcr.errors import ArtifactError
+from lrcr.models.file import read_model_file
 from lrcr.report.matches import PhotoKeypoints, ResultMatches, draw_matches
 from lrcr.report.rankings import QueryTile, ResultTile, draw_rankings
 from lrcr.retrieval.queries import open_extractor
@@ -136,6 +137,21 @@ def test_index_says_what_it_has_built_and_replaces_an_index(photos, index, tmp_p
     assert sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()) == files
     same = [file for file in files if (folder / file).read_bytes() == (index / file).read_bytes()]
     assert same == files
+
+
+def test_without_options_packaged_weights_describe_the_photos_and_no_network_is_used(photos, tmp_path, monkeypatch):
+    def no_network(*_: object) -> None:
+        pytest.fail("a connection is opened")
+
+    monkeypatch.setattr("socket.socket.connect", no_network)
+    monkeypatch.setattr("socket.getaddrinfo", no_network)
+    lrcr("index", photos, "-o", tmp_path / "my.index")
+    _, manifest = read_model_file(tmp_path / "my.index/model.pt")
+    backbone = manifest.params["backbone"]
+    assert (backbone["name"], backbone["weights"]) == ("timm/tf_efficientnet_lite0", "packaged")
+    for query in ("0/0.png", "2/1.png"):
+        found = search(tmp_path / "my.index", photos / "images" / query)
+        assert len(found) == 10 and found[0]["image"] == query
 
 
 def test_an_index_is_built_with_a_recipe_a_file_and_single_params(photos, tmp_path):
