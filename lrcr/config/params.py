@@ -1,6 +1,7 @@
 """The typed, validated parameters.
 
-The defaults are HOW's published settings (ResNet-18, Tolias et al., ECCV 2020); what only a global model reads has the
+The defaults are HOW's published settings (Tolias et al., ECCV 2020), but with the packaged trunk, a cropped border, no
+smoothing and fewer dimensions: the best off the shelf that needs no download. What only a global model reads has the
 value of that model's publication.
 """
 

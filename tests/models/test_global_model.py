@@ -113,6 +113,13 @@ def test_every_model_comes_back_as_it_was_stored(tmp_path, name):
 
 
 @torch.inference_mode()
+def test_the_border_is_cropped_by_local_models_only():
+    images = torch.rand(1, 3, 40, 56, generator=torch.Generator().manual_seed(0))
+    whole, inner = (build("gem", f"backbone.crop_border={border}").eval()(images) for border in (0, 1))
+    assert torch.equal(inner, whole)
+
+
+@torch.inference_mode()
 def test_solar_attends_behind_each_of_the_last_two_blocks():
     solar, gem = (build(name, "backbone.skip_layers=1").eval() for name in ("solar", "gem"))
     names = [name for name, _ in solar.backbone.trunk.named_children()][-4:]
