@@ -1,9 +1,15 @@
-"""The number of threads of torch, numba and faiss: one setting for the whole process."""
+"""The number of threads of torch, numba and faiss: one setting for the whole process.
+
+Import this module before these libraries: they read the environment once.
+"""
 
 import os
 import sys
 
 from lrcr.errors import ParamsError
+
+# Idle OpenMP threads sleep. By default they spin, and on a machine with other work training takes up to ten times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def use_threads(threads: int | None) -> None:

@@ -151,3 +151,13 @@ assert (torch.get_num_threads(), numba.get_num_threads()) == (2, 2), "of the par
 
 def test_several_threads_search_at_once_and_a_forked_child_searches_and_extracts():
     run(SEARCHES)
+
+
+@pytest.mark.parametrize(("given", "policy"), [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")])
+def test_idle_threads_sleep_unless_the_user_wants_them_to_spin(given, policy):
+    """The policy is set before torch reads it: the command line and the stages import it first."""
+    script = "import os, sys; import lrcr.cli.terminal; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env={**environment, **given}, capture_output=True, text=True, timeout=100)
+    assert done.stdout.split() == [policy, "False"], done.stderr
