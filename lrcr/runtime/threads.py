@@ -8,7 +8,7 @@ import sys
 
 from lrcr.errors import ParamsError
 
-# Idle OpenMP threads sleep. By default they spin, and on a machine with other work training takes up to ten times as long.
+# Idle OpenMP threads sleep. By default they spin, and on a busy machine training takes up to ten times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
