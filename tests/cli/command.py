@@ -19,10 +19,7 @@ def sets(*overrides: str) -> list[str]:
     return [word for override in overrides for word in ("--set", override)]
 
 
-TRUNK = sets(
-    *("backbone.name=resnet18", "backbone.skip_layers=3", "backbone.weights=none", "backbone.crop_border=0"),
-    "smoothing.kind=average",
-)
+TRUNK = sets("backbone.name=resnet18", "backbone.skip_layers=3", "backbone.weights=none", "backbone.crop_border=0")
 SMALL_EXTRACTION = sets("extract.image_size=64", "extract.scales=[1.0, 0.5]", "extract.max_descriptors=60")
 SMALL_CODEBOOK = sets("codebook.words=16")
 SMALL = [*TRUNK, *sets("whitening.dim=16"), *SMALL_EXTRACTION, *SMALL_CODEBOOK]
