@@ -32,11 +32,11 @@ _AVERAGE = ("smoothing.kind=average", "backbone.crop_border=0")
 _RESNET = ("backbone.name=resnet18", "whitening.dim=128")
 _ROWS = {
     "EfficientNet-Lite0, 96 dimensions (default)": (),
+    "ResNet-18": _RESNET,
+    "EfficientNet-Lite0, average 3 × 3, border kept": _AVERAGE,
+    "ResNet-18, average 3 × 3, border kept": (*_RESNET, *_AVERAGE),
     "EfficientNet-Lite0, 64 dimensions": ("whitening.dim=64",),
     "EfficientNet-Lite0, 112 dimensions": ("whitening.dim=112",),
-    "EfficientNet-Lite0, average 3 × 3, border kept": _AVERAGE,
-    "ResNet-18": _RESNET,
-    "ResNet-18, average 3 × 3, border kept": (*_RESNET, *_AVERAGE),
 }
 
 
@@ -61,8 +61,9 @@ def run() -> Iterator[Value]:
 def _evaluate(overrides: tuple[str, ...], data: Path, name: str, seed: int) -> pd.DataFrame:
     """The AP of each query with the words of this seed."""
     resnet = f"backbone.weights={data / 'weights/resnet18-imagenet-to-layer3.npz'}"
-    sizes = ("extract.image_size=512", "train.image_size=512", "train.epochs=0", f"codebook.seed={seed}")
-    params = load_params(None, [*overrides, *sizes, *([resnet] if overrides[:2] == _RESNET else [])])
+    sizes = ("extract.image_size=512", "train.image_size=512", "train.epochs=0")
+    words = ("codebook.words=2048", f"codebook.seed={seed}")
+    params = load_params(None, [*overrides, *sizes, *words, *([resnet] if overrides[:2] == _RESNET else [])])
     work = cache_folder(fingerprint(code(), name))
     if not (work / "dataset").exists():
         make_dataset(name, FolderParams(kind="folder", path=str(data / name)), work / "dataset", seed=0)
