@@ -10,6 +10,7 @@ Method = Literal["tuples", "listwise", "classification"]
 
 _TORCHVISION = ("resnet18", "resnet50", "resnet101", "convnext_tiny", "vit_b_16")
 _TIMM = "timm/"
+_PACKAGED = "timm/tf_efficientnet_lite0"
 _METHODS: dict[str, Method] = {"apgem": "listwise", "cfcd": "classification"}
 
 
@@ -36,7 +37,7 @@ class BackboneParams(Section):
     """The trunk: a network of torchvision or timm without its head."""
 
     name: str = Field(
-        "timm/tf_efficientnet_lite0",
+        _PACKAGED,
         description="resnet18, resnet50, resnet101, convnext_tiny, vit_b_16 (torchvision), or timm/NAME of any network",
     )
     stride: Count | None = Field(
@@ -67,6 +68,8 @@ class BackboneParams(Section):
                 raise ValueError("skip_layers is for networks of torchvision; set it to null, and stride")
         elif self.name not in _TORCHVISION:
             raise ValueError(f"name {self.name!r} is unknown; use {', '.join(_TORCHVISION)} or timm/NAME")
+        if self.weights == "packaged" and self.name != _PACKAGED:
+            raise ValueError(f"weights packaged are those of {_PACKAGED}; set weights to imagenet, none or a file")
         return self
 
 

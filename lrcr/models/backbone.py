@@ -73,7 +73,7 @@ class Backbone(nn.Module):
             WeightsError: the network has fewer stages, or cannot be split between them.
         """
         if trained_stages:
-            self._require_stages(trained_stages)
+            self.require_stages(trained_stages)
         split = len(self.stages) - trained_stages
         self.frozen = sum(self.stages[:split], ()) if trained_stages else ("",)
         self.trained = sum(self.stages[split:], ())
@@ -120,7 +120,7 @@ class Backbone(nn.Module):
                 maps = self.trunk.get_submodule(name)(maps)
         return maps.float()
 
-    def _require_stages(self, number: int) -> None:
+    def require_stages(self, number: int) -> None:
         """Refuse a number of stages that the network does not have, and a network that cannot be split."""
         stages = max(0, len(self.stages) - 1)
         if 0 < stages < number:

@@ -17,7 +17,7 @@ from lrcr.models.local import LocalModel
 from lrcr.models.model import Model
 from lrcr.models.pooling import GeM
 from lrcr.models.smoothing import build_smoothing
-from lrcr.models.weights import is_no_file, load_weights
+from lrcr.models.weights import load_weights, weights_file
 from lrcr.models.whitening import Whitening, read_whitening
 from lrcr.runtime.seeds import derive_seed
 from lrcr.storage.artifacts import Manifest, hash_file
@@ -137,8 +137,11 @@ def weight_files(params: Params) -> dict[str, str]:
         WeightsError: a file is missing.
     """
     whitening = params.whitening.file if params.model.is_local else None
-    named = {"weights": params.backbone.weights, "whitening": whitening}
-    files = {name: Path(path) for name, path in named.items() if path is not None and not is_no_file(path)}
+    named = {
+        "weights": weights_file(params.backbone.weights),
+        "whitening": None if whitening is None else Path(whitening),
+    }
+    files = {name: path for name, path in named.items() if path is not None}
     for name, path in files.items():
         if not path.is_file():
             key = "backbone.weights" if name == "weights" else "whitening.file"

@@ -4,30 +4,48 @@ from itertools import pairwise
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 Network = TypeVar("Network", bound=nn.Module)
+
+_SIDE = 64  # pixels of the image that is passed through the network
 
 
 def ready_for_inference(model: Network, device: torch.device) -> Network:
     """Fuse BatchNorm into the convolutions before it, and move the model to the device with channels-last weights.
 
     The model is changed in place. Afterwards it can neither be trained nor be stored.
+
+    Args:
+        model: a backbone, or a model that has one.
     """
-    _fold_batchnorm(model.eval())
+    model.eval()
+    _fold_batchnorm(getattr(model, "backbone", model))
     return model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def _fold_batchnorm(module: nn.Module) -> None:
-    """Fuse each convolution with the BatchNorm that is registered directly after it, as torchvision and timm do.
+@torch.no_grad()
+def _fold_batchnorm(backbone: nn.Module) -> None:
+    """Fuse each convolution with the BatchNorm that is registered after it and normalises its output.
 
-    timm's BatchNorm also holds the activation, which stays.
+    A forward pass of a small image shows which does. timm's BatchNorm also holds the activation, which stays.
     """
-    children = list(module.named_children())
-    for (name, child), (next_name, following) in pairwise(children):
-        if isinstance(child, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
-            setattr(module, name, fuse_conv_bn_eval(child, following))
-            setattr(module, next_name, getattr(following, "act", nn.Identity()))
-    for child in module.children():
-        _fold_batchnorm(child)
+    outputs: dict[nn.Module, Tensor] = {}
+    inputs: dict[nn.Module, Tensor] = {}
+    hooks = [
+        module.register_forward_hook(lambda conv, _, output: outputs.__setitem__(conv, output))
+        if isinstance(module, nn.Conv2d)
+        else module.register_forward_pre_hook(lambda norm, given: inputs.__setitem__(norm, given[0]))
+        for module in backbone.modules()
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d)
+    ]
+    backbone(next(backbone.parameters()).new_zeros(1, 3, _SIDE, _SIDE))
+    for hook in hooks:
+        hook.remove()
+    for module in list(backbone.modules()):
+        for (name, child), (next_name, following) in pairwise(list(module.named_children())):
+            if child in outputs and inputs.get(following) is outputs[child]:
+                assert isinstance(child, nn.Conv2d) and isinstance(following, nn.BatchNorm2d)
+                setattr(module, name, fuse_conv_bn_eval(child, following))
+                setattr(module, next_name, getattr(following, "act", nn.Identity()))

@@ -85,10 +85,20 @@ def _create(name: str) -> Any:
         raise WeightsError(f"backbone.name: timm has no network {name!r}; {remedy}")
     for argument in _ANY_SIZE:
         try:
-            return timm.create_model(name, pretrained=False, **argument).eval()
+            return _without_dropout(timm.create_model(name, pretrained=False, **argument).eval())
         except TypeError:  # the network does not know the argument
             continue
     raise WeightsError(f"backbone.name: timm cannot make {name!r}; name another network")
+
+
+def _without_dropout(network: Any) -> Any:
+    """Disable dropout of features and of blocks: two passes would differ, and a resumed training from a whole one."""
+    for module in network.modules():
+        if hasattr(module, "drop_prob"):
+            module.drop_prob = 0.0
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return network
 
 
 @torch.no_grad()

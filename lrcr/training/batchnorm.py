@@ -8,13 +8,25 @@ from lrcr.runtime import distributed
 
 
 class SyncBatchNorm(_BatchNorm):
-    """BatchNorm of inputs of shape (B, C, …); B must be the same on all ranks."""
+    """BatchNorm of inputs of shape (B, C, …), then `drop` and `act`; B must be the same on all ranks.
+
+    timm's BatchNorm holds these two modules; of any other BatchNorm they are the identity.
+    """
+
+    def __init__(self, features: int, eps: float = 1e-5, momentum: float | None = 0.1) -> None:
+        super().__init__(features, eps, momentum)
+        self.drop: nn.Module = nn.Identity()
+        self.act: nn.Module = nn.Identity()
 
     def _check_input_dim(self, input: Tensor) -> None:
         pass
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise by the statistics of all ranks in training mode, by the running statistics in evaluation mode."""
+        normalised: Tensor = self.act(self.drop(self._normalise(input)))
+        return normalised
+
+    def _normalise(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
         channels = (1, -1, *[1] * (input.dim() - 2))
@@ -46,12 +58,13 @@ def sync_batchnorm(module: nn.Module) -> None:
     """Replace every BatchNorm of a module by `SyncBatchNorm`, in place, if there are several ranks."""
     if distributed.world_size() == 1:
         return
-    for name, child in module.named_children():
+    for key, child in module.named_children():
         if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
             synced = SyncBatchNorm(child.num_features, child.eps, child.momentum)
             synced.weight, synced.bias = child.weight, child.bias
+            synced.drop, synced.act = getattr(child, "drop", synced.drop), getattr(child, "act", synced.act)
             for buffer, values in child.named_buffers():
                 setattr(synced, buffer, values)
-            setattr(module, name, synced.train(child.training))
+            setattr(module, key, synced.train(child.training))
         else:
             sync_batchnorm(child)

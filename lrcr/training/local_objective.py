@@ -63,6 +63,7 @@ class LocalObjective:
             self.words = torch.from_numpy(words).to(self.model.whitening.bias.device)
 
     def _learn_words(self, pool: Sequence[Photo], epoch: int) -> npt.NDArray[np.float32]:
+        self.model.eval()  # whatever ran before: a validation, or nothing
         losses, seed = self.settings.losses, derive_seed(self.seed, "words", epoch) % 2**31
         found = []
         scales = self.settings.scales

@@ -1,6 +1,9 @@
 """The source of the backbone's maps in training: computed each time, or as far as stages are frozen, stored."""
 
+import hashlib
+import os
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +22,7 @@ from lrcr.runtime import distributed
 from lrcr.storage.artifacts import fingerprint
 
 _BATCH = 8
+_MAX_PENDING = 8  # batches' worth of maps that wait for others of their shape
 
 Batches = Iterator[tuple[list[int], list[Tensor]]]
 """Positions of photos in the given sequence, and their maps: at each scale of shape (positions, C, H, W)."""
@@ -65,13 +69,13 @@ class TrunkMaps:
 class StoredMaps:
     """Maps of which the part that frozen stages compute is computed once for each photo and scale, and stored in files.
 
-    The other stages are called at each call, with gradient if it is enabled. The ranks share the files. Each rank first
-    writes to a temporary name that contains its number.
+    The other stages are called at each call, with gradient if it is enabled. Processes share the files; each one first
+    writes to a temporary name of its own.
 
     Args:
         backbone: on `device`, of which all or some stages are frozen.
         image_size: longest side of the photos in pixels.
-        folder: of the files; it must be used for one backbone and one set of image files only.
+        folder: of the files, which are named by photo and frozen stages; the image files must stay as they are.
         dtype: of the stored values.
     """
 
@@ -94,12 +98,14 @@ class StoredMaps:
         self._store(photos, scales)
         pending: dict[tuple[torch.Size, ...], list[tuple[int, list[Tensor]]]] = {}
         for position, photo in enumerate(photos):
-            stored = [torch.from_numpy(np.load(self._file(photo, scale))) for scale in scales]
+            stored = [self._load(photo, scale) for scale in scales]
             maps = [features for features in stored if features.numel()]
             shapes = tuple(features.shape for features in maps)
             pending.setdefault(shapes, []).append((position, maps))
             if len(pending[shapes]) == size:
                 yield self._finish(pending.pop(shapes))
+            elif sum(map(len, pending.values())) == _MAX_PENDING * size:
+                yield self._finish(pending.pop(next(iter(pending))))
         yield from map(self._finish, pending.values())
 
     def at(self, image_size: int) -> "StoredMaps":
@@ -126,9 +132,19 @@ class StoredMaps:
     def _start(self, images: Tensor, scale: float) -> npt.NDArray[np.floating]:
         return self.backbone.start(resize(images, scale))[0].cpu().numpy().astype(self.dtype)
 
+    def _load(self, photo: Photo, scale: float) -> Tensor:
+        """Read a file; one that lost its end when the machine did is written again."""
+        file = self._file(photo, scale)
+        try:
+            return torch.from_numpy(np.load(file))
+        except (ValueError, EOFError):
+            file.unlink(missing_ok=True)
+            self._store([photo], [scale])
+            return torch.from_numpy(np.load(file))
+
     def _write(self, target: Path, features: npt.NDArray[np.floating]) -> None:
         """Write a file under a name of its own, then rename it; not flushed to the disk, which would take most time."""
-        temporary = target.with_name(f"{distributed.rank()}-{target.name}")
+        temporary = target.with_name(f"{distributed.rank()}-{os.getpid()}-{target.name}")
         temporary.parent.mkdir(parents=True, exist_ok=True)
         np.save(temporary, features)
         temporary.replace(target)
@@ -141,7 +157,16 @@ class StoredMaps:
 
     def _file(self, photo: Photo, scale: float) -> Path:
         image = (str(photo.path), photo.box, photo.orient, photo.augmentation)
-        return self.folder / f"{fingerprint(*image, self.image_size, scale, self.backbone.frozen)}.npy"
+        return self.folder / f"{fingerprint(*image, self.image_size, scale, self._frozen)}.npy"
+
+    @cached_property
+    def _frozen(self) -> str:
+        """A hash of the frozen stages and of the type of the stored values."""
+        digest = hashlib.sha256(repr((self.backbone.name, self.backbone.frozen, np.dtype(self.dtype).name)).encode())
+        for name in self.backbone.frozen:
+            for tensor in self.backbone.trunk.get_submodule(name).state_dict().values():
+                digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
 
 @torch.no_grad()

@@ -116,7 +116,9 @@ def _run(
     log: Log,
 ) -> None:
     """Pretrain the backbone if it has no weights, learn the whitening, run the epochs of the training, if any."""
-    phases = None
+    phases, trained_stages = None, params.train.trained_stages
+    if trained_stages:
+        setup.model.backbone.require_stages(trained_stages)
     if params.train.epochs:
         if validation is None:
             clusters, validation = hold_out(dataset, params.seed)
@@ -125,8 +127,8 @@ def _run(
         phases = Phases(state, validator.score, params.train.validation.every, log)
         if params.pretrains:
             pretrain(params.train.pretrain, setup, phases)
-    if params.train.trained_stages is not None:
-        setup.model.freeze(params.train.trained_stages)
+    if trained_stages is not None:
+        setup.model.freeze(trained_stages)
     if params.whitening.file is None or not setup.model.supports("local descriptors"):
         learn_whitening(setup.model, setup.maps, setup.images.photos, params.whitening, params.seed, setup.progress)
     if phases is not None:

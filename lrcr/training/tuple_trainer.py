@@ -10,7 +10,7 @@ from torch import nn
 
 from lrcr.config.training import TuplesParams
 from lrcr.data.dataset import Ids, Photo
-from lrcr.errors import LrcrError
+from lrcr.errors import DatasetError, LrcrError
 from lrcr.runtime import distributed
 from lrcr.runtime.seeds import derive_seed, generator
 from lrcr.training.objective import Objective
@@ -66,7 +66,7 @@ class TupleTrainer:
         self.photos = self._draw_versions(epoch)
         setup.model.train()
         if self.objective.compares_tuples:
-            tuples = tuples[: max(len(tuples) // size, 1) * size]  # in a smaller batch it would compare less
+            tuples = _even(tuples, size)
         starts = range(0, len(tuples), size)
         losses = []
         for step, start in enumerate(setup.progress.over(starts, f"epoch {epoch}")):
@@ -102,7 +102,8 @@ class TupleTrainer:
             embedded = self._embed(part.ravel())
             loss = self.objective.loss(part, embedded)
             if not torch.isfinite(loss):
-                where = self._locate_non_finite(part, embedded)
+                alone = distributed.world_size() == 1 or not self.objective.compares_tuples
+                where = self._locate_non_finite(part, embedded) if alone else f"in a step of {len(tuples)} tuples"
                 raise LrcrError(f"training: the loss is {loss.item()} {where}; lower train.tuples.learning_rates")
             torch.autograd.backward(loss)
             total += loss.item()
@@ -129,3 +130,15 @@ class TupleTrainer:
             for position, embedded in zip(positions, self.objective.embed(maps), strict=True)
         }
         return [found[position] for position in range(len(photos))]
+
+
+def _even(tuples: Ids, size: int) -> Ids:
+    """The tuples without an incomplete last batch, in which less would be compared; ranks have equal shares of a batch.
+
+    Raises:
+        DatasetError: there are fewer tuples than ranks.
+    """
+    whole = size if len(tuples) >= size else distributed.world_size()
+    if len(tuples) < whole:
+        raise DatasetError(f"training: {len(tuples)} pairs for {whole} ranks; label more photos, or start fewer ranks")
+    return tuples[: len(tuples) // whole * whole]

@@ -15,7 +15,7 @@ from lrcr.data.ranking import Ranking
 from lrcr.errors import DatasetError
 from lrcr.evaluation.metrics import evaluate
 from lrcr.features.extraction import sample_photos
-from lrcr.features.store import Descriptors, draw_rows
+from lrcr.features.store import Descriptors, draw_rows, join
 from lrcr.models.descriptors import ImageDescriptors
 from lrcr.retrieval.asmk.aggregation import Aggregated
 from lrcr.retrieval.asmk.codebook import Codebook, learn_codebook
@@ -136,17 +136,22 @@ class AsmkValidator:
 
     def _extract(self, photos: Sequence[Photo], scales: Sequence[float], count: int) -> Descriptors:
         """The descriptors of photos; their positions are fractions of width and height."""
-        found: dict[int, ImageDescriptors] = {}
+        found: dict[int, Descriptors] = {}
         for positions, maps in self.maps.batches(photos, scales=scales):
-            found.update(zip(positions, self.setup.model.describe_maps(maps, scales[: len(maps)], count), strict=True))
-        images = [found[position] for position in range(len(photos))]
-        return Descriptors(
-            descriptors=np.concatenate([image.descriptors.cpu().numpy() for image in images]),
-            strength=np.concatenate([image.strength.cpu().numpy() for image in images]),
-            xy=np.concatenate([image.position.cpu().numpy() for image in images]),
-            scale=np.concatenate([image.scale.cpu().numpy() for image in images]),
-            offsets=np.cumsum([0, *(len(image.descriptors) for image in images)]),
-        )
+            described = self.setup.model.describe_maps(maps, scales[: len(maps)], count)
+            found.update(zip(positions, map(_in_memory, described), strict=True))
+        return join([found[position] for position in range(len(photos))])
+
+
+def _in_memory(image: ImageDescriptors) -> Descriptors:
+    """The descriptors of one image, off the device."""
+    return Descriptors(
+        descriptors=image.descriptors.cpu().numpy(),
+        strength=image.strength.cpu().numpy(),
+        xy=image.position.cpu().numpy(),
+        scale=image.scale.cpu().numpy(),
+        offsets=np.array([0, len(image.descriptors)], np.int64),
+    )
 
 
 def _map_medium(ranking: Ranking, dataset: Dataset) -> float:

@@ -9,7 +9,7 @@ from lrcr.config.recipes import merge
 from lrcr.errors import ParamsError
 from lrcr.models.factory import MODEL_SECTIONS
 
-RESNET = ("backbone.name=resnet18", "backbone.stride=null")
+RESNET = ("backbone.name=resnet18", "backbone.stride=null", "backbone.weights=imagenet")
 RANDOM = (*RESNET, "backbone.weights=none")
 BASES = {
     "how": load_params(recipe="how-r18"),
@@ -94,7 +94,7 @@ def test_a_model_is_what_its_sections_say():
     [("local", "tuples"), ("gem", "tuples"), ("solar", "tuples"), ("apgem", "listwise"), ("cfcd", "classification")],
 )
 def test_without_a_method_a_model_is_trained_as_in_its_publication(name, method):
-    params = load_params(overrides=["backbone.name=resnet18", f"model.name={name}"])
+    params = load_params(overrides=[*RESNET, f"model.name={name}"])
     assert (params.train.method, params.method) == (None, method)
     train = params.sections("train")["train"]
     assert train["method"] == method

@@ -122,3 +122,25 @@ def test_what_cannot_be_a_backbone_is_refused_in_one_line(name, stride, said):
 def test_settings_of_the_other_library_are_refused(overrides, said):
     with pytest.raises(ParamsError, match=said):
         load_params(None, overrides)
+
+
+@pytest.mark.parametrize("name", ["repvit_m0_9", "swin_tiny_patch4_window7_224"])
+def test_what_is_ready_for_inference_computes_the_same(name):
+    """RepViT registers a convolution before a BatchNorm that normalises something else."""
+    backbone = Backbone(f"timm/{name}", 16)
+    generator = torch.Generator().manual_seed(0)
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.3, generator=generator)
+            module.running_var.uniform_(0.5, 2, generator=generator)
+    images = torch.rand(1, 3, 64, 96, generator=generator)
+    with torch.no_grad():
+        expected = backbone.eval()(images)
+        found = ready_for_inference(backbone, torch.device("cpu"))(images)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_blocks_are_not_dropped_at_random():
+    backbone = Backbone("timm/swin_tiny_patch4_window7_224", 16).train()
+    images = torch.rand(1, 3, 64, 64)
+    assert torch.equal(backbone(images), backbone(images))

@@ -6,10 +6,11 @@ from safetensors.torch import save_file
 
 from lrcr.config.reading import load_params
 from lrcr.data.images import load_image, prepare
-from lrcr.errors import WeightsError
+from lrcr.errors import ParamsError, WeightsError
 from lrcr.models.backbone import Backbone, build_backbone
 from lrcr.models.factory import weight_files
 from lrcr.models.weights import read_weights
+from lrcr.storage.artifacts import hash_file
 
 NETWORK = "timm/mobilenetv3_small_050"
 
@@ -63,7 +64,6 @@ def test_packaged_weights_classify_photos_right(test_data):
 @pytest.mark.parametrize(
     ("weights", "name", "said"),
     [
-        ("packaged", NETWORK, "'packaged' is timm/tf_efficientnet_lite0, not timm/mobilenetv3_small_050"),
         ("none.safetensors", NETWORK, "backbone.weights: none.safetensors: no such file"),
         ("none.pth", "resnet18", "backbone.weights: none.pth: no such file"),
     ],
@@ -84,7 +84,19 @@ def test_tensors_of_another_network_are_refused(tmp_path, drawn):
 
 def test_only_files_are_hashed(tmp_path, drawn):
     save_file(drawn, tmp_path / "w.safetensors")
-    for weights, hashed in ((f"{tmp_path}/w.safetensors", {"weights"}), ("packaged", set()), (f"hf:{tmp_path}", set())):
+    for weights, hashed in ((f"{tmp_path}/w.safetensors", {"weights"}), ("packaged", set()), ("none", set())):
         name = "timm/tf_efficientnet_lite0" if weights == "packaged" else NETWORK
         full = load_params(None, [f"backbone.name={name}", f"backbone.weights={weights}"])
         assert set(weight_files(full)) == hashed
+
+
+def test_weights_of_a_repository_are_inputs_of_the_model(tmp_path):
+    for contents in (b"one", b"two"):
+        (tmp_path / "model.safetensors").write_bytes(contents)
+        given = load_params(None, ["backbone.name=timm/resnet18", f"backbone.weights=hf:{tmp_path}"])
+        assert weight_files(given)["weights"] == hash_file(tmp_path / "model.safetensors")
+
+
+def test_packaged_weights_of_another_network_are_refused_before_any_work():
+    with pytest.raises(ParamsError, match="weights packaged are those of timm/tf_efficientnet_lite0; set weights to"):
+        load_params(None, ["backbone.name=resnet18"])

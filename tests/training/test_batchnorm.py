@@ -2,7 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from lrcr.training.batchnorm import SyncBatchNorm
+from lrcr.models.backbone import Backbone
+from lrcr.runtime import distributed
+from lrcr.training.batchnorm import SyncBatchNorm, sync_batchnorm
 
 
 @pytest.mark.parametrize(("kind", "shape"), [(nn.BatchNorm1d, (6, 3)), (nn.BatchNorm2d, (4, 3, 5, 2))])
@@ -26,3 +28,15 @@ def test_alone_it_is_batchnorm(kind, shape):
     for name, tensor in expected.state_dict().items():
         torch.testing.assert_close(found.state_dict()[name], tensor, msg=name)
     torch.testing.assert_close(found.eval()(images), expected.eval()(images))
+
+
+def test_the_activation_inside_timms_batchnorm_stays(monkeypatch):
+    backbone = Backbone("timm/tf_efficientnet_lite0", 16).eval()
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = backbone(images)
+        monkeypatch.setattr(distributed, "world_size", lambda: 2)
+        sync_batchnorm(backbone)
+        found = backbone(images)
+    assert any(isinstance(module, SyncBatchNorm) for module in backbone.modules())
+    torch.testing.assert_close(found, expected)

@@ -11,6 +11,8 @@ from lrcr.models.factory import build_model
 from lrcr.progress import Progress
 from lrcr.training.maps import StoredMaps, TrunkMaps, describe_globally
 
+from .small import make_setup, small
+
 CPU = torch.device("cpu")
 SCALES = (1.0, 0.5, 0.01)  # the last leaves no pixel
 SMALL = (
@@ -86,3 +88,20 @@ def test_global_descriptors_stand_in_the_order_of_the_photos(model, photos):
     for photo, vector in zip(photos, vectors, strict=True):
         torch.testing.assert_close(describe_globally(model, maps, [photo])[0], vector, rtol=1e-4, atol=1e-5)
     assert describe_globally(model, maps, []).shape == (0, 8)
+
+
+def test_a_file_that_lost_its_end_is_written_again(landmarks, tmp_path):
+    setup = make_setup(small("train.freeze=backbone"), landmarks, tmp_path)
+    photos = setup.images.photos[:2]
+    expected = [maps for _, [maps] in setup.maps.batches(photos)]
+    next(tmp_path.rglob("*.npy")).write_bytes(b"")
+    found = [maps for _, [maps] in setup.maps.batches(photos)]
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_maps_of_other_weights_have_other_files(landmarks, tmp_path):
+    setup = make_setup(small("train.freeze=backbone"), landmarks, tmp_path)
+    first = setup.maps._file(setup.images.photos[0], 1.0)
+    with torch.no_grad():
+        next(setup.model.backbone.frozen_parameters()).add_(1)
+    assert setup.maps.at(setup.image_size)._file(setup.images.photos[0], 1.0) != first
