@@ -21,15 +21,16 @@ def ready_for_inference(model: Network, device: torch.device) -> Network:
         model: a backbone, or a model that has one.
     """
     model.eval()
-    _fold_batchnorm(getattr(model, "backbone", model))
+    backbone = getattr(model, "backbone", model)
+    _fold_batchnorm(backbone, next(backbone.parameters()).new_zeros(1, 3, _SIDE, _SIDE))
     return model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 @torch.no_grad()
-def _fold_batchnorm(backbone: nn.Module) -> None:
+def _fold_batchnorm(network: nn.Module, probe: Tensor) -> None:
     """Fuse each convolution with the BatchNorm that is registered after it and normalises its output.
 
-    A forward pass of a small image shows which does. timm's BatchNorm also holds the activation, which stays.
+    A forward pass of `probe` shows which does. timm's BatchNorm also holds the activation, which stays.
     """
     outputs: dict[nn.Module, Tensor] = {}
     inputs: dict[nn.Module, Tensor] = {}
@@ -37,13 +38,13 @@ def _fold_batchnorm(backbone: nn.Module) -> None:
         module.register_forward_hook(lambda conv, _, output: outputs.__setitem__(conv, output))
         if isinstance(module, nn.Conv2d)
         else module.register_forward_pre_hook(lambda norm, given: inputs.__setitem__(norm, given[0]))
-        for module in backbone.modules()
+        for module in network.modules()
         if isinstance(module, nn.Conv2d | nn.BatchNorm2d)
     ]
-    backbone(next(backbone.parameters()).new_zeros(1, 3, _SIDE, _SIDE))
+    network(probe)
     for hook in hooks:
         hook.remove()
-    for module in list(backbone.modules()):
+    for module in list(network.modules()):
         for (name, child), (next_name, following) in pairwise(list(module.named_children())):
             if child in outputs and inputs.get(following) is outputs[child]:
                 assert isinstance(child, nn.Conv2d) and isinstance(following, nn.BatchNorm2d)

@@ -84,7 +84,7 @@ def test_context_comes_from_everywhere():
 def test_batchnorm_folds_into_it():
     module, features = trained(), draw(2, 6, 4, 3)
     expected = module(features)
-    _fold_batchnorm(module)
+    _fold_batchnorm(module, features)
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in module.modules())
     torch.testing.assert_close(module(features), expected, rtol=1e-4, atol=1e-4)
 
