@@ -50,8 +50,6 @@ def method_of(params: Params) -> Method:
 class Tuples:
     """Training on tuples of query, positive and negatives (`train.tuples`)."""
 
-    memory_key = "train.tuples.negatives"
-
     def __init__(self, params: Params) -> None:
         self.params = params
         self.settings = params.train.tuples
