@@ -89,9 +89,10 @@ _UNUSED = ("datasets", "data", "device", "threads")
 
 
 def _off_the_shelf(params: Params) -> Params:
-    """The params without training; the whitening is learned at the image size of extraction."""
-    settings = params.train.model_copy(update={"epochs": 0, "image_size": params.extract.image_size})
-    return params.model_copy(update={"train": settings})
+    """The params without training; the whitening is learned with the image size and arithmetic of extraction."""
+    extract = params.extract
+    settings = {"epochs": 0, "image_size": extract.image_size, "compute": extract.compute}
+    return params.model_copy(update={"train": params.train.model_copy(update=settings)})
 
 
 def _make_folder_dataset(folder: Path, photos: Path, progress: Progress) -> Dataset:

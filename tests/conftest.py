@@ -30,6 +30,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: min(folders.get(part, len(folders)) for part in item.path.parts))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def float32() -> Iterator[None]:
+    """`compute: auto` takes float32 on every processor, so that tests find the same numbers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lrcr.features.compute._processor_flags", set)
+        yield
+
+
 @pytest.fixture(scope="session")
 def fixtures() -> Path:
     """Small numbers computed with the reference implementations."""

@@ -1,6 +1,6 @@
 """The base class of a section of the params, and the types of the numbers in it."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -9,6 +9,7 @@ Natural = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+Compute = Literal["auto", "float32", "bfloat16", "float16"]
 Scales = Annotated[list[Positive], Field(min_length=1)]
 
 

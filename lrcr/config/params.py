@@ -166,4 +166,5 @@ class Params(Section):
         """What determines the descriptors that the codebook is learned from, as plain values."""
         codebook = self.sections("codebook")["codebook"]
         decisive = {name: codebook[name] for name in ("images", "scales", "max_descriptors")}
-        return {"fit": {"image_size": self.extract.image_size, "seed": self.seed, **decisive}}
+        extract = self.extract.model_dump(include={"image_size", "compute"})
+        return {"fit": {**extract, "seed": self.seed, **decisive}}

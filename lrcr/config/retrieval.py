@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lrcr.config.base import Count, Natural, Positive, Scales, Section
+from lrcr.config.base import Compute, Count, Natural, Positive, Scales, Section
 
 LOCAL_SCALES = [2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25]
 """The scales of HOW."""
@@ -32,6 +32,13 @@ class ExtractParams(Section):
     max_descriptors: Count = Field(
         1000, description="strongest local descriptors of an image, over all scales; HOW: 1000"
     )
+    compute: Compute = Field(
+        "auto",
+        description=(
+            "arithmetic of the trunk: float32, bfloat16 or float16 (on a CPU float32 instead); auto: float16 on a GPU, "
+            "and bfloat16 on a CPU where a measurement shows that it is 1.5 times as fast. Queries follow their index"
+        ),
+    )
     dtype: Float = Field("float32", description="of the stored descriptors")
     shard_size: Count = Field(500, description="images in a shard; a killed run loses at most one shard")
     store_descriptors: bool = Field(
@@ -53,6 +60,13 @@ class CodebookParams(Section):
     )
     max_descriptors: Count = Field(1000, description="strongest descriptors of each of these images; HOW: 1000")
     iterations: Count = Field(25, description="iterations of k-means; HOW: 10")
+    assignment: Literal["exact", "approximate"] = Field(
+        "approximate",
+        description=(
+            "of descriptors to words in k-means on a CPU; approximate: only in iterations 1, 2, 4, 8, … a descriptor "
+            "is compared with all words, in the others with the 8 that were nearest to it. HOW: exact"
+        ),
+    )
     seed: Natural = Field(0, description="seed of k-means, ≥ 0")
     whitening: Literal["none", "pca", "discriminative"] | None = Field(
         None, description="of global models; discriminative: from labels; null: none after a projection, otherwise pca"

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
-from lrcr.config.base import Count, Natural, NotNegative, Positive, Scales, Section
+from lrcr.config.base import Compute, Count, Natural, NotNegative, Positive, Scales, Section
 from lrcr.config.model import Method
 
 
@@ -238,6 +238,13 @@ class TrainParams(Section):
         20, description="epochs of each phase; 0: off the shelf, only the whitening is learned. HOW: 20"
     )
     image_size: Count = Field(1024, description="longest side in pixels; HOW: 1024")
+    compute: Compute = Field(
+        "float32",
+        description=(
+            "arithmetic of the trunk's passes without gradient, as extract.compute: maps of frozen stages, mining, "
+            "validation, whitening"
+        ),
+    )
     freeze: Freeze = Field(
         "none",
         description=(

@@ -46,14 +46,14 @@ def extract_dataset(
     if photos:
         extractor.describe(photos[:1])  # a warm-up, which the cost leaves out
     start = time.perf_counter()
-    manifest = database_manifest(params, extractor.manifest, dataset)
+    manifest = database_manifest(params, extractor, dataset)
     manifest = replace(manifest, facts={} if stored else {"stored": False})
     database = _describe_shards(manifest, _Describe(extractor), photos, size, progress)
     seconds = time.perf_counter() - start
     reused = dataset.queries["image"].where(dataset.queries["x0"].isna() & stored)
     reused_ids = [None if pd.isna(image) else int(image) for image in reused]
     queries = list(zip(dataset.query_photos(), reused_ids, strict=True))
-    manifest = _manifest("queries", params.sections("extract"), extractor.manifest, dataset)
+    manifest = _manifest("queries", params.sections("extract"), extractor, dataset)
     described_queries = _describe_shards(manifest, _DescribeQueries(extractor, database), queries, size, progress)
     with staged_folder(folder) as temporary:
         _move(database, temporary / "database")
@@ -82,20 +82,24 @@ def extract_fit(
     extractor = _open_extractor(params, model_file, ExtractSettings.of_fit(params))
     photos = dataset.photos()
     sample = _sample(len(photos), params.codebook.images, params.seed)
-    manifest = _manifest("fit", params.fit_section(), extractor.manifest, dataset)
+    manifest = _manifest("fit", params.fit_section(), extractor, dataset)
     manifest = replace(manifest, facts={"clusters": cluster_ids(dataset)[sample].tolist()})
     store = _describe_shards(manifest, _Describe(extractor), [photos[image] for image in sample], size, progress)
     with staged_folder(folder) as temporary:
         _move(store, temporary)
 
 
-def database_manifest(params: Params, model: Manifest, dataset: Dataset) -> Manifest:
+def database_manifest(params: Params, extractor: Extractor, dataset: Dataset) -> Manifest:
     """The manifest of the descriptors of a dataset's database, without facts."""
-    return _manifest("database", params.sections("extract"), model, dataset)
+    return _manifest("database", params.sections("extract"), extractor, dataset)
 
 
-def _manifest(part: str, sections: dict[str, Any], model: Manifest, dataset: Dataset) -> Manifest:
-    inputs = {"model": model.fingerprint, "dataset": dataset.fingerprint}
+def _manifest(part: str, sections: dict[str, Any], extractor: Extractor, dataset: Dataset) -> Manifest:
+    inputs = {
+        "model": extractor.manifest.fingerprint,
+        "dataset": dataset.fingerprint,
+        "compute": extractor.settings.compute,
+    }
     return Manifest("descriptors", {"part": part, **sections}, inputs)
 
 

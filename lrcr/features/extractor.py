@@ -1,16 +1,18 @@
 """Multi-scale extraction of the descriptors of photos, in batches, into memory."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from lrcr.config.base import Compute
 from lrcr.config.params import Params
 from lrcr.data.dataset import Photo
 from lrcr.data.loading import Batch, load_batches
+from lrcr.features.compute import choose_compute
 from lrcr.features.store import Descriptors, join
 from lrcr.models.descriptors import ImageDescriptors
 from lrcr.models.factory import open_model
@@ -31,23 +33,26 @@ class ExtractSettings:
         scales: of the image pyramid.
         max_descriptors: number of local descriptors of an image, the strongest of all scales.
         dtype: of the descriptors, float32 or float16.
+        compute: arithmetic of the trunk; see `lrcr.features.compute`.
     """
 
     image_size: int
     scales: Sequence[float]
     max_descriptors: int
     dtype: str = "float32"
+    compute: Compute = "float32"
 
     @classmethod
     def of_database(cls, params: Params) -> "ExtractSettings":
         """The settings for database and queries."""
         extract = params.extract
-        return cls(extract.image_size, params.scales, extract.max_descriptors, extract.dtype)
+        return cls(extract.image_size, params.scales, extract.max_descriptors, extract.dtype, extract.compute)
 
     @classmethod
     def of_fit(cls, params: Params) -> "ExtractSettings":
         """The settings for the images that the codebook is learned from."""
-        return cls(params.extract.image_size, params.fit_scales, params.codebook.max_descriptors)
+        extract, count = params.extract, params.codebook.max_descriptors
+        return cls(extract.image_size, params.fit_scales, count, compute=extract.compute)
 
 
 @explain_out_of_memory("lower extract.image_size, or the largest of the scales")
@@ -98,6 +103,7 @@ class Extractor:
 
     Attributes:
         model: in evaluation mode, on the device.
+        settings: those given, with the arithmetic that was chosen.
         manifest: of the model.
 
     Raises:
@@ -106,11 +112,12 @@ class Extractor:
 
     def __init__(self, model_file: Path, settings: ExtractSettings, device: str = "auto") -> None:
         self.model_file = model_file
-        self.settings = settings
         self.device = device
         self._device = resolve_device(device)
         model, self.manifest = open_model(model_file)
         self.model = ready_for_inference(model, self._device)
+        # A worker process gets the settings with what was chosen here.
+        self.settings = replace(settings, compute=choose_compute(settings.compute, model.backbone, self._device))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle only the arguments: a worker process opens the model file itself."""
@@ -119,7 +126,7 @@ class Extractor:
     @property
     def computed_on(self) -> dict[str, Any]:
         """Facts for the manifest of the descriptors."""
-        return computed_on(self._device.type)
+        return {**computed_on(self._device.type), "compute": self.settings.compute}
 
     def describe(self, photos: Sequence[Photo], progress: Progress = SILENT) -> Descriptors:
         """Extract the descriptors of photos, at least one; see `extract_photos`."""

@@ -34,6 +34,7 @@ class Backbone(nn.Module):
         stride: pixels between neighbouring locations.
         frozen: names of the modules that `start` calls, in order: none, or those that `freeze` froze.
         trained: names of the modules that `end` calls; the empty name is the whole network.
+        compute: type of the arithmetic of what is in evaluation mode; None: float16 on a GPU and float32 on a CPU.
 
     Raises:
         WeightsError: there is no such network, or it has no such feature map.
@@ -52,6 +53,7 @@ class Backbone(nn.Module):
         self.stages = trunk.stages
         self.frozen: tuple[str, ...] = ()
         self.trained: tuple[str, ...] = ("",)
+        self.compute: torch.dtype | None = None
         # Images come normalised by ImageNet's mean and deviation; the network may have been trained with others.
         self.renormalises = (trunk.mean, trunk.std) != (MEAN, STD)
         own, given = torch.tensor([trunk.mean, trunk.std]), torch.tensor([MEAN, STD])
@@ -94,7 +96,7 @@ class Backbone(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        """Compute the feature map; on a GPU, what is in evaluation mode is computed in mixed precision."""
+        """Compute the feature map, in float32; what is in evaluation mode is computed in the type `compute`."""
         return self.end(self.start(images))
 
     def start(self, images: Tensor) -> Tensor:
@@ -115,7 +117,9 @@ class Backbone(nn.Module):
         return self._call(self.trained, maps, mixed=not self.training)
 
     def _call(self, names: Sequence[str], maps: Tensor, *, mixed: bool) -> Tensor:
-        with torch.autocast("cuda", enabled=maps.is_cuda and mixed):
+        compute = self.compute or (torch.float16 if maps.is_cuda else torch.float32)
+        half = mixed and compute != torch.float32
+        with torch.autocast(maps.device.type, compute if half else None, enabled=half):
             for name in names:
                 maps = self.trunk.get_submodule(name)(maps)
         return maps.float()

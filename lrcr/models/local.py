@@ -15,8 +15,9 @@ from lrcr.models.descriptors import ImageDescriptors
 from lrcr.models.graph import Refinement
 from lrcr.models.model import Feature, Model
 from lrcr.models.pooling import attention_pool
-from lrcr.models.smoothing import Smoothing, centre_share, smooth
+from lrcr.models.smoothing import Filter, Smoothing, centre_share, smooth
 from lrcr.models.whitening import Whitening
+from lrcr.models.windows import smooth_at
 
 # Losses use a soft selection. A location is selected with probability sigmoid(log(attention / threshold) / _SOFTNESS);
 # the threshold is the attention of the last location selected. The strongest _CANDIDATES · count are candidates.
@@ -43,17 +44,19 @@ class Context:
     Args:
         attention: of each location, of shape (B, H, W).
         refined: the features after the graph, of shape (B, C, H, W): the input of smoothing.
-        features: the smoothed features, of the same shape.
+        filter: of each location; None: smoothing is a plain average.
     """
 
     attention: Tensor
     refined: Tensor
-    features: Tensor
+    filter: Filter | None
 
     def of_image(self, row: int) -> "Context":
         """The context of one image of the batch, with B = 1."""
         one = slice(row, row + 1)
-        return Context(self.attention[one], self.refined[one], self.features[one])
+        return Context(
+            self.attention[one], self.refined[one], None if self.filter is None else self.filter.of_image(row)
+        )
 
 
 Pyramid = Sequence[Context]
@@ -121,23 +124,47 @@ class LocalModel(Model):
         return self.pool([self.context(features)])
 
     def context(self, features: Tensor) -> Context:
-        """Crop the border of the backbone's features, of shape (B, C, H, W), then refine and smooth them."""
+        """Crop the border of the backbone's features, of shape (B, C, H, W), and refine them."""
         features = crop_border(features, self.border)
         if not features.numel():
-            return Context(l2_attention(features), features, features)
+            return Context(l2_attention(features), features, None)
         refined = features if self.graph_gates else self.graph(features)
         attention = l2_attention(refined if self.attention_from == "after" else features)
         if self.graph_gates:
             attention = attention * self.graph.gate(features)
-        filter_ = self.smoothing.filter(refined) if self.centre_share_gates else None
-        if filter_ is None:
-            return Context(attention, refined, self.smoothing(refined))
-        kernel = self.smoothing.kernel
-        return Context(attention * centre_share(filter_, kernel), refined, smooth(refined, filter_, kernel))
+        filter_ = self.smoothing.filter(refined)
+        if self.centre_share_gates and filter_ is not None:
+            attention = attention * centre_share(filter_, self.smoothing.kernel)
+        return Context(attention, refined, filter_)
+
+    def smoothed(self, context: Context) -> Tensor:
+        """The smoothed features of all locations, of shape (B, C, H, W)."""
+        if context.filter is None:
+            smoothed: Tensor = self.smoothing(context.refined)
+            return smoothed
+        return smooth(context.refined, context.filter, self.smoothing.kernel)
+
+    def smoothed_at(self, pyramid: Pyramid, rows: Tensor) -> Tensor:
+        """The smoothed features of some locations of one image (B = 1).
+
+        Args:
+            rows: the locations, counted through the maps of all scales, of shape (n,).
+
+        Returns:
+            Of shape (n, C).
+        """
+        places, features, first = [], [], 0
+        for context in pyramid:
+            last = first + context.attention.numel()
+            place = ((rows >= first) & (rows < last)).nonzero().flatten()
+            places.append(place)
+            features.append(smooth_at(context.refined, context.filter, self.smoothing.kernel, rows[place] - first))
+            first = last
+        return torch.cat(features)[torch.cat(places).argsort()]
 
     def pool(self, pyramid: Pyramid) -> Tensor:
         """The training descriptor over the locations of all scales: unit vectors of shape (B, D)."""
-        whitened = [self.whitening(context.features.flatten(2).mT).mT for context in pyramid]
+        whitened = [self.whitening(self.smoothed(context).flatten(2).mT).mT for context in pyramid]
         attention = [context.attention.flatten(1) for context in pyramid]
         return attention_pool(torch.cat(whitened, dim=2)[..., None], torch.cat(attention, dim=1)[..., None])
 
@@ -148,7 +175,6 @@ class LocalModel(Model):
         of the locations near it, and a factor common to all locations has no gradient.
         """
         attention = torch.cat([context.attention.flatten() for context in pyramid])
-        features = torch.cat([context.features[0].flatten(1) for context in pyramid], dim=1)
         strongest, rows = attention.topk(min(round(_CANDIDATES * count), len(attention)))
         log_attention = strongest.clamp_min(1e-12).log()
         fixed = log_attention.detach()
@@ -156,7 +182,8 @@ class LocalModel(Model):
         undecided = torch.sigmoid((fixed - threshold) / _SOFTNESS)
         undecided = undecided * (1 - undecided)
         threshold = threshold + (undecided * (log_attention - fixed)).sum() / undecided.sum().clamp_min(1e-12)
-        return Candidates(self.whitening(features[:, rows].T), torch.sigmoid((log_attention - threshold) / _SOFTNESS))
+        probability = torch.sigmoid((log_attention - threshold) / _SOFTNESS)
+        return Candidates(self.whitening(self.smoothed_at(pyramid, rows)), probability)
 
     def whitening_samples(self, features: Tensor, count: int) -> list[Tensor]:
         """The smoothed features of the strongest locations of each image, each of shape (≤ count, C)."""
@@ -165,9 +192,9 @@ class LocalModel(Model):
     def describe_maps(
         self, maps: Sequence[Tensor], scales: Sequence[float], count: int, *, whiten: bool = True
     ) -> list[ImageDescriptors]:
-        """Refine and smooth the map of each scale, select the `count` strongest locations of each image, whiten them.
+        """Refine the map of each scale, select the `count` strongest locations of each image, smooth and whiten these.
 
-        Whitening commutes with averages, so whitening only the selected locations gives the same result faster.
+        Whitening commutes with averages, so whitening after smoothing gives the same result faster.
 
         Args:
             maps: the backbone's features, of shape (B, C, H_s, W_s) at scale s; at least one.
@@ -176,7 +203,6 @@ class LocalModel(Model):
             whiten: False returns the smoothed features, of C dimensions, as descriptors.
         """
         contexts = [self.context(features) for features in maps]
-        smoothed = torch.cat([context.features.flatten(2) for context in contexts], dim=2)
         attention = torch.cat([context.attention.flatten(1) for context in contexts], dim=1)
         positions = [crop_border(_positions(features), self.border).flatten(1).T for features in maps]
         scale = torch.cat([xy.new_full(xy.shape[:1], s) for xy, s in zip(positions, scales, strict=True)])
@@ -184,7 +210,7 @@ class LocalModel(Model):
         for image in range(len(attention)):
             strength, order = attention[image].sort(descending=True, stable=True)
             strength, order = strength[:count], order[:count]
-            descriptors = smoothed[image, :, order].T
+            descriptors = self.smoothed_at([context.of_image(image) for context in contexts], order)
             result.append(
                 ImageDescriptors(
                     descriptors=self.whitening(descriptors) if whiten else descriptors,

@@ -14,7 +14,7 @@ from lrcr.config.model import SmoothingParams
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
-_MIN_WEIGHT = 1e-6  # if the weights of a window sum to less, the location keeps its own feature
+MIN_WEIGHT = 1e-6  # if the weights of a window sum to less, the location keeps its own feature
 _HEAD_INPUT_NORM = 4.0  # L2 norm of the input of the heads
 _MAX_BANDWIDTH = 1e6  # finite: an infinite bandwidth times a distance of zero is NaN
 _PER_LOCATION: dict[str, frozenset[Literal["bandwidth", "confidence"]]] = {
@@ -73,6 +73,13 @@ class Filter:
     bandwidth: Tensor
     confidence: Tensor
     embedding: Tensor | None
+
+    def of_image(self, row: int) -> "Filter":
+        """The filters of one image of the batch, with B = 1."""
+        one = slice(row, row + 1)
+        return Filter(
+            self.bandwidth[one], self.confidence[one], None if self.embedding is None else self.embedding[one]
+        )
 
 
 class LearnableSmoothing(Smoothing):
@@ -136,7 +143,7 @@ def smooth(features: Tensor, filter_: Filter, kernel: int) -> Tensor:
     total, weight = filter_.confidence * wide, filter_.confidence
     for neighbour, factor in zip(_neighbours(wide, kernel), _neighbour_weights(filter_, kernel), strict=True):
         total, weight = total.add_(factor * neighbour), weight + factor
-    smoothed = torch.where(weight < _MIN_WEIGHT, wide, total / weight.clamp_min(_MIN_WEIGHT))
+    smoothed = torch.where(weight < MIN_WEIGHT, wide, total / weight.clamp_min(MIN_WEIGHT))
     return smoothed.to(features.dtype)
 
 
@@ -148,30 +155,8 @@ def centre_share(filter_: Filter, kernel: int) -> Tensor:
     """
     window = 1 + sum(_neighbours(torch.ones_like(filter_.bandwidth[:1]), kernel))
     weight = filter_.confidence + sum(_neighbour_weights(filter_, kernel))
-    share = torch.where(weight < _MIN_WEIGHT, 1.0, filter_.confidence / weight.clamp_min(_MIN_WEIGHT))
+    share = torch.where(weight < MIN_WEIGHT, 1.0, filter_.confidence / weight.clamp_min(MIN_WEIGHT))
     return (window * share)[:, 0]
-
-
-def weights_at(filter_: Filter, kernel: int, y: int, x: int) -> Tensor:
-    """The weights with which `smooth` averages the window of location (y, x), for inspection.
-
-    Args:
-        filter_: of one image.
-        kernel: k, odd.
-
-    Returns:
-        Of shape (k, k), summing to one; NaN outside the map.
-    """
-    neighbours = [weight[0, 0, y, x] for weight in _neighbour_weights(filter_, kernel)]
-    middle = len(neighbours) // 2
-    window = torch.stack([*neighbours[:middle], filter_.confidence[0, 0, y, x], *neighbours[middle:]])
-    if window.sum() < _MIN_WEIGHT:
-        window = torch.zeros_like(window).index_fill_(0, window.new_tensor([middle], dtype=torch.int64), 1.0)
-    window = (window / window.sum()).view(kernel, kernel)
-    rows, columns = (torch.arange(kernel, device=window.device) + (centre - kernel // 2) for centre in (y, x))
-    height, width = filter_.bandwidth.shape[2:]
-    inside = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))
-    return window.masked_fill(~inside, torch.nan)
 
 
 def normalise(features: Tensor) -> Tensor:

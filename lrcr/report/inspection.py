@@ -16,7 +16,8 @@ from lrcr.errors import ParamsError
 from lrcr.models.attention import l2_attention
 from lrcr.models.backbone import crop_border
 from lrcr.models.local import LocalModel
-from lrcr.models.smoothing import Filter, centre_share, weights_at
+from lrcr.models.smoothing import Filter, centre_share
+from lrcr.models.windows import weights_at
 
 Values = npt.NDArray[np.float32]
 Location = tuple[int, int]
@@ -95,7 +96,7 @@ def inspect_photo(
     whole = model.backbone(prepare(loaded, image_size)[None].to(model.whitening.bias.device))
     features, context = crop_border(whole, model.border), model.context(whole)
     window = _window(whole.shape[2:], features.shape[2:])
-    filter_ = model.smoothing.filter(context.refined)
+    filter_ = context.filter
     if at:
         _require_filters_or_edges(model, filter_, photo)
         locations = [_locate(point, loaded, photo, window, features.shape[2:]) for point in at]

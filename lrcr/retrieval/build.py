@@ -61,6 +61,7 @@ def index_dataset(
         "codebook": codebook.fingerprint,
         "descriptors": store.manifest.fingerprint,
     }
+    params = _as_computed(params, store)
     backend = backend_of(params, codebook_folder)
     encoded = _from_store(backend, store, dataset, progress)
     if not store.stored:
@@ -71,6 +72,12 @@ def index_dataset(
         shutil.copytree(codebook_folder, temporary / CODEBOOK)
         _locate_images(dataset).to_parquet(temporary / IMAGES, index=False)
         write_json(temporary / PARAMS, params.model_dump(mode="json", exclude=_NOT_STORED))
+
+
+def _as_computed(params: Params, store: DescriptorStore) -> Params:
+    """The params with the arithmetic of the descriptors: photos that are described later, as queries, follow it."""
+    extract = params.extract.model_copy(update={"compute": store.manifest.inputs["compute"]})
+    return params.model_copy(update={"extract": extract})
 
 
 @contextmanager
@@ -88,7 +95,7 @@ def _from_photos(
     """The parts of the index and the sampling function, from photos."""
     extractor = Extractor(model_file, ExtractSettings.of_database(params), params.device)
     photos, size = dataset.photos(), params.extract.shard_size
-    descriptors = database_manifest(params, extractor.manifest, dataset).fingerprint
+    descriptors = database_manifest(params, extractor, dataset).fingerprint
     state = state_folder(__name__, descriptors, codebook.fingerprint, params.sections("index"), size)
     parts = encode_photos(backend, extractor, photos, size, state, progress)
     yield parts, partial(sample_of_photos, extractor, photos)

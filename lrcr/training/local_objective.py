@@ -95,7 +95,7 @@ class LocalObjective:
             if losses.asmk:
                 loss = loss + losses.asmk * self._ranking_loss(tuples, local)
         if self.bandwidth_penalty:
-            filters = [self.model.smoothing.filter(c.refined) for pyramid in pyramids for c in pyramid]
+            filters = [context.filter for pyramid in pyramids for context in pyramid]
             bandwidths = [filter_.bandwidth.mean() for filter_ in filters if filter_ is not None]
             if bandwidths:
                 loss = loss + self.bandwidth_penalty * torch.stack(bandwidths).sum() / len(settings.scales)

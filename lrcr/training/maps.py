@@ -161,8 +161,9 @@ class StoredMaps:
 
     @cached_property
     def _frozen(self) -> str:
-        """A hash of the frozen stages and of the type of the stored values."""
-        digest = hashlib.sha256(repr((self.backbone.name, self.backbone.frozen, np.dtype(self.dtype).name)).encode())
+        """A hash of the frozen stages, of their arithmetic and of the type of the stored values."""
+        computed = (self.backbone.name, self.backbone.frozen, self.backbone.compute, np.dtype(self.dtype).name)
+        digest = hashlib.sha256(repr(computed).encode())
         for name in self.backbone.frozen:
             for tensor in self.backbone.trunk.get_submodule(name).state_dict().values():
                 digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

@@ -8,7 +8,9 @@ import torch
 
 from lrcr.config.params import Params
 from lrcr.data.dataset import Dataset, open_dataset
+from lrcr.features.compute import choose_compute
 from lrcr.models.factory import MODEL_SECTIONS, build_model, save_model, weight_files
+from lrcr.models.model import Model
 from lrcr.progress import SILENT, Progress
 from lrcr.runtime import distributed
 from lrcr.runtime.device import computed_on, explain_out_of_memory, make_deterministic, resolve_device
@@ -65,9 +67,11 @@ def train(
             log, progress = _no_log, SILENT
         dataset = open_dataset(train_folder)
         validation = None if val_folder is None else open_dataset(val_folder)
-        manifest = _manifest(params, dataset, validation)
+        model = build_model(params).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        compute = choose_compute(params.train.compute, model.eval().backbone, device)
+        manifest = _manifest(params, dataset, validation, compute)
         state = state_folder(__name__, manifest.fingerprint)
-        setup = _set_up(params, dataset, maps_folder or state / "maps", device, progress)
+        setup = _set_up(params, model, dataset, maps_folder or state / "maps", device, progress)
         _run(params, method, setup, dataset, validation, state, log)
         if distributed.rank() == 0:
             save_model(model_file, setup.model, replace(manifest, facts=computed_on(device.type)))
@@ -81,16 +85,17 @@ def _require_even_shares(params: Params, method: Method, ranks: int) -> None:
     method.require_even_shares(ranks)
 
 
-def _manifest(params: Params, dataset: Dataset, validation: Dataset | None) -> Manifest:
-    inputs = {"train": dataset.fingerprint, **weight_files(params)}
+def _manifest(params: Params, dataset: Dataset, validation: Dataset | None, compute: str) -> Manifest:
+    inputs = {"train": dataset.fingerprint, "compute": compute, **weight_files(params)}
     if validation is not None:
         inputs["val"] = validation.fingerprint
     return Manifest("model", params.sections(*MODEL_SECTIONS), inputs)
 
 
-def _set_up(params: Params, dataset: Dataset, maps_folder: Path, device: torch.device, progress: Progress) -> Setup:
+def _set_up(
+    params: Params, model: Model, dataset: Dataset, maps_folder: Path, device: torch.device, progress: Progress
+) -> Setup:
     settings = params.train
-    model = build_model(params).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     maps: Maps = TrunkMaps(model.backbone, settings.image_size, device)
     if settings.trained_stages is not None:
         maps = StoredMaps(model.backbone, settings.image_size, device, maps_folder)

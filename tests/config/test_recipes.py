@@ -62,6 +62,7 @@ HOW: dict[str, Any] = {
         "method": "tuples",
         "epochs": 20,
         "image_size": 1024,
+        "compute": "float32",
         "freeze": "none",
         "weight_decay": 1e-4,
         "validation": {
@@ -108,6 +109,7 @@ HOW: dict[str, Any] = {
         "image_size": 1024,
         "scales": [2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25],
         "max_descriptors": 1000,
+        "compute": "float32",
         "dtype": "float32",
         "shard_size": 500,
         "store_descriptors": True,
@@ -119,6 +121,7 @@ HOW: dict[str, Any] = {
         "scales": [1.0],
         "max_descriptors": 1000,
         "iterations": 25,
+        "assignment": "exact",
         "seed": 0,
         "whitening": None,
         "dim": None,
@@ -164,6 +167,7 @@ CFCD = {
         "method": "classification",
         "epochs": 50,
         "image_size": 512,
+        "compute": "float32",
         "freeze": "none",
         "weight_decay": 1e-4,
         "validation": {"by": "global", "every": 5},
@@ -184,7 +188,12 @@ CFCD = {
         },
     },
     "extract": {**HOW["extract"], "scales": [0.3535, 0.5, 0.7071, 1.0, 1.4142]},
-    "codebook": {**HOW["codebook"], "scales": [0.3535, 0.5, 0.7071, 1.0, 1.4142], "whitening": "none"},
+    "codebook": {
+        **HOW["codebook"],
+        "assignment": "approximate",
+        "scales": [0.3535, 0.5, 0.7071, 1.0, 1.4142],
+        "whitening": "none",
+    },
 }
 SCRATCH = changed(
     HOW,
@@ -219,6 +228,7 @@ SCRATCH = changed(
         "train.tuples.learning_rates.backbone": 2e-4,
         "train.tuples.lr_decay": 0.95,
         "extract.image_size": 320,
+        "codebook.assignment": "approximate",
         "extract.scales": [1.0, 0.707, 0.5],
         "extract.max_descriptors": 300,
         "codebook.words": 1024,
@@ -285,7 +295,9 @@ EXPECTED = {
             "train.tuples.losses.asmk": 1.0,
             "train.tuples.losses.max_descriptors": 500,
             "extract.image_size": 512,
+            "extract.compute": "auto",
             "codebook.words": 2048,
+            "codebook.assignment": "approximate",
         },
     ),
 }

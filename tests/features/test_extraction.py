@@ -17,9 +17,9 @@ from lrcr.data.loading import load_batches
 from lrcr.errors import ArtifactError, DatasetError, ImageError, OutOfMemoryError
 from lrcr.features import extraction, extractor
 from lrcr.features.extraction import database_manifest, extract_dataset, extract_fit, sample_photos
-from lrcr.features.extractor import ExtractSettings, extract_photos
+from lrcr.features.extractor import Extractor, ExtractSettings, extract_photos
 from lrcr.features.store import Descriptors, open_descriptors
-from lrcr.models.factory import MODEL_SECTIONS, build_model, open_model, save_model
+from lrcr.models.factory import MODEL_SECTIONS, build_model, save_model
 from lrcr.models.local import LocalModel
 from lrcr.progress import Progress
 from lrcr.runtime.executor import make_shards
@@ -155,8 +155,8 @@ def test_store_tells_what_it_was_made_from(undisturbed, dataset, model_file):
     for store in (database, queries):
         assert store.manifest.facts.items() >= {"device": "cpu", "threads": 1}.items()
     assert database.manifest.fingerprint != queries.manifest.fingerprint
-    model = open_model(model_file)[1]
-    assert database.manifest.fingerprint == database_manifest(small(), model, open_dataset(dataset)).fingerprint
+    extractor = Extractor(model_file, ExtractSettings.of_database(small()), "cpu")
+    assert database.manifest.fingerprint == database_manifest(small(), extractor, open_dataset(dataset)).fingerprint
 
 
 def test_each_image_is_a_step_and_the_cost_is_told(tmp_path, model_file, dataset, state):

@@ -96,8 +96,8 @@ def test_an_extractor_without_its_model_or_device_is_refused(tmp_path, model_fil
 )
 def test_settings_are_those_of_the_params(overrides, database, fit):
     params = load_params(overrides=overrides)
-    assert ExtractSettings.of_database(params) == ExtractSettings(*database)
-    assert ExtractSettings.of_fit(params) == ExtractSettings(*fit)
+    assert ExtractSettings.of_database(params) == ExtractSettings(*database, compute="auto")
+    assert ExtractSettings.of_fit(params) == ExtractSettings(*fit, compute="auto")
 
 
 def test_photos_of_many_shapes_keep_their_order(tmp_path, model_file):

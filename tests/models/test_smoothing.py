@@ -15,7 +15,6 @@ from lrcr.models.smoothing import (
     build_smoothing,
     centre_share,
     smooth,
-    weights_at,
 )
 from lrcr.models.whitening import Whitening
 
@@ -175,39 +174,6 @@ def test_alone_without_weights_a_location_keeps_its_feature():
     features = draw((1, 3, 4, 4))
     nothing = Filter(torch.full((1, 1, 4, 4), 1e6), torch.zeros(1, 1, 4, 4), None)
     assert torch.equal(smooth(features, nothing, 3), features)
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    seed=st.integers(0, 2**32),
-    kernel=st.sampled_from([1, 3, 5]),
-    height=st.integers(1, 5),
-    width=st.integers(1, 5),
-    embedded=st.booleans(),
-    scale=st.sampled_from([0.0, 1.0, 1e6]),
-    confident=st.booleans(),
-)
-def test_the_weights_at_a_location_are_those_it_is_smoothed_with(
-    seed, kernel, height, width, embedded, scale, confident
-):
-    filter_ = Filter(
-        bandwidth=draw((1, 1, height, width), seed).abs() * scale,
-        confidence=draw((1, 1, height, width), seed + 1).clamp(0, 1) * confident,
-        embedding=draw((1, 3, height, width), seed + 2) if embedded else None,
-    )
-    features = draw((1, 4, height, width), seed + 3)
-    smoothed = smooth(features, filter_, kernel)
-    reach = kernel // 2
-    padded = np.full((4, height + 2 * reach, width + 2 * reach), np.nan)
-    padded[:, reach : reach + height, reach : reach + width] = features[0]
-    for y, x in product(range(height), range(width)):
-        weights = weights_at(filter_, kernel, y, x).numpy()
-        window = padded[:, y : y + kernel, x : x + kernel]
-        np.testing.assert_array_equal(np.isnan(weights), np.isnan(window[0]))
-        assert np.nansum(weights) == pytest.approx(1, abs=1e-5)
-        np.testing.assert_allclose(np.nansum(weights * window, axis=(1, 2)), smoothed[0, :, y, x], rtol=1e-4, atol=1e-4)
-        share = weights[reach, reach] * np.isfinite(weights).sum()
-        assert centre_share(filter_, kernel)[0, y, x].item() == pytest.approx(share, rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 5])

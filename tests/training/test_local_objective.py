@@ -40,7 +40,7 @@ def test_each_image_is_seen_at_every_scale(landmarks, pretrained):
     for scales in ("[1.0]", "[1.0, 0.5]"):
         trainer = make_trainer(context(pretrained, f"train.tuples.scales={scales}"), landmarks)
         [pyramid] = trainer._embed(np.array([0]))
-        seen[scales] = [tuple(image.features.shape[2:]) for image in pyramid]
+        seen[scales] = [tuple(image.refined.shape[2:]) for image in pyramid]
     assert seen == {"[1.0]": [(6, 8)], "[1.0, 0.5]": [(6, 8), (3, 4)]}
 
 

@@ -4,6 +4,7 @@ import logging
 import zipfile
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from lrcr.errors import ArtifactError
 from lrcr.progress import SILENT, Progress
+from lrcr.retrieval.asmk.kmeans import exact_kmeans, shortlist_kmeans
 from lrcr.runtime.seeds import derive_seed
 from lrcr.storage.artifacts import Manifest, hash_file, open_manifest, write_manifest
 
@@ -120,6 +122,7 @@ def learn_codebook(
     *,
     iterations: int,
     seed: int,
+    exact: bool = True,
     gpu: bool = False,
     progress: Progress = SILENT,
 ) -> Codebook:
@@ -131,14 +134,13 @@ def learn_codebook(
         descriptors: of shape (N, D).
         words: number of words; reduced, with a warning, to N // 39 if there are too few descriptors.
         iterations: of Lloyd's algorithm.
+        exact: whether every iteration compares each descriptor with all words; see `lrcr.retrieval.asmk.kmeans`.
         gpu: whether faiss runs on GPUs, if there are any.
         progress: one step for each iteration.
 
     Raises:
         ArtifactError: there are no descriptors, or they are not finite.
     """
-    import faiss
-
     if descriptors.ndim != 2 or 0 in descriptors.shape:
         raise ArtifactError(f"codebook: descriptors of shape {descriptors.shape}; extract some to learn from")
     points = np.ascontiguousarray(descriptors, dtype=np.float32)
@@ -149,20 +151,11 @@ def learn_codebook(
             "codebook: %d words instead of %d: each needs %d descriptors, and there are %d",
             *(learnable, words, POINTS_PER_WORD, len(points)),
         )
-    kmeans = faiss.Kmeans(
-        points.shape[1],
-        min(words, learnable),
-        niter=1,
-        seed=derive_seed(seed, "codebook") & 0x7FFFFFFF,
-        min_points_per_centroid=1,
-        max_points_per_centroid=len(points),
-        gpu=gpu and hasattr(faiss, "get_num_gpus") and faiss.get_num_gpus() > 0,
-    )
-    centroids = None  # the first iteration starts from random descriptors
-    for _ in progress.over(range(iterations), "learn codebook", iterations):
-        kmeans.train(points, init_centroids=centroids)
-        centroids = kmeans.centroids
-    return Codebook(np.array(centroids, dtype=np.float32))
+    seed = derive_seed(seed, "codebook") & 0x7FFFFFFF
+    start = points[np.random.default_rng(seed).choice(len(points), min(words, learnable), replace=False)]
+    found = exact_kmeans(points, start, seed, gpu=gpu) if exact or gpu else shortlist_kmeans(points, start)
+    *_, centroids = progress.over(islice(found, iterations), "learn codebook", iterations)
+    return Codebook(centroids)
 
 
 def read_centroids(path: Path) -> Codebook:

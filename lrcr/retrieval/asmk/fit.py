@@ -41,6 +41,7 @@ class WordsFit:
                 params.words,
                 iterations=params.iterations,
                 seed=params.seed,
+                exact=params.assignment == "exact",
                 gpu=self.gpu,
                 progress=progress,
             )

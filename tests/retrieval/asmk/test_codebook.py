@@ -6,6 +6,8 @@ from lrcr.progress import Progress
 from lrcr.retrieval.asmk.codebook import Codebook, learn_codebook, open_codebook, read_centroids, save_codebook
 from lrcr.storage.artifacts import Manifest
 
+EXACT_AND_NOT = pytest.mark.parametrize("exact", [True, False])
+
 
 @pytest.fixture
 def codebook():
@@ -88,28 +90,31 @@ def test_a_codebook_has_centroids(shape):
         Codebook(np.zeros(shape, np.float32))
 
 
-def test_k_means_finds_separate_clusters():
+@EXACT_AND_NOT
+def test_k_means_finds_separate_clusters(exact):
     rng = np.random.default_rng(2)
     centres = 10.0 * np.eye(4, dtype=np.float32)
     points = np.repeat(centres, 60, axis=0) + 0.1 * rng.normal(size=(240, 4)).astype(np.float32)
-    learned = learn_codebook(rng.permutation(points), 4, iterations=20, seed=3).centroids
+    learned = learn_codebook(rng.permutation(points), 4, iterations=20, seed=3, exact=exact).centroids
     means = points.reshape(4, 60, 4).mean(axis=1)
     np.testing.assert_allclose(learned[np.argmax(learned @ centres.T, axis=0)], means, atol=1e-4)
 
 
-def test_k_means_uses_every_point():
+@EXACT_AND_NOT
+def test_k_means_uses_every_point(exact):
     points = np.arange(1000, dtype=np.float32)[:, None]
-    learned = learn_codebook(points, 1, iterations=2, seed=0)
+    learned = learn_codebook(points, 1, iterations=2, seed=0, exact=exact)
     np.testing.assert_allclose(learned.centroids, [[499.5]])
 
 
-def test_equal_seeds_give_equal_words_whatever_the_number_of_threads(threads):
+@EXACT_AND_NOT
+def test_equal_seeds_give_equal_words_whatever_the_number_of_threads(exact, threads):
     points = np.random.default_rng(4).normal(size=(2000, 8)).astype(np.float32)
-    first = learn_codebook(points, 16, iterations=5, seed=7).centroids
+    first = learn_codebook(points, 16, iterations=5, seed=7, exact=exact).centroids
     with threads(2):
-        second = learn_codebook(points, 16, iterations=5, seed=7).centroids
+        second = learn_codebook(points, 16, iterations=5, seed=7, exact=exact).centroids
     np.testing.assert_array_equal(first, second)
-    assert not np.array_equal(first, learn_codebook(points, 16, iterations=5, seed=2**60).centroids)
+    assert not np.array_equal(first, learn_codebook(points, 16, iterations=5, seed=2**60, exact=exact).centroids)
 
 
 @pytest.mark.parametrize(("points", "learned"), [(5, 1), (100, 2)])
@@ -121,12 +126,13 @@ def test_too_few_descriptors_reduce_the_words_with_a_warning(points, learned, ca
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_word_that_nothing_is_left_for_is_moved():
+@EXACT_AND_NOT
+def test_a_word_that_nothing_is_left_for_is_moved(exact):
     """Two places of many points: whatever k-means starts from, no word may stay without any."""
     points = np.concatenate([np.zeros((300, 2)), np.ones((90, 2))]).astype(np.float32)
     points += 1e-3 * np.random.default_rng(0).normal(size=points.shape).astype(np.float32)
     for seed in range(5):
-        codebook = learn_codebook(points, 10, iterations=10, seed=seed)
+        codebook = learn_codebook(points, 10, iterations=10, seed=seed, exact=exact)
         assert len(np.unique(codebook.assign(points, 1))) == 10
 
 
