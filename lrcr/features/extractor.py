@@ -31,23 +31,26 @@ class ExtractSettings:
         scales: of the image pyramid.
         max_descriptors: number of local descriptors of an image, the strongest of all scales.
         dtype: of the descriptors, float32 or float16.
+        decoded_images: most decoded images held at one time; see `load_batches`.
     """
 
     image_size: int
     scales: Sequence[float]
     max_descriptors: int
     dtype: str = "float32"
+    decoded_images: int = 80
 
     @classmethod
     def of_database(cls, params: Params) -> "ExtractSettings":
         """The settings for database and queries."""
         extract = params.extract
-        return cls(extract.image_size, params.scales, extract.max_descriptors, extract.dtype)
+        return cls(extract.image_size, params.scales, extract.max_descriptors, extract.dtype, extract.decoded_images)
 
     @classmethod
     def of_fit(cls, params: Params) -> "ExtractSettings":
         """The settings for the images that the codebook is learned from."""
-        return cls(params.extract.image_size, params.fit_scales, params.codebook.max_descriptors)
+        extract, count = params.extract, params.codebook.max_descriptors
+        return cls(extract.image_size, params.fit_scales, count, decoded_images=extract.decoded_images)
 
 
 @explain_out_of_memory("lower extract.image_size, or the largest of the scales")
@@ -66,7 +69,7 @@ def extract_photos(
         OutOfMemoryError: there is not enough memory.
     """
     by_position: dict[int, Descriptors] = {}
-    for batch in load_batches(photos, settings.image_size, _BATCH):
+    for batch in load_batches(photos, settings.image_size, _BATCH, settings.decoded_images):
         images = batch.images.to(device, memory_format=torch.channels_last)
         described = model.describe(images, settings.scales, settings.max_descriptors)
         for i, image in enumerate(described):

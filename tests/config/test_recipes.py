@@ -110,6 +110,7 @@ HOW: dict[str, Any] = {
         "max_descriptors": 1000,
         "dtype": "float32",
         "shard_size": 500,
+        "decoded_images": 80,
         "store_descriptors": True,
     },
     "codebook": {

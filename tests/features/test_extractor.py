@@ -88,9 +88,9 @@ def test_an_extractor_without_its_model_or_device_is_refused(tmp_path, model_fil
             (1024, [0.3535, 0.5, 0.7071, 1.0, 1.4142], 6, "float32"),
         ),
         (
-            ("extract.image_size=48", "extract.scales=[0.7]", "codebook.scales=[0.5, 1]"),
-            (48, [0.7], 1000, "float32"),
-            (48, [0.5, 1.0], 1000, "float32"),
+            ("extract.image_size=48", "extract.scales=[0.7]", "codebook.scales=[0.5, 1]", "extract.decoded_images=9"),
+            (48, [0.7], 1000, "float32", 9),
+            (48, [0.5, 1.0], 1000, "float32", 9),
         ),
     ],
 )
