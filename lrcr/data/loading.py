@@ -66,8 +66,8 @@ def load_batches(
     held = decoded_images or _AHEAD + WAITING * batch
     ahead = min(_AHEAD, held // 2)
     decoded = ((one.image.shape, one) for one in _decode_ahead(photos, image_size, ahead))
-    for group in group_by_shape(decoded, batch, held - ahead):
-        yield _stack(group)
+    # Not a loop: its variable would keep the images of a batch while the next is decoded.
+    yield from map(_stack, group_by_shape(decoded, batch, held - ahead))
 
 
 def group_by_shape(items: Iterable[tuple[Hashable, _Item]], size: int, waiting: int) -> Iterator[list[_Item]]:

@@ -95,8 +95,7 @@ class StoredMaps:
     def batches(self, photos: Sequence[Photo], size: int = _BATCH, scales: Sequence[float] = SCALE_ONE) -> Batches:
         """See `Maps`."""
         self._store(photos, scales)
-        for group in group_by_shape(self._read(photos, scales), size, WAITING * size):
-            yield self._finish(group)
+        yield from map(self._finish, group_by_shape(self._read(photos, scales), size, WAITING * size))
 
     def at(self, image_size: int) -> "StoredMaps":
         """See `Maps`; the files lie in the same folder."""

@@ -1,4 +1,5 @@
 import threading
+import time
 import weakref
 from dataclasses import replace
 
@@ -155,11 +156,11 @@ class Alive:
 
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory) -> list[Photo]:
-    """Sixty photos of twenty shapes, of which few complete a batch."""
+    """Sixty photos of twenty shapes, of which few complete a batch: first mixed, then three of a shape in a row."""
     folder = tmp_path_factory.mktemp("shapes")
-    for i in range(60):
-        Image.new("RGB", (8 + 7 * i % 20, 8)).save(folder / f"{i}.png")
-    return [Photo(folder / f"{i}.png") for i in range(60)]
+    for i in range(20):
+        Image.new("RGB", (8 + i, 8)).save(folder / f"{i}.png")
+    return [Photo(folder / f"{i}.png") for i in [*(7 * i % 20 for i in range(30)), *(i // 3 for i in range(30))]]
 
 
 @pytest.mark.parametrize("decoded_images", [4, 5, 12, 24, 40])
@@ -168,7 +169,10 @@ def test_no_more_decoded_images_are_held_than_the_setting_says(shapes, monkeypat
     alive = Alive(prepare)
     monkeypatch.setattr(loading, "prepare", alive)
     monkeypatch.setattr(loading, "decoding_threads", lambda: 4)
-    positions = [position for found in load_batches(shapes, 100, batch, decoded_images) for position in found.positions]
+    positions = []
+    for found in load_batches(shapes, 100, batch, decoded_images):
+        positions += found.positions
+        time.sleep(0.002)  # the threads get as far as they can
     assert sorted(positions) == list(range(60))
     assert alive.most <= decoded_images
     assert alive.now <= 1, "the local variables of the last call"
