@@ -41,7 +41,11 @@ class Params(Section):
     seed: Natural = Field(0, description="of everything that is random, ≥ 0")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU if there is one")
     threads: Count | None = Field(
-        None, description="of torch, numba and faiss; null: $LRCR_THREADS, else $OMP_NUM_THREADS, else all usable cores"
+        None,
+        description=(
+            "of torch, numba, faiss, and decoding (at most 4); null: $LRCR_THREADS, else $OMP_NUM_THREADS, else all "
+            "usable cores"
+        ),
     )
     datasets: dict[Name, DatasetParams] = Field(
         {}, description="name → what it is; which keys it has depends on its kind"
@@ -166,5 +170,5 @@ class Params(Section):
         """What determines the descriptors that the codebook is learned from, as plain values."""
         codebook = self.sections("codebook")["codebook"]
         decisive = {name: codebook[name] for name in ("images", "scales", "max_descriptors")}
-        extract = self.extract.model_dump(include={"image_size", "compute"})
+        extract = self.extract.model_dump(include={"image_size", "compute", "decoded_images"})
         return {"fit": {**extract, "seed": self.seed, **decisive}}

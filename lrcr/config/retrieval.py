@@ -41,6 +41,13 @@ class ExtractParams(Section):
     )
     dtype: Float = Field("float32", description="of the stored descriptors")
     shard_size: Count = Field(500, description="images in a shard; a killed run loses at most one shard")
+    decoded_images: Annotated[int, Field(ge=4)] = Field(
+        80,
+        description=(
+            "most decoded images in memory at one time, ≥ 4, besides the batch in use: those decoded in advance and "
+            "those that wait for others of their shape; fewer take less memory, but batches may be smaller"
+        ),
+    )
     store_descriptors: bool = Field(
         True, description="false: the database is indexed shard by shard, and its descriptors are not stored"
     )

@@ -8,14 +8,19 @@ converted to 8-bit RGB:
 - of 16 bits per channel the low byte is dropped; other integer ranges and floats are refused;
 - damaged and truncated files, and images beyond Pillow's decompression-bomb limit, are refused.
 
+Where only an image of `image_size` is needed, a large JPEG is decoded at ½, ¼ or ⅛ of its size (DCT scaling): if that
+leaves its longest side at least twice as long as `image_size`. Crops, other formats and smaller JPEGs are decoded in
+full. Sizes and positions are always in pixels of the full image.
+
 A box is given in pixels of the image as stored, before EXIF orientation. Pillow orients TIFF files while it decodes
 them: of a TIFF file, the oriented image is treated as the stored one.
 """
 
+import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
 
 Box = tuple[float, float, float, float]
 Size = tuple[int, int]
+Number = TypeVar("Number", int, float)
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 MEAN = (0.485, 0.456, 0.406)
@@ -74,40 +80,70 @@ class LoadedImage:
         pixels: 8-bit RGB; cropped and oriented.
         full_size: width and height of the whole image, oriented like `pixels`.
         origin: x and y of the upper-left corner of `pixels` in the whole oriented image.
+        window: the part of `pixels` that a whole image covers, if it may have been decoded at reduced size: there the
+            last column and row can lie partly outside the image. None: `pixels` are those of the file.
     """
 
     pixels: Image.Image
     full_size: Size
     origin: tuple[int, int] = (0, 0)
+    window: Box | None = None
+
+    @property
+    def size(self) -> Size:
+        """Width and height of the crop or whole image in pixels of the full image."""
+        return self.full_size if self.window else self.pixels.size
 
 
-def load_image(path: ImageFile, *, orient: bool, box: Box | None = None) -> LoadedImage:
+class _Stored(NamedTuple):
+    """An image as stored, not oriented: pixels, full size, window (see `LoadedImage`) and EXIF orientation."""
+
+    pixels: Image.Image
+    size: Size
+    window: Box | None
+    orientation: _Orientation
+
+
+def load_image(path: ImageFile, *, orient: bool, box: Box | None = None, image_size: int | None = None) -> LoadedImage:
     """Decode an image file by the rules of this module.
 
     Args:
         orient: whether EXIF orientation is applied (after the crop).
         box: x0, y0, x1, y1 in pixels of the stored, unrotated image; rounded to whole pixels as Pillow's `crop` does.
+        image_size: to which `resize` will resize the image, which may therefore be decoded at reduced size. None: at
+            full size.
 
     Raises:
         UnknownFormatError: the file is not an image of a known format.
         ImageError: it cannot be opened or decoded, or the box is empty or reaches outside the image.
     """
-    pixels, orientation = _decode(path)
+    pixels, size, window, orientation = _decode(path, image_size if box is None else None)
     if not orient:
         orientation = _UPRIGHT
-    width, height = pixels.size
     try:
-        x0, y0, x1, y1 = (0, 0, width, height) if box is None else round_box(box, pixels.size)
+        part = (0, 0, *size) if box is None else round_box(box, size)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from None
     if box is not None:
-        pixels = pixels.crop((x0, y0, x1, y1))
+        pixels = pixels.crop(part)
+    if window is not None:
+        window = _orient_box(window, pixels.size, orientation)
     if orientation.transpose is not None:
         pixels = pixels.transpose(orientation.transpose)
-    origin = (width - x1 if orientation.mirror_x else x0, height - y1 if orientation.mirror_y else y0)
-    if orientation.swap:
-        return LoadedImage(pixels, (height, width), (origin[1], origin[0]))
-    return LoadedImage(pixels, (width, height), origin)
+    full_size = (size[1], size[0]) if orientation.swap else size
+    return LoadedImage(pixels, full_size, _orient_box(part, size, orientation)[:2], window)
+
+
+def _orient_box(
+    box: tuple[Number, Number, Number, Number], size: Size, orientation: _Orientation
+) -> tuple[Number, Number, Number, Number]:
+    """Where a box of an image of `size` is after the orientation is applied."""
+    (x0, y0, x1, y1), (width, height) = box, size
+    if orientation.mirror_x:
+        x0, x1 = width - x1, width - x0
+    if orientation.mirror_y:
+        y0, y1 = height - y1, height - y0
+    return (y0, x0, y1, x1) if orientation.swap else (x0, y0, x1, y1)
 
 
 def round_box(box: Sequence[float], size: Size) -> tuple[int, int, int, int]:
@@ -147,19 +183,33 @@ def normalise(pixels: Image.Image) -> "Tensor":
 
 def resize(loaded: LoadedImage, image_size: int) -> Image.Image:
     """Resize the pixels (Lanczos) by the factor that makes the whole image's longest side at most `image_size`."""
-    longest = image_size * max(loaded.pixels.size) / max(loaded.full_size)
-    thumbnail = loaded.pixels.copy()
+    longest = image_size * max(loaded.size) / max(loaded.full_size)
     # A small crop of a large image could otherwise get a size below one pixel.
-    thumbnail.thumbnail((max(longest, 1), max(longest, 1)), Image.Resampling.LANCZOS)
-    return thumbnail
+    target = _fit(loaded.size, max(math.floor(longest), 1))
+    return loaded.pixels.resize(target, Image.Resampling.LANCZOS, box=loaded.window, reducing_gap=2)
 
 
-def _decode(path: ImageFile) -> tuple[Image.Image, _Orientation]:
-    """All pixels of a file as 8-bit RGB, not oriented, and its EXIF orientation."""
+def _fit(size: Size, longest: int) -> Size:
+    """The size that Pillow's `thumbnail` gives to an image of `size` whose longest side may be at most `longest`."""
+    width, height = size
+    if max(size) <= longest:
+        return size
+    aspect = width / height
+    shorter = longest * aspect if width <= height else longest / aspect
+    candidates = (max(math.floor(shorter), 1), math.ceil(shorter))
+    if width <= height:
+        return min(candidates, key=lambda side: abs(aspect - side / longest)), longest
+    return longest, min(candidates, key=lambda side: abs(aspect - longest / side))
+
+
+def _decode(path: ImageFile, image_size: int | None) -> _Stored:
+    """The pixels of a file as 8-bit RGB; those of a large JPEG reduced if only an image of `image_size` is needed."""
     try:
         with path.open("rb") as file, Image.open(_refuse_empty(file), formats=FORMATS) as image:
+            full_size, window = image.size, None if image_size is None else _reduce(image, image_size)
             image.load()
-            return _to_rgb(image), _read_orientation(image)
+            pixels = _to_rgb(image)
+            return _Stored(pixels, full_size if window else pixels.size, window, _read_orientation(image))
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from None
     except _EmptyFileError:
@@ -173,6 +223,14 @@ def _decode(path: ImageFile) -> tuple[Image.Image, _Orientation]:
         raise ImageError(f"{path}: cannot be read ({_reason(error)}); copy or export it again") from None
     except Exception as error:  # the decoders raise many types of errors on damaged files
         raise ImageError(f"{path}: damaged ({_reason(error)}); copy or export it again") from None
+
+
+def _reduce(image: Image.Image, image_size: int) -> Box | None:
+    """Let a JPEG be decoded at reduced size by the rule of this module; see `LoadedImage` for the window returned."""
+    # Pillow takes the largest factor of 1, 2, 4 and 8 that leaves no side shorter than is asked for.
+    least = (2 * image_size, 1) if image.width >= image.height else (1, 2 * image_size)
+    drafted = image.draft(None, least)
+    return drafted[1] if drafted else None
 
 
 class _EmptyFileError(Exception):

@@ -1,9 +1,10 @@
 """Batches of images of equal shape, decoded in advance by threads."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -12,9 +13,12 @@ from lrcr.data.augmentation import augment
 from lrcr.data.dataset import Photo
 from lrcr.data.images import load_image, prepare
 
-_THREADS = 4
-_PREFETCH = 16  # images decoded in advance
-_MAX_PENDING = 8  # batches' worth of decoded images that wait for others of their shape
+WAITING = 8
+"""Batches' worth of images that wait for others of their shape, where no setting bounds them."""
+
+_AHEAD = 16  # images decoded in advance
+_MOST_THREADS = 4
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -44,27 +48,49 @@ class Batch:
     images: Tensor
 
 
-def load_batches(photos: Sequence[Photo], image_size: int, batch: int) -> Iterator[Batch]:
+def load_batches(
+    photos: Sequence[Photo], image_size: int, batch: int, decoded_images: int | None = None
+) -> Iterator[Batch]:
     """Decode photos in order and yield batches of at most `batch` images of equal shape.
 
-    Which images form a batch depends on the photos alone. When `_MAX_PENDING * batch` images wait for others of their
-    shape, the shape that has waited longest is yielded as an incomplete batch.
+    While a batch is in use, threads decode the next photos. Which images form a batch depends on the arguments alone.
 
     Args:
         image_size: longest side of the resized whole image, in pixels.
+        decoded_images: most decoded images that are held at one time, ≥ 4, besides the batch in use: those decoded in
+            advance, and those that wait for others of their shape. None: 16 + 8 · `batch`.
 
     Raises:
         ImageError: a photo cannot be decoded.
     """
-    pending: dict[tuple[int, ...], list[_Decoded]] = {}
-    for decoded in _decode_ahead(photos, image_size):
-        shape = tuple(decoded.image.shape)
-        pending.setdefault(shape, []).append(decoded)
-        if len(pending[shape]) == batch:
-            yield _stack(pending.pop(shape))
-        elif sum(map(len, pending.values())) == _MAX_PENDING * batch:
-            yield _stack(pending.pop(next(iter(pending))))
-    yield from (_stack(group) for group in pending.values())
+    held = decoded_images or _AHEAD + WAITING * batch
+    ahead = min(_AHEAD, held // 2)
+    decoded = ((one.image.shape, one) for one in _decode_ahead(photos, image_size, ahead))
+    # Not a loop: its variable would keep the images of a batch while the next is decoded.
+    yield from map(_stack, group_by_shape(decoded, batch, held - ahead))
+
+
+def group_by_shape(items: Iterable[tuple[Hashable, _Item]], size: int, waiting: int) -> Iterator[list[_Item]]:
+    """Groups of `size` items of equal shape; the last group of a shape may have fewer.
+
+    When `waiting` items wait for others of their shape, the shape that has waited longest gives a smaller group.
+
+    Args:
+        items: shapes and items.
+    """
+    groups: dict[Hashable, list[_Item]] = {}
+    for shape, item in items:
+        groups.setdefault(shape, []).append(item)
+        if len(groups[shape]) == size:
+            yield groups.pop(shape)
+        elif sum(map(len, groups.values())) == waiting:
+            yield groups.pop(next(iter(groups)))
+    yield from groups.values()
+
+
+def decoding_threads() -> int:
+    """The number of threads that decode images: as many as torch has (the param `threads`), at most four."""
+    return min(_MOST_THREADS, torch.get_num_threads())
 
 
 def _stack(group: list[_Decoded]) -> Batch:
@@ -76,18 +102,22 @@ def _stack(group: list[_Decoded]) -> Batch:
     )
 
 
-def _decode_ahead(photos: Iterable[Photo], image_size: int) -> Iterator[_Decoded]:
+def _decode_ahead(photos: Iterable[Photo], image_size: int, ahead: int) -> Iterator[_Decoded]:
+    """Decode photos, at most `ahead` at a time that are not yielded yet."""
+
     def decode(position: int, photo: Photo) -> _Decoded:
-        loaded = load_image(photo.path, orient=photo.orient, box=photo.box)
-        if photo.augmentation is not None:
+        if photo.augmentation is None:
+            loaded = load_image(photo.path, orient=photo.orient, box=photo.box, image_size=image_size)
+        else:
+            loaded = load_image(photo.path, orient=photo.orient, box=photo.box)
             loaded = replace(loaded, pixels=augment(loaded.pixels, photo.augmentation))
-        return _Decoded(position, loaded.pixels.size, loaded.origin, prepare(loaded, image_size))
+        return _Decoded(position, loaded.size, loaded.origin, prepare(loaded, image_size))
 
     futures: deque[Future[_Decoded]] = deque()
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(decoding_threads()) as pool:
         for position, photo in enumerate(photos):
             futures.append(pool.submit(decode, position, photo))
-            if len(futures) == _PREFETCH:
+            if len(futures) == ahead:
                 yield futures.popleft().result()
         while futures:
             yield futures.popleft().result()

@@ -34,6 +34,7 @@ class ExtractSettings:
         max_descriptors: number of local descriptors of an image, the strongest of all scales.
         dtype: of the descriptors, float32 or float16.
         compute: arithmetic of the trunk; see `lrcr.features.compute`.
+        decoded_images: most decoded images held at one time; see `load_batches`.
     """
 
     image_size: int
@@ -41,18 +42,26 @@ class ExtractSettings:
     max_descriptors: int
     dtype: str = "float32"
     compute: Compute = "float32"
+    decoded_images: int = 80
 
     @classmethod
     def of_database(cls, params: Params) -> "ExtractSettings":
         """The settings for database and queries."""
         extract = params.extract
-        return cls(extract.image_size, params.scales, extract.max_descriptors, extract.dtype, extract.compute)
+        return cls(
+            extract.image_size,
+            params.scales,
+            extract.max_descriptors,
+            extract.dtype,
+            extract.compute,
+            extract.decoded_images,
+        )
 
     @classmethod
     def of_fit(cls, params: Params) -> "ExtractSettings":
         """The settings for the images that the codebook is learned from."""
-        extract, count = params.extract, params.codebook.max_descriptors
-        return cls(extract.image_size, params.fit_scales, count, compute=extract.compute)
+        count = params.codebook.max_descriptors
+        return replace(cls.of_database(params), scales=params.fit_scales, max_descriptors=count, dtype="float32")
 
 
 @explain_out_of_memory("lower extract.image_size, or the largest of the scales")
@@ -71,7 +80,7 @@ def extract_photos(
         OutOfMemoryError: there is not enough memory.
     """
     by_position: dict[int, Descriptors] = {}
-    for batch in load_batches(photos, settings.image_size, _BATCH):
+    for batch in load_batches(photos, settings.image_size, _BATCH, settings.decoded_images):
         images = batch.images.to(device, memory_format=torch.channels_last)
         described = model.describe(images, settings.scales, settings.max_descriptors)
         for i, image in enumerate(described):

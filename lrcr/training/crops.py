@@ -11,10 +11,10 @@ from torch import Tensor
 
 from lrcr.data.dataset import Photo
 from lrcr.data.images import load_image, normalise
+from lrcr.data.loading import decoding_threads
 
 _ASPECT = (3 / 4, 4 / 3)  # width over height
 _TRIES = 10
-_THREADS = 4
 
 
 def crop_batches(batches: Iterable[tuple[Sequence[Photo], Sequence[int]]], size: int, area: float) -> Iterator[Tensor]:
@@ -29,7 +29,7 @@ def crop_batches(batches: Iterable[tuple[Sequence[Photo], Sequence[int]]], size:
         ImageError: a photo cannot be decoded.
     """
     waiting: deque[list[Future[Tensor]]] = deque()
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(decoding_threads()) as pool:
         for photos, seeds in batches:
             pairs = zip(photos, seeds, strict=True)
             waiting.append([pool.submit(random_crop, photo, size, area, int(seed)) for photo, seed in pairs])

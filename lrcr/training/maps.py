@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lrcr.data.dataset import Photo
-from lrcr.data.loading import load_batches
+from lrcr.data.loading import WAITING, group_by_shape, load_batches
 from lrcr.models.backbone import Backbone
 from lrcr.models.descriptors import resize, scales_that_fit
 from lrcr.models.model import Model
@@ -22,7 +22,6 @@ from lrcr.runtime import distributed
 from lrcr.storage.artifacts import fingerprint
 
 _BATCH = 8
-_MAX_PENDING = 8  # batches' worth of maps that wait for others of their shape
 
 Batches = Iterator[tuple[list[int], list[Tensor]]]
 """Positions of photos in the given sequence, and their maps: at each scale of shape (positions, C, H, W)."""
@@ -96,17 +95,7 @@ class StoredMaps:
     def batches(self, photos: Sequence[Photo], size: int = _BATCH, scales: Sequence[float] = SCALE_ONE) -> Batches:
         """See `Maps`."""
         self._store(photos, scales)
-        pending: dict[tuple[torch.Size, ...], list[tuple[int, list[Tensor]]]] = {}
-        for position, photo in enumerate(photos):
-            stored = [self._load(photo, scale) for scale in scales]
-            maps = [features for features in stored if features.numel()]
-            shapes = tuple(features.shape for features in maps)
-            pending.setdefault(shapes, []).append((position, maps))
-            if len(pending[shapes]) == size:
-                yield self._finish(pending.pop(shapes))
-            elif sum(map(len, pending.values())) == _MAX_PENDING * size:
-                yield self._finish(pending.pop(next(iter(pending))))
-        yield from map(self._finish, pending.values())
+        yield from map(self._finish, group_by_shape(self._read(photos, scales), size, WAITING * size))
 
     def at(self, image_size: int) -> "StoredMaps":
         """See `Maps`; the files lie in the same folder."""
@@ -131,6 +120,15 @@ class StoredMaps:
     @torch.no_grad()
     def _start(self, images: Tensor, scale: float) -> npt.NDArray[np.floating]:
         return self.backbone.start(resize(images, scale))[0].cpu().numpy().astype(self.dtype)
+
+    def _read(
+        self, photos: Sequence[Photo], scales: Sequence[float]
+    ) -> Iterator[tuple[tuple[torch.Size, ...], tuple[int, list[Tensor]]]]:
+        """The shapes of the maps of each photo, and its position with these maps."""
+        for position, photo in enumerate(photos):
+            stored = [self._load(photo, scale) for scale in scales]
+            maps = [features for features in stored if features.numel()]
+            yield tuple(features.shape for features in maps), (position, maps)
 
     def _load(self, photo: Photo, scale: float) -> Tensor:
         """Read a file; one that lost its end when the machine did is written again."""

@@ -365,6 +365,7 @@ def test_fit_section_follows_exactly_what_decides_the_fit_descriptors():
         "codebook.scales=[2]",
         "codebook.max_descriptors=9",
         "extract.image_size=8",
+        "extract.decoded_images=8",
         "seed=1",
     ):
         assert load_params(overrides=[other]).fit_section() != fit

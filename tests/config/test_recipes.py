@@ -112,6 +112,7 @@ HOW: dict[str, Any] = {
         "compute": "float32",
         "dtype": "float32",
         "shard_size": 500,
+        "decoded_images": 80,
         "store_descriptors": True,
     },
     "codebook": {
@@ -367,7 +368,7 @@ def test_how_states_everything_that_it_publishes():
     unread += r"|train\.tuples\.losses\.(max_descriptors|words|temperature)|extract\.global_scales"
     context = r"smoothing\.(?!kind|kernel)|graph\.(?!kind)"
     neutral = r"seed|device|threads|train\.method|.*\.(seed|file|per_word|dtype|shard_size|pack_ids|memory_gib|top)$"
-    neutral += r"|codebook\.(whitening|dim)"
+    neutral += r"|codebook\.(whitening|dim)|extract\.decoded_images"
     every = set(leaves(load_params(recipe="how-r18").model_dump(mode="json")))
     assert stated == {key for key in every if not re.match(f"{unread}|{context}|{neutral}", key)}
 

@@ -199,7 +199,7 @@ def test_the_manifest_names_the_number_of_threads_and_the_fingerprint_does_not(
 
 
 def test_decoding_threads_change_no_byte(tmp_path, monkeypatch, model_file, dataset, undisturbed):
-    monkeypatch.setattr(loading, "_THREADS", 1)
+    monkeypatch.setattr(loading, "decoding_threads", lambda: 4)
     extract_dataset(small(), model_file, dataset, tmp_path / "out")
     assert files(tmp_path / "out") == files(undisturbed)
 

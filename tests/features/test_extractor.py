@@ -88,16 +88,16 @@ def test_an_extractor_without_its_model_or_device_is_refused(tmp_path, model_fil
             (1024, [0.3535, 0.5, 0.7071, 1.0, 1.4142], 6, "float32"),
         ),
         (
-            ("extract.image_size=48", "extract.scales=[0.7]", "codebook.scales=[0.5, 1]"),
-            (48, [0.7], 1000, "float32"),
-            (48, [0.5, 1.0], 1000, "float32"),
+            ("extract.image_size=48", "extract.scales=[0.7]", "codebook.scales=[0.5, 1]", "extract.decoded_images=9"),
+            (48, [0.7], 1000, "float32", 9),
+            (48, [0.5, 1.0], 1000, "float32", 9),
         ),
     ],
 )
 def test_settings_are_those_of_the_params(overrides, database, fit):
     params = load_params(overrides=overrides)
-    assert ExtractSettings.of_database(params) == ExtractSettings(*database, compute="auto")
-    assert ExtractSettings.of_fit(params) == ExtractSettings(*fit, compute="auto")
+    assert ExtractSettings.of_database(params) == ExtractSettings(*database[:4], "auto", *database[4:])
+    assert ExtractSettings.of_fit(params) == ExtractSettings(*fit[:4], "auto", *fit[4:])
 
 
 def test_photos_of_many_shapes_keep_their_order(tmp_path, model_file):

@@ -150,6 +150,7 @@ def edited(finished):
         "train.validation.every=2": ["train"],
         "train.validation.codebook.words=8": ["train"],
         "extract.max_descriptors=40": ["extract@synthetic"],
+        "extract.decoded_images=40": ["extract@synthetic", "extract_fit"],
         "extract.image_size=80": ["extract@synthetic", "extract_fit", "report@synthetic"],
         "codebook.images=20": ["codebook", "extract_fit"],
         "codebook.iterations=5": ["codebook"],
