@@ -1,7 +1,7 @@
 """Extraction of real photos: the engine compared with the earlier one and with a simple loop; cost of LRCR; bfloat16.
 
-The earlier engine smoothed all locations before it selected the strongest. Decoding is excluded, except where it says
-otherwise, and everything runs on one thread. Needs `LRCR_TEST_DATA`: a folder with `photos/`, `weights/` and `parity/`.
+The earlier engine computed the maps of eight images at once, and smoothed all locations before it selected some.
+Decoding is excluded, except where it says otherwise, and everything runs on one thread. Needs `LRCR_TEST_DATA`: a folder with `photos/`, `weights/` and `parity/`.
 """
 
 import tempfile
@@ -19,6 +19,7 @@ from benchmarks.values import Value
 from lrcr.config.base import Compute
 from lrcr.config.datasets import FolderParams
 from lrcr.config.params import Params
+from lrcr.config.reading import load_params
 from lrcr.data.dataset import Photo, open_dataset
 from lrcr.data.images import load_image, prepare
 from lrcr.data.loading import load_batches
@@ -33,7 +34,7 @@ from lrcr.runtime.device import resolve_device
 from lrcr.runtime.threads import use_threads
 from lrcr.storage.artifacts import Manifest
 
-_PHOTOS, _ROUNDS, _BATCH = 16, 5, 8
+_PHOTOS, _ROUNDS, _BATCH = 16, 3, 8
 _LRCR = ("smoothing.kind=learnable", "smoothing.kernel=7", "graph.kind=gcn")
 
 
@@ -49,8 +50,11 @@ def run() -> Iterator[Value]:
         whitening = f"whitening.file={data / 'parity/how_photos.npz'}"
         how, simple = _extractor(recipe(data, whitening), work / "how.pt", device)
         lrcr, _ = _extractor(recipe(data, whitening, *_LRCR), work / "lrcr.pt", device)
-        gem, simple_gem = _extractor(recipe(data, "model.name=gem", "train.validation.by=global"), work / "gem.pt", device)
+        gem, simple_gem = _extractor(
+            recipe(data, "model.name=gem", "train.validation.by=global"), work / "gem.pt", device
+        )
         half, _ = _extractor(recipe(data, whitening), work / "how.pt", device, "bfloat16")
+        default, _ = _extractor(load_params(None, ["extract.image_size=512"]), work / "default.pt", device)
     batches = [
         batch.images.to(device, memory_format=torch.channels_last)
         for batch in load_batches(photos, how.settings.image_size, _BATCH)
@@ -58,6 +62,8 @@ def run() -> Iterator[Value]:
     images = [image[None].contiguous(memory_format=torch.channels_last) for batch in batches for image in batch]
     earlier = _each(lambda x: _earlier_engine(how.model, x, how.settings), batches)
     yield from _compare("HOW, float32, earlier engine", earlier, _engine(how, batches), at_least=1.15)
+    before = _each(lambda x: _earlier_engine(default.model, x, default.settings), batches)
+    yield from _compare("default settings, float32, earlier engine", before, _engine(default, batches), at_least=1.15)
     yield from _compare_halves(earlier, half, batches)
     yield Value("HOW, bfloat16: smallest cosine of maps", _map_agreement(how, half, images))
     target = 5.0 if device.type == "cuda" else 1.4
@@ -108,9 +114,11 @@ def _engine(extractor: Extractor, batches: Sequence[Tensor]) -> Callable[[], Non
 
 
 def _earlier_engine(model: Model, images: Tensor, settings: ExtractSettings) -> list[Tensor]:
-    """Smooth every location, concatenate the maps, sort, whiten what is selected."""
+    """Compute the maps of a batch at once, smooth every location, concatenate, sort, whiten what is selected."""
     assert isinstance(model, LocalModel)
-    contexts = [model.context(model.backbone(_resized(images, scale))) for scale in settings.scales]
+    contexts = [
+        model.context(model.backbone.end(model.backbone.start(_resized(images, scale)))) for scale in settings.scales
+    ]
     smoothed = torch.cat([model.smoothed(context).flatten(2) for context in contexts], dim=2)
     attention = torch.cat([context.attention.flatten(1) for context in contexts], dim=1)
     found = []

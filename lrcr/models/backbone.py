@@ -16,6 +16,7 @@ from lrcr.models.torchvision_trunk import torchvision_trunk
 from lrcr.models.weights import load_weights, read_weights
 
 _SIDE = 64  # pixels of a probe image
+_CACHED_PIXELS = 2**17  # of the images in one pass on a CPU; with more, most networks are slower, up to twice
 
 
 class Backbone(nn.Module):
@@ -96,8 +97,15 @@ class Backbone(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        """Compute the feature map, in float32; what is in evaluation mode is computed in the type `compute`."""
-        return self.end(self.start(images))
+        """Compute the feature map, in float32; what is in evaluation mode is computed in the type `compute`.
+
+        In evaluation without gradient, a CPU computes few images at a time, whose maps fit into its caches.
+        """
+        if self.training or torch.is_grad_enabled() or images.is_cuda:
+            return self.end(self.start(images))
+        number = max(1, _CACHED_PIXELS // (images.shape[2] * images.shape[3]))
+        maps = [self.end(self.start(part)) for part in images.split(number)]
+        return maps[0] if len(maps) == 1 else torch.cat(maps)
 
     def start(self, images: Tensor) -> Tensor:
         """The map of the frozen modules; if nothing is frozen, the images as input of the network.

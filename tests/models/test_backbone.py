@@ -48,6 +48,23 @@ def save_npz(path, state):
     return path
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(64, 96), (400, 512), (90, 4000)])
+def test_images_in_one_batch_have_the_maps_that_each_has_alone(size):
+    """Without gradient, a batch is computed in parts of some number of pixels, at least one image."""
+    backbone, seen = Backbone(**SMALL).eval(), []
+    backbone.trunk.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    images = torch.randn(5, 3, *size, generator=torch.Generator().manual_seed(0))
+    whole = backbone(images)
+    assert seen == ([5] if size == (64, 96) else [1] * 5)
+    torch.testing.assert_close(whole, torch.cat([backbone(image[None]) for image in images]))
+    torch.testing.assert_close(whole, backbone.end(backbone.start(images)))
+    backbone.train()
+    seen.clear()
+    backbone(images)
+    assert seen == [5], "BatchNorm in training sees the batch"
+
+
 @pytest.mark.parametrize(
     ("name", "skip_layers", "channels", "stride"),
     [
