@@ -1,7 +1,8 @@
 """Extraction of real photos: the engine compared with the earlier one and with a simple loop; cost of LRCR; bfloat16.
 
 The earlier engine computed the maps of eight images at once, and smoothed all locations before it selected some.
-Decoding is excluded, except where it says otherwise, and everything runs on one thread. Needs `LRCR_TEST_DATA`: a folder with `photos/`, `weights/` and `parity/`.
+Decoding is excluded, except where it says otherwise, and everything runs on one thread. Needs `LRCR_TEST_DATA`: a
+folder with `photos/`, `weights/` and `parity/`.
 """
 
 import tempfile
