@@ -18,7 +18,7 @@ BENCHMARKS = {
     "context_rendered": "context trained on rendered landmarks, evaluated on real photos (an hour)",
     "context_embedded": "context on the embedded dataset, 5 seeds (two hours)",
     "extraction": "extraction of real photos compared with a simple loop, local and global; cost of LRCR",
-    "codebooks": "k-means with shortlists and bfloat16 compared with exact k-means and float32, real photos (40 minutes)",
+    "codebooks": "k-means with shortlists compared with exact k-means, bfloat16 with float32 (40 minutes)",
     "quantising": "approximate compared with exact assignment on real photos (10 minutes)",
     "searching": "ASMK search compared with the asmk package, 5,000 images",
     "reading": "ASMK search of 100,000 images compared with only reading the posting lists",
