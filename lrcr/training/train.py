@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from lrcr.config.params import Params
+from lrcr.config.params import MODEL_SECTIONS, Params
 from lrcr.data.dataset import Dataset, open_dataset
-from lrcr.models.factory import MODEL_SECTIONS, build_model, save_model, weight_files
+from lrcr.models.factory import build_model, save_model, weight_files
 from lrcr.progress import SILENT, Progress
 from lrcr.runtime import distributed
 from lrcr.runtime.device import computed_on, explain_out_of_memory, make_deterministic, resolve_device
