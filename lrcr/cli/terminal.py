@@ -1,5 +1,7 @@
 """Output on the terminal: progress bars, warnings, and one line for each error that the user can correct."""
 
+import atexit
+import gc
 import logging
 import os
 import sys
@@ -79,6 +81,7 @@ progress = _Bars()
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Print an `LrcrError` as one line and exit with code 2; any other exception keeps its traceback."""
+    atexit.register(gc.freeze)  # no last search for garbage among all that was imported: it takes up to half a second
     logging.basicConfig(level="WARNING", format="%(message)s", handlers=[RichHandler(console=stderr, show_path=False)])
     try:
         yield
