@@ -30,4 +30,5 @@ clean:  ## remove artifacts and caches, but not .venv
 	.venv/bin/python -m pip install --quiet --upgrade uv
 	$(UV) pip sync --quiet --compile-bytecode --python .venv/bin/python requirements.lock
 	$(UV) pip install --quiet --python .venv/bin/python --no-deps --editable .
+	.venv/bin/lrcr compile
 	touch $@

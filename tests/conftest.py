@@ -1,5 +1,6 @@
 """What all tests share: one thread a process, reference data, drawn photos, and a place for unfinished work."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -137,3 +138,8 @@ def landmarks(tmp_path_factory) -> Path:
     """A dataset of five landmarks with three photos each and one photo without a label."""
     labels = [f"landmark {i % 5}" for i in range(15)]
     return _draw_dataset(tmp_path_factory.mktemp("data") / "landmarks", [(48, 36)] * 16, [*labels, None])
+
+
+def pytest_sessionfinish() -> None:
+    """Undo the `gc.freeze` of stages that ran in this process: triton reports at the end what was never collected."""
+    gc.unfreeze()

@@ -245,6 +245,8 @@ def test_each_stage_lists_what_it_imports(name):
         ("extract", ["lrcr/retrieval/", "lrcr/training/", "lrcr/losses/", "lrcr/datasets/"]),
         ("download", ["lrcr/models/", "lrcr/features/"]),
         ("train", ["lrcr/datasets/", "lrcr/report/", "lrcr/retrieval/flat/"]),
+        ("report", ["lrcr/report/maps.py", "lrcr/report/inspection.py", "lrcr/training/"]),
+        ("maps", ["lrcr/features/", "lrcr/retrieval/", "lrcr/report/matches.py"]),
     ],
 )
 def test_an_edit_reruns_only_what_follows_from_it(name, places):

@@ -2,3 +2,11 @@
 
 Each command imports what it needs when it runs: importing this package imports no torch.
 """
+
+import gc
+
+THRESHOLD = gc.get_threshold()
+"""Of the garbage collector while a command or a stage works."""
+
+# Imports make many objects and no garbage: to search them again and again would take a fifth of the time of an import.
+gc.set_threshold(100_000)

@@ -28,13 +28,13 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure mAP on a folder of photos with ground truth: extract, codebook, index, evaluate."""
-    from lrcr.evaluation.evaluate import evaluate_dataset, require_queries
-    from lrcr.evaluation.per_query import write_per_query
-    from lrcr.pipeline import prepare
-
     if ap is not None and (ap.suffix != ".csv" or ap.is_dir()):
         raise ParamsError(f"--ap {ap}: the AP of each query is written as .csv; give a name that ends in .csv")
     chosen = params_without_training(params, overrides, recipe, model, searches=True)
+    from lrcr.evaluation.evaluate import evaluate_dataset, require_queries
+    from lrcr.evaluation.per_query import write_per_query
+    from lrcr.pipeline import prepare  # imports torch, which takes seconds
+
     with prepare(chosen, photos, model=model, fit=fit, check=require_queries, progress=progress) as ready:
         result = evaluate_dataset(ready.params, ready.dataset, ready.descriptors, ready.index)
         if ap is not None:

@@ -5,6 +5,7 @@ import typer
 from lrcr.cli import (
     bench,
     comparison,
+    compiling,
     evaluation,
     initialisation,
     inspection,
@@ -34,6 +35,7 @@ app.command()(inspection.inspect)
 app.command()(inspection.verify)
 app.command()(bench.bench)
 app.command()(weights.weights)
+app.command()(compiling.compile)
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lrcr.config.params import Params
+from lrcr.config.params import MODEL_SECTIONS, Params
 from lrcr.config.reading import load_params
 from lrcr.config.recipes import recipe_names
 from lrcr.config.retrieval import SearchParams
@@ -68,8 +68,6 @@ def params_without_training(
     Raises:
         ParamsError: a key is unknown, its value is refused, or it would have no effect.
     """
-    from lrcr.models.factory import MODEL_SECTIONS
-
     for override in overrides or ():
         section = override.partition("=")[0].partition(".")[0]
         if section in ("data", "datasets"):

@@ -33,13 +33,13 @@ def maps(
     ] = ExtractParams().image_size,
 ) -> None:
     """Draw the maps of a model for photos: attention, and those of smoothing and graph if it has them."""
+    spots = [_read_spot(text) for text in at or ()]
+    pictures = _name_pictures(photos, output)
     from lrcr.data.dataset import Photo
-    from lrcr.models.factory import open_local_model
+    from lrcr.models.factory import open_local_model  # imports torch, which takes seconds
     from lrcr.report.inspection import inspect_photo
     from lrcr.report.maps import draw_maps
 
-    spots = [_read_spot(text) for text in at or ()]
-    pictures = _name_pictures(photos, output)
     seen_by = open_local_model(model)
     compared_with = None if baseline is None else open_local_model(baseline)
     for path, picture in zip(progress.over(photos, "draw maps"), pictures, strict=True):

@@ -41,12 +41,12 @@ def index(
     overrides: Overrides = None,
 ) -> None:
     """Build an index of a folder of photos."""
-    from lrcr.pipeline import prepare
-    from lrcr.retrieval.searcher import Searcher
-
     if output.exists() and not (output / MANIFEST).is_file():
         raise ParamsError(f"--output {output}: exists and is not an index; name another folder")
     chosen = params_without_training(params, overrides, recipe, model, searches=False)
+    from lrcr.pipeline import prepare  # imports torch, which takes seconds
+    from lrcr.retrieval.searcher import Searcher
+
     with prepare(chosen, photos, model=model, fit=fit, progress=progress) as ready, staged_folder(output) as temporary:
         shutil.copytree(ready.index, temporary, dirs_exist_ok=True)
     say(f"{output}: {Searcher(output).index.summary}")
@@ -77,7 +77,6 @@ def search(
     """Find the images of an index that show the same thing as the query photo."""
     from lrcr.data.dataset import Photo
     from lrcr.report.rankings import QueryTile, ResultTile, draw_rankings
-    from lrcr.retrieval.queries import open_extractor
     from lrcr.retrieval.searcher import Searcher
 
     chosen = params_of_search(params, overrides, recipe)
@@ -87,6 +86,8 @@ def search(
             f"--explain {explain}: {folder} holds global vectors, which have no locations; leave --explain out"
         )
     photo = Photo(query, _read_box(box), orient=True)
+    from lrcr.retrieval.queries import open_extractor  # imports torch, which takes seconds
+
     extractor = open_extractor(searcher)
     described = extractor.describe([photo])
     results = searcher.results(searcher.search(described, top))

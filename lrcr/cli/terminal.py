@@ -1,5 +1,6 @@
 """Output on the terminal: progress bars, warnings, and one line for each error that the user can correct."""
 
+import gc
 import logging
 import os
 import sys
@@ -23,6 +24,7 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
+from lrcr.cli import THRESHOLD
 from lrcr.config.params import Params
 from lrcr.config.reading import load_params
 from lrcr.errors import LrcrError, ParamsError
@@ -79,6 +81,7 @@ progress = _Bars()
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Print an `LrcrError` as one line and exit with code 2; any other exception keeps its traceback."""
+    gc.set_threshold(*THRESHOLD)
     logging.basicConfig(level="WARNING", format="%(message)s", handlers=[RichHandler(console=stderr, show_path=False)])
     try:
         yield
@@ -108,6 +111,7 @@ def run_stage(main: Callable[[Params], None], *, several: bool = False) -> None:
             refuse_ranks()
         params = load_params(Path("params.yaml"))
         use_threads(params.threads)
+        gc.freeze()  # what was imported is not searched for garbage again; at the end that would take up to a second
         main(params)
 
 

@@ -20,11 +20,12 @@ def train(
     overrides: Overrides = None,
 ) -> None:
     """Train a model on a folder of labelled photos."""
-    from lrcr.pipeline import train_on_folder
 
     def log(values: dict[str, float]) -> None:
         say("  ".join(f"{name} {value:.4g}" for name, value in values.items()))
 
     chosen = read_params(params, overrides, recipe)
+    from lrcr.pipeline import train_on_folder  # imports torch, which takes seconds
+
     train_on_folder(chosen, folder, output, val=val, log=log, progress=progress)
     say(f"{output}: model written")

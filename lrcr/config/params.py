@@ -23,6 +23,12 @@ from lrcr.config.model import (
 from lrcr.config.retrieval import GLOBAL_SCALES, LOCAL_SCALES, CodebookParams, ExtractParams, IndexParams, SearchParams
 from lrcr.config.training import TrainParams
 
+ARCHITECTURE = ("model", "backbone", "smoothing", "graph", "pooling", "whitening")
+"""The sections of the params that define the architecture of a model."""
+
+MODEL_SECTIONS = (*ARCHITECTURE, "train", "seed")
+"""The sections of the params that determine a trained model; they are stored in its file."""
+
 
 class DataParams(Section):
     """Which dataset is used for what; the names are those of the section `datasets`."""

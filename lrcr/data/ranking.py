@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lrcr.errors import ArtifactError
-from lrcr.runtime.jit import serial
+from lrcr.runtime.jit import read_only, serial
 from lrcr.storage.artifacts import staged_file
 
 _SCHEMA = pa.schema([("query", pa.int64()), ("rank", pa.int64()), ("image", pa.int64()), ("score", pa.float32())])
@@ -127,7 +127,7 @@ class Ranking:
 
     def _check_repeats(self) -> None:
         seen = np.zeros(int(self.image.max(initial=-1)) + 1, dtype=bool)
-        row = _first_repeat(self.query, self.image, seen)
+        row = _first_repeat(read_only(self.query), read_only(self.image), seen)
         if row >= 0:
             self._refuse(np.arange(len(self)) == row, "the query has this image already; return each image once")
 

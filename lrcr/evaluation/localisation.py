@@ -38,7 +38,7 @@ class Localisation:
 
 
 def measure_localisation(dataset: Dataset, database: DescriptorStore) -> Localisation | None:
-    """Measure the localisation of the descriptors of a dataset's database, with one image in memory at a time.
+    """Measure the localisation of the descriptors of a dataset's database.
 
     Returns:
         None if no image has a mask or a box.
@@ -48,16 +48,12 @@ def measure_localisation(dataset: Dataset, database: DescriptorStore) -> Localis
         DatasetError: a mask does not have the size of its image.
         ImageError: a mask, or an image with a box, cannot be decoded.
     """
-    boxes = _boxes(dataset)
+    boxes, masks = _boxes(dataset), dataset.images["mask"].fillna("")
+    known = [image for image, mask in enumerate(masks) if mask or image in boxes]
     shares = []
-    for image, mask in enumerate(dataset.images["mask"].fillna("")):
-        if mask:
-            region = _read_mask(dataset, image, dataset.root / mask)
-        elif image in boxes:
-            region = _draw_boxes(boxes[image])
-        else:
-            continue
-        local = database.image(image)
+    for image, local in zip(known, database.locations(known), strict=True):
+        mask = masks[image]
+        region = _read_mask(dataset, image, dataset.root / mask) if mask else _draw_boxes(boxes[image])
         if region.any() and local.strength.sum() > 0:
             shares.append(_shares_inside(local, region))
     if not shares:

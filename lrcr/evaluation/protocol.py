@@ -14,7 +14,7 @@ import pandas as pd
 
 from lrcr.data.ranking import Ranking
 from lrcr.errors import ArtifactError, DatasetError
-from lrcr.runtime.jit import parallel
+from lrcr.runtime.jit import parallel, read_only
 
 NOT_FOUND = int(np.iinfo(np.int64).max)
 
@@ -68,7 +68,7 @@ def rank_graded_images(ranking: Ranking, relevance: pd.DataFrame, queries: int) 
     wanted = table["image"].to_numpy(np.int64)
     rank = np.full(len(table), NOT_FOUND)
     _find(
-        ranking.image,
+        read_only(ranking.image),
         _offsets(ranking.query, queries),
         wanted,
         _offsets(table["query"].to_numpy(np.int64), queries),

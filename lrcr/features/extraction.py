@@ -10,12 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from lrcr.config.params import Params
+from lrcr.config.params import MODEL_SECTIONS, Params
 from lrcr.data.dataset import Dataset, Photo, cluster_ids, open_dataset
 from lrcr.errors import DatasetError
 from lrcr.features.extractor import Extractor, ExtractSettings
 from lrcr.features.store import DescriptorStore, join, open_descriptors, read_shard, write_shard
-from lrcr.models.factory import MODEL_SECTIONS
 from lrcr.progress import SILENT, Progress
 from lrcr.runtime.executor import make_shards
 from lrcr.runtime.seeds import generator

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lrcr.config.params import Params
+from lrcr.config.params import ARCHITECTURE, MODEL_SECTIONS, Params
 from lrcr.config.reading import check_params
 from lrcr.errors import ArtifactError, ParamsError, WeightsError
 from lrcr.models.backbone import Backbone, build_backbone
@@ -21,12 +21,6 @@ from lrcr.models.weights import load_weights, weights_file
 from lrcr.models.whitening import Whitening, read_whitening
 from lrcr.runtime.seeds import derive_seed
 from lrcr.storage.artifacts import Manifest, hash_file
-
-ARCHITECTURE = ("model", "backbone", "smoothing", "graph", "pooling", "whitening")
-"""The sections of the params that define the architecture of a model."""
-
-MODEL_SECTIONS = (*ARCHITECTURE, "train", "seed")
-"""The sections of the params that determine a trained model; they are stored in its file."""
 
 _CFCD_DIM = 512
 

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lrcr.config.params import MODEL_SECTIONS
 from lrcr.config.reading import check_params
 from lrcr.data.images import MEAN, STD
 from lrcr.errors import WeightsError
 from lrcr.models.backbone import Backbone
-from lrcr.models.factory import MODEL_SECTIONS
 from lrcr.models.file import write_model_file
 from lrcr.models.weights import load_weights
 from lrcr.storage.artifacts import Manifest, hash_file

@@ -1,8 +1,7 @@
-"""The report on one dataset: maps of some photos, graded rankings, matches, and the edge correlation of bandwidth."""
+"""The report on the search in one dataset: graded rankings, and matches."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,24 +11,13 @@ from lrcr.data.dataset import Dataset, open_dataset
 from lrcr.data.ranking import Ranking
 from lrcr.evaluation.evaluate import evaluate_ranking, require_queries
 from lrcr.features.store import DescriptorStore, open_descriptors
-from lrcr.models.factory import MODEL_SECTIONS, open_local_model
-from lrcr.models.file import read_model_file
-from lrcr.models.inference import ready_for_inference
 from lrcr.progress import SILENT, Progress
-from lrcr.report.edges import correlate_with_edges, summarise
 from lrcr.report.grading import choose_extremes, grade_images, make_row
-from lrcr.report.inspection import has_bandwidth_map, inspect_photo
-from lrcr.report.maps import draw_maps
 from lrcr.report.matches import PhotoKeypoints, ResultMatches, draw_matches
 from lrcr.report.rankings import draw_rankings
-from lrcr.retrieval.layout import MODEL
-from lrcr.retrieval.queries import open_extractor
 from lrcr.retrieval.searcher import Searcher
-from lrcr.runtime.device import resolve_device
-from lrcr.runtime.seeds import generator
-from lrcr.storage.artifacts import require_input, require_params, staged_folder
+from lrcr.storage.artifacts import require_input, staged_folder
 
-_IMAGES, _MAPS = 50, 4  # images for the correlation, and the number of them whose maps are drawn
 _QUERIES, _MATCHES, _TOP = 6, 4, 10  # queries, the number of them whose matches are drawn, results of each query
 
 
@@ -41,16 +29,11 @@ def report_dataset(
     ranking_file: Path,
     folder: Path,
     progress: Progress = SILENT,
-) -> dict[str, Any]:
+) -> None:
     """Draw pictures of the results on a dataset into `folder`, which is replaced as a whole.
 
     `rankings.png` shows the queries with the highest and the lowest AP (medium), and others that are drawn by the seed.
-    For local models, `maps-<image>.png` shows the maps of photos that are drawn by the seed, and `matches-<query>.png`
-    shows the matches of some queries with their first correct result.
-
-    Returns:
-        The metrics: `bandwidth_gradient_correlation` (`lrcr.report.edges`) over at most 50 photos that are drawn by the
-        seed: `mean`, `standard_error` and the number of `images`, which is 0 if the model has no map of bandwidth.
+    With local descriptors, `matches-<query>.png` shows the matches of some queries with their first correct result.
 
     Raises:
         ArtifactError: an input is damaged, or the inputs were not made from the same artifacts.
@@ -60,14 +43,11 @@ def report_dataset(
     inputs = _open(params, dataset_folder, descriptors_folder, index_folder, ranking_file)
     queries = choose_extremes(inputs.ap, _QUERIES, params.seed)
     with staged_folder(folder) as temporary:
-        correlations = []
         if inputs.searcher.index.explains:
-            correlations = _inspect_photos(params, inputs.dataset, index_folder / MODEL, temporary, progress)
             for query in progress.over(queries[:_MATCHES], "drawing matches", _MATCHES):
                 _draw_matches_of(inputs, query, temporary / f"matches-{query:04}.png")
         rows = [make_row(inputs.dataset, inputs.ranking, query, _TOP, float(inputs.ap[query])) for query in queries]
         draw_rankings(temporary / "rankings.png", rows, orient=inputs.dataset.orient, progress=progress)
-    return {"bandwidth_gradient_correlation": asdict(summarise(correlations))}
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,27 +72,8 @@ def _open(params: Params, dataset_folder: Path, descriptors_folder: Path, index_
     for store in stores:
         for name in ("dataset", "model"):
             require_input(store.manifest, name, made_from[name], descriptors_folder)
-    _, model = read_model_file(index_folder / MODEL)
-    require_params(model, params.sections(*MODEL_SECTIONS), index_folder / MODEL)
     ap = evaluate_ranking(ranking, dataset_folder)["medium"].to_numpy(np.float64)
     return _Inputs(dataset, Ranking.load(ranking), ap, searcher, *stores)
-
-
-def _inspect_photos(
-    params: Params, dataset: Dataset, model_file: Path, folder: Path, progress: Progress
-) -> list[float]:
-    """Inspect photos and draw the maps of the first of them; returns the edge correlations that are defined."""
-    model = ready_for_inference(open_local_model(model_file), resolve_device(params.device))
-    photos, names = dataset.photos(), dataset.images["path"]
-    number = _IMAGES if has_bandwidth_map(model) else _MAPS
-    drawn = generator(params.seed, "report images").permutation(len(photos))[:number].tolist()
-    correlations = []
-    for number_done, image in enumerate(progress.over(drawn, "drawing maps", len(drawn))):
-        inspection = inspect_photo(model, photos[image], params.extract.image_size)
-        if number_done < _MAPS:
-            draw_maps(folder / f"maps-{image:04}.png", names[image], inspection)
-        correlations.append(correlate_with_edges(inspection))
-    return [correlation for correlation in correlations if correlation is not None]
 
 
 def _draw_matches_of(inputs: _Inputs, query: int, path: Path) -> None:
@@ -127,6 +88,8 @@ def _draw_matches_of(inputs: _Inputs, query: int, path: Path) -> None:
     if inputs.database.stored:
         descriptors = inputs.database.image(image)
     else:
+        from lrcr.retrieval.queries import open_extractor  # imports torch
+
         descriptors = open_extractor(inputs.searcher).describe([inputs.dataset.photo(image)])
     title = f"rank {position + 1}, {grades[image]}, {scores[position]:.4f}"
     matches = inputs.searcher.index.explain(query_descriptors, descriptors)

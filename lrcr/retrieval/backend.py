@@ -16,7 +16,7 @@ from lrcr.progress import Progress
 from lrcr.retrieval.asmk.engine import AsmkBackend
 from lrcr.retrieval.asmk.explain import Match
 from lrcr.retrieval.flat.engine import FlatBackend
-from lrcr.runtime.device import resolve_device
+from lrcr.runtime.device import faiss_uses_gpu
 from lrcr.storage.artifacts import Manifest
 
 Part = TypeVar("Part")
@@ -122,4 +122,4 @@ def backend_of(params: Params, codebook_folder: Path) -> Backend[Any]:
     """
     if params.model.is_local:
         return AsmkBackend(codebook_folder, params.index, params.seed)
-    return FlatBackend(codebook_folder, params.index, resolve_device(params.device).type == "cuda")
+    return FlatBackend(codebook_folder, params.index, faiss_uses_gpu(params.device))

@@ -9,8 +9,7 @@ from lrcr.errors import ArtifactError
 from lrcr.features.store import DescriptorStore, open_descriptors
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.asmk.fit import WordsFit
-from lrcr.retrieval.flat.fit import WhiteningFit
-from lrcr.runtime.device import resolve_device
+from lrcr.runtime.device import faiss_uses_gpu
 from lrcr.storage.artifacts import Manifest, hash_file, require_params, staged_folder
 
 
@@ -53,5 +52,7 @@ def make_codebook(params: Params, fit_folder: Path, folder: Path, progress: Prog
 def _fit_of(params: Params) -> CodebookFit:
     """K-means for local descriptors, whitening for global vectors."""
     if params.model.is_local:
-        return WordsFit(params.codebook, resolve_device(params.device).type == "cuda")
+        return WordsFit(params.codebook, faiss_uses_gpu(params.device))
+    from lrcr.retrieval.flat.fit import WhiteningFit  # imports torch
+
     return WhiteningFit(params.codebook, params.vector_whitening)

@@ -28,6 +28,21 @@ def resolve_device(name: str) -> "torch.device":
     return torch.device(name)
 
 
+def faiss_uses_gpu(name: str) -> bool:
+    """Whether faiss uses a GPU for `auto | cpu | cuda`: if there is one, and faiss has code for it.
+
+    Only `cuda` imports torch: to refuse it where there is no GPU.
+
+    Raises:
+        ParamsError: as `resolve_device`.
+    """
+    import faiss
+
+    if name == "cuda":
+        resolve_device(name)
+    return name != "cpu" and hasattr(faiss, "get_num_gpus") and faiss.get_num_gpus() > 0
+
+
 def computed_on(device: str) -> dict[str, Any]:
     """What the last bits of a result depend on, for its manifest: the device and the number of threads."""
     import torch

@@ -12,6 +12,7 @@ from threading import Lock
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy.typing as npt
 
 from lrcr.runtime.cache import compile_cached
 
@@ -26,6 +27,13 @@ os.register_at_fork(before=_pool.acquire, after_in_parent=_pool.release, after_i
 def set_numba_threads(number: int) -> None:
     """Set the number of threads of parallel functions; at most as many as numba has started."""
     numba.set_num_threads(min(number, numba.config.NUMBA_NUM_THREADS))
+
+
+def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A view that cannot be written: numba compiles a function once more for arrays that can."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def parallel(function: Kernel) -> Kernel:

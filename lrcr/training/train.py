@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from lrcr.config.params import Params
+from lrcr.config.params import MODEL_SECTIONS, Params
 from lrcr.data.dataset import Dataset, open_dataset
 from lrcr.features.compute import choose_compute
-from lrcr.models.factory import MODEL_SECTIONS, build_model, save_model, weight_files
+from lrcr.models.factory import build_model, save_model, weight_files
 from lrcr.models.model import Model
 from lrcr.progress import SILENT, Progress
 from lrcr.runtime import distributed

@@ -9,13 +9,18 @@ import pytest
 
 from lrcr.cli.main import app
 
-from .command import ONE_WORD, refuse, run
+from .command import ONE_WORD, SMALL, refuse, run
 
 
 def start(*arguments: object, **environment: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "lrcr.cli.main", *map(str, arguments)]
     given = {**os.environ, "COLUMNS": "100", **environment}
     return subprocess.run(command, env=given, capture_output=True, text=True)
+
+
+def imported_by(done: subprocess.CompletedProcess) -> set[str]:
+    """The modules that a process started with `PYTHONPROFILEIMPORTTIME` has imported."""
+    return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
 
 
 def test_help_lists_all_commands_and_imports_no_torch():
@@ -25,9 +30,58 @@ def test_help_lists_all_commands_and_imports_no_torch():
     assert [line.split()[1] for line in done.stdout.partition("Commands")[2].splitlines() if line[2:3].islower()] == (
         commands
     )
-    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    imported = imported_by(done)
     assert "lrcr.cli.searching" in imported
     assert not imported & {"torch", "numba", "faiss", "pandas", "matplotlib", "dvc", "dvclive"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("index", "photos", "-o", "my.index", "--set", "smoothing.kernel=4"),
+        ("index", "photos", "-o", "my.index", "--set", "search.alpha=2"),
+        ("evaluate", "photos", "--model", "model.pt", "--set", "backbone.stride=8"),
+        ("train", "photos", "-o", "model.pt", "--recipe", "none"),
+        ("search", "no.index", "query.jpg"),
+        ("maps", "photo.jpg", "--model", "model.pt", "-o", "maps.png", "--at", "1"),
+    ],
+    ids=lambda arguments: " ".join(arguments),
+)
+def test_wrong_arguments_are_refused_before_torch_is_imported(arguments):
+    done = start(*arguments, PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode == 2 and "error: " in done.stderr
+    imported = imported_by(done)
+    assert "lrcr.cli.main" in imported or "lrcr.cli.searching" in imported
+    assert not imported & {"torch", "torchvision", "timm"}
+
+
+COMPILE_THEN_EVALUATE = """
+import contextlib, sys
+from lrcr.cli.main import main
+
+def signatures():
+    modules = [module for name, module in sys.modules.items() if name.startswith("lrcr.")]
+    values = [value for module in modules for value in vars(module).values()]
+    functions = [*values, *(getattr(value, "__wrapped__", None) for value in values)]
+    return {f"{f.__name__}{types}" for f in functions for types in getattr(f, "signatures", ())}
+
+def run(*arguments):
+    sys.argv = ["lrcr", *arguments]
+    with contextlib.suppress(SystemExit):
+        main()
+
+run("compile")
+before = signatures()
+run("evaluate", *PHOTOS)
+print(len(before), sorted(signatures() - before))
+"""
+
+
+def test_after_lrcr_compile_an_evaluation_compiles_nothing(photos):
+    script = COMPILE_THEN_EVALUATE.replace("PHOTOS", str([str(photos), *SMALL]))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    number, _, compiled_later = done.stdout.splitlines()[-1].partition(" ")
+    assert int(number) > 5 and compiled_later == "[]", done.stdout + done.stderr
 
 
 def test_results_go_to_standard_output_and_progress_to_standard_error(photos, index, tmp_path):

@@ -1,5 +1,6 @@
 """What the command and the stages write to the terminal, and how they end."""
 
+import gc
 import logging
 import sys
 
@@ -37,6 +38,12 @@ def test_an_interrupted_command_can_be_continued(capsys):
 def test_a_defect_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError), one_line_errors():
         fail(ZeroDivisionError())
+
+
+def test_garbage_is_collected_as_usual_while_a_command_works():
+    gc.set_threshold(100_000)
+    with one_line_errors():
+        assert gc.get_threshold()[0] < 10_000 and gc.isenabled()
 
 
 def test_warnings_of_the_library_are_shown(capsys, monkeypatch):

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrcr.data.ranking import Ranking
+from lrcr.data.ranking import Ranking, _first_repeat
 from lrcr.errors import ArtifactError
+from lrcr.evaluation.metrics import evaluate
+from lrcr.evaluation.protocol import _find
 
 NOT_FINITE = "the score is not finite; do not return such images"
 
@@ -58,6 +60,16 @@ def test_a_saved_ranking_is_loaded_unchanged(tmp_path):
     table = pd.read_parquet(path)
     assert list(table.columns) == ["query", "rank", "image", "score"]
     assert table["rank"].tolist() == [1, 2, 1]
+
+
+def test_for_a_loaded_ranking_nothing_is_compiled_again(tmp_path):
+    """Arrays that were loaded cannot be written, others can: of two kinds of arguments numba compiles two functions."""
+    relevance = pd.DataFrame({"query": [0], "image": [3], "grade": ["easy"]})
+    make().save(tmp_path / "ranking.parquet")
+    evaluate(make(), relevance, 3)
+    before = [_first_repeat.signatures, _find.__wrapped__.signatures]
+    evaluate(Ranking.load(tmp_path / "ranking.parquet"), relevance, 3)
+    assert [_first_repeat.signatures, _find.__wrapped__.signatures] == before
     assert [file.name for file in tmp_path.iterdir()] == ["ranking.parquet"]
 
 

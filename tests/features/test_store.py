@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrcr.errors import ArtifactError
+from lrcr.features import store as store_module
 from lrcr.features.store import Descriptors, join, open_descriptors, read_shard, write_shard
 from lrcr.storage.artifacts import MANIFEST, Manifest, read_json, write_json, write_manifest
 
@@ -196,11 +198,25 @@ def test_store_reads_shards_and_images(tmp_path):
         assert_same(opened.image(image), expected)
 
 
+@pytest.mark.parametrize("images", [[0, 1, 2, 3, 4], [1, 4], [2], []])
+def test_locations_are_those_of_the_images_without_their_descriptors(tmp_path, images, monkeypatch):
+    whole = draw([1, 2, 0, 3, 1])
+    opened = open_descriptors(store(tmp_path, [whole.take([0, 1]), whole.take([2, 3]), whole.take([4])], 2))
+    read = []
+    monkeypatch.setattr(store_module, "read_shard", lambda path, **how: read.append(path) or read_shard(path, **how))
+    for found, image in zip(opened.locations(images), images, strict=True):
+        expected = split(whole)[image]
+        assert found.descriptors.shape == (len(expected.descriptors), 0)
+        assert_same(replace(found, descriptors=expected.descriptors), expected)
+    assert len(read) == len({image // 2 for image in images}), "each shard is read once"
+
+
 @pytest.mark.parametrize("image", [-1, 4, 9])
 def test_an_image_that_the_store_does_not_hold_is_refused(tmp_path, image):
     opened = open_descriptors(store(tmp_path, [draw([1, 2]), draw([0, 3])], 2))
-    with pytest.raises(ArtifactError, match=f"has no image {image}, only 0…3; extract again"):
-        opened.image(image)
+    for read in (opened.image, lambda image: list(opened.locations([0, image]))):
+        with pytest.raises(ArtifactError, match=f"has no image {image}, only 0…3; extract again"):
+            read(image)
 
 
 def test_a_store_without_a_shard_or_manifest_is_refused(tmp_path):

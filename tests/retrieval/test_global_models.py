@@ -83,12 +83,11 @@ def test_without_whitening_vectors_are_as_extracted(tmp_path, gem, landmarks):
     )
 
 
-def test_a_report_has_ranked_lists_and_no_maps(tmp_path, gem, landmarks):
+def test_a_report_has_ranked_lists_and_no_matches(tmp_path, gem, landmarks):
     params = small_global("gem")
     evaluate_dataset(params, landmarks, gem / "descriptors", gem / "index").ranking.save(tmp_path / "r.parquet")
     inputs = (landmarks, gem / "descriptors", gem / "index", tmp_path / "r.parquet")
-    metrics = report_dataset(params, *inputs, tmp_path / "report")
-    assert metrics == {"bandwidth_gradient_correlation": {"mean": None, "standard_error": None, "images": 0}}
+    report_dataset(params, *inputs, tmp_path / "report")
     assert [file.name for file in (tmp_path / "report").iterdir()] == ["rankings.png"]
     with Image.open(tmp_path / "report" / "rankings.png") as sheet:
         assert (sheet.format, sheet.size) == ("PNG", (3 * 16 + 204 * 7, 6 * (2 * 216 + 16) + 16))

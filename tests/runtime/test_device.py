@@ -1,8 +1,9 @@
+import faiss
 import pytest
 import torch
 
 from lrcr.errors import OutOfMemoryError, ParamsError
-from lrcr.runtime.device import explain_out_of_memory, make_deterministic, resolve_device
+from lrcr.runtime.device import explain_out_of_memory, faiss_uses_gpu, make_deterministic, resolve_device
 
 
 @pytest.mark.parametrize(("gpu", "expected"), [(True, "cuda"), (False, "cpu")])
@@ -20,6 +21,20 @@ def test_a_gpu_that_is_asked_for_must_be_there(monkeypatch):
         resolve_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert resolve_device("cuda") == torch.device("cuda")
+
+
+@pytest.mark.parametrize(("gpus", "torch_sees"), [(0, False), (0, True), (2, True)])
+def test_faiss_uses_the_gpus_that_it_finds(monkeypatch, gpus, torch_sees):
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: gpus, raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: torch_sees)
+    assert [faiss_uses_gpu(name) for name in ("auto", "cpu")] == [gpus > 0, False]
+    if torch_sees:
+        assert faiss_uses_gpu("cuda") == (gpus > 0)
+    else:
+        with pytest.raises(ParamsError, match="no GPU is usable here"):
+            faiss_uses_gpu("cuda")
+    monkeypatch.delattr(faiss, "get_num_gpus")
+    assert not faiss_uses_gpu("auto"), "a faiss without code for GPUs"
 
 
 def test_cudnn_does_not_choose_algorithms_by_timing(monkeypatch):

@@ -121,9 +121,9 @@ class Project:
 
     def results(self) -> dict[str, bytes]:
         """Every file that must be equal bit for bit."""
-        patterns = ("metrics/*.json", "metrics/ap/*.csv", "metrics/report/*.json", "data/rankings/*.parquet")
+        patterns = ("metrics/*.json", "metrics/ap/*.csv", "metrics/maps/*.json", "data/rankings/*.parquet")
         files = [*(file for pattern in patterns for file in self.folder.glob(pattern))]
-        files += self.folder.glob("data/report/*/*.png")
+        files += [*self.folder.glob("data/maps/*/*.png"), *self.folder.glob("data/report/*/*.png")]
         return {file.relative_to(self.folder).as_posix(): file.read_bytes() for file in files}
 
     def unfinished(self) -> list[Path]:

@@ -27,6 +27,7 @@ FROM_TRAINING_ON = [
     "index@synthetic",
     "evaluate@synthetic",
     "report@synthetic",
+    "maps@synthetic",
 ]
 ALL = {"check", *DOWNLOADS, *FROM_TRAINING_ON}
 
@@ -91,8 +92,8 @@ def test_metrics_cost_and_plots_have_their_layout(finished):
     assert set(cost) == steps and min(cost.values()) > 0
     curves = {file.stem for file in (folder / "metrics/training/plots/metrics").iterdir()}
     assert {"epoch", "loss", "rate", "negative_distance", "validation_map"} <= curves
-    report = json.loads((folder / "metrics/report/synthetic.json").read_text())
-    assert set(report["bandwidth_gradient_correlation"]) == {"mean", "standard_error", "images"}
+    maps = json.loads((folder / "metrics/maps/synthetic.json").read_text())
+    assert set(maps["bandwidth_gradient_correlation"]) == {"mean", "standard_error", "images"}
 
 
 def test_plots_show_the_curves_and_the_report(finished):
@@ -101,7 +102,15 @@ def test_plots_show_the_curves_and_the_report(finished):
     page = (project.folder / "dvc_plots/index.html").read_text()
     shutil.rmtree(project.folder / "dvc_plots")
     assert "validation_map" in page
-    assert "data/report/synthetic/rankings.png" in page
+    assert "data/report/synthetic/rankings.png" in page and "data/maps/synthetic/00" in page
+
+
+@pytest.mark.parametrize("stage", ["check", "codebook", "evaluate synthetic", "report synthetic"])
+def test_a_stage_that_runs_no_network_imports_none(project, stage):
+    output = project.run(f"'{sys.executable}' -X importtime -m stages.{stage}")
+    imported = {line.rpartition("|")[2].strip() for line in output.splitlines() if line.startswith("import time:")}
+    assert "lrcr.config.params" in imported
+    assert not imported & {"torch", "torchvision", "timm", "dvc", "dvclive"}
 
 
 def test_stages_run_the_package_beside_them(tmp_path):
@@ -150,14 +159,15 @@ def edited(finished):
         "train.validation.every=2": ["train"],
         "train.validation.codebook.words=8": ["train"],
         "extract.max_descriptors=40": ["extract@synthetic"],
+        "extract.compute=bfloat16": ["extract@synthetic", "extract_fit"],
         "extract.decoded_images=40": ["extract@synthetic", "extract_fit"],
-        "extract.image_size=80": ["extract@synthetic", "extract_fit", "report@synthetic"],
+        "extract.image_size=80": ["extract@synthetic", "extract_fit", "maps@synthetic"],
         "codebook.images=20": ["codebook", "extract_fit"],
         "codebook.iterations=5": ["codebook"],
         "index.binary=false": ["index@synthetic"],
         "search.multiple_assignment=2": ["evaluate@synthetic", "report@synthetic"],
         "datasets.synthetic.queries=3": ["download@synthetic"],
-        "seed=1": [*DOWNLOADS, "extract_fit", "report@synthetic", "train"],
+        "seed=1": [*DOWNLOADS, "extract_fit", "maps@synthetic", "report@synthetic", "train"],
         "device=cpu": [],
         "threads=2": [],
     }.items(),
@@ -192,7 +202,8 @@ def test_of_the_methods_of_training_only_the_chosen_one_is_read(project, overrid
     {
         "lrcr/data/loading.py": {*FROM_TRAINING_ON} - {"codebook"},
         "lrcr/datasets/folder.py": {*DOWNLOADS},
-        "lrcr/report/maps.py": {"report@synthetic"},
+        "lrcr/report/maps.py": {"maps@synthetic"},
+        "lrcr/report/matches.py": {"report@synthetic"},
         "lrcr/retrieval/flat/fit.py": {"codebook", "index@synthetic", "evaluate@synthetic", "report@synthetic"},
         "lrcr/cli/searching.py": set(),
         "lrcr/storage/artifacts.py": set(),

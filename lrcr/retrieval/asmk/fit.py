@@ -7,7 +7,6 @@ from lrcr.config.retrieval import CodebookParams
 from lrcr.features.store import DescriptorStore
 from lrcr.progress import Progress
 from lrcr.retrieval.asmk.codebook import learn_codebook, read_centroids, save_codebook
-from lrcr.runtime.device import computed_on
 from lrcr.runtime.seeds import generator
 from lrcr.storage.artifacts import Manifest
 
@@ -32,6 +31,8 @@ class WordsFit:
         Raises:
             ArtifactError: a shard is damaged or the fit set is empty, or the file holds no centroids.
         """
+        import faiss
+
         params = self.params
         if store is None:
             words = read_centroids(Path(params.file or ""))
@@ -45,5 +46,6 @@ class WordsFit:
                 gpu=self.gpu,
                 progress=progress,
             )
-            manifest = replace(manifest, facts=computed_on("cuda" if self.gpu else "cpu"))
+            device, threads = "cuda" if self.gpu else "cpu", faiss.omp_get_max_threads()
+            manifest = replace(manifest, facts={"device": device, "threads": threads})
         save_codebook(folder, words, manifest)
