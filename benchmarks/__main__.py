@@ -9,6 +9,7 @@ from lrcr.errors import LrcrError
 
 BENCHMARKS = {
     "training": "gain from training on the embedded dataset (15 minutes)",
+    "defaults": "off-the-shelf defaults beside other trunks and settings, real photos (an hour)",
     "photos": "mAP on real photos, compared with the reference implementation (20 minutes)",
     "global_photos": "global vectors without training, compared with HOW and ASMK, real photos (30 minutes)",
     "global_embedded": "all models of the queued grid on the embedded dataset, and the parts of CFCD (10 minutes)",

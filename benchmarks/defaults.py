@@ -36,7 +36,6 @@ _ROWS = {
     "EfficientNet-Lite0, average 3 × 3, border kept": _AVERAGE,
     "ResNet-18, average 3 × 3, border kept": (*_RESNET, *_AVERAGE),
     "EfficientNet-Lite0, 64 dimensions": ("whitening.dim=64",),
-    "EfficientNet-Lite0, 112 dimensions": ("whitening.dim=112",),
 }
 
 

@@ -104,7 +104,7 @@ class Backbone(nn.Module):
         if self.training or torch.is_grad_enabled() or images.is_cuda:
             return self.end(self.start(images))
         number = max(1, _CACHED_PIXELS // (images.shape[2] * images.shape[3]))
-        maps = [self.end(self.start(part)) for part in images.split(number)]
+        maps = [self.end(self.start(part)) for part in torch.split(images, number)]
         return maps[0] if len(maps) == 1 else torch.cat(maps)
 
     def start(self, images: Tensor) -> Tensor:

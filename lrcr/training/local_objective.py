@@ -72,7 +72,9 @@ class LocalObjective:
             found += [local.descriptors.cpu().numpy() for local in described]
         descriptors = np.concatenate(found)
         kept = generator(self.seed, "word sample", epoch).permutation(len(descriptors))[: 64 * losses.words]
-        return learn_codebook(descriptors[np.sort(kept)], losses.words, iterations=_ITERATIONS, seed=seed).centroids
+        return learn_codebook(
+            descriptors[np.sort(kept)], losses.words, iterations=_ITERATIONS, seed=seed, exact=False
+        ).centroids
 
     def embed(self, maps: Sequence[Tensor]) -> list[Pyramid]:
         """The contexts of each of B images, from the backbone's maps of shape (B, C, H, W) at each scale."""

@@ -117,7 +117,9 @@ class AsmkValidator:
         fit = self._extract(sample, learned.scales, learned.max_descriptors)
         rng, gpu = generator(learned.seed, "codebook sample"), self.setup.device.type == "cuda"
         descriptors = fit.descriptors[draw_rows(len(fit.descriptors), learned.per_word * learned.words, rng)]
-        codebook = learn_codebook(descriptors, learned.words, iterations=learned.iterations, seed=learned.seed, gpu=gpu)
+        codebook = learn_codebook(
+            descriptors, learned.words, iterations=learned.iterations, seed=learned.seed, exact=False, gpu=gpu
+        )
         database = self._aggregate(self.validation.photos(), codebook, 1)
         queries = self._aggregate(self.validation.query_photos(), codebook, search.multiple_assignment)
         with tempfile.TemporaryDirectory() as folder:

@@ -23,12 +23,12 @@ def test_every_epoch_is_logged_and_the_model_says_what_it_was_trained_on(photos,
     assert 0 < float(logged["loss"]) < 1 and 0 < float(logged["validation_map"]) <= 100
     assert err.endswith(f"{file}: model written\n")
     manifest = open_model(file)[1]
-    assert set(manifest.inputs) == {"train", "val"}
+    assert set(manifest.inputs) == {"train", "val", "compute"}
     assert manifest.params["train"]["epochs"] == 1
 
 
 def test_without_validation_photos_landmarks_are_held_out(model):
-    assert set(open_model(model)[1].inputs) == {"train"}
+    assert set(open_model(model)[1].inputs) == {"train", "compute"}
 
 
 def test_a_recipe_a_file_and_single_params(photos, tmp_path):

@@ -49,6 +49,7 @@ PARAMS = load_params(
         "train.validation.extract.scales=[1.0]",
         "train.validation.codebook.words=8",
         "extract.image_size=64",
+        "extract.compute=float32",
         "extract.scales=[1.0, 0.5]",
         "extract.max_descriptors=30",
         "extract.shard_size=4",

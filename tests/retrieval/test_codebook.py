@@ -17,14 +17,16 @@ from lrcr.storage.artifacts import hash_file, open_manifest
 from .steps import small, small_global
 
 
-def test_words_are_those_of_k_means_over_the_fit_set(tmp_path, words):
-    params = small("codebook.seed=3", "codebook.words=2", "codebook.per_word=50")
+@pytest.mark.parametrize("assignment", ["exact", "approximate"])
+def test_words_are_those_of_k_means_over_the_fit_set(tmp_path, words, assignment):
+    chosen = ("codebook.words=2", "codebook.per_word=50", f"codebook.assignment={assignment}")
+    params = small("codebook.seed=3", *chosen)
     make_codebook(params, words / "fit", tmp_path / "codebook")
     found, manifest = open_codebook(tmp_path / "codebook")
     fit = open_descriptors(words / "fit")
     sample = fit.sample(100, generator(3, "codebook sample"))
     assert len(sample) == 100 < fit.manifest.facts["descriptors"]
-    expected = learn_codebook(sample, 2, iterations=5, seed=3)
+    expected = learn_codebook(sample, 2, iterations=5, seed=3, exact=assignment == "exact")
     np.testing.assert_array_equal(found.centroids, expected.centroids)
     assert manifest.params == params.sections("codebook")
     assert manifest.inputs == {

@@ -63,7 +63,7 @@ def test_each_epoch_logs_its_values(trained):
 def test_the_manifest_names_params_and_inputs(trained, landmarks):
     _, manifest = open_model(trained[0])
     assert manifest.params == small().sections(*MODEL_SECTIONS)
-    assert manifest.inputs == {"train": open_dataset(landmarks).fingerprint}
+    assert manifest.inputs == {"train": open_dataset(landmarks).fingerprint, "compute": "float32"}
     assert manifest.facts == {"device": "cpu", "threads": 1}
 
 
@@ -219,7 +219,7 @@ def test_a_given_whitening_is_kept(tmp_path, landmarks):
     found = read_weights(tmp_path / "model.pt")
     np.testing.assert_array_equal(found["whitening.weight"], weight)
     np.testing.assert_array_equal(found["whitening.bias"], bias)
-    assert set(open_model(tmp_path / "model.pt")[1].inputs) == {"train", "whitening"}
+    assert set(open_model(tmp_path / "model.pt")[1].inputs) == {"train", "compute", "whitening"}
 
 
 def test_statistics_and_whitening_are_frozen(tmp_path, landmarks, pretrained):

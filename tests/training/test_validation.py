@@ -195,7 +195,7 @@ def test_asmk_is_measured_as_its_section_says(dataset, setup, used):
             (dataset.photos(), 40, [1.0, 0.5], 30),
             (dataset.query_photos(), 40, [1.0, 0.5], 30),
         ],
-        "codebook": {"words": 6, "descriptors": 6 * 39, "iterations": 3, "seed": 4},
+        "codebook": {"words": 6, "descriptors": 6 * 39, "iterations": 3, "seed": 4, "exact": False},
         "assignment": [(1, True), (2, True)],
         "search": {"alpha": 2.5, "tau": 0.1, "idf": True},
     }

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from lrcr.errors import ArtifactError
 from lrcr.progress import SILENT, Progress
-from lrcr.retrieval.asmk.kmeans import exact_kmeans, shortlist_kmeans
+from lrcr.retrieval.asmk.kmeans import draw_words, exact_kmeans, shortlist_kmeans
 from lrcr.runtime.seeds import derive_seed
 from lrcr.storage.artifacts import Manifest, hash_file, open_manifest, write_manifest
 
@@ -151,9 +151,8 @@ def learn_codebook(
             "codebook: %d words instead of %d: each needs %d descriptors, and there are %d",
             *(learnable, words, POINTS_PER_WORD, len(points)),
         )
-    seed = derive_seed(seed, "codebook") & 0x7FFFFFFF
-    start = points[np.random.default_rng(seed).choice(len(points), min(words, learnable), replace=False)]
-    found = exact_kmeans(points, start, seed, gpu=gpu) if exact or gpu else shortlist_kmeans(points, start)
+    start = draw_words(points, min(words, learnable), derive_seed(seed, "codebook") & 0x7FFFFFFF)
+    found = exact_kmeans(points, start, gpu=gpu) if exact or gpu else shortlist_kmeans(points, start)
     *_, centroids = progress.over(islice(found, iterations), "learn codebook", iterations)
     return Codebook(centroids)
 

@@ -16,7 +16,22 @@ _SHORTLIST = 8  # words
 _SPLIT = 1e-3  # by which the halves of a split word differ, relative to the mean size of a component
 
 
-def exact_kmeans(points: Floats, centroids: Floats, seed: int, *, gpu: bool) -> Iterator[Floats]:
+def draw_words(points: Floats, number: int, seed: int) -> Floats:
+    """The first words: random descriptors, those with which faiss's k-means starts.
+
+    Args:
+        points: descriptors, of shape (N, D).
+        number: of words, at most N.
+        seed: from 0 to 2³¹ − 2.
+    """
+    import faiss
+
+    order = np.empty(len(points), np.int32)
+    faiss.rand_perm(faiss.swig_ptr(order), len(order), seed + 1)  # type: ignore[attr-defined]
+    return points[order[:number]]
+
+
+def exact_kmeans(points: Floats, centroids: Floats, *, gpu: bool) -> Iterator[Floats]:
     """Yield the words after each iteration of k-means by faiss, which replaces a word that loses all descriptors.
 
     Args:
@@ -30,7 +45,6 @@ def exact_kmeans(points: Floats, centroids: Floats, seed: int, *, gpu: bool) -> 
         points.shape[1],
         len(centroids),
         niter=1,
-        seed=seed,
         min_points_per_centroid=1,
         max_points_per_centroid=len(points),
         gpu=gpu and hasattr(faiss, "get_num_gpus") and faiss.get_num_gpus() > 0,

@@ -51,7 +51,7 @@ def test_shortlists_end_as_near_to_the_descriptors_as_exact_iterations(points):
         mean_distance(points, centroids)
         for centroids in (
             start,
-            last(exact_kmeans(points, start, 0, gpu=False), 20),
+            last(exact_kmeans(points, start, gpu=False), 20),
             last(shortlist_kmeans(points, start), 20),
         )
     )
