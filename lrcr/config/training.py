@@ -69,6 +69,13 @@ class TuplesParams(AdamParams):
         5, description="mined negatives in a tuple; 0: asmk compares the tuples of a step with each other. HOW: 5"
     )
     batch_size: Count = Field(5, description="tuples in a step; HOW: 5")
+    group_size: Count = Field(
+        1,
+        description=(
+            "with negatives 0: pairs in a group of similar landmarks, of which every second step consists; they are "
+            "found by ASMK's score in the negative pool at the start of every epoch. 1: no groups"
+        ),
+    )
     scales: Scales = Field([1.0], description="scales at which the images of tuples are described, > 0; HOW: 1")
     augmented_versions: Natural = Field(
         0,
@@ -92,6 +99,8 @@ class TuplesParams(AdamParams):
     def _something_to_compare(self) -> "TuplesParams":
         if not self.negatives and (not self.losses.asmk or self.batch_size < 2):
             raise ValueError("negatives: 0 needs losses.asmk and a batch_size of 2 or more")
+        if self.group_size > 1 and (self.negatives or self.group_size > self.batch_size):
+            raise ValueError("group_size: needs negatives 0, and at most batch_size pairs in a group")
         return self
 
 

@@ -18,7 +18,7 @@ from lrcr.runtime.seeds import generator
 from lrcr.training.classifier import ClassifierHead
 from lrcr.training.confusion import confused_classes, draw_tuples
 from lrcr.training.crops import crop_batches
-from lrcr.training.maps import describe_distributed
+from lrcr.training.descriptors import describe_distributed
 from lrcr.training.setup import Setup
 from lrcr.training.tuples import TrainingSet
 

@@ -65,6 +65,10 @@ class GlobalObjective:
     def on_epoch_start(self, pool: Sequence[Photo], epoch: int) -> None:
         """Do nothing: this objective needs no preparation."""
 
+    def order(self, pairs: Ids, size: int) -> Ids:
+        """The pairs in the given order: each tuple has negatives of its own."""
+        return pairs
+
     def embed(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """The vector of each image, of shape (1, D), from the backbone's maps of shape (B, C, H, W) at each scale."""
         mean = torch.stack([self.model.embed(features) for features in maps]).mean(dim=0)

@@ -9,16 +9,23 @@ from torch import Tensor
 
 from lrcr.config.training import TuplesParams
 from lrcr.data.dataset import Ids, Photo
+from lrcr.features.store import draw_rows
 from lrcr.losses.asmk import SoftAggregation, aggregate, ranking_loss, score_matrix
 from lrcr.losses.contrastive import contrastive_loss
 from lrcr.losses.matches import match_loss
 from lrcr.models.local import Candidates, LocalModel, Pyramid
 from lrcr.retrieval.asmk.codebook import learn_codebook
+from lrcr.retrieval.asmk.images import aggregate_images
+from lrcr.retrieval.asmk.once import search_once
 from lrcr.runtime import distributed
 from lrcr.runtime.seeds import derive_seed, generator
+from lrcr.training.descriptors import describe_locally
+from lrcr.training.groups import group_pairs, similar_clusters
 from lrcr.training.maps import Maps
+from lrcr.training.tuples import TrainingSet
 
 _ITERATIONS = 10  # of k-means; few are enough for words that are used in one epoch
+_QUERY_WORDS = 5  # of a query's descriptor, as in HOW, where similar clusters are searched
 
 
 class LocalObjective:
@@ -27,7 +34,7 @@ class LocalObjective:
     Args:
         model: on the device of the training.
         maps: the source of the maps from which visual words are learned.
-        clusters: of the training images, of shape (n,).
+        images: the training images.
         settings: losses, margin and scales.
         bandwidth_penalty: weight of the mean bandwidth of learnable smoothing in the loss.
         seed: of the visual words.
@@ -37,18 +44,19 @@ class LocalObjective:
         self,
         model: LocalModel,
         maps: Maps,
-        clusters: Ids,
+        images: TrainingSet,
         settings: TuplesParams,
         bandwidth_penalty: float,
         seed: int,
     ) -> None:
         self.model = model
         self.maps = maps
-        self.clusters = clusters
+        self.images = images
         self.settings = settings
         self.bandwidth_penalty = bandwidth_penalty
         self.seed = seed
         self.words: Tensor | None = None
+        self.similar: dict[int, Ids] = {}
 
     @property
     def compares_tuples(self) -> bool:
@@ -57,24 +65,34 @@ class LocalObjective:
 
     @torch.no_grad()
     def on_epoch_start(self, pool: Sequence[Photo], epoch: int) -> None:
-        """If the loss needs them, learn the visual words of this epoch from the strongest descriptors of the pool."""
+        """If the loss needs them, learn the visual words of this epoch from the strongest descriptors of the pool.
+
+        With groups, also find the clusters of the pool that are most similar to each other by ASMK's score.
+        """
         if self.settings.losses.asmk:
-            words = distributed.broadcast(lambda: self._learn_words(pool, epoch))
+            words, self.similar = distributed.broadcast(lambda: self._look_at_pool(pool, epoch))
             self.words = torch.from_numpy(words).to(self.model.whitening.bias.device)
 
-    def _learn_words(self, pool: Sequence[Photo], epoch: int) -> npt.NDArray[np.float32]:
+    def order(self, pairs: Ids, size: int) -> Ids:
+        """See `Objective`: with groups, every second step compares pairs of similar clusters."""
+        group = self.settings.group_size
+        return pairs if group == 1 else group_pairs(pairs, self.images.clusters, self.similar, size, group)
+
+    def _look_at_pool(self, pool: Sequence[Photo], epoch: int) -> tuple[npt.NDArray[np.float32], dict[int, Ids]]:
+        """The visual words, and with groups the similar clusters of each cluster."""
         self.model.eval()  # whatever ran before: a validation, or nothing
         losses, seed = self.settings.losses, derive_seed(self.seed, "words", epoch) % 2**31
-        found = []
-        scales = self.settings.scales
-        for _, maps in self.maps.batches(pool, scales=scales):
-            described = self.model.describe_maps(maps, scales[: len(maps)], losses.max_descriptors)
-            found += [local.descriptors.cpu().numpy() for local in described]
-        descriptors = np.concatenate(found)
-        kept = generator(self.seed, "word sample", epoch).permutation(len(descriptors))[: 64 * losses.words]
-        return learn_codebook(
-            descriptors[np.sort(kept)], losses.words, iterations=_ITERATIONS, seed=seed, exact=False
-        ).centroids
+        described = describe_locally(self.model, self.maps, pool, self.settings.scales, losses.max_descriptors)
+        sample = draw_rows(len(described.descriptors), 64 * losses.words, generator(self.seed, "word sample", epoch))
+        codebook = learn_codebook(
+            described.descriptors[sample], losses.words, iterations=_ITERATIONS, seed=seed, exact=False
+        )
+        if self.settings.group_size == 1:
+            return codebook.centroids, {}
+        database, queries = (aggregate_images(described, codebook, words, binary=True) for words in (1, _QUERY_WORDS))
+        cluster_of = dict(zip(self.images.photos, self.images.clusters.tolist(), strict=True))
+        ranking = search_once(database, queries, len(codebook.centroids))
+        return codebook.centroids, similar_clusters(ranking, np.array([cluster_of[photo] for photo in pool], np.int64))
 
     def embed(self, maps: Sequence[Tensor]) -> list[Pyramid]:
         """The contexts of each of B images, from the backbone's maps of shape (B, C, H, W) at each scale."""
@@ -113,7 +131,7 @@ class LocalObjective:
         assert self.words is not None, "on_epoch_start learns the words"
         mine = aggregate(images, self.words)
         every = SoftAggregation(distributed.gather_rows(mine.residuals), distributed.gather_rows(mine.presence))
-        clusters = torch.from_numpy(self.clusters[tuples.ravel()]).to(self.words.device)
+        clusters = torch.from_numpy(self.images.clusters[tuples.ravel()]).to(self.words.device)
         every_cluster = distributed.gather_rows(clusters)
         queries = torch.arange(0, len(images), tuples.shape[1], device=self.words.device)
         rows, partners = torch.cat([queries, queries + 1]), torch.cat([queries + 1, queries])

@@ -16,8 +16,6 @@ from lrcr.data.dataset import Photo
 from lrcr.data.loading import WAITING, group_by_shape, load_batches
 from lrcr.models.backbone import Backbone
 from lrcr.models.descriptors import resize, scales_that_fit
-from lrcr.models.model import Model
-from lrcr.progress import SILENT, Progress
 from lrcr.runtime import distributed
 from lrcr.storage.artifacts import fingerprint
 
@@ -166,26 +164,3 @@ class StoredMaps:
             for tensor in self.backbone.trunk.get_submodule(name).state_dict().values():
                 digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
-
-
-@torch.no_grad()
-def describe_globally(model: Model, maps: Maps, photos: Sequence[Photo], progress: Progress = SILENT) -> Tensor:
-    """The training descriptor of each photo: unit vectors of shape (photos, D).
-
-    Args:
-        model: in evaluation mode.
-        progress: one step for each photo.
-    """
-    vectors = torch.zeros(len(photos), model.dim, device=next(model.parameters()).device)
-    for positions, [features] in maps.batches(photos):
-        vectors[torch.tensor(positions, device=vectors.device)] = model.embed(features)
-        progress.advance(len(positions))
-    return vectors
-
-
-def describe_distributed(model: Model, maps: Maps, photos: Sequence[Photo], progress: Progress = SILENT) -> Tensor:
-    """As `describe_globally`, but each rank describes its share of the photos; all ranks return all vectors."""
-    share = describe_globally(model, maps, distributed.share(photos), progress)
-    vectors = share.new_zeros(len(photos), model.dim)
-    vectors[distributed.rank() :: distributed.world_size()] = share
-    return distributed.all_reduce_sum(vectors)

@@ -25,6 +25,10 @@ class Objective(Protocol):
         """Prepare for an epoch; its negatives are mined from the photos of `pool`."""
         ...
 
+    def order(self, pairs: Ids, size: int) -> Ids:
+        """The order of the pairs of an epoch, of shape (T, 2), in which each step of `size` pairs compares them."""
+        ...
+
     def embed(self, maps: Sequence[Tensor]) -> list[Any]:
         """The input of the loss for each of B images, from the backbone's maps of shape (B, C, H, W) at each scale."""
         ...
@@ -39,7 +43,7 @@ def make_objective(params: Params, setup: Setup) -> Objective:
     model, settings = setup.model, params.train.tuples
     if isinstance(model, LocalModel):
         penalty = params.smoothing.bandwidth_penalty
-        return LocalObjective(model, setup.maps, setup.images.clusters, settings, penalty, setup.seed)
+        return LocalObjective(model, setup.maps, setup.images, settings, penalty, setup.seed)
     if params.model.name == "solar":
         return GlobalObjective(model, SolarLoss(settings.solar.margin, settings.solar.second_order))
     return GlobalObjective(model, ContrastiveLoss(settings.losses.contrastive, settings.margin))

@@ -8,7 +8,7 @@ from lrcr.config.training import TuplesParams
 from lrcr.data.dataset import Ids, Photo
 from lrcr.runtime import distributed
 from lrcr.runtime.seeds import generator
-from lrcr.training.maps import describe_distributed
+from lrcr.training.descriptors import describe_distributed
 from lrcr.training.setup import Setup
 from lrcr.training.tuples import mine_negatives
 

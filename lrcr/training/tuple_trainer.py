@@ -63,6 +63,7 @@ class TupleTrainer:
         setup, size = self.setup, self.settings.batch_size
         tuples, pool, distance = self.sampler.draw(epoch)
         self.objective.on_epoch_start(pool, epoch)
+        tuples = self.objective.order(tuples, size)
         self.photos = self._draw_versions(epoch)
         setup.model.train()
         if self.objective.compares_tuples:

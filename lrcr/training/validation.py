@@ -1,9 +1,7 @@
 """Validation: mAP (medium) on a validation set, of the training descriptor or of ASMK."""
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -15,15 +13,13 @@ from lrcr.data.ranking import Ranking
 from lrcr.errors import DatasetError
 from lrcr.evaluation.metrics import evaluate
 from lrcr.features.extraction import sample_photos
-from lrcr.features.store import Descriptors, draw_rows, join
-from lrcr.models.descriptors import ImageDescriptors
+from lrcr.features.store import draw_rows
 from lrcr.retrieval.asmk.aggregation import Aggregated
 from lrcr.retrieval.asmk.codebook import Codebook, learn_codebook
 from lrcr.retrieval.asmk.images import aggregate_images
-from lrcr.retrieval.asmk.index import build_index, open_index
-from lrcr.retrieval.asmk.segments import Layout
+from lrcr.retrieval.asmk.once import search_once
 from lrcr.runtime.seeds import generator
-from lrcr.training.maps import describe_globally
+from lrcr.training.descriptors import describe_globally, describe_locally
 from lrcr.training.setup import Setup
 
 HELD_OUT = 0.2
@@ -114,7 +110,7 @@ class AsmkValidator:
         self.setup.model.eval()
         learned, search = self.params.codebook, self.params.search
         sample = sample_photos(self.setup.images.photos, learned.images, self.setup.seed)
-        fit = self._extract(sample, learned.scales, learned.max_descriptors)
+        fit = describe_locally(self.setup.model, self.maps, sample, learned.scales, learned.max_descriptors)
         rng, gpu = generator(learned.seed, "codebook sample"), self.setup.device.type == "cuda"
         descriptors = fit.descriptors[draw_rows(len(fit.descriptors), learned.per_word * learned.words, rng)]
         codebook = learn_codebook(
@@ -122,38 +118,14 @@ class AsmkValidator:
         )
         database = self._aggregate(self.validation.photos(), codebook, 1)
         queries = self._aggregate(self.validation.query_photos(), codebook, search.multiple_assignment)
-        with tempfile.TemporaryDirectory() as folder:
-            layout = Layout(len(codebook.centroids), codebook.centroids.shape[1], True)
-            build_index(Path(folder), [database], layout, params={}, inputs={})
-            images, scores, offsets = open_index(Path(folder)).search(
-                queries, alpha=search.alpha, tau=search.tau, idf=search.idf
-            )
-        query = np.repeat(np.arange(queries.count), np.diff(offsets))
-        return _map_medium(Ranking(query, images, scores), self.validation)
+        words = len(codebook.centroids)
+        ranking = search_once(database, queries, words, alpha=search.alpha, tau=search.tau, idf=search.idf)
+        return _map_medium(ranking, self.validation)
 
     def _aggregate(self, photos: Sequence[Photo], codebook: Codebook, assignment: int) -> Aggregated:
         extract = self.params.extract
-        described = self._extract(photos, extract.scales, extract.max_descriptors)
+        described = describe_locally(self.setup.model, self.maps, photos, extract.scales, extract.max_descriptors)
         return aggregate_images(described, codebook, assignment, binary=True)
-
-    def _extract(self, photos: Sequence[Photo], scales: Sequence[float], count: int) -> Descriptors:
-        """The descriptors of photos; their positions are fractions of width and height."""
-        found: dict[int, Descriptors] = {}
-        for positions, maps in self.maps.batches(photos, scales=scales):
-            described = self.setup.model.describe_maps(maps, scales[: len(maps)], count)
-            found.update(zip(positions, map(_in_memory, described), strict=True))
-        return join([found[position] for position in range(len(photos))])
-
-
-def _in_memory(image: ImageDescriptors) -> Descriptors:
-    """The descriptors of one image, off the device."""
-    return Descriptors(
-        descriptors=image.descriptors.cpu().numpy(),
-        strength=image.strength.cpu().numpy(),
-        xy=image.position.cpu().numpy(),
-        scale=image.scale.cpu().numpy(),
-        offsets=np.array([0, len(image.descriptors)], np.int64),
-    )
 
 
 def _map_medium(ranking: Ranking, dataset: Dataset) -> float:

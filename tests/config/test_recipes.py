@@ -90,6 +90,7 @@ HOW: dict[str, Any] = {
             "negative_pool": 20000,
             "negatives": 5,
             "batch_size": 5,
+            "group_size": 1,
             "scales": [1.0],
             "augmented_versions": 0,
             "margin": 0.8,

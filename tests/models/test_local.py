@@ -18,7 +18,8 @@ from lrcr.models.factory import build_model
 from lrcr.models.local import LocalModel
 from lrcr.models.smoothing import AverageSmoothing, centre_share
 from lrcr.models.whitening import Whitening
-from lrcr.training.maps import TrunkMaps, describe_globally
+from lrcr.training.descriptors import describe_globally
+from lrcr.training.maps import TrunkMaps
 
 CPU = torch.device("cpu")
 

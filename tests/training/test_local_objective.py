@@ -82,3 +82,26 @@ def test_asmk_compares_all_images_of_a_step(landmarks, pretrained):
     assert loss(first, first) == pytest.approx(0, abs=1e-6)
     assert loss(first, second) > 1e-3
     assert trainer.run_epoch(1)["loss"] > 0
+
+
+def test_with_groups_every_second_step_compares_similar_clusters(landmarks, pretrained):
+    losses = "train.tuples.losses={contrastive: 0, asmk: 1, words: 4}"
+    common = (losses, "train.tuples.negatives=0", "train.tuples.batch_size=2", "train.tuples.negative_pool=15")
+    trainer = make_trainer(context(pretrained, *common, "train.tuples.group_size=2"), landmarks)
+    images = trainer.setup.images
+    trainer.objective.on_epoch_start(images.photos, 1)
+    clusters = [
+        cluster for cluster, size in zip(*np.unique(images.clusters, return_counts=True), strict=True) if size > 1
+    ]
+    similar = trainer.objective.similar
+    assert set(similar) >= set(clusters) and all(cluster not in others for cluster, others in similar.items())
+    pairs = np.array([np.flatnonzero(images.clusters == cluster)[:2] for cluster in clusters])
+    ordered = trainer.objective.order(pairs, 2)
+    np.testing.assert_array_equal(ordered[:2], pairs[:2])
+    third, fourth = images.clusters[ordered[2:4, 0]]
+    left = {int(cluster) for cluster in clusters[3:]}
+    assert fourth == next(cluster for cluster in similar[int(third)].tolist() if cluster in left)
+    without = make_trainer(context(pretrained, *common), landmarks)
+    without.objective.on_epoch_start(images.photos, 1)
+    np.testing.assert_array_equal(without.objective.order(pairs, 2), pairs)
+    assert np.isfinite(trainer.run_epoch(1)["loss"])

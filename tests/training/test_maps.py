@@ -9,7 +9,8 @@ from lrcr.data.loading import load_batches
 from lrcr.models.descriptors import resize
 from lrcr.models.factory import build_model
 from lrcr.progress import Progress
-from lrcr.training.maps import StoredMaps, TrunkMaps, describe_globally
+from lrcr.training.descriptors import describe_globally
+from lrcr.training.maps import StoredMaps, TrunkMaps
 
 from .small import make_setup, small
 

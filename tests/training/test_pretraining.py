@@ -17,7 +17,7 @@ from lrcr.models.pooling import GeM
 from lrcr.training import classification, train
 from lrcr.training.classification import ClassificationTrainer
 from lrcr.training.crops import crop_batches
-from lrcr.training.maps import describe_globally
+from lrcr.training.descriptors import describe_globally
 from lrcr.training.phases import Phases
 from lrcr.training.pretraining import pretrain
 from lrcr.training.tuple_trainer import TupleTrainer

@@ -15,7 +15,7 @@ from lrcr.features.extraction import sample_photos
 from lrcr.models.factory import MODEL_SECTIONS
 from lrcr.retrieval.asmk.index import Index
 from lrcr.training import validation
-from lrcr.training.maps import describe_globally
+from lrcr.training.descriptors import describe_globally
 from lrcr.training.setup import Setup
 from lrcr.training.tuples import training_set
 from lrcr.training.validation import AsmkValidator, GlobalValidator, hold_out, make_validator
@@ -141,15 +141,15 @@ def used(monkeypatch) -> dict[str, Any]:
     """The settings that validation by ASMK hands on, from now on."""
     used: dict[str, Any] = {"extract": [], "assignment": []}
     extract, learn, aggregate, search = (
-        AsmkValidator._extract,
+        validation.describe_locally,
         validation.learn_codebook,
         validation.aggregate_images,
         Index.search,
     )
 
-    def extract_photos(self, photos, scales, count):
-        used["extract"].append((photos, self.maps.image_size, scales, count))
-        return extract(self, photos, scales, count)
+    def extract_photos(model, maps, photos, scales, count):
+        used["extract"].append((photos, maps.image_size, scales, count))
+        return extract(model, maps, photos, scales, count)
 
     def learn_codebook(descriptors, words, *, gpu, **settings):
         used["codebook"] = {"words": words, "descriptors": len(descriptors), **settings}
@@ -164,7 +164,7 @@ def used(monkeypatch) -> dict[str, Any]:
         return search(self, queries, **settings)
 
     for place, name, function in (
-        (AsmkValidator, "_extract", extract_photos),
+        (validation, "describe_locally", extract_photos),
         (validation, "learn_codebook", learn_codebook),
         (validation, "aggregate_images", aggregate_images),
         (Index, "search", search_index),
