@@ -1,6 +1,6 @@
 """K-means with shortlists compared with exact k-means, and bfloat16 with float32: mAP of 20 codebooks a side, and time.
 
-HOW without training and with cropped border, 2,048 words, real photos. Needs `LRCR_TEST_DATA`: a folder with `photos/`
+HOW without training and with cropped border, 2,048 words of 64 descriptors each, real photos. Needs `LRCR_TEST_DATA`: a folder with `photos/`
 and `weights/`. What a killed run has finished is found again.
 """
 
@@ -26,7 +26,7 @@ from lrcr.retrieval.codebook import make_codebook
 from lrcr.storage.artifacts import fingerprint, read_json, write_json
 
 _CODEBOOKS = 20
-_COMMON = ("backbone.crop_border=1", "smoothing.kind=none", "codebook.words=2048")
+_COMMON = ("backbone.crop_border=1", "smoothing.kind=none", "codebook.words=2048", "codebook.per_word=64")
 _SIDES = {
     "float32, exact": ("extract.compute=float32", "codebook.assignment=exact"),
     "float32, shortlists": ("extract.compute=float32", "codebook.assignment=approximate"),
