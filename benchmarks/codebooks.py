@@ -1,7 +1,7 @@
 """K-means with shortlists compared with exact k-means, and bfloat16 with float32: mAP of 20 codebooks a side, and time.
 
-HOW without training and with cropped border, 2,048 words of 64 descriptors each, real photos. Needs `LRCR_TEST_DATA`: a folder with `photos/`
-and `weights/`. What a killed run has finished is found again.
+HOW without training and with cropped border, 2,048 words of 64 descriptors each, real photos. Needs `LRCR_TEST_DATA`: a
+folder with `photos/` and `weights/`. What a killed run has finished is found again.
 """
 
 import shutil
