@@ -70,7 +70,8 @@ class Tuples:
     def _train_separately(self, setup: Setup, phases: Phases) -> None:
         """Train smoothing and graph separately from the same weights, and combine the best weights of both.
 
-        With `separate_then_joint`, the combined model is then trained as a whole.
+        With `separate_then_joint`, the combined model is then trained as a whole. Where smoothing or graph alone is
+        better on the validation photos, it is kept instead.
         """
         model, epochs = setup.model, self.params.train.epochs
         initial, separate = copy_weights(model), {}
@@ -84,9 +85,9 @@ class Tuples:
             names = (name for name in combined if name.startswith(f"{part}."))
             combined.update({name: state.weights[name] for name in names})
         model.load_state_dict(combined)
-        if self.settings.schedule == "separate_then_joint":
-            joint = phases.run("joint", self._trainer(setup), epochs=epochs)
-            model.load_state_dict(max(joint, better, key=lambda state: state.best_score).weights)
+        joint_epochs = epochs if self.settings.schedule == "separate_then_joint" else 0
+        joint = phases.run("joint", self._trainer(setup), epochs=joint_epochs)
+        model.load_state_dict(max(joint, better, key=lambda state: state.best_score).weights)
 
     def _trainer(self, setup: Setup, parts: Sequence[str] | None = None) -> TupleTrainer:
         return TupleTrainer(setup, self.settings, make_objective(self.params, setup), parts=parts)
