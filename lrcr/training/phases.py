@@ -65,7 +65,9 @@ class Phases:
     log: Log
     done: int = 0
 
-    def run(self, name: str, trainer: Trainer, *, epochs: int, validated: bool = True) -> TrainingState:
+    def run(
+        self, name: str, trainer: Trainer, *, epochs: int, validated: bool = True, start_score: float | None = None
+    ) -> TrainingState:
         """Run the epochs of one phase that its checkpoint does not contain.
 
         At the end, the trained module has the weights of the last epoch. The best weights are those of an epoch, or
@@ -75,6 +77,7 @@ class Phases:
             name: of the phase and of its checkpoint.
             epochs: number of epochs of this phase; 0: only its start is validated.
             validated: False: no epoch of this phase is validated, so the state has no best weights.
+            start_score: the validation mAP at the start, if an earlier phase has found it; None: it is measured.
         """
         checkpoint, done, trained = self.folder / f"{name}.pt", self.done, trainer.trained
         self.done = last = done + epochs
@@ -88,9 +91,10 @@ class Phases:
         for epoch in range(begun, last + 1):
             values = trainer.run_epoch(epoch, first=done + 1) if epoch > done else {"epoch": epoch}
             if validated and ((epoch - done) % self.every == 0 or epoch == last):
-                values["validation_map"] = distributed.broadcast(self.validate)
-                if values["validation_map"] > state.best_score:
-                    state.best_score, state.best = values["validation_map"], copy_weights(trained)
+                known = start_score if epoch == done else None
+                values["validation_map"] = score = distributed.broadcast(self.validate) if known is None else known
+                if score > state.best_score:
+                    state.best_score, state.best = score, copy_weights(trained)
             state.history.append(values)
             if distributed.rank() == 0:
                 save_checkpoint(checkpoint, state, trained, trainer.optimizer)

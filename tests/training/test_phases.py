@@ -49,7 +49,8 @@ def test_the_first_of_the_best_epochs_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("every", "done", "validated"), [(1, 0, [0, 1, 2, 3, 4]), (2, 0, [0, 2, 4]), (3, 0, [0, 3, 4]), (3, 2, [2, 5, 6]), (9, 2, [2, 6])]
+    ("every", "done", "validated"),
+    [(1, 0, [0, 1, 2, 3, 4]), (2, 0, [0, 2, 4]), (3, 0, [0, 3, 4]), (3, 2, [2, 5, 6]), (9, 2, [2, 6])],
 )
 def test_validation_happens_every_so_many_epochs_of_a_phase_and_at_its_end(tmp_path, every, done, validated):
     phases, logged = make_phases(tmp_path, range(9), every=every, done=done)
@@ -109,6 +110,14 @@ def test_the_start_is_kept_if_no_epoch_is_better_and_a_warning_says_so(tmp_path,
     assert (weight(state), state.best_score) == (7, 30)
     [record] = caplog.records
     assert record.message.startswith("training: no epoch is better on the validation photos than the start")
+
+
+@pytest.mark.parametrize(("known", "best"), [(30.0, 7), (9.0, 8)])
+def test_a_start_whose_score_is_known_is_not_validated_again(tmp_path, known, best):
+    phases, logged = make_phases(tmp_path, [10.0])
+    state = phases.run("fine", Counter(start=7.0), epochs=1, start_score=known)
+    assert logged == [{"epoch": 0, "validation_map": known}, {"epoch": 1, "loss": 1.0, "validation_map": 10.0}]
+    assert (weight(state), state.best_score) == (best, max(known, 10))
 
 
 def test_a_phase_of_no_epochs_validates_its_start(tmp_path, caplog):
