@@ -1,4 +1,4 @@
-"""Training a model: pretrain a trunk without weights, learn the whitening, train by the method, keep the best weights."""
+"""Training a model: pretrain a trunk without weights, learn the whitening, train by the method, keep the best."""
 
 import shutil
 from dataclasses import replace
