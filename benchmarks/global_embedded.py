@@ -171,8 +171,8 @@ def _draw_curves(path: Path, own: pd.DataFrame) -> None:
         tree = DVCFileSystem(rev=name)
         for axis, (curve, title) in zip(axes, _CURVES.items(), strict=True):
             with tree.open(f"/metrics/training/plots/metrics/{curve}.tsv") as file:
-                values = pd.read_csv(file, sep="\t")[curve]
-            axis.plot(range(1, len(values) + 1), values, label=f"seed {seed:.0f}")
+                values = pd.read_csv(file, sep="\t")
+            axis.plot(values["step"], values[curve], label=f"seed {seed:.0f}")
             axis.set(xlabel="epoch", title=title)
             axis.grid(alpha=0.3)
     axes[0].legend()

@@ -20,6 +20,7 @@ def main(params: Params) -> None:
     with Live("metrics/training", dvcyaml=None, report=None, save_dvc_exp=False, monitor_system=False) as live:
 
         def log(values: dict[str, float]) -> None:
+            live.step = int(values["epoch"])
             for name, value in values.items():
                 live.log_metric(name, value)
             live.next_step()

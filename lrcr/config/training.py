@@ -89,7 +89,8 @@ class TuplesParams(AdamParams):
         "joint",
         description=(
             "of smoothing and graph. joint: trained together; separate: each trained alone, then both joined without "
-            "further training; separate_then_joint: then also trained together, for train.epochs"
+            "further training; separate_then_joint: then also trained together, for train.epochs. One alone is kept "
+            "if its validation mAP is higher than theirs together"
         ),
     )
     losses: TupleLosses = Field(TupleLosses(), description="of a local model")
@@ -208,7 +209,7 @@ class ValidationSearch(Section):
 
 
 class ValidationParams(Section):
-    """How the best epoch is chosen: by mAP (medium) on the validation set.
+    """How the best epoch is chosen: by mAP (medium) on the validation set. If no epoch is better, the start is kept.
 
     It does not read `extract`, `codebook`, `index` and `search`.
     """

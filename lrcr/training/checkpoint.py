@@ -16,9 +16,9 @@ class TrainingState:
     """The state of one phase after its finished epochs.
 
     Args:
-        history: the logged values of each finished epoch.
-        best: the weights of the best epoch so far; None before the first validation.
-        best_score: the validation mAP of the best epoch.
+        history: the logged values of the start and of each finished epoch.
+        best: the best weights so far; None before the first validation.
+        best_score: their validation mAP.
     """
 
     history: list[dict[str, float]] = field(default_factory=list)
@@ -27,7 +27,7 @@ class TrainingState:
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """The weights of the best epoch; an epoch must have been validated (the last epoch of a phase always is)."""
+        """The best weights; a phase must have been validated."""
         assert self.best is not None, "no epoch was validated"
         return self.best
 

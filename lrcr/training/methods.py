@@ -33,7 +33,7 @@ class Method(Protocol):
         ...
 
     def train(self, setup: Setup, phases: Phases) -> None:
-        """Run all phases and load the weights of the best epoch into the model."""
+        """Run all phases and load the best weights into the model."""
         ...
 
 
@@ -70,23 +70,26 @@ class Tuples:
     def _train_separately(self, setup: Setup, phases: Phases) -> None:
         """Train smoothing and graph separately from the same weights, and combine the best weights of both.
 
-        With `separate_then_joint`, the combined model is then trained as a whole.
+        With `separate_then_joint`, the combined model is then trained as a whole. Where smoothing or graph alone is
+        better on the validation photos, it is kept instead.
         """
         model, epochs = setup.model, self.params.train.epochs
-        initial, separate = copy_weights(model), {}
+        initial, start_score, separate = copy_weights(model), None, {}
         for part in _CONTEXT:
             model.load_state_dict(initial)
             others = [other for other in model.parts() if other not in _CONTEXT]
-            separate[part] = phases.run(part, self._trainer(setup, (part, *others)), epochs=epochs)
+            trainer = self._trainer(setup, (part, *others))
+            separate[part] = state = phases.run(part, trainer, epochs=epochs, start_score=start_score)
+            start_score = state.history[0]["validation_map"] if state.history else None
         better = max(separate.values(), key=lambda state: state.best_score)
         combined = dict(better.weights)
         for part, state in separate.items():
             names = (name for name in combined if name.startswith(f"{part}."))
             combined.update({name: state.weights[name] for name in names})
         model.load_state_dict(combined)
-        if self.settings.schedule == "separate_then_joint":
-            joint = phases.run("joint", self._trainer(setup), epochs=epochs)
-            model.load_state_dict(max(joint, better, key=lambda state: state.best_score).weights)
+        joint_epochs = epochs if self.settings.schedule == "separate_then_joint" else 0
+        joint = phases.run("joint", self._trainer(setup), epochs=joint_epochs)
+        model.load_state_dict(max(joint, better, key=lambda state: state.best_score).weights)
 
     def _trainer(self, setup: Setup, parts: Sequence[str] | None = None) -> TupleTrainer:
         return TupleTrainer(setup, self.settings, make_objective(self.params, setup), parts=parts)
@@ -128,7 +131,7 @@ class Classification:
             _refuse_share(key, f"{size} in tuples of {TUPLE}", ranks)
 
     def train(self, setup: Setup, phases: Phases) -> None:
-        """See `Method`: the second phase starts from the best epoch of the first."""
+        """See `Method`: the second phase starts from the best weights of the first."""
         settings, coarse = self.settings, self.settings.epochs or self.params.train.epochs
         images, classes = labelled_images(setup.images)
         sync_batchnorm(setup.model)
@@ -139,8 +142,8 @@ class Classification:
         fine = settings.fine_epochs
         if fine:
             trainer = ClassificationTrainer(setup, settings, head, images, classes, fine, fine=True)
-            second = phases.run("fine", trainer, epochs=fine)
-            head.load_state_dict(max(first, second, key=lambda state: state.best_score).weights)
+            second = phases.run("fine", trainer, epochs=fine, start_score=first.best_score)
+            head.load_state_dict(second.weights)
 
 
 def require_multiple(key: str, size: int, ranks: int) -> None:

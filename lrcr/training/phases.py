@@ -1,4 +1,7 @@
-"""The phases of a training: run the epochs of a trainer, keep the best by validation mAP, resume after a kill."""
+"""The phases of a training: run the epochs of a trainer, keep the best by validation mAP, resume after a kill.
+
+The weights with which a phase starts are a candidate too, so that no training makes a model worse on validation photos.
+"""
 
 import logging
 from collections.abc import Callable
@@ -15,7 +18,10 @@ from lrcr.training.checkpoint import TrainingState, resume, save_checkpoint
 _LOG = logging.getLogger(__name__)
 
 Log = Callable[[dict[str, float]], None]
-"""Called with the values of an epoch: epoch (from 1), loss, rate, validation_map, and those that its trainer adds."""
+"""Called with the values of an epoch: epoch, loss, rate, validation_map, and those that its trainer adds.
+
+Before the first epoch of a phase it is called with the number of epochs so far and the validation_map at its start.
+"""
 
 
 class Trainer(Protocol):
@@ -59,15 +65,19 @@ class Phases:
     log: Log
     done: int = 0
 
-    def run(self, name: str, trainer: Trainer, *, epochs: int, validated: bool = True) -> TrainingState:
+    def run(
+        self, name: str, trainer: Trainer, *, epochs: int, validated: bool = True, start_score: float | None = None
+    ) -> TrainingState:
         """Run the epochs of one phase that its checkpoint does not contain.
 
-        At the end, the trained module has the weights of the last epoch.
+        At the end, the trained module has the weights of the last epoch. The best weights are those of an epoch, or
+        those at the start of the phase if no validated epoch is better.
 
         Args:
             name: of the phase and of its checkpoint.
-            epochs: number of epochs of this phase.
+            epochs: number of epochs of this phase; 0: only its start is validated.
             validated: False: no epoch of this phase is validated, so the state has no best weights.
+            start_score: the validation mAP at the start, if an earlier phase has found it; None: it is measured.
         """
         checkpoint, done, trained = self.folder / f"{name}.pt", self.done, trainer.trained
         self.done = last = done + epochs
@@ -77,16 +87,20 @@ class Phases:
         state = resume(checkpoint, trained, trainer.optimizer)
         for values in state.history:
             self.log(values)
-        for epoch in range(done + len(state.history) + 1, last + 1):
-            values = trainer.run_epoch(epoch, first=done + 1)
+        begun = int(state.history[-1]["epoch"]) + 1 if state.history else done if validated else done + 1
+        for epoch in range(begun, last + 1):
+            values = trainer.run_epoch(epoch, first=done + 1) if epoch > done else {"epoch": epoch}
             if validated and ((epoch - done) % self.every == 0 or epoch == last):
-                values["validation_map"] = distributed.broadcast(self.validate)
-                if values["validation_map"] > state.best_score:
-                    state.best_score, state.best = values["validation_map"], copy_weights(trained)
+                known = start_score if epoch == done else None
+                values["validation_map"] = score = distributed.broadcast(self.validate) if known is None else known
+                if score > state.best_score:
+                    state.best_score, state.best = score, copy_weights(trained)
             state.history.append(values)
             if distributed.rank() == 0:
                 save_checkpoint(checkpoint, state, trained, trainer.optimizer)
             self.log(values)
+        if validated and epochs and state.best_score == state.history[0]["validation_map"]:
+            _LOG.warning("training: no epoch is better on the validation photos than the start; the start is kept")
         return state
 
 

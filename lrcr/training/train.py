@@ -1,4 +1,4 @@
-"""Training a model: pretrain a trunk without weights, learn the whitening, train by the method, keep the best epoch."""
+"""Training a model: pretrain a trunk without weights, learn the whitening, train by the method, keep the best."""
 
 import shutil
 from dataclasses import replace
@@ -40,7 +40,7 @@ def train(
     progress: Progress = SILENT,
     maps_folder: Path | None = None,
 ) -> None:
-    """Train a model on one dataset, choose the best epoch on another one, and store the model.
+    """Train a model on one dataset, choose the best epoch, or the start, on another one, and store the model.
 
     Without a validation set, 20 % of the landmarks are held out; the seed determines which. `train.epochs: 0` only
     learns the whitening, and pretrains nothing. A killed training continues after its last complete epoch. With

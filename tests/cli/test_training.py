@@ -1,6 +1,7 @@
 """`lrcr train`."""
 
 import json
+import re
 
 from lrcr.models.factory import open_model
 
@@ -13,11 +14,12 @@ SMALL = [
 ]
 
 
-def test_every_epoch_is_logged_and_the_model_says_what_it_was_trained_on(photos, tmp_path):
+def test_the_start_and_every_epoch_are_logged_and_the_model_says_what_it_was_trained_on(photos, tmp_path):
     file = tmp_path / "model.pt"
     code, out, err = run("train", photos, "--val", photos, "-o", file, *SMALL)
     assert (code, out) == (0, "")
-    [line] = [line for line in err.splitlines() if line.startswith("epoch 1  ")]
+    start, line = [line for line in err.splitlines() if re.match(r"epoch \d  ", line)]
+    assert re.fullmatch(r"epoch 0  validation_map \d+(\.\d+)?", start) and line.startswith("epoch 1  ")
     logged = dict(pair.rsplit(" ", 1) for pair in line.split("  "))
     assert list(logged) == ["epoch", "loss", "rate", "negative_distance", "validation_map"]
     assert 0 < float(logged["loss"]) < 1 and 0 < float(logged["validation_map"]) <= 100

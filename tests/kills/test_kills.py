@@ -28,6 +28,7 @@ from lrcr.training.train import train
 
 from .looking import look
 from .survive import Survived, forking, survive
+from .training import train_with_log
 
 pytestmark = pytest.mark.faults
 
@@ -157,9 +158,9 @@ def test_training(forker, made, tmp_path, told, threads):
     """Validation searches by ASMK, so compiled functions run between the epochs."""
 
     def arguments(work: Path) -> tuple:
-        return PARAMS, made / "dataset", None, work / "model.pt"
+        return PARAMS, made / "dataset", work / "model.pt"
 
-    told(survive(forker, train, arguments, tmp_path, "training", threads))
+    told(survive(forker, train_with_log, arguments, tmp_path, "training", threads))
 
 
 @BOTH

@@ -6,7 +6,13 @@ import torch
 
 from lrcr.models.factory import build_model
 
-from .small import small
+from .small import RewardChanges, small
+
+
+@pytest.fixture
+def changes_rewarded(monkeypatch) -> None:
+    """No training keeps its start."""
+    monkeypatch.setattr("lrcr.training.train.make_validator", RewardChanges)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from lrcr.training.setup import Setup
 from lrcr.training.train import train
 from lrcr.training.tuple_trainer import TupleTrainer
 from lrcr.training.tuples import training_set
+from lrcr.training.validation import make_validator
 
 CPU = torch.device("cpu")
 SIZE = 32
@@ -79,6 +81,48 @@ def kill_after(epoch: int) -> Callable[[dict[str, float]], None]:
             raise Killed
 
     return log
+
+
+def kill_after_line(line: int) -> Callable[[dict[str, float]], None]:
+    """A log that ends the training after so many lines: starts of phases, and epochs."""
+    logged: list[dict[str, float]] = []
+
+    def log(values: dict[str, float]) -> None:
+        logged.append(values)
+        if len(logged) == line:
+            raise Killed
+
+    return log
+
+
+class RewardChanges:
+    """A validator that adds to the mAP how far all weights are from those before the training.
+
+    So an epoch is the best, also where the mAP of the start is as good.
+    """
+
+    def __init__(self, *given: Any) -> None:
+        self.validator = make_validator(*given)
+        self.model = given[1].model
+        self.initial = copy_state(self.model)
+
+    def score(self) -> float:
+        after = self.model.state_dict().items()
+        distance = sum(float((tensor.double() - self.initial[name]).abs().sum()) for name, tensor in after)
+        return self.validator.score() + 1000 * distance
+
+
+class WorseStart:
+    """A validator that finds the first mAP of a training, that of its start, a little lower than it is."""
+
+    def __init__(self, *given: Any) -> None:
+        self.validator = make_validator(*given)
+        self.is_start = True
+
+    def score(self) -> float:
+        score = self.validator.score() - 1e-3 * self.is_start
+        self.is_start = False
+        return score
 
 
 def run(params: Params, folder: Path, model_file: Path, val: Path | None = None) -> list[dict[str, float]]:

@@ -18,7 +18,7 @@ from lrcr.errors import ParamsError
 from lrcr.models.factory import build_model, open_model
 from lrcr.training.train import train
 
-from .small import SMALL, Killed, kill_after
+from .small import SMALL, Killed, WorseStart, kill_after
 
 STAGE = Path(__file__).parents[2] / "stages/train.py"
 PIPELINE = (
@@ -106,10 +106,11 @@ class Trained:
     project: Path
     stderr: str
 
-    def curve(self, name: str) -> list[float]:
-        """The values that dvclive wrote."""
+    def curve(self, name: str) -> tuple[list[int], list[float]]:
+        """The steps and the values that dvclive wrote."""
         rows = (self.project / f"metrics/training/plots/metrics/{name}.tsv").read_text().splitlines()[1:]
-        return [float(row.split("\t")[1]) for row in rows]
+        steps, values = zip(*(row.split("\t") for row in rows), strict=True)
+        return [*map(int, steps)], [*map(float, values)]
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +139,7 @@ def trained(tmp_path_factory, photos, broken, pretrained) -> dict[str, Trained]:
     alone: dict[str, list[dict[str, float]]] = {kind: [] for kind in params}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LRCR_STATE", str(folder / "state"))
+        patch.setattr("lrcr.training.train.make_validator", WorseStart)
         for kind in (*KINDS, "continued"):
             train(params[kind], photos, None, projects[kind] / "alone.pt", log=alone[kind].append)
         with pytest.raises(Killed):
@@ -154,11 +156,17 @@ def trained(tmp_path_factory, photos, broken, pretrained) -> dict[str, Trained]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_processes_give_the_curves_and_the_weights_of_one(trained, kind):
     found = trained[kind]
-    assert len(found.alone) == (3 if kind in ("cfcd", "pretraining") else 2) and "error: " not in found.stderr
+    epochs = {"cfcd": [0, 1, 2, 2, 3], "pretraining": [1, 2, 2, 3]}.get(kind, [0, 1, 2])
+    assert [values["epoch"] for values in found.alone] == epochs and "error: " not in found.stderr
+    best = max(found.alone, key=lambda values: values.get("validation_map", 0))
+    assert "loss" in best, "not the start"
     for name in found.alone[0] | found.alone[-1]:
-        expected = [values[name] for values in found.alone if name in values]
+        logged = [values for values in found.alone if name in values]
+        steps, values = found.curve(name)
+        assert steps == [values["epoch"] for values in logged]
         given = 0 if name == "loss" else 1e-4
-        np.testing.assert_allclose(found.curve(name), expected, rtol=1e-4, atol=given, err_msg=name)
+        expected = [values[name] for values in logged]
+        np.testing.assert_allclose(values, expected, rtol=1e-4, atol=given, err_msg=name)
     (model, manifest), (alone, expected) = (open_model(found.project / name) for name in ("data/model.pt", "alone.pt"))
     assert manifest == expected
     for name, tensor in alone.state_dict().items():
@@ -169,7 +177,9 @@ def test_two_processes_give_the_curves_and_the_weights_of_one(trained, kind):
 def test_two_processes_continue_what_one_has_begun(trained):
     found = trained["continued"]
     assert "epoch 1 " not in found.stderr and "epoch 2 " in found.stderr and "epoch 3 " in found.stderr
-    np.testing.assert_allclose(found.curve("loss"), [values["loss"] for values in found.alone], rtol=1e-4)
+    steps, losses = found.curve("loss")
+    assert steps == [1, 2, 3]
+    np.testing.assert_allclose(losses, [values["loss"] for values in found.alone if "loss" in values], rtol=1e-4)
 
 
 @pytest.mark.slow

@@ -122,6 +122,7 @@ def test_another_split_has_other_maps_in_the_same_folder(landmarks, tmp_path):
     assert len(list(tmp_path.iterdir())) == 2 * len(photos)
 
 
+@pytest.mark.usefixtures("changes_rewarded")
 @pytest.mark.parametrize("freeze", [1, "backbone"])
 def test_a_killed_training_continues_to_the_same_weights(tmp_path, landmarks, freeze):
     params = frozen("resnet18", "train.tuples.augmented_versions=2", freeze=freeze)
@@ -167,6 +168,7 @@ def test_without_versions_the_photos_are_as_they_are(landmarks):
     assert trainer.photos == trainer.setup.images.photos
 
 
+@pytest.mark.usefixtures("changes_rewarded")
 @pytest.mark.parametrize("model", ["apgem", "cfcd"])
 def test_the_other_methods_train_the_last_stages_too(nine, tmp_path, model):
     run(small_global(model, "backbone.skip_layers=2", "train.epochs=0"), nine, tmp_path / "shelf.pt")

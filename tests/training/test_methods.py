@@ -14,7 +14,19 @@ from lrcr.training.phases import Trainer
 from lrcr.training.train import train
 from lrcr.training.tuple_trainer import TupleTrainer
 
-from .small import Killed, context, copy_state, kill_after, make_setup, moved, parts, run, same, small, small_global
+from .small import (
+    Killed,
+    context,
+    copy_state,
+    kill_after_line,
+    make_setup,
+    moved,
+    parts,
+    run,
+    same,
+    small,
+    small_global,
+)
 from .small import weights as read_weights
 
 WEIGHTS = "backbone.weights=trunk.npz"  # is not read here
@@ -96,31 +108,47 @@ def test_what_two_ranks_would_not_train_alike_is_refused(params, message):
 
 
 class Dictated:
-    """Phases that train nothing: each ends with the weights and the score that it is told."""
+    """Phases that train nothing: each ends with the weights and the score that it is told.
+
+    If the score of its start is known and no lower, the start is the best. A score that is not known is `START`.
+    """
+
+    START = 5.0
 
     def __init__(self, *scores: float) -> None:
         self.scores = iter(scores)
         self.ran: list[tuple[str, Trainer, int]] = []
+        self.known: list[float | None] = []
         self.starts: list[dict[str, Tensor]] = []
         self.states: dict[str, TrainingState] = {}
 
-    def run(self, name: str, trainer: Trainer, *, epochs: int, validated: bool = True) -> TrainingState:
+    def run(
+        self, name: str, trainer: Trainer, *, epochs: int, validated: bool = True, start_score: float | None = None
+    ) -> TrainingState:
         self.ran.append((name, trainer, epochs))
+        self.known.append(start_score)
         self.starts.append(copy_state(trainer.trained))
-        with torch.no_grad():
-            for parameter in trainer.trained.parameters():
-                parameter.add_(len(self.ran))
-        best = copy_state(trainer.trained)
-        with torch.no_grad():
-            for parameter in trainer.trained.parameters():
-                parameter.add_(100.0)  # later epochs are worse
-        self.states[name] = TrainingState([], best, next(self.scores))
+        best, score = copy_state(trainer.trained), next(self.scores)
+        if epochs:
+            add(trainer.trained, len(self.ran))
+            if start_score is None or score > start_score:
+                best = copy_state(trainer.trained)
+            add(trainer.trained, 100.0)  # later epochs are worse
+        history = [{"validation_map": self.START if start_score is None else start_score}]
+        self.states[name] = TrainingState(history, best, max(score, history[0]["validation_map"]))
         return self.states[name]
 
     @property
     def order(self) -> list[tuple[str, int]]:
         """Name and epochs of each phase."""
         return [(name, epochs) for name, _, epochs in self.ran]
+
+
+def add(module: torch.nn.Module, value: float) -> None:
+    """Add a value to all parameters."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(value)
 
 
 def dictate(params: Params, folder, *scores: float) -> tuple[Dictated, dict[str, Tensor], dict[str, Tensor]]:
@@ -146,16 +174,29 @@ def joined(smoothed: dict[str, Tensor], refined: dict[str, Tensor], rest: dict[s
     return {name: of_part.get(name.split(".")[0], rest)[name] for name in rest}
 
 
-@pytest.mark.parametrize(("scores", "better"), [((50.0, 40.0), 0), ((40.0, 50.0), 1), ((50.0, 50.0), 0)])
-def test_separately_each_part_starts_anew_and_the_best_are_joined(landmarks, pretrained, scores, better):
+@pytest.mark.parametrize(
+    ("scores", "better", "is_joined"),
+    [
+        ((50.0, 40.0, 60.0), 0, True),
+        ((40.0, 50.0, 60.0), 1, True),
+        ((50.0, 50.0, 50.0), 0, True),
+        ((50.0, 40.0, 49.0), 0, False),
+        ((40.0, 50.0, 45.0), 1, False),
+    ],
+)
+def test_separately_each_part_starts_anew_and_the_best_are_joined_unless_one_alone_is_better(
+    landmarks, pretrained, scores, better, is_joined
+):
     params = context(pretrained, "train.tuples.schedule=separate", "train.epochs=3")
     phases, before, after = dictate(params, landmarks, *scores)
-    assert phases.order == [("smoothing", 3), ("graph", 3)]
-    assert all(same(start, before) for start in phases.starts)
-    for name, trainer, *_ in phases.ran:
+    assert phases.order == [("smoothing", 3), ("graph", 3), ("joint", 0)]
+    assert all(same(start, before) for start in phases.starts[:2])
+    assert phases.known == [None, Dictated.START, None], "the same start is validated once"
+    for name, trainer, *_ in phases.ran[:2]:
         assert {part for part, rate in trainer.parts.rates.items() if rate} == {"backbone", name}
     alone = [phases.states[name].weights for name in ("smoothing", "graph")]
-    assert same(after, joined(*alone, rest=alone[better]))
+    assert same(phases.starts[2], joined(*alone, rest=alone[better]))
+    assert same(after, phases.starts[2] if is_joined else alone[better])
 
 
 @pytest.mark.parametrize(
@@ -184,6 +225,7 @@ def test_classification_continues_from_its_best_epoch_with_hard_negatives(nine, 
     assert (coarse.epochs, fine.epochs) == (4, 3)
     assert same({f"model.{name}": tensor for name, tensor in before.items()}, without_classifier(phases.starts[0]))
     assert same(phases.starts[1], phases.states["coarse"].weights), "of the model and its classifier"
+    assert phases.known == [None, scores[0]], "the weights that end a phase and start the next are validated once"
     kept = without_classifier(phases.states[best].weights)
     assert same({f"model.{name}": tensor for name, tensor in after.items()}, kept)
 
@@ -208,16 +250,20 @@ def test_listwise_training_has_one_phase(nine, overrides, epochs):
 
 
 @pytest.mark.parametrize(
-    ("method", "trainer", "epochs"), [("classification", ClassificationTrainer, 3), ("listwise", ListwiseTrainer, 2)]
+    ("method", "trainer", "epochs"),
+    [("classification", ClassificationTrainer, [0, 1, 2, 2, 3]), ("listwise", ListwiseTrainer, [0, 1, 2])],
 )
-def test_a_gem_model_is_trained_by_the_method_that_is_named(tmp_path, nine, monkeypatch, method, trainer, epochs):
+def test_a_gem_model_is_trained_by_the_method_that_is_named(
+    tmp_path, nine, monkeypatch, changes_rewarded, method, trainer, epochs
+):
     ran: list[int] = []
     run_epoch = trainer.run_epoch
     monkeypatch.setattr(
         trainer, "run_epoch", lambda self, epoch, first: ran.append(epoch) or run_epoch(self, epoch, first)
     )
     logged = run(small_global("gem", f"train.method={method}"), nine, tmp_path / "model.pt", nine)
-    assert ran == [values["epoch"] for values in logged] == list(range(1, epochs + 1))
+    assert [values["epoch"] for values in logged] == epochs
+    assert ran == [values["epoch"] for values in logged if "loss" in values] == list(range(1, epochs[-1] + 1))
     assert all(np.isfinite(list(values.values())).all() for values in logged)
     model, manifest = open_model(tmp_path / "model.pt")
     assert manifest.params["model"]["name"] == "gem" and manifest.params["train"]["method"] == method
@@ -244,11 +290,17 @@ def seen(monkeypatch) -> list[tuple[int, int, dict[str, Tensor], dict[str, Tenso
     return seen
 
 
+@pytest.mark.usefixtures("changes_rewarded")
 def test_a_real_training_of_each_alone_and_then_both(tmp_path, seen, landmarks, pretrained):
     params = context(pretrained, *SEPARATE[:2], "train.tuples.schedule=separate_then_joint")
     logged = run(params, landmarks, tmp_path / "model.pt")
     assert [(epoch, first) for epoch, first, *_ in seen] == [(1, 1), (2, 2), (3, 3)]
-    assert [values["epoch"] for values in logged] == [1, 2, 3]
+    assert [(values["epoch"], "loss" in values) for values in logged] == [
+        *[(0, False), (1, True)],
+        *[(1, False), (2, True)],
+        *[(2, False), (3, True)],
+    ]
+    assert logged[0]["validation_map"] == logged[2]["validation_map"] < logged[4]["validation_map"]
     changed = [parts(moved(before, after)) for _, _, before, after in seen]
     assert changed == [{"smoothing"}, {"graph"}, {"smoothing", "graph"}]
     (_, _, start, smoothed), (_, _, again, refined), (_, _, merged, _) = seen
@@ -256,18 +308,23 @@ def test_a_real_training_of_each_alone_and_then_both(tmp_path, seen, landmarks, 
     assert same(merged, joined(smoothed, refined, rest=smoothed))
 
 
+@pytest.mark.usefixtures("changes_rewarded")
 def test_a_real_training_of_each_alone_joins_them_as_they_are(tmp_path, seen, landmarks, pretrained):
     run(context(pretrained, *SEPARATE), landmarks, tmp_path / "model.pt")
     (_, _, _, smoothed), (_, _, _, refined) = seen
     assert same(read_weights(tmp_path / "model.pt"), joined(smoothed, refined, rest=smoothed))
 
 
-@pytest.mark.parametrize("epoch", [1, 2, 3])
-def test_a_killed_schedule_continues_to_the_same_weights(tmp_path, landmarks, pretrained, epoch):
-    params = context(pretrained, *SEPARATE[:2], "train.tuples.schedule=separate_then_joint")
+@pytest.mark.usefixtures("changes_rewarded")
+@pytest.mark.parametrize(
+    ("schedule", "lines", "killed"), [("separate", 5, [5]), ("separate_then_joint", 6, [1, 2, 3, 4, 5, 6])]
+)
+def test_a_killed_schedule_continues_to_the_same_weights(tmp_path, landmarks, pretrained, schedule, lines, killed):
+    params = context(pretrained, *SEPARATE[:2], f"train.tuples.schedule={schedule}")
     whole = run(params, landmarks, tmp_path / "whole.pt")
-    assert len(whole) == 3
-    with pytest.raises(Killed):
-        train(params, landmarks, None, tmp_path / "killed.pt", log=kill_after(epoch))
-    assert run(params, landmarks, tmp_path / "killed.pt") == whole
-    assert same(read_weights(tmp_path / "killed.pt"), read_weights(tmp_path / "whole.pt"))
+    assert len(whole) == lines
+    for line in killed:
+        with pytest.raises(Killed):
+            train(params, landmarks, None, tmp_path / "killed.pt", log=kill_after_line(line))
+        assert run(params, landmarks, tmp_path / "killed.pt") == whole
+        assert same(read_weights(tmp_path / "killed.pt"), read_weights(tmp_path / "whole.pt"))

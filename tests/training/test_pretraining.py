@@ -23,7 +23,7 @@ from lrcr.training.pretraining import pretrain
 from lrcr.training.tuple_trainer import TupleTrainer
 from lrcr.training.validation import hold_out
 
-from .small import CONTEXT, Killed, copy_state, kill_after, make_setup, moved, run, same, small, small_global
+from .small import CONTEXT, Killed, copy_state, kill_after_line, make_setup, moved, run, same, small, small_global
 from .small import weights as read_weights
 
 PRETRAIN = ("train.pretrain.epochs=2", "train.pretrain.batch_size=5", "train.pretrain.crop_size=24")
@@ -91,10 +91,12 @@ def test_pretraining_brings_images_of_a_label_together(tmp_path, nine):
     assert distance_of_pairs() < 0.3 * before
 
 
+@pytest.mark.usefixtures("changes_rewarded")
 def test_the_method_starts_from_the_last_epoch_and_freezes_batchnorm(tmp_path, landmarks, before_tuples):
     logged = run(pretrained(), landmarks, tmp_path / "model.pt")
-    assert [values["epoch"] for values in logged] == [1, 2, 3, 4]
-    assert ["validation_map" in values for values in logged] == [False, False, True, True]
+    assert [values["epoch"] for values in logged] == [1, 2, 2, 3, 4]
+    assert ["validation_map" in values for values in logged] == [False, False, True, True, True]
+    assert ["loss" in values for values in logged] == [True, True, False, True, True]
     initial, final = build_model(pretrained()).state_dict(), read_weights(tmp_path / "model.pt")
     statistics = {name for name in initial if name.endswith(STATISTICS)}
     assert statistics and statistics <= moved(initial, before_tuples[0]), "pretraining trains BatchNorm"
@@ -114,20 +116,25 @@ def test_the_whitening_is_learned_once_after_pretraining(tmp_path, monkeypatch, 
     assert moved(at_whitening, before_tuples[0]) == {"whitening.weight", "whitening.bias"}
 
 
-@pytest.mark.parametrize("epoch", [1, 2, 3])
-def test_a_killed_pretraining_continues_to_the_same_weights(tmp_path, landmarks, epoch, state):
+@pytest.mark.usefixtures("changes_rewarded")
+@pytest.mark.parametrize("line", [1, 2, 3, 4])
+def test_a_killed_pretraining_continues_to_the_same_weights(tmp_path, landmarks, line, state):
     whole = run(pretrained(), landmarks, tmp_path / "whole.pt")
     with pytest.raises(Killed):
-        train.train(pretrained(), landmarks, None, tmp_path / "killed.pt", log=kill_after(epoch))
+        train.train(pretrained(), landmarks, None, tmp_path / "killed.pt", log=kill_after_line(line))
     assert run(pretrained(), landmarks, tmp_path / "killed.pt") == whole
     assert same(read_weights(tmp_path / "killed.pt"), read_weights(tmp_path / "whole.pt"))
     assert not list(state.iterdir())
 
 
-@pytest.mark.parametrize(("name", "epochs"), [("gem", 2), ("solar", 2), ("apgem", 2), ("cfcd", 3)])
+@pytest.mark.usefixtures("changes_rewarded")
+@pytest.mark.parametrize(
+    ("name", "epochs"),
+    [("gem", [2, 3, 4]), ("solar", [2, 3, 4]), ("apgem", [2, 3, 4]), ("cfcd", [2, 3, 4, 4, 5])],
+)
 def test_every_method_follows_on_pretraining(tmp_path, nine, name, epochs):
     logged = run(small_global(name, *PRETRAIN), nine, tmp_path / "model.pt", nine)
-    assert [values["epoch"] for values in logged] == list(range(1, 2 + epochs + 1))
+    assert [values["epoch"] for values in logged] == [1, 2, *epochs]
     assert all({"scale", "margin"} <= values.keys() and "validation_map" not in values for values in logged[:2])
     initial, final = build_model(small_global(name)).state_dict(), read_weights(tmp_path / "model.pt")
     assert initial.keys() == final.keys()
@@ -155,7 +162,8 @@ def test_without_epochs_nothing_is_pretrained(tmp_path, landmarks):
 def test_a_trunk_with_weights_is_not_pretrained(tmp_path, landmarks, monkeypatch, request):
     monkeypatch.setattr(ClassificationTrainer, "run_epoch", lambda *_: pytest.fail("pretrained"))
     file = request.getfixturevalue("pretrained")
-    assert len(run(pretrained(f"backbone.weights={file}"), landmarks, tmp_path / "model.pt")) == 2
+    logged = run(pretrained(f"backbone.weights={file}"), landmarks, tmp_path / "model.pt")
+    assert [values["epoch"] for values in logged] == [0, 1, 2]
     assert "pretrain" not in open_model(tmp_path / "model.pt")[1].params["train"]
 
 

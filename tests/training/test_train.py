@@ -22,7 +22,22 @@ from lrcr.training.train import train
 from lrcr.training.tuple_trainer import TupleTrainer
 from lrcr.training.validation import GlobalValidator
 
-from .small import CPU, SIZE, Killed, context, copy_state, kill_after, moved, parts, run, same, small, small_global
+from .small import (
+    CPU,
+    SIZE,
+    Killed,
+    RewardChanges,
+    context,
+    copy_state,
+    kill_after,
+    kill_after_line,
+    moved,
+    parts,
+    run,
+    same,
+    small,
+    small_global,
+)
 from .small import weights as read_weights
 
 MODELS = ["mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd"]
@@ -31,11 +46,13 @@ STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, landmarks) -> tuple[Path, list[dict[str, float]]]:
-    """Two undisturbed epochs on random weights."""
+    """Two undisturbed epochs on random weights, of which one is stored."""
     model_file = tmp_path_factory.mktemp("model") / "model.pt"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LRCR_STATE", str(tmp_path_factory.mktemp("state")))
+        patch.setattr("lrcr.training.train.make_validator", RewardChanges)
         logged = run(small(), landmarks, model_file)
+    assert max(logged, key=lambda values: values["validation_map"])["epoch"] > 0
     return model_file, logged
 
 
@@ -50,8 +67,10 @@ def epochs_run(monkeypatch) -> list[int]:
     return epochs
 
 
-def test_each_epoch_logs_its_values(trained):
-    _, logged = trained
+def test_the_start_and_each_epoch_log_their_values(tmp_path, landmarks):
+    start, *logged = run(small(), landmarks, tmp_path / "model.pt")
+    assert set(start) == {"epoch", "validation_map"}
+    assert start["epoch"] == 0 and 0 <= start["validation_map"] <= 100
     assert [values["epoch"] for values in logged] == [1, 2]
     assert [values["rate"] for values in logged] == [1e-3, 0.5e-3]
     for values in logged:
@@ -67,6 +86,7 @@ def test_the_manifest_names_params_and_inputs(trained, landmarks):
     assert manifest.facts == {"device": "cpu", "threads": 1}
 
 
+@pytest.mark.usefixtures("changes_rewarded")
 def test_equal_seeds_give_equal_weights_and_others_do_not(tmp_path, trained, landmarks):
     assert run(small(), landmarks, tmp_path / "again.pt") == trained[1]
     assert same(read_weights(tmp_path / "again.pt"), read_weights(trained[0]))
@@ -79,8 +99,10 @@ def kill(params: Params, folder: Path, model_file: Path, after: int = 1) -> None
         train(params, folder, None, model_file, log=kill_after(after))
 
 
-def test_a_killed_training_continues_to_the_same_weights(tmp_path, trained, landmarks, state, epochs_run):
-    kill(small(), landmarks, tmp_path / "model.pt")
+@pytest.mark.usefixtures("changes_rewarded")
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_killed_training_continues_to_the_same_weights(tmp_path, trained, landmarks, state, epochs_run, after):
+    kill(small(), landmarks, tmp_path / "model.pt", after)
     assert not (tmp_path / "model.pt").exists()
     assert run(small(), landmarks, tmp_path / "model.pt") == trained[1]
     assert epochs_run == [1, 2]
@@ -88,12 +110,14 @@ def test_a_killed_training_continues_to_the_same_weights(tmp_path, trained, land
     assert not list(state.iterdir())
 
 
+@pytest.mark.usefixtures("changes_rewarded")
 def test_unfinished_training_under_other_params_is_not_continued(tmp_path, trained, landmarks, epochs_run):
     kill(small("train.tuples.margin=0.5"), landmarks, tmp_path / "a.pt")
     assert run(small(), landmarks, tmp_path / "b.pt") == trained[1]
     assert epochs_run == [1, 1, 2]
 
 
+@pytest.mark.usefixtures("changes_rewarded")
 def test_unfinished_training_of_other_source_code_is_not_continued(
     tmp_path, trained, landmarks, monkeypatch, epochs_run, state
 ):
@@ -118,6 +142,7 @@ def test_the_source_code_of_a_training_is_that_of_the_whole_step(tmp_path, landm
     assert asked == ["lrcr.training.train"]
 
 
+@pytest.mark.usefixtures("changes_rewarded")
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -136,6 +161,7 @@ def test_a_killed_training_of_a_pretrained_trunk_continues_to_the_same_weights(
     assert same(read_weights(tmp_path / "killed.pt"), read_weights(tmp_path / "whole.pt"))
 
 
+@pytest.mark.usefixtures("changes_rewarded")
 def test_a_killed_training_of_convnext_continues_to_the_same_weights(tmp_path, landmarks):
     """Its trunk was published with stochastic depth, which would consume random numbers."""
     params = small("backbone.name=convnext_tiny", "train.tuples.learning_rates.backbone=1e-4")
@@ -151,16 +177,16 @@ def four(tmp_path_factory, draw_dataset) -> Path:
     return draw_dataset(tmp_path_factory.mktemp("data") / "four", [(48, 36)] * 4, ["x", "x", "y", "y"])
 
 
+@pytest.mark.usefixtures("changes_rewarded")
 @pytest.mark.parametrize("name", MODELS)
 def test_every_global_model_trains_and_continues_after_it_was_killed(tmp_path, nine, four, name, state):
     params = small_global(name)
     whole = run(params, nine, tmp_path / "whole.pt", four)
-    epochs = 3 if name == "cfcd" else 2
-    assert [values["epoch"] for values in whole] == list(range(1, epochs + 1))
+    assert [values["epoch"] for values in whole] == ([0, 1, 2, 2, 3] if name == "cfcd" else [0, 1, 2])
     assert all(np.isfinite(list(values.values())).all() for values in whole)
-    for epoch in range(1, epochs):
+    for line in range(1, len(whole)):
         with pytest.raises(Killed):
-            train(params, nine, four, tmp_path / "killed.pt", log=kill_after(epoch))
+            train(params, nine, four, tmp_path / "killed.pt", log=kill_after_line(line))
         assert run(params, nine, tmp_path / "killed.pt", four) == whole
         assert same(read_weights(tmp_path / "killed.pt"), read_weights(tmp_path / "whole.pt"))
     before, after = build_model(params).state_dict(), read_weights(tmp_path / "whole.pt")
@@ -211,6 +237,7 @@ def test_the_whitening_is_learned_on_the_features_of_the_trunk_before_the_method
     np.testing.assert_allclose(whitened.T @ whitened / len(whitened), np.eye(8), atol=1e-2)
 
 
+@pytest.mark.usefixtures("changes_rewarded")
 def test_a_given_whitening_is_kept(tmp_path, landmarks):
     rng = np.random.default_rng(0)
     weight, bias = rng.normal(size=(8, 64)).astype(np.float32), rng.normal(size=8).astype(np.float32)
@@ -222,6 +249,7 @@ def test_a_given_whitening_is_kept(tmp_path, landmarks):
     assert set(open_model(tmp_path / "model.pt")[1].inputs) == {"train", "compute", "whitening"}
 
 
+@pytest.mark.usefixtures("changes_rewarded")
 def test_statistics_and_whitening_are_frozen(tmp_path, landmarks, pretrained):
     run(small(f"backbone.weights={pretrained}", "train.epochs=0"), landmarks, tmp_path / "before.pt", val=landmarks)
     run(small(f"backbone.weights={pretrained}"), landmarks, tmp_path / "after.pt", val=landmarks)
@@ -231,29 +259,31 @@ def test_statistics_and_whitening_are_frozen(tmp_path, landmarks, pretrained):
     }
 
 
-def test_the_best_epoch_is_stored(tmp_path, monkeypatch, landmarks, pretrained):
+@pytest.mark.parametrize(("scores", "best"), [([5.0, 10.0, 30.0, 30.0, 20.0], 2), ([30.0, 10.0, 30.0, 20.0, 20.0], 0)])
+def test_the_first_of_the_best_is_stored_be_it_an_epoch_or_the_start(
+    tmp_path, monkeypatch, landmarks, pretrained, scores, best
+):
     seen: list[dict[str, Tensor]] = []
-    scores = iter([10.0, 30.0, 30.0, 20.0])
 
     def score(self):
         seen.append(copy_state(self.setup.model))
-        return next(scores)
+        return scores[len(seen) - 1]
 
     monkeypatch.setattr(GlobalValidator, "score", score)
     logged = run(small("train.epochs=4", f"backbone.weights={pretrained}"), landmarks, tmp_path / "model.pt")
-    assert [values["validation_map"] for values in logged] == [10, 30, 30, 20]
+    assert [values["validation_map"] for values in logged] == scores
     found = read_weights(tmp_path / "model.pt")
-    assert [not moved(found, state) for state in seen] == [False, True, False, False], "the first of the best"
+    assert [number for number, state in enumerate(seen) if not moved(found, state)] == [best]
 
 
-def test_validation_happens_every_so_many_epochs_and_at_the_end(tmp_path, landmarks):
+def test_validation_happens_at_the_start_every_so_many_epochs_and_at_the_end(tmp_path, landmarks):
     logged = run(small("train.epochs=3", "train.validation.every=2"), landmarks, tmp_path / "model.pt")
-    assert ["validation_map" in values for values in logged] == [False, True, True]
+    assert ["validation_map" in values for values in logged] == [True, False, True, True]
 
 
 def test_the_loss_falls_where_a_little_can_be_learned(tmp_path, landmarks):
     overrides = ("train.epochs=5", "train.tuples.lr_decay=1", "train.tuples.queries_per_epoch=15")
-    logged = run(small(*overrides), landmarks, tmp_path / "model.pt")
+    _, *logged = run(small(*overrides), landmarks, tmp_path / "model.pt")
     assert logged[-1]["loss"] < 0.7 * logged[0]["loss"]
 
 
@@ -268,7 +298,7 @@ def test_a_named_validation_set_is_used_and_recorded(tmp_path, monkeypatch, land
     monkeypatch.setattr(GlobalValidator, "score", note)
     run(small("train.epochs=1"), landmarks, tmp_path / "model.pt", four)
     run(small("train.epochs=1"), landmarks, tmp_path / "held_out.pt")
-    assert given == [(16, 4), (13, 3)], "images to train and to validate on"
+    assert given == [(16, 4)] * 2 + [(13, 3)] * 2, "images to train and to validate on, at the start and at the end"
     assert open_model(tmp_path / "model.pt")[1].inputs["val"] == open_dataset(four).fingerprint
     assert "val" not in open_model(tmp_path / "held_out.pt")[1].inputs
 
@@ -331,7 +361,7 @@ def test_other_runtime_errors_keep_their_traceback(tmp_path, monkeypatch, landma
 
 def test_photos_of_many_shapes_can_be_trained_on(tmp_path, shapes):
     params = small("train.epochs=1", "train.tuples.negatives=1")
-    [values] = run(params, shapes, tmp_path / "model.pt")
+    _, values = run(params, shapes, tmp_path / "model.pt")
     assert np.isfinite(values["loss"]) and values["loss"] > 0
 
 
@@ -343,6 +373,7 @@ def test_a_frozen_trunk_stays_and_its_context_learns(tmp_path, landmarks, pretra
     assert not list(state.iterdir()), "the stored maps are removed"
 
 
+@pytest.mark.usefixtures("changes_rewarded")
 def test_the_maps_of_a_frozen_trunk_are_kept_where_asked_for(tmp_path, monkeypatch, landmarks, pretrained):
     frozen, maps = context(pretrained, "train.freeze=backbone", "train.epochs=1"), tmp_path / "maps"
     train(frozen, landmarks, None, tmp_path / "a.pt", maps_folder=maps)
@@ -360,9 +391,9 @@ def test_the_maps_of_a_frozen_trunk_are_kept_where_asked_for(tmp_path, monkeypat
 
 def test_a_frozen_trunk_trains_as_one_at_rate_zero(tmp_path, landmarks, pretrained):
     """Stored maps are float16: the same to that precision."""
-    frozen = run(context(pretrained, "train.freeze=backbone"), landmarks, tmp_path / "a.pt")
+    _, *frozen = run(context(pretrained, "train.freeze=backbone"), landmarks, tmp_path / "a.pt")
     at_zero = context(pretrained, "train.tuples.learning_rates.backbone=0")
-    still = run(at_zero, landmarks, tmp_path / "b.pt")
+    _, *still = run(at_zero, landmarks, tmp_path / "b.pt")
     for found, expected in zip(frozen, still, strict=True):
         assert found["loss"] == pytest.approx(expected["loss"], rel=1e-2)
 
