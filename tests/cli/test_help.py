@@ -124,22 +124,19 @@ def empty_app() -> str:
 def cpu_seconds(command: list[str]) -> float:
     """Of a process and its children, in user and kernel."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, capture_output=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def test_the_help_costs_at_most_half_more_than_that_of_an_empty_app(tmp_path):
+@pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), (["index"], 2)], ids=["help", "missing arguments"])
+def test_starting_costs_at_most_half_more_than_an_empty_app(tmp_path, arguments, code):
     empty = tmp_path / "lrcr"
     empty.write_text(empty_app())
-    shown = [
-        subprocess.run([sys.executable, *command, "--help"], capture_output=True, text=True, check=True).stdout
-        for command in (["-c", PROGRAM], [str(empty)])
-    ]
-    assert shown[0] == shown[1], "not the same app"
-    times = [
-        (cpu_seconds([sys.executable, "-c", PROGRAM, "--help"]), cpu_seconds([sys.executable, str(empty), "--help"]))
-        for _ in range(5)
-    ]
+    commands = [[sys.executable, *words, *arguments] for words in (["-c", PROGRAM], [str(empty)])]
+    shown = [subprocess.run(command, capture_output=True, text=True) for command in commands]
+    assert [done.returncode for done in shown] == [code, code]
+    assert shown[0].stdout == shown[1].stdout and shown[0].stderr == shown[1].stderr, "not the same app"
+    times = [[cpu_seconds(command) for command in commands] for _ in range(5)]
     ours, theirs = map(min, zip(*times, strict=True))
     assert ours <= 1.5 * theirs, f"{ours:.3f} s of CPU against {theirs:.3f} s"
