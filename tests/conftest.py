@@ -22,7 +22,7 @@ from lrcr.runtime.threads import use_threads
 use_threads(None)
 
 
-_LONGEST_FIRST = ("stages", "training", "kills", "retrieval", "cli", "datasets", "models")
+_LONGEST_FIRST = ("stages", "training", "kills", "test_package.py", "retrieval", "cli", "datasets", "models")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lrcr.evaluation.compare import Difference
     from lrcr.evaluation.seeds import Comparison, Side, Spread
 
-_MEANING = "A .csv of `lrcr evaluate --ap`, a .parquet ranking, a git revision, an experiment, or 'workspace'"
+_MEANING = "A .csv of `lrcr evaluate --per-query`, a .parquet ranking, a git revision, an experiment, or 'workspace'"
 
 
 def compare(

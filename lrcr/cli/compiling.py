@@ -5,8 +5,6 @@ from tempfile import TemporaryDirectory
 
 import typer
 
-from lrcr.config.retrieval import IndexParams, SearchParams
-
 
 def compile() -> None:
     """Compile the engine now and store the result; otherwise the first use of each part does it, which takes longer."""
@@ -20,6 +18,7 @@ def _search(folder: Path) -> None:
     import numpy as np
     import pandas as pd
 
+    from lrcr.config.retrieval import IndexParams, SearchParams
     from lrcr.evaluation.metrics import evaluate
     from lrcr.features.store import Descriptors
     from lrcr.retrieval.asmk.codebook import POINTS_PER_WORD, learn_codebook, save_codebook

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lrcr.cli.options import AsJson, FitFolder, ModelFile, Overrides, ParamsFile, Recipe, params_without_training
+from lrcr.cli.options import AsJson, CodebookPhotos, ModelFile, Overrides, ParamsFile, Recipe, params_without_training
 from lrcr.cli.terminal import progress
 from lrcr.errors import ParamsError
 
@@ -16,29 +16,36 @@ _SIZES = ("words_per_image", "dimensions", "bytes_per_image")
 
 
 def evaluate(
-    photos: Annotated[Path, typer.Argument(help="Folder of photos with ground_truth.json or labels.csv.")],
+    photos: Annotated[
+        Path, typer.Argument(metavar="PHOTOS", help="Folder of photos with ground_truth.json or labels.csv.")
+    ],
     model: ModelFile = None,
-    fit: FitFolder = None,
+    codebook_photos: CodebookPhotos = None,
     recipe: Recipe = None,
     params: ParamsFile = None,
     overrides: Overrides = None,
-    ap: Annotated[
-        Path | None, typer.Option("--ap", help="Write the AP of each query into this .csv, for `lrcr compare`.")
+    per_query: Annotated[
+        Path | None,
+        typer.Option(
+            "--per-query", metavar="FILE", help="Write the AP of each query into this .csv, for `lrcr compare`."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure mAP on a folder of photos with ground truth: extract, codebook, index, evaluate."""
-    if ap is not None and (ap.suffix != ".csv" or ap.is_dir()):
-        raise ParamsError(f"--ap {ap}: the AP of each query is written as .csv; give a name that ends in .csv")
+    if per_query is not None and (per_query.suffix != ".csv" or per_query.is_dir()):
+        raise ParamsError(
+            f"--per-query {per_query}: the AP of each query is written as .csv; give a name that ends in .csv"
+        )
     chosen = params_without_training(params, overrides, recipe, model, searches=True)
     from lrcr.evaluation.evaluate import evaluate_dataset, require_queries
     from lrcr.evaluation.per_query import write_per_query
     from lrcr.pipeline import prepare  # imports torch, which takes seconds
 
-    with prepare(chosen, photos, model=model, fit=fit, check=require_queries, progress=progress) as ready:
+    with prepare(chosen, photos, model=model, fit=codebook_photos, check=require_queries, progress=progress) as ready:
         result = evaluate_dataset(ready.params, ready.dataset, ready.descriptors, ready.index)
-        if ap is not None:
-            write_per_query(ap, result.per_query)
+        if per_query is not None:
+            write_per_query(per_query, result.per_query)
     cost = {**ready.cost, **result.cost}
     if as_json:
         typer.echo(json.dumps({**result.metrics, "cost": cost}, indent=2))

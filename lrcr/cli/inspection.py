@@ -13,7 +13,10 @@ from lrcr.storage.artifacts import MANIFEST, read_json
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A dataset, model, store of descriptors, codebook, index, ranking …")],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="ARTIFACT", help="A dataset, model, store of descriptors, codebook, index, ranking …"),
+    ],
 ) -> None:
     """Print what an artifact is, what it was made from and what it contains."""
     Console().print_json(json.dumps(_describe(file)))

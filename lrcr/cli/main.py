@@ -10,9 +10,9 @@ from lrcr.cli import (
     initialisation,
     inspection,
     pictures,
+    released,
     searching,
     training,
-    weights,
 )
 from lrcr.cli.terminal import one_line_errors, refuse_ranks
 from lrcr.runtime.threads import use_threads
@@ -20,22 +20,32 @@ from lrcr.runtime.threads import use_threads
 app = typer.Typer(
     name="lrcr",
     help="Find the photos that show the same building, object or place as a query photo.",
+    epilog="Example: lrcr index photos/ -o my.index",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.command()(initialisation.init)
-app.command()(training.train)
-app.command()(searching.index)
-app.command()(searching.search)
-app.command()(evaluation.evaluate)
-app.command()(comparison.compare)
-app.command()(pictures.maps)
-app.command()(pictures.rankings)
-app.command()(inspection.inspect)
-app.command()(inspection.verify)
-app.command()(bench.bench)
-app.command()(weights.weights)
-app.command()(compiling.compile)
+plot = typer.Typer(
+    help="Draw the maps of a model, or rankings.",
+    epilog="Example: lrcr plot maps photo.jpg --model model.pt -o maps.png",
+    no_args_is_help=True,
+)
+app.add_typer(plot, name="plot")
+for group, command, example in (
+    (app, initialisation.init, "lrcr init --recipe how-r18"),
+    (app, searching.index, "lrcr index photos/ -o my.index"),
+    (app, searching.search, "lrcr search my.index query.jpg --plot results.png"),
+    (app, evaluation.evaluate, "lrcr evaluate photos/ --per-query ap.csv"),
+    (app, training.train, "lrcr train photos/ -o model.pt --recipe context"),
+    (app, comparison.compare, "lrcr compare new.csv old.csv --setup medium"),
+    (app, inspection.inspect, "lrcr inspect my.index"),
+    (app, inspection.verify, "lrcr verify my.index"),
+    (app, bench.bench, "lrcr bench my.index --queries 50"),
+    (app, released.download_model, "lrcr download-model how_r18 -o how_r18.pt"),
+    (app, compiling.compile, "lrcr compile"),
+    (plot, pictures.maps, "lrcr plot maps photo.jpg --model model.pt -o maps.png"),
+    (plot, pictures.rankings, "lrcr plot rankings data/NAME a.parquet -o sheet.png"),
+):
+    group.command(epilog=f"Example: {example}")(command)
 
 
 def main() -> None:

@@ -2,49 +2,69 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrcr.config.params import MODEL_SECTIONS, Params
-from lrcr.config.reading import load_params
 from lrcr.config.recipes import recipe_names
-from lrcr.config.retrieval import SearchParams
 from lrcr.errors import ParamsError
 from lrcr.runtime.threads import use_threads
 
+if TYPE_CHECKING:
+    from lrcr.config.params import Params
+    from lrcr.config.retrieval import SearchParams
+
 Recipe = Annotated[
-    str | None, typer.Option("--recipe", metavar="NAME", help=f"Params of a recipe: {', '.join(recipe_names())}.")
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME",
+        help=f"Params of a recipe: {', '.join(recipe_names())}.",
+        autocompletion=recipe_names,
+    ),
 ]
 ParamsFile = Annotated[
     Path | None,
-    typer.Option("--params", help="YAML file of params; other keys keep the values of the recipe or their defaults."),
+    typer.Option(
+        "--params",
+        metavar="FILE",
+        help="YAML file of params; other keys keep the values of the recipe or their defaults.",
+    ),
 ]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One param, e.g. smoothing.kernel=5; repeatable.")
 ]
 ModelFile = Annotated[
     Path | None,
-    typer.Option("--model", help="Model file of `lrcr train`; default: the backbone as it is, not trained."),
+    typer.Option(
+        "--model", metavar="FILE", help="Model file of `lrcr train`; default: the backbone as it is, not trained."
+    ),
 ]
-FitFolder = Annotated[
-    Path | None, typer.Option("--fit", help="Folder of photos to learn whitening and codebook from; default: PHOTOS.")
+CodebookPhotos = Annotated[
+    Path | None,
+    typer.Option(
+        "--codebook-photos",
+        metavar="FOLDER",
+        help="Folder of photos to learn whitening and codebook from; default: PHOTOS.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def read_params(file: Path | None, overrides: Sequence[str] | None, recipe: str | None) -> Params:
+def read_params(file: Path | None, overrides: Sequence[str] | None, recipe: str | None) -> "Params":
     """Read the params of a command, and set the number of threads that they name.
 
     Raises:
         ParamsError: a key is unknown, or its value is refused.
     """
+    from lrcr.config.reading import load_params  # imports pydantic
+
     params = load_params(file, overrides or (), recipe)
     use_threads(params.threads)
     return params
 
 
-def params_of_search(file: Path | None, overrides: Sequence[str] | None, recipe: str | None) -> SearchParams:
+def params_of_search(file: Path | None, overrides: Sequence[str] | None, recipe: str | None) -> "SearchParams":
     """The params of a search; overrides of params that the index was built with are refused.
 
     Raises:
@@ -59,7 +79,7 @@ def params_of_search(file: Path | None, overrides: Sequence[str] | None, recipe:
 
 def params_without_training(
     file: Path | None, overrides: Sequence[str] | None, recipe: str | None, model: Path | None, *, searches: bool
-) -> Params:
+) -> "Params":
     """The params of a command that extracts descriptors; overrides that would have no effect are refused.
 
     Args:
@@ -68,6 +88,8 @@ def params_without_training(
     Raises:
         ParamsError: a key is unknown, its value is refused, or it would have no effect.
     """
+    from lrcr.config.params import MODEL_SECTIONS
+
     for override in overrides or ():
         section = override.partition("=")[0].partition(".")[0]
         if section in ("data", "datasets"):

@@ -1,4 +1,4 @@
-"""`lrcr maps` and `lrcr rankings`."""
+"""`lrcr plot maps` and `lrcr plot rankings`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from lrcr.cli.terminal import progress, say
-from lrcr.config.retrieval import ExtractParams
 from lrcr.errors import ParamsError
 
 _QUERIES = 6  # drawn without --query
@@ -15,12 +14,16 @@ _QUERIES = 6  # drawn without --query
 
 def maps(
     photos: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Photos.")],
-    model: Annotated[Path, typer.Option("--model", help="Model file of `lrcr train`.")],
+    model: Annotated[Path, typer.Option("--model", metavar="FILE", help="Model file of `lrcr train`.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="A folder for the pictures, or for one photo a .png or .jpg.")
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="PATH", help="A folder for the pictures, or for one photo a .png or .jpg."
+        ),
     ],
     baseline: Annotated[
-        Path | None, typer.Option("--baseline", help="Another model, whose attention is drawn next to it.")
+        Path | None,
+        typer.Option("--baseline", metavar="FILE", help="Another model, whose attention is drawn next to it."),
     ] = None,
     at: Annotated[
         list[str] | None,
@@ -29,23 +32,28 @@ def maps(
         ),
     ] = None,
     image_size: Annotated[
-        int, typer.Option("--image-size", min=1, help="Longest side of the network's input in pixels.")
-    ] = ExtractParams().image_size,
+        int | None,
+        typer.Option(
+            "--image-size", min=1, help="Longest side of the network's input in pixels; default: extract.image_size."
+        ),
+    ] = None,
 ) -> None:
     """Draw the maps of a model for photos: attention, and those of smoothing and graph if it has them."""
     spots = [_read_spot(text) for text in at or ()]
     pictures = _name_pictures(photos, output)
+    from lrcr.config.retrieval import ExtractParams
     from lrcr.data.dataset import Photo
     from lrcr.models.factory import open_local_model  # imports torch, which takes seconds
     from lrcr.report.inspection import inspect_photo
     from lrcr.report.maps import draw_maps
 
+    size = image_size or ExtractParams().image_size
     seen_by = open_local_model(model)
     compared_with = None if baseline is None else open_local_model(baseline)
     for path, picture in zip(progress.over(photos, "draw maps"), pictures, strict=True):
         photo = Photo(path, orient=True)
-        other = None if compared_with is None else inspect_photo(compared_with, photo, image_size)
-        draw_maps(picture, path.name, inspect_photo(seen_by, photo, image_size, spots), other)
+        other = None if compared_with is None else inspect_photo(compared_with, photo, size)
+        draw_maps(picture, path.name, inspect_photo(seen_by, photo, size, spots), other)
     say(f"{output}: {len(pictures)} pictures" if len(pictures) > 1 else f"{pictures[0]}: written")
 
 
@@ -54,7 +62,7 @@ def rankings(
         Path, typer.Argument(metavar="DATASET", help="Dataset with queries and ground truth: data/NAME.")
     ],
     files: Annotated[list[Path], typer.Argument(metavar="RANKING", help="Rankings of its queries, .parquet.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Picture to write, a .png or .jpg.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Picture to write, a .png or .jpg.")],
     query: Annotated[
         list[int] | None,
         typer.Option("--query", min=0, help="Number of a query; repeatable. Default: six queries, chosen by AP."),

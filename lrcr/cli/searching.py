@@ -13,7 +13,7 @@ from rich.table import Table
 
 from lrcr.cli.options import (
     AsJson,
-    FitFolder,
+    CodebookPhotos,
     ModelFile,
     Overrides,
     ParamsFile,
@@ -32,10 +32,13 @@ if TYPE_CHECKING:
 
 
 def index(
-    photos: Annotated[Path, typer.Argument(help="Folder of photos, with its subfolders.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the index; an existing index is replaced.")],
+    photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder of photos, with its subfolders.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the index; an existing index is replaced."),
+    ],
     model: ModelFile = None,
-    fit: FitFolder = None,
+    codebook_photos: CodebookPhotos = None,
     recipe: Recipe = None,
     params: ParamsFile = None,
     overrides: Overrides = None,
@@ -47,14 +50,17 @@ def index(
     from lrcr.pipeline import prepare  # imports torch, which takes seconds
     from lrcr.retrieval.searcher import Searcher
 
-    with prepare(chosen, photos, model=model, fit=fit, progress=progress) as ready, staged_folder(output) as temporary:
+    with (
+        prepare(chosen, photos, model=model, fit=codebook_photos, progress=progress) as ready,
+        staged_folder(output) as temporary,
+    ):
         shutil.copytree(ready.index, temporary, dirs_exist_ok=True)
     say(f"{output}: {Searcher(output).index.summary}")
 
 
 def search(
     folder: Annotated[Path, typer.Argument(metavar="INDEX", help="Index written by `lrcr index`.")],
-    query: Annotated[Path, typer.Argument(help="The query photo.")],
+    query: Annotated[Path, typer.Argument(metavar="QUERY", help="The query photo.")],
     top: Annotated[int, typer.Option("--top", min=1, help="Number of images to print.")] = 10,
     box: Annotated[
         str | None,
@@ -62,12 +68,17 @@ def search(
             "--box", metavar="X0,Y0,X1,Y1", help="Search for this part of the query photo, in pixels of the file."
         ),
     ] = None,
-    sheet: Annotated[
-        Path | None, typer.Option("--sheet", help="Draw the query and the results into this .png or .jpg.")
-    ] = None,
-    explain: Annotated[
+    plot: Annotated[
         Path | None,
-        typer.Option("--explain", help="Draw the matching locations of query and results into this .png or .jpg."),
+        typer.Option("--plot", metavar="FILE", help="Draw the query and the results into this .png or .jpg."),
+    ] = None,
+    plot_matches: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot-matches",
+            metavar="FILE",
+            help="Draw the matching locations of query and results into this .png or .jpg.",
+        ),
     ] = None,
     recipe: Recipe = None,
     params: ParamsFile = None,
@@ -81,9 +92,9 @@ def search(
 
     chosen = params_of_search(params, overrides, recipe)
     searcher = Searcher(folder, chosen)
-    if explain is not None and not searcher.index.explains:
+    if plot_matches is not None and not searcher.index.explains:
         raise ParamsError(
-            f"--explain {explain}: {folder} holds global vectors, which have no locations; leave --explain out"
+            f"--plot-matches {plot_matches}: {folder} holds global vectors, which have no locations; leave it out"
         )
     photo = Photo(query, _read_box(box), orient=True)
     from lrcr.retrieval.queries import open_extractor  # imports torch, which takes seconds
@@ -91,15 +102,15 @@ def search(
     extractor = open_extractor(searcher)
     described = extractor.describe([photo])
     results = searcher.results(searcher.search(described, top))
-    if sheet is not None:
+    if plot is not None:
         tiles = [ResultTile(result.path, result.image, result.score) for result in results]
-        draw_rankings(sheet, [(QueryTile(query, query.name, photo.box), tiles)])
-    if explain is not None:
-        _explain(explain, searcher, extractor, (query, described), results)
+        draw_rankings(plot, [(QueryTile(query, query.name, photo.box), tiles)])
+    if plot_matches is not None:
+        _plot_matches(plot_matches, searcher, extractor, (query, described), results)
     _show(results, as_json)
 
 
-def _explain(
+def _plot_matches(
     picture: Path,
     searcher: "Searcher",
     extractor: "Extractor",

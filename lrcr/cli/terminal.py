@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -25,11 +26,12 @@ from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 from lrcr.cli import THRESHOLD
-from lrcr.config.params import Params
-from lrcr.config.reading import load_params
 from lrcr.errors import LrcrError, ParamsError
 from lrcr.progress import Progress
 from lrcr.runtime.threads import use_threads
+
+if TYPE_CHECKING:
+    from lrcr.config.params import Params
 
 BAD_INPUT = 2
 _WAIT_FOR_FIRST_RANK = 3.0  # seconds
@@ -100,7 +102,7 @@ def say(line: str, style: str | None = None) -> None:
     stderr.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def run_stage(main: Callable[[Params], None], *, several: bool = False) -> None:
+def run_stage(main: "Callable[[Params], None]", *, several: bool = False) -> None:
     """Run a stage of the pipeline with the params in `params.yaml`.
 
     Args:
@@ -109,6 +111,8 @@ def run_stage(main: Callable[[Params], None], *, several: bool = False) -> None:
     with one_line_errors():
         if not several:
             refuse_ranks()
+        from lrcr.config.reading import load_params  # imports pydantic
+
         params = load_params(Path("params.yaml"))
         use_threads(params.threads)
         gc.freeze()  # what was imported is not searched for garbage again; at the end that would take up to a second

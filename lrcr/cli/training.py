@@ -10,10 +10,15 @@ from lrcr.cli.terminal import progress, say
 
 
 def train(
-    folder: Annotated[Path, typer.Argument(help="Folder of photos with labels.csv (image,label).")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Model file to write.")],
+    folder: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder of photos with labels.csv (image,label).")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Model file to write.")],
     val: Annotated[
-        Path | None, typer.Option("--val", help="Folder of validation photos; default: hold out 20 % of the landmarks.")
+        Path | None,
+        typer.Option(
+            "--val",
+            metavar="FOLDER",
+            help="Folder of validation photos; default: hold out 20 % of the landmarks.",
+        ),
     ] = None,
     recipe: Recipe = None,
     params: ParamsFile = None,

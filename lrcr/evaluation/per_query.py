@@ -61,7 +61,7 @@ def open_per_query(path: Path) -> pd.DataFrame:
     try:
         return parse_per_query(path.read_bytes(), str(path))
     except FileNotFoundError:
-        raise ArtifactError(f"{path}: no such file; write it with `lrcr evaluate --ap`") from None
+        raise ArtifactError(f"{path}: no such file; write it with `lrcr evaluate --per-query`") from None
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read ({error.strerror}); name a file") from None
 

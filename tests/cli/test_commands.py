@@ -5,9 +5,13 @@ import os
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
+import typer.main
 
 from lrcr.cli.main import app
+from lrcr.evaluation.per_query import write_per_query
 
 from .command import ONE_WORD, SMALL, refuse, run
 
@@ -26,10 +30,9 @@ def imported_by(done: subprocess.CompletedProcess) -> set[str]:
 def test_help_lists_all_commands_and_imports_no_torch():
     done = start("--help", PYTHONPROFILEIMPORTTIME="1")
     assert done.returncode == 0
-    commands = [command.callback.__name__ for command in app.registered_commands]
-    assert [line.split()[1] for line in done.stdout.partition("Commands")[2].splitlines() if line[2:3].islower()] == (
-        commands
-    )
+    commands = [*typer.main.get_command(app).commands]
+    lines = done.stdout.partition("Commands")[2].splitlines()
+    assert [line.split()[1] for line in lines if line[:1] == "│" and line[2:3].islower()] == commands
     imported = imported_by(done)
     assert "lrcr.cli.searching" in imported
     assert not imported & {"torch", "numba", "faiss", "pandas", "matplotlib", "dvc", "dvclive"}
@@ -43,13 +46,25 @@ def test_help_lists_all_commands_and_imports_no_torch():
         ("evaluate", "photos", "--model", "model.pt", "--set", "backbone.stride=8"),
         ("train", "photos", "-o", "model.pt", "--recipe", "none"),
         ("search", "no.index", "query.jpg"),
-        ("maps", "photo.jpg", "--model", "model.pt", "-o", "maps.png", "--at", "1"),
+        ("plot", "maps", "photo.jpg", "--model", "model.pt", "-o", "maps.png", "--at", "1"),
     ],
     ids=lambda arguments: " ".join(arguments),
 )
 def test_wrong_arguments_are_refused_before_torch_is_imported(arguments):
     done = start(*arguments, PYTHONPROFILEIMPORTTIME="1")
     assert done.returncode == 2 and "error: " in done.stderr
+    imported = imported_by(done)
+    assert "lrcr.cli.main" in imported or "lrcr.cli.searching" in imported
+    assert not imported & {"torch", "torchvision", "timm"}
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify", "compare"])
+def test_commands_that_run_no_network_import_no_torch(index, tmp_path, command):
+    landmarks = pd.DataFrame({"query": [0, 1], "landmark": ["a", "b"]})
+    write_per_query(tmp_path / "ap.csv", landmarks.assign(easy=50.0, medium=np.array([20.0, 80.0]), hard=np.nan))
+    arguments = (tmp_path / "ap.csv", tmp_path / "ap.csv") if command == "compare" else (index,)
+    done = start(command, *arguments, PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode == 0 and done.stdout
     imported = imported_by(done)
     assert "lrcr.cli.main" in imported or "lrcr.cli.searching" in imported
     assert not imported & {"torch", "torchvision", "timm"}
@@ -86,7 +101,7 @@ def test_after_lrcr_compile_an_evaluation_compiles_nothing(photos):
 
 def test_results_go_to_standard_output_and_progress_to_standard_error(photos, index, tmp_path):
     query = photos / "images/2/1.png"
-    done = start("search", index, query, "--top", 3, "--explain", tmp_path / "matches.png", "--json", *ONE_WORD)
+    done = start("search", index, query, "--top", 3, "--plot-matches", tmp_path / "matches.png", "--json", *ONE_WORD)
     assert done.returncode == 0
     assert json.loads(done.stdout)[0]["image"] == "2/1.png"
     assert "describe results" in done.stderr and "3/3" in done.stderr

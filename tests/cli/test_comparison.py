@@ -63,7 +63,7 @@ def test_a_ranking_is_evaluated_on_its_dataset(files, landmarks, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["a1.csv", "none.csv"], "none.csv: no such file; write it with `lrcr evaluate --ap`"),
+        (["a1.csv", "none.csv"], "none.csv: no such file; write it with `lrcr evaluate --per-query`"),
         (["a1.csv,a2.csv", "b1.csv"], "2 evaluations against 1"),
         (["a1.csv,", "b1.csv"], "'a1.csv,': contains an empty name; write A1,A2,A3 without spaces"),
         (["a1.csv", "b1.csv", "--setup", "all"], "--setup all: unknown; choose from easy, medium, hard"),

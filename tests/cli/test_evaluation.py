@@ -23,7 +23,7 @@ def test_the_table_and_the_file_say_what_json_says(photos, tmp_path):
     assert values["descriptors_per_word"] > 1
     steps = {"extract_images_per_second", "search_ms_per_query", "extract_threads", "search_threads"}
     assert set(values["cost"]) == steps
-    printed = lrcr("evaluate", photos, *SMALL, *ONE_WORD, "--ap", tmp_path / "ap.csv")
+    printed = lrcr("evaluate", photos, *SMALL, *ONE_WORD, "--per-query", tmp_path / "ap.csv")
     names = {"map": "mAP", "mp@1": "mP@1", "mp@5": "mP@5", "mp@10": "mP@10"}
     assert rows(printed) == [
         [shown, f"{values[name]['easy']:.2f}", f"{values[name]['medium']:.2f}", "–"] for name, shown in names.items()
@@ -61,7 +61,7 @@ def test_a_trained_model_is_evaluated(photos, model):
 def test_whitening_and_codebook_are_learned_on_other_photos(photos, draw_photo, tmp_path):
     for landmark in range(4, 8):
         draw_photo(tmp_path / f"{landmark}.png", landmark, 0)
-    own, other = evaluate(photos, *SMALL), evaluate(photos, *SMALL, "--fit", tmp_path)
+    own, other = evaluate(photos, *SMALL), evaluate(photos, *SMALL, "--codebook-photos", tmp_path)
     assert other["queries"] == 12 and other["map"]["medium"] > 60
     assert other["words_per_image"] != own["words_per_image"]
 
@@ -89,13 +89,16 @@ def test_boxes_of_a_folder_tell_where_a_model_looks(tmp_path):
         (["--set", "codebook.words=many"], "codebook.words: 'many' is refused"),
         (["--set", "train.epochs=3"], "does not train; use it with `lrcr train`"),
         (["--set", "data.train=x"], "leave data out"),
-        (["--ap", "ap.txt"], "--ap ap.txt: the AP of each query is written as .csv; give a name that ends in .csv"),
+        (
+            ["--per-query", "ap.txt"],
+            "--per-query ap.txt: the AP of each query is written as .csv; give a name that ends in .csv",
+        ),
         (["--model", "none.pt"], "backbone is decided by --model none.pt"),
         (["--set", "backbone.weights=none.npz"], "none.npz: no such file"),
         (["--set", "whitening.file=none.npz"], "none.npz: no such file"),
         (["--params", "none.yaml"], "none.yaml: no such file"),
         (["--recipe", "none"], "--recipe: unknown recipe 'none'; use one of cfcd-r50, "),
-        (["--fit", "nowhere"], "nowhere: no such folder"),
+        (["--codebook-photos", "nowhere"], "nowhere: no such folder"),
     ],
 )
 def test_bad_input_is_one_line(photos, arguments, said):

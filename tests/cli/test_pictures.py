@@ -1,4 +1,4 @@
-"""`lrcr maps` and `lrcr rankings` draw what the library draws of the same."""
+"""`lrcr plot maps` and `lrcr plot rankings` draw what the library draws of the same."""
 
 import shutil
 from pathlib import Path
@@ -51,7 +51,7 @@ def draw_expected(tmp_path, photo, model, baseline=None, image_size=1024, spots=
 
 def test_a_picture_of_each_photo(folder, tmp_path):
     model, output = folder / "full.pt", tmp_path / "maps"
-    code, out, err = run("maps", folder / "a.jpg", folder / "b.jpg", "--model", model, "-o", output)
+    code, out, err = run("plot", "maps", folder / "a.jpg", folder / "b.jpg", "--model", model, "-o", output)
     assert (code, out) == (0, "")
     assert "draw maps" in err and "2/2" in err
     assert err.endswith(f"{output}: 2 pictures\n")
@@ -74,13 +74,13 @@ def test_a_picture_of_each_photo(folder, tmp_path):
 def test_one_picture_by_its_name(folder, tmp_path, monkeypatch, options, expected):
     monkeypatch.chdir(folder)
     picture = tmp_path / "maps.png"
-    assert run("maps", "a.jpg", *options, "-o", picture) == (0, "", ANY)
+    assert run("plot", "maps", "a.jpg", *options, "-o", picture) == (0, "", ANY)
     np.testing.assert_array_equal(pixels(picture), draw_expected(tmp_path, Path("a.jpg"), **expected))
 
 
 def test_a_picture_can_be_a_jpeg(folder, tmp_path):
     for name in ("maps.png", "maps.jpg"):
-        run("maps", folder / "a.jpg", "--model", folder / "plain.pt", "-o", tmp_path / name)
+        run("plot", "maps", folder / "a.jpg", "--model", folder / "plain.pt", "-o", tmp_path / name)
     with Image.open(tmp_path / "maps.jpg") as drawn:
         assert drawn.format == "JPEG"
     assert pixels(tmp_path / "maps.jpg").shape == pixels(tmp_path / "maps.png")[..., :3].shape
@@ -91,7 +91,7 @@ def test_bad_input_is_one_line(folder, tmp_path):
     output = tmp_path / "maps"
 
     def said(*arguments):
-        return refuse("maps", *arguments)
+        return refuse("plot", "maps", *arguments)
 
     assert "a picture of maps is a .png" in said(photo, *full, "-o", tmp_path / "maps.gif")
     assert "one picture, but 2 photos; name a folder" in said(photo, folder / "b.jpg", *full, "-o", tmp_path / "x.png")
@@ -113,14 +113,14 @@ def test_no_photo_is_written_over(folder, tmp_path):
     Image.open(folder / "a.jpg").save(photo)
     before = photo.read_bytes()
     model = ("--model", folder / "full.pt")
-    assert "name another folder" in refuse("maps", photo, *model, "-o", photo)
-    assert "name another folder" in refuse("maps", photo, *model, "-o", tmp_path)
+    assert "name another folder" in refuse("plot", "maps", photo, *model, "-o", photo)
+    assert "name another folder" in refuse("plot", "maps", photo, *model, "-o", tmp_path)
     assert photo.read_bytes() == before
     (tmp_path / "other").mkdir()
     shutil.copy(photo, tmp_path / "other" / "photo.jpg")
     both = (photo, tmp_path / "other" / "photo.jpg")
     assert "photo.png would overwrite a photo or another picture" in refuse(
-        "maps", *both, *model, "-o", tmp_path / "maps"
+        "plot", "maps", *both, *model, "-o", tmp_path / "maps"
     )
 
 
@@ -157,16 +157,16 @@ def test_rankings_are_drawn_below_each_other(ranked, tmp_path, files, options, q
         for name, file, ap in zip(files, rankings, aps, strict=True)
     ]
     draw_rankings(tmp_path / "expected.png", drawn, orient=open_dataset(dataset).orient)
-    code, out, err = run("rankings", dataset, *rankings, "-o", tmp_path / "sheet.png", *options)
+    code, out, err = run("plot", "rankings", dataset, *rankings, "-o", tmp_path / "sheet.png", *options)
     assert (code, out, err.splitlines()[-1]) == (0, "", f"{tmp_path / 'sheet.png'}: {len(drawn)} rankings")
     np.testing.assert_array_equal(pixels(tmp_path / "sheet.png"), pixels(tmp_path / "expected.png"))
 
 
 def test_rankings_that_cannot_be_drawn(ranked, tmp_path):
     output = ("-o", tmp_path / "sheet.png")
-    assert "has queries 0…14; choose one of these" in refuse("rankings", *ranked, *output, "--query", 15)
-    assert "no such file" in refuse("rankings", ranked[0], tmp_path / "none.parquet", *output)
-    assert "a .png, .jpg or .jpeg" in refuse("rankings", *ranked, "-o", tmp_path / "sheet.gif")
+    assert "has queries 0…14; choose one of these" in refuse("plot", "rankings", *ranked, *output, "--query", 15)
+    assert "no such file" in refuse("plot", "rankings", ranked[0], tmp_path / "none.parquet", *output)
+    assert "a .png, .jpg or .jpeg" in refuse("plot", "rankings", *ranked, "-o", tmp_path / "sheet.gif")
     assert not (tmp_path / "sheet.png").exists()
 
 

@@ -56,12 +56,12 @@ def test_names_are_not_markup(draw_photo, tmp_path):
 def test_a_sheet_shows_the_query_with_its_box_and_the_results(photos, index, tmp_path):
     query, sheet, expected = photos / "images/2/1.png", tmp_path / "sheet.png", tmp_path / "expected.png"
     box = ("--box", "0,0,60,60")
-    found = search(index, query, "--sheet", sheet, *box)
+    found = search(index, query, "--plot", sheet, *box)
     assert len(found) == 10
     tiles = [ResultTile(Path(result["path"]), result["image"], result["score"]) for result in found]
     draw_rankings(expected, [(QueryTile(query, "1.png", (0, 0, 60, 60)), tiles)])
     np.testing.assert_array_equal(pixels(sheet), pixels(expected))
-    lrcr("search", index, query, "--sheet", sheet)
+    lrcr("search", index, query, "--plot", sheet)
     assert (pixels(sheet) != pixels(expected)).any(), "without a box"
 
 
@@ -75,7 +75,7 @@ def test_a_box_is_what_is_searched(photos, index):
 
 def test_a_search_explains_itself(photos, index, tmp_path):
     query, picture, expected = photos / "images/2/1.png", tmp_path / "matches.png", tmp_path / "expected.png"
-    found = search(index, query, "--top", 3, "--explain", picture)
+    found = search(index, query, "--top", 3, "--plot-matches", picture)
     searcher = Searcher(index)
     extractor = open_extractor(searcher)
     described = extractor.describe([Photo(query, orient=True)])
@@ -95,8 +95,8 @@ def test_global_vectors_are_searched_alike_but_have_nothing_to_explain(photos, g
     found = search(global_index, query, "--top", 3)
     assert found[0]["image"] == "2/1.png" and found[0]["score"] == pytest.approx(1, abs=1e-4)
     assert {result["label"] for result in found} == {"landmark-2"}
-    line = refuse("search", global_index, query, "--explain", tmp_path / "a.png")
-    assert line.endswith("holds global vectors, which have no locations; leave --explain out")
+    line = refuse("search", global_index, query, "--plot-matches", tmp_path / "a.png")
+    assert line.endswith("holds global vectors, which have no locations; leave it out")
     assert not (tmp_path / "a.png").exists()
 
 
@@ -169,8 +169,8 @@ def test_bad_input_is_one_line(photos, index, tmp_path):
     assert "no such file" in refuse("search", tmp_path / "none", query)
     assert "not an image" in refuse("search", index, photos / "labels.csv")
     assert refuse("search", index, query, "--box", "1,2") == "--box 1,2: not four numbers; write x0,y0,x1,y1 in pixels"
-    assert "is a .png, .jpg or .jpeg" in refuse("search", index, query, "--explain", tmp_path / "a.gif")
-    assert "is a .png, .jpg or .jpeg" in refuse("search", index, query, "--sheet", tmp_path / "a.gif")
+    assert "is a .png, .jpg or .jpeg" in refuse("search", index, query, "--plot-matches", tmp_path / "a.gif")
+    assert "is a .png, .jpg or .jpeg" in refuse("search", index, query, "--plot", tmp_path / "a.gif")
     assert "index.binary=false: index is decided by the index" in refuse(
         "search", index, query, *sets("index.binary=false")
     )

@@ -183,6 +183,6 @@ def test_nothing_is_run(tmp_path, capsys):
 
 def test_the_command(tmp_path, trunk):
     path = save(tmp_path, checkpoint("older", trunk, *drawn_whitening()))
-    done = CliRunner().invoke(app, ["weights", str(path), "-o", str(tmp_path / "model.pt")])
+    done = CliRunner().invoke(app, ["download-model", str(path), "-o", str(tmp_path / "model.pt")])
     assert done.exit_code == 0
     open_model(tmp_path / "model.pt")

@@ -3,19 +3,17 @@
 Each is a YAML file here that says only what differs from the recipe named by its key `extends`, or from the defaults.
 """
 
-from importlib import resources
+from pathlib import Path
 from typing import Any
-
-from ruamel.yaml import YAML
 
 from lrcr.errors import ParamsError
 
-_FOLDER = resources.files(__name__)
+_FOLDER = Path(__file__).parent
 
 
 def recipe_names() -> list[str]:
     """The names of all recipes, sorted."""
-    return sorted(file.name.removesuffix(".yaml") for file in _FOLDER.iterdir() if file.name.endswith(".yaml"))
+    return sorted(file.stem for file in _FOLDER.glob("*.yaml"))
 
 
 def read_recipe(name: str) -> dict[str, Any]:
@@ -45,6 +43,8 @@ def extend(values: dict[str, Any], where: str, path: tuple[str, ...] = ()) -> di
         reason = f"{' → '.join([*path, name])} is a cycle" if name in path else f"unknown recipe {name!r}"
         others = ", ".join(other for other in recipe_names() if other not in path)
         raise ParamsError(f"{where}: {reason}; use one of {others}")
+    from ruamel.yaml import YAML  # the names alone need none of it
+
     text = (_FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
     base = YAML(typ="safe", pure=True).load(text) or {}
     return merge(extend(base, f"recipe {name}: extends", (*path, name)), own)

@@ -1,4 +1,4 @@
-"""`lrcr weights`."""
+"""`lrcr download-model`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,13 +9,13 @@ from lrcr.cli.terminal import progress, say
 from lrcr.datasets.sources import HOW_MODELS
 
 
-def weights(
+def download_model(
     source: Annotated[
         str, typer.Argument(metavar="MODEL", help=f"{' or '.join(HOW_MODELS)}, or a checkpoint of HOW's code (.pth).")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Model file to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Model file to write.")],
 ) -> None:
-    """Convert a released model of HOW, by name (it is downloaded) or by file, to a model file."""
+    """Write a released model of HOW as a model file: by name, which downloads it, or from its checkpoint."""
     from lrcr.datasets.fetch import Store
     from lrcr.datasets.make import CHECKSUMS
     from lrcr.models.how_weights import import_how
