@@ -1,5 +1,7 @@
-.PHONY: repro test pytest faults lint format clean
+.PHONY: install repro test pytest faults lint format docs clean
 UV = .venv/bin/python -m uv
+
+install: .venv/installed  ## make .venv with the pinned dependencies
 
 repro: .venv/installed  ## run the whole pipeline, from images to mAP, on the embedded dataset
 	. .venv/bin/activate && dvc repro
@@ -22,8 +24,11 @@ format: .venv/installed  ## format the code and apply the linter's fixes
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
+docs: .venv/installed  ## build the documentation's site into site/; warnings are errors
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+
 clean:  ## remove artifacts and caches, but not .venv
-	rm -rf data .pytest_cache .mypy_cache .ruff_cache
+	rm -rf data site .pytest_cache .mypy_cache .ruff_cache
 
 .venv/installed: pyproject.toml requirements.lock
 	test -x .venv/bin/python || python3 -m venv .venv

@@ -15,7 +15,7 @@ from dvc.api import DVCFileSystem, exp_show
 
 from benchmarks.global_photos import evaluate
 from benchmarks.tables import interval, markdown, spread
-from benchmarks.values import RESULTS, Value
+from benchmarks.values import PICTURES, RESULTS, Value
 from lrcr.cli.revisions import read_revision
 from lrcr.cli.terminal import progress
 from lrcr.config.params import Params
@@ -50,7 +50,7 @@ _CURVES = {"scale": "scale", "margin": "margin", "validation_map": "validation m
 
 
 def run() -> Iterator[Value]:
-    """Write tables to `results/global_embedded.md` and CFCD's curves to `.png`; yield mAP and cost of each model."""
+    """Write tables to `results/global_embedded.md` and CFCD's curves; yield mAP and cost of each model."""
     params, runs = load_params(Path("params.yaml")), pd.DataFrame(exp_show())
     models = {title: _select(runs, {"model.name": name}) for name, title in _MODELS.items()}
     others = {name: title for name, title in _MODELS.items() if name != "cfcd"}
@@ -68,7 +68,7 @@ def run() -> Iterator[Value]:
     with staged_file(RESULTS / "global_embedded.md") as temporary:
         tables = [_tabulate_models(models, from_classifier, costs), _tabulate_parts(parts)]
         temporary.write_text("\n".join(tables), encoding="utf-8")
-    _draw_curves(RESULTS / "global_embedded.png", models["CFCD"])
+    _draw_curves(PICTURES / "global_embedded.png", models["CFCD"])
 
 
 def _parts(params: Params) -> dict[str, Changes]:

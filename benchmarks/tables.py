@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.rows import BASELINES, CURVE, PLAIN, SELECTIVE, Runs
-from benchmarks.values import RESULTS, Value
+from benchmarks.values import PICTURES, RESULTS, Value
 from lrcr.evaluation.compare import Difference
 from lrcr.evaluation.seeds import Side, Spread, compare_seeds
 from lrcr.report.picture import blank_figure, save_figure
@@ -20,7 +20,7 @@ Tables = Sequence[pd.DataFrame]
 
 
 def write_comparison(name: str, seeds: Sequence[dict[str, Runs]]) -> Iterator[Value]:
-    """Write `results/<name>.md` and `.png`; yield the difference of each learned row to the better baseline.
+    """Write `results/<name>.md` and the curve; yield the difference of each learned row to the better baseline.
 
     Differences are taken twice: with equal numbers of descriptors, and with as many words as the average has.
 
@@ -51,7 +51,7 @@ def write_comparison(name: str, seeds: Sequence[dict[str, Runs]]) -> Iterator[Va
                     yield Value(f"{row}: difference to {best}{where} ({setup})", difference.mean, at_least=0)
                     yield Value(f"{row}: lower end of the 95 % interval{where} ({setup})", difference.low)
     write(name, markdown(head, list(cells.values())))
-    _draw_curve(RESULTS / f"{name}.png", runs_of)
+    _draw_curve(PICTURES / f"{name}.png", runs_of)
 
 
 def write_parts(name: str, scored: dict[str, Runs]) -> Iterator[Value]:

@@ -12,6 +12,7 @@ from typing import Any
 from lrcr.storage.artifacts import write_json
 
 RESULTS = Path(__file__).parent / "results"
+PICTURES = Path(__file__).parents[1] / "docs" / "images"
 
 
 @dataclass(frozen=True)

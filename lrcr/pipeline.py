@@ -33,7 +33,9 @@ class IndexedPhotos:
 
     Args:
         params: those in use; the sections of a given model have replaced the user's.
-        dataset, descriptors, index: folders of the artifacts.
+        dataset: folder of the tables.
+        descriptors: their folder.
+        index: its folder.
         cost: images described per second; empty if the descriptors existed already.
     """
 

@@ -118,7 +118,9 @@ def mean_average_precision_at(k: int, ranking: Ranking, relevance: pd.DataFrame,
 
     Args:
         k: number of results of each query that count.
-        ranking, relevance, queries: see `evaluate`.
+        ranking: see `evaluate`.
+        relevance: the grades.
+        queries: their number.
     """
     ranked = rank_graded_images(ranking, relevance, queries)
     return _mean(average_precision_at(k, select_positives(ranked, SETUPS["medium"]), queries))

@@ -36,7 +36,8 @@ class Comparison:
     """The comparison of two methods in one setup.
 
     Args:
-        a, b: the mAP of each method; None if no query has a positive.
+        a: the mAP of one method; None if no query has a positive.
+        b: that of the other.
         difference: a − b, with equal weights of the seeds; None with fewer than two landmarks.
         queries: number of queries with a positive, summed over the seeds.
         landmarks: number of landmarks of these queries.
@@ -56,7 +57,8 @@ def compare_seeds(a: Sequence[Side], b: Sequence[Side], setup: str) -> Compariso
     if the seeds generate different data; this can only widen the interval.
 
     Args:
-        a, b: at least one evaluation each.
+        a: evaluations of one method, at least one.
+        b: those of the other, as many, with the same seeds in the same order.
         setup: easy, medium or hard.
 
     Raises:

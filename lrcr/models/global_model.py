@@ -42,7 +42,8 @@ class RMAC(nn.Module):
     """`lrcr.models.pooling.rmac` as a layer.
 
     Args:
-        levels, overlap: see `lrcr.models.pooling.rmac_regions`.
+        levels: see `lrcr.models.pooling.rmac_regions`.
+        overlap: see there.
     """
 
     def __init__(self, levels: int, overlap: float) -> None:

@@ -82,7 +82,8 @@ def rmac(features: Tensor, levels: int = 3, overlap: float = 0.4) -> Tensor:
 
     Args:
         features: of shape (B, C, H, W).
-        levels, overlap: see `rmac_regions`.
+        levels: see `rmac_regions`.
+        overlap: see there.
 
     Returns:
         Of shape (B, C), not normalised.

@@ -53,7 +53,8 @@ def explain(
 
     Args:
         weights: ω of each word; ones without IDF.
-        alpha, tau: σ(u) = u^alpha for u ≥ tau, else 0.
+        alpha: exponent of the similarity u: σ(u) = u^alpha for u ≥ tau, else 0.
+        tau: similarity below which a match counts 0.
         binary: whether residuals are compared by their signs.
 
     Raises:

@@ -61,7 +61,8 @@ class Index:
 
         Args:
             queries: each image of the batch is a query.
-            alpha, tau: σ(u) = u^alpha for u ≥ tau, else 0; tau is not negative.
+            alpha: exponent of the similarity u: σ(u) = u^alpha for u ≥ tau, else 0.
+            tau: similarity below which a match counts 0, not negative.
             idf: whether words are weighted by their inverse document frequency.
             top: number of images returned for each query, at least 1; None returns all, including those of score 0.
 
@@ -168,7 +169,8 @@ def build_index(
         parts: batches of postings of consecutive images.
         memory: for the sorting of postings, in bytes; postings that do not fit become another segment.
         facts: further facts for the manifest.
-        params, inputs: what the index is made from (see `Manifest`).
+        params: what the index is made with (see `Manifest`).
+        inputs: what it is made from.
 
     Raises:
         ArtifactError: a part does not fit the layout.
@@ -191,7 +193,8 @@ def seal_index(
     Args:
         entries: what `write_segment` returned for each segment, in the order of their images.
         facts: further facts for the manifest.
-        params, inputs: what the index is made from (see `Manifest`).
+        params: what the index is made with (see `Manifest`).
+        inputs: what it is made from.
     """
     segments = _open_segments(folder, entries, layout)
     counts = sum((np.diff(segment.lists.offsets) for segment in segments), np.zeros(layout.words, np.int64))
