@@ -36,7 +36,7 @@ class ExtractParams(Section):
         "auto",
         description=(
             "arithmetic of the trunk: float32, bfloat16 or float16 (on a CPU float32 instead); auto: float16 on a GPU, "
-            "and bfloat16 on a CPU where a measurement shows that it is 1.5 times as fast. Queries follow their index"
+            "and bfloat16 on a CPU where a measurement shows that it is 1.25 times as fast. Queries follow their index"
         ),
     )
     dtype: Float = Field("float32", description="of the stored descriptors")

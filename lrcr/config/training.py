@@ -72,8 +72,8 @@ class TuplesParams(AdamParams):
     group_size: Count = Field(
         1,
         description=(
-            "with negatives 0: pairs in a group of similar landmarks, of which every second step consists; they are "
-            "found by ASMK's score in the negative pool at the start of every epoch. 1: no groups"
+            "with negatives 0: pairs in a group of similar landmarks, into which every second step is divided; they "
+            "are found by ASMK's score in the negative pool at the start of every epoch. 1: no groups"
         ),
     )
     scales: Scales = Field([1.0], description="scales at which the images of tuples are described, > 0; HOW: 1")
@@ -249,10 +249,10 @@ class TrainParams(Section):
     )
     image_size: Count = Field(1024, description="longest side in pixels; HOW: 1024")
     compute: Compute = Field(
-        "float32",
+        "float16",
         description=(
-            "arithmetic of the trunk's passes without gradient, as extract.compute: maps of frozen stages, mining, "
-            "validation, whitening"
+            "arithmetic of the trunk's passes without gradient, as extract.compute (float16: on a CPU float32): maps "
+            "of frozen stages, mining, validation, whitening"
         ),
     )
     freeze: Freeze = Field(

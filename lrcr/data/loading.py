@@ -89,8 +89,8 @@ def group_by_shape(items: Iterable[tuple[Hashable, _Item]], size: int, waiting: 
 
 
 def decoding_threads() -> int:
-    """The number of threads that decode images: as many as torch has (the param `threads`), at most four."""
-    return min(_MOST_THREADS, torch.get_num_threads())
+    """The number of threads that decode images: four beside a GPU, else as many as torch has, at most four."""
+    return _MOST_THREADS if torch.cuda.is_available() else min(_MOST_THREADS, torch.get_num_threads())
 
 
 def _stack(group: list[_Decoded]) -> Batch:

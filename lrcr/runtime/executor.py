@@ -5,6 +5,7 @@ depend on its own items only, and each process has as many threads as this one, 
 number of processes.
 """
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -83,7 +84,7 @@ class Processes:
         makes.cancel_join_thread()
         for _ in range(self.workers):
             makes.put(make)
-        start = (makes, context.Value("i", 0), os.getpid(), torch.get_num_threads())
+        start = (makes, context.Value("i", 0), os.getpid(), torch.get_num_threads(), gc.get_threshold())
         with ProcessPoolExecutor(self.workers, context, _start_worker, start) as pool:
             try:
                 running = {pool.submit(_run_job, job): job for job in jobs}
@@ -157,10 +158,13 @@ _make: Make | LrcrError
 """In a worker process: the `make` of its jobs, or the error that unpickling it raised."""
 
 
-def _start_worker(makes: "Queue[Make]", started: "Synchronized[int]", parent: int, threads: int) -> None:
+def _start_worker(
+    makes: "Queue[Make]", started: "Synchronized[int]", parent: int, threads: int, thresholds: tuple[int, int, int]
+) -> None:
     import torch
 
     global _make
+    gc.set_threshold(*thresholds)  # the import of a command raises them
     use_threads(threads)
     end_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and `end_with` then this process

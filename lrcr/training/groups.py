@@ -1,27 +1,31 @@
 """Steps of pairs that are hard to tell apart: pairs of clusters whose images have high ASMK scores."""
 
 from collections import defaultdict
+from itertools import islice
 
 import numpy as np
 
 from lrcr.data.dataset import Ids
 from lrcr.data.ranking import Ranking
 
+_NONE = np.empty(0, np.int64)
+
 
 def similar_clusters(ranking: Ranking, clusters: Ids) -> dict[int, Ids]:
-    """The other clusters of each cluster, by the best score between their images, most similar first.
+    """The other clusters of each cluster, by the best score between their images if it is above 0, best first.
 
     Args:
         ranking: of images for each of the same images.
         clusters: of the images, of shape (n,).
     """
-    pairs = np.stack([clusters[ranking.query], clusters[ranking.image]], axis=1)
-    order = np.argsort(-ranking.score, kind="stable")
-    found: defaultdict[int, dict[int, None]] = defaultdict(dict)
-    for cluster, other in pairs[order].tolist():
-        if other != cluster:
-            found[cluster].setdefault(other)
-    return {cluster: np.array(list(others), np.int64) for cluster, others in found.items()}
+    owner, other = clusters[ranking.query], clusters[ranking.image]
+    kept = np.flatnonzero((ranking.score > 0) & (owner != other))
+    best_first = kept[np.argsort(-ranking.score[kept], kind="stable")]
+    pairs = np.stack([owner[best_first], other[best_first]], axis=1)
+    pairs = pairs[np.sort(np.unique(pairs, axis=0, return_index=True)[1])]
+    by_cluster = pairs[np.argsort(pairs[:, 0], kind="stable")]
+    names, starts = np.unique(by_cluster[:, 0], return_index=True)
+    return dict(zip(names.tolist(), np.split(by_cluster[:, 1], starts[1:]), strict=True)) if len(names) else {}
 
 
 def group_pairs(pairs: Ids, clusters: Ids, similar: dict[int, Ids], size: int, group: int) -> Ids:
@@ -40,22 +44,16 @@ def group_pairs(pairs: Ids, clusters: Ids, similar: dict[int, Ids], size: int, g
         The same pairs, of shape (T, 2).
     """
     owner = clusters[pairs[:, 0]].tolist()
-    left: dict[int, None] = dict.fromkeys(range(len(pairs)))
     of_cluster: defaultdict[int, list[int]] = defaultdict(list)
     for pair in reversed(range(len(pairs))):
         of_cluster[owner[pair]].append(pair)
     ordered: list[int] = []
-
-    def take(pair: int) -> None:
-        ordered.append(pair)
-        del left[pair]
-        of_cluster[owner[pair]].remove(pair)
-
-    while left:
-        wanted = 1 if len(ordered) // size % 2 == 0 else min(group, size - len(ordered) % size)
-        first = next(iter(left))
-        take(first)
-        nearest = similar.get(owner[first], np.empty(0, np.int64)).tolist()
-        for cluster in [cluster for cluster in nearest if of_cluster[cluster]][: wanted - 1]:
-            take(of_cluster[cluster][-1])
+    for first in range(len(pairs)):
+        if first not in of_cluster[owner[first]]:
+            continue  # in an earlier group
+        grouped = len(ordered) // size % 2 == 1
+        others = min(group, size - len(ordered) % size) - 1 if grouped else 0
+        of_cluster[owner[first]].remove(first)
+        near = (cluster for cluster in similar.get(owner[first], _NONE).tolist() if of_cluster[cluster])
+        ordered += [first, *(of_cluster[cluster].pop() for cluster in islice(near, others))]
     return pairs[ordered]

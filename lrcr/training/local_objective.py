@@ -25,6 +25,7 @@ from lrcr.training.maps import Maps
 from lrcr.training.tuples import TrainingSet
 
 _ITERATIONS = 10  # of k-means; few are enough for words that are used in one epoch
+_NEAREST = 100  # images of the pool among which the similar clusters of an image are
 _QUERY_WORDS = 5  # of a query's descriptor, as in HOW, where similar clusters are searched
 
 
@@ -91,7 +92,7 @@ class LocalObjective:
             return codebook.centroids, {}
         database, queries = (aggregate_images(described, codebook, words, binary=True) for words in (1, _QUERY_WORDS))
         cluster_of = dict(zip(self.images.photos, self.images.clusters.tolist(), strict=True))
-        ranking = search_once(database, queries, len(codebook.centroids))
+        ranking = search_once(database, queries, len(codebook.centroids), top=_NEAREST)
         return codebook.centroids, similar_clusters(ranking, np.array([cluster_of[photo] for photo in pool], np.int64))
 
     def embed(self, maps: Sequence[Tensor]) -> list[Pyramid]:

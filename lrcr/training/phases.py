@@ -1,6 +1,6 @@
 """The phases of a training: run the epochs of a trainer, keep the best by validation mAP, resume after a kill.
 
-The weights with which a phase starts are a candidate too, so that no training makes a model worse on validation photos.
+The weights with which a validated phase starts are a candidate too: it makes no model worse on the validation photos.
 """
 
 import logging

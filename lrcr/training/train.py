@@ -68,7 +68,9 @@ def train(
         dataset = open_dataset(train_folder)
         validation = None if val_folder is None else open_dataset(val_folder)
         model = build_model(params).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        compute = choose_compute(params.train.compute, model.eval().backbone, device)
+        model.eval()
+        compute = distributed.broadcast(lambda: choose_compute(params.train.compute, model.backbone, device))
+        model.backbone.compute = getattr(torch, compute)
         manifest = _manifest(params, dataset, validation, compute)
         state = state_folder(__name__, manifest.fingerprint)
         setup = _set_up(params, model, dataset, maps_folder or state / "maps", device, progress)

@@ -18,6 +18,7 @@ from lrcr.retrieval.asmk.aggregation import Aggregated
 from lrcr.retrieval.asmk.codebook import Codebook, learn_codebook
 from lrcr.retrieval.asmk.images import aggregate_images
 from lrcr.retrieval.asmk.once import search_once
+from lrcr.runtime.device import faiss_uses_gpu
 from lrcr.runtime.seeds import generator
 from lrcr.training.descriptors import describe_globally, describe_locally
 from lrcr.training.setup import Setup
@@ -111,7 +112,7 @@ class AsmkValidator:
         learned, search = self.params.codebook, self.params.search
         sample = sample_photos(self.setup.images.photos, learned.images, self.setup.seed)
         fit = describe_locally(self.setup.model, self.maps, sample, learned.scales, learned.max_descriptors)
-        rng, gpu = generator(learned.seed, "codebook sample"), self.setup.device.type == "cuda"
+        rng, gpu = generator(learned.seed, "codebook sample"), faiss_uses_gpu(self.setup.device.type)
         descriptors = fit.descriptors[draw_rows(len(fit.descriptors), learned.per_word * learned.words, rng)]
         codebook = learn_codebook(
             descriptors, learned.words, iterations=learned.iterations, seed=learned.seed, exact=False, gpu=gpu

@@ -42,7 +42,7 @@ def speeds(monkeypatch, tmp_path):
     return found
 
 
-@pytest.mark.parametrize(("speed", "chosen"), [(1.4, "float32"), (1.5, "bfloat16"), (7.0, "bfloat16")])
+@pytest.mark.parametrize(("speed", "chosen"), [(1.24, "float32"), (1.25, "bfloat16"), (7.0, "bfloat16")])
 def test_auto_takes_what_a_measurement_shows_to_be_much_faster_and_keeps_to_it(backbone, speeds, speed, chosen):
     speeds.append(speed)
     for _ in range(2):
@@ -50,6 +50,17 @@ def test_auto_takes_what_a_measurement_shows_to_be_much_faster_and_keeps_to_it(b
         assert backbone.compute == getattr(torch, chosen)
     speeds.append(9.0)
     assert choose_compute("auto", Backbone("resnet18", skip_layers=3), CPU) == "bfloat16" and not speeds
+
+
+def test_of_two_that_measure_at_once_both_take_what_the_first_found(backbone, speeds, monkeypatch):
+    def measured_by_another(_):
+        speeds.append(1.0)
+        monkeypatch.setattr(compute, "_speed", lambda _: speeds.pop(0))
+        assert choose_compute("auto", Backbone("resnet18", skip_layers=2), CPU) == "float32"
+        return 5.0
+
+    monkeypatch.setattr(compute, "_speed", measured_by_another)
+    assert choose_compute("auto", backbone, CPU) == "float32"
 
 
 def test_without_instructions_for_it_nothing_is_measured(backbone, speeds, monkeypatch):

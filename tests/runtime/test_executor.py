@@ -1,5 +1,6 @@
 """Jobs run in this process or in several; the files are the same."""
 
+import gc
 import multiprocessing
 import os
 import queue
@@ -129,7 +130,7 @@ def test_workers_take_the_gpus_in_turns_and_have_the_threads_of_their_parent(mon
     makes, started = queue.Queue(), multiprocessing.get_context("spawn").Value("i", 0)
     for _ in range(3):
         makes.put(write_items)
-        module._start_worker(makes, started, 77, 2)
+        module._start_worker(makes, started, 77, 2, gc.get_threshold())
     assert (chosen, parents, threads) == ([0, 1, 0], [77] * 3, [2] * 3)
     assert module._make is write_items
 

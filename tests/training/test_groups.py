@@ -8,10 +8,11 @@ from lrcr.training.groups import group_pairs, similar_clusters
 
 def test_clusters_are_ranked_by_the_best_score_between_their_images():
     clusters = np.array([7, 7, 2, 2, 5])
-    scores = {(0, 1): 1.0, (0, 4): 0.5, (0, 2): 0.1, (1, 3): 0.9, (2, 4): 0.3, (4, 3): 0.4, (4, 0): 0.2}
+    scores = {(0, 1): 1.0, (0, 4): 0.5, (0, 2): 0.1, (1, 3): 0.9, (2, 4): 0.3, (2, 1): 0.0, (4, 3): 0.4, (4, 0): 0.2}
     query, image = np.array(list(scores)).T
     ranking = Ranking(query, image, np.array(list(scores.values()), np.float32))
     found = similar_clusters(ranking, clusters)
+    # A score of 0 makes no clusters similar.
     assert {cluster: others.tolist() for cluster, others in found.items()} == {7: [2, 5], 2: [5], 5: [2, 7]}
 
 
@@ -55,3 +56,8 @@ def test_all_pairs_are_kept_and_a_group_has_each_cluster_once(data, number, size
     found = group_pairs(pairs, clusters, similar, size, group)
     np.testing.assert_array_equal(np.sort(found.view("i8,i8"), axis=0), np.sort(pairs.view("i8,i8"), axis=0))
     np.testing.assert_array_equal(group_pairs(pairs, clusters, similar, size, group), found)
+
+
+def test_without_scores_above_zero_no_cluster_is_similar():
+    ranking = Ranking(np.array([0, 1]), np.array([1, 0]), np.zeros(2, np.float32))
+    assert similar_clusters(ranking, np.array([3, 4])) == {}

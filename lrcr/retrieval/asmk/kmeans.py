@@ -22,7 +22,7 @@ def draw_words(points: Floats, number: int, seed: int) -> Floats:
     Args:
         points: descriptors, of shape (N, D).
         number: of words, at most N.
-        seed: from 0 to 2³¹ − 2.
+        seed: from 0 to 2³¹ − 1.
     """
     import faiss
 
@@ -68,7 +68,7 @@ def shortlist_kmeans(points: Floats, centroids: Floats) -> Iterator[Floats]:
     shortlist, words = np.empty((0, 0), np.int32), np.empty(0, np.int32)
     for iteration in count(1):
         if iteration & (iteration - 1):
-            words = np.empty(len(points), np.int32)
+            words = shortlist[:, 0].copy()
             _assign(points, shortlist, centroids, words)
         else:
             shortlist = _nearest(points, centroids)

@@ -12,17 +12,27 @@ from lrcr.retrieval.asmk.segments import Layout
 
 
 def search_once(
-    database: Aggregated, queries: Aggregated, words: int, *, alpha: float = 3.0, tau: float = 0.0, idf: bool = False
+    database: Aggregated,
+    queries: Aggregated,
+    words: int,
+    *,
+    alpha: float = 3.0,
+    tau: float = 0.0,
+    idf: bool = False,
+    top: int | None = None,
 ) -> Ranking:
     """Rank the images of a database for each query by ASMK's score.
 
     Args:
         database, queries: postings of the same visual words, both binary or both not.
         words: number of visual words.
-        alpha, tau, idf: see `lrcr.config.retrieval.SearchParams`.
+        alpha: see `lrcr.config.retrieval.SearchParams`, as the following ones.
+        tau: see there.
+        idf: see there.
+        top: images returned for a query; None: all.
     """
     with tempfile.TemporaryDirectory() as folder:
         layout = Layout(words, database.dim, database.binary)
         build_index(Path(folder), [database], layout, params={}, inputs={})
-        images, scores, offsets = open_index(Path(folder)).search(queries, alpha=alpha, tau=tau, idf=idf)
+        images, scores, offsets = open_index(Path(folder)).search(queries, alpha=alpha, tau=tau, idf=idf, top=top)
     return Ranking(np.repeat(np.arange(queries.count), np.diff(offsets)), images, scores)

@@ -17,5 +17,6 @@ def test_each_image_finds_itself_first(binary):
     first = ranking.query.searchsorted(np.arange(6))
     np.testing.assert_array_equal(ranking.image[first], np.arange(6))
     np.testing.assert_allclose(ranking.score[first], 1, atol=1e-3)
+    assert len(search_once(part, part, 5, top=2).score) == 12
     strict = search_once(part, part, 5, tau=0.9)
     assert strict.score.sum() < ranking.score.sum()
