@@ -67,7 +67,7 @@ def _window_weights(filter_: Filter | None, window: Tensor, inside: Tensor) -> T
         squared = (side[:, None] + side).flatten()[None]
     else:
         embedding = filter_.embedding[0].flatten(1).T
-        squared = (embedding[rows, None] - embedding[window]).square().sum(dim=2)
+        squared = (embedding[rows, None] - F.embedding(window, embedding)).square().sum(dim=2)
     weights = inside * torch.exp(-filter_.bandwidth.flatten()[rows, None] * squared)
     centre = torch.arange(window.shape[1], device=window.device) == middle
     weights = torch.where(centre, filter_.confidence.flatten()[rows, None], weights)

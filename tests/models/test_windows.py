@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -82,3 +83,15 @@ def test_the_weights_at_a_location_are_those_it_is_smoothed_with(
         np.testing.assert_allclose(np.nansum(weights * window, axis=(1, 2)), smoothed[0, :, y, x], rtol=1e-4, atol=1e-4)
         share = weights[reach, reach] * np.isfinite(weights).sum()
         assert centre_share(filter_, kernel)[0, y, x].item() == pytest.approx(share, rel=1e-4, abs=1e-6)
+
+
+def test_the_gradient_is_the_same_to_the_last_bit_with_several_threads(threads):
+    """Windows overlap, so that many of them add to the gradient of one location."""
+    filter_ = replace(draw_filter(0, 40, 60), embedding=draw((1, 16, 40, 60), 2))
+    features = draw((1, 64, 40, 60), 3)
+    leaves = [tensor.requires_grad_() for tensor in (features, *vars(filter_).values())]
+    rows, weight = torch.randperm(2400, generator=torch.Generator().manual_seed(0))[:1000], draw((1000, 64), 4)
+    with threads(2):
+        found = [torch.autograd.grad((weight * smooth_at(features, filter_, 3, rows)).sum(), leaves) for _ in range(15)]
+    for again in found[1:]:
+        assert all(torch.equal(one, other) for one, other in zip(again, found[0], strict=True))
