@@ -1,12 +1,17 @@
 """Multi-scale extraction of the descriptors of photos, in batches, into memory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lrcr.config.base import Compute
 from lrcr.config.params import Params
@@ -71,6 +76,9 @@ def extract_photos(
 ) -> Descriptors:
     """Extract the descriptors of photos, at least one.
 
+    On a CPU each thread describes images of its own: operations on the small maps of one image gain little from several
+    threads.
+
     Args:
         model: in evaluation mode, on `device`.
         progress: one step for each photo.
@@ -80,13 +88,34 @@ def extract_photos(
         OutOfMemoryError: there is not enough memory.
     """
     by_position: dict[int, Descriptors] = {}
-    for batch in load_batches(photos, settings.image_size, _BATCH, settings.decoded_images):
-        images = batch.images.to(device, memory_format=torch.channels_last)
-        described = model.describe(images, settings.scales, settings.max_descriptors)
-        for i, image in enumerate(described):
-            by_position[batch.positions[i]] = _to_original_pixels(image, batch, i, settings.dtype)
-        progress.advance(len(described))
+    threads = torch.get_num_threads() if device.type == "cpu" and len(photos) > 1 else 1
+    with _threads(threads) as map_parts:
+        for batch in load_batches(photos, settings.image_size, _BATCH, settings.decoded_images):
+            images = batch.images.to(device, memory_format=torch.channels_last)
+            parts = torch.split(images, -(-len(images) // threads))
+            described = chain.from_iterable(map_parts(partial(_describe, model, settings), parts))
+            for i, image in enumerate(described):
+                by_position[batch.positions[i]] = _to_original_pixels(image, batch, i, settings.dtype)
+            progress.advance(len(images))
     return join([by_position[position] for position in range(len(photos))])
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """Yield a `map` whose calls run in threads of their own, each of which computes with one thread."""
+    if number == 1:
+        yield map
+        return
+    with ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            yield pool.map
+        finally:
+            torch.set_num_threads(number)
+
+
+@torch.inference_mode()
+def _describe(model: Model, settings: ExtractSettings, images: Tensor) -> list[ImageDescriptors]:
+    return model.describe(images, settings.scales, settings.max_descriptors)
 
 
 def _to_original_pixels(image: ImageDescriptors, batch: Batch, i: int, dtype: str) -> Descriptors:

@@ -1,4 +1,5 @@
 import pickle
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -170,3 +171,25 @@ def test_locations_of_every_scale_lie_on_their_grid(tmp_path, lamp, scale):
     expected = {(float(a), float(b)) for a, b in zip(x.ravel(), y.ravel(), strict=True)}
     assert {(round(float(a), 3), round(float(b), 3)) for a, b in found.xy} == expected
     assert set(found.scale.tolist()) == {scale}
+
+
+def test_threads_describe_images_of_their_own_and_nothing_else_is_different(model_file, landmarks, threads):
+    """Each computes with one thread, so that the descriptors of an image are those of one thread."""
+    photos = open_dataset(landmarks).photos()
+    extractor = Extractor(model_file, SETTINGS, "cpu")
+    expected, names = extractor.describe(photos), set()
+    describe = extractor.model.describe
+
+    def note(images, *rest):
+        names.add(threading.current_thread().name)
+        assert torch.get_num_threads() == 1
+        return describe(images, *rest)
+
+    extractor.model.describe = note
+    with threads(2):
+        found = extractor.describe(photos)
+        assert torch.get_num_threads() == 2
+    assert len(names) == 2 and threading.current_thread().name not in names
+    for name in ("xy", "scale", "offsets"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    np.testing.assert_allclose(found.descriptors, expected.descriptors, rtol=1e-4, atol=1e-5)
