@@ -137,7 +137,7 @@ def test_brackets_hold_the_default(key):
 def test_the_committed_params_are_those_of_the_embedded_run():
     params = load_params(ROOT / "params.yaml")
     assert params.method == "tuples" and params.train.method is None
-    assert (params.train.epochs, params.train.tuples.queries_per_epoch, params.train.tuples.batch_size) == (6, 800, 16)
+    assert (params.train.epochs, params.train.tuples.queries_per_epoch, params.train.tuples.batch_size) == (4, 800, 16)
     assert (params.backbone, params.whitening.dim) == (Params().backbone, Params().whitening.dim)
     assert (params.smoothing.kind, params.graph.kind) == ("learnable", "gcn"), "LRCR"
     assert (params.train.freeze, params.train.tuples.losses.asmk) == ("backbone", 1.0)

@@ -197,7 +197,7 @@ def test_asmk_is_measured_as_its_section_says(dataset, setup, used):
         ],
         "codebook": {"words": 6, "descriptors": 6 * 39, "iterations": 3, "seed": 4, "exact": False},
         "assignment": [(1, True), (2, True)],
-        "search": {"alpha": 2.5, "tau": 0.1, "idf": True},
+        "search": {"alpha": 2.5, "tau": 0.1, "idf": True, "top": None},
     }
 
 
