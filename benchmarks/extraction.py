@@ -25,7 +25,7 @@ from lrcr.data.dataset import Photo, open_dataset
 from lrcr.data.images import load_image, prepare
 from lrcr.data.loading import load_batches
 from lrcr.datasets.make import make_dataset
-from lrcr.features.compute import _FAST_HALVES, _processor_flags
+from lrcr.features.compute import FAST_HALVES, processor_flags
 from lrcr.features.extractor import Extractor, ExtractSettings
 from lrcr.models.descriptors import ImageDescriptors
 from lrcr.models.factory import MODEL_SECTIONS, build_model, save_model
@@ -89,12 +89,12 @@ def _compare(name: str, slow: Callable[[], object], fast: Callable[[], object], 
 
 def _compare_halves(earlier: Callable[[], object], half: Extractor, batches: Sequence[Tensor]) -> Iterator[Value]:
     """The speed of bfloat16; the target is for CPUs with AMX."""
-    flags = _processor_flags()
+    flags = processor_flags()
     taken = ratio(earlier, _engine(half, batches), rounds=_ROUNDS, fast_repeats=1)
     if "amx_bf16" in flags:
         yield Value("speed of bfloat16 relative to HOW, float32, earlier engine (AMX)", taken, at_least=2.5)
     else:
-        which = ", ".join(sorted(_FAST_HALVES & flags)) or "no instructions for it"
+        which = ", ".join(sorted(FAST_HALVES & flags)) or "no instructions for it"
         yield Value(f"speed of bfloat16 relative to HOW, float32, earlier engine (no AMX here: {which})", taken)
 
 

@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def float32() -> Iterator[None]:
     """`compute: auto` takes float32 on every processor, so that tests find the same numbers."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lrcr.features.compute._processor_flags", set)
+        patch.setattr("lrcr.features.compute.processor_flags", set)
         yield
 
 

@@ -3,7 +3,6 @@
 import os
 import re
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +15,9 @@ from lrcr.storage.state import state_root
 
 Chosen = Literal["float32", "float16", "bfloat16"]
 
-_FAST_HALVES = {"amx_bf16", "avx512_bf16", "bf16"}  # flags of processors with instructions for bfloat16
+FAST_HALVES = {"amx_bf16", "avx512_bf16", "bf16"}
+"""Flags of processors with instructions for bfloat16."""
+
 _WORTH = 1.25  # speed relative to float32 from which `auto` takes bfloat16
 _IMAGES, _ROUNDS = (2, 3, 256, 384), 5
 
@@ -45,7 +46,7 @@ def choose_compute(name: Compute, backbone: Backbone, device: torch.device) -> C
 
 def _measured(backbone: Backbone) -> Chosen:
     """The arithmetic for this processor: as measured before, or measured now."""
-    if not _FAST_HALVES & _processor_flags():
+    if not FAST_HALVES & processor_flags():
         return "float32"
     key = fingerprint(_processor(), torch.__version__, backbone.name, backbone.channels, backbone.stride)
     file = state_root() / "compute" / f"{key}.json"
@@ -58,9 +59,13 @@ def _publish(file: Path, measured: dict[str, Any]) -> None:
     """Write the file unless another process has written it first."""
     own = file.with_name(f"{os.getpid()}-{file.name}")
     write_json(own, measured)
-    with suppress(FileExistsError):
+    try:
         os.link(own, file)
-    own.unlink()
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links: the last one wins
+        own.replace(file)
+    own.unlink(missing_ok=True)
 
 
 @torch.inference_mode()
@@ -77,7 +82,7 @@ def _speed(backbone: Backbone) -> float:
     return best[torch.float32] / best[torch.bfloat16]
 
 
-def _processor_flags() -> set[str]:
+def processor_flags() -> set[str]:
     """The flags of the processor; none where the system does not tell them."""
     found = re.search(r"^(?:flags|Features)\s*: (.*)$", _processor_facts(), re.MULTILINE)
     return set(found[1].split()) if found else set()

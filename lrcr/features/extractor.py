@@ -77,7 +77,7 @@ def extract_photos(
     """Extract the descriptors of photos, at least one.
 
     On a CPU each thread describes images of its own: operations on the small maps of one image gain little from several
-    threads.
+    threads. A batch has at least as many images as there are threads.
 
     Args:
         model: in evaluation mode, on `device`.
@@ -90,7 +90,7 @@ def extract_photos(
     by_position: dict[int, Descriptors] = {}
     threads = torch.get_num_threads() if device.type == "cpu" and len(photos) > 1 else 1
     with _threads(threads) as map_parts:
-        for batch in load_batches(photos, settings.image_size, _BATCH, settings.decoded_images):
+        for batch in load_batches(photos, settings.image_size, max(_BATCH, threads), settings.decoded_images):
             images = batch.images.to(device, memory_format=torch.channels_last)
             parts = torch.split(images, -(-len(images) // threads))
             described = chain.from_iterable(map_parts(partial(_describe, model, settings), parts))

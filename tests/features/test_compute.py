@@ -36,7 +36,7 @@ def backbone():
 def speeds(monkeypatch, tmp_path):
     """Measured speeds are taken from this list; the processor has instructions for bfloat16."""
     monkeypatch.setenv("LRCR_STATE", str(tmp_path / "state"))
-    monkeypatch.setattr(compute, "_processor_flags", lambda: {"avx2", "avx512_bf16"})
+    monkeypatch.setattr(compute, "processor_flags", lambda: {"avx2", "avx512_bf16"})
     found = []
     monkeypatch.setattr(compute, "_speed", lambda _: found.pop(0))
     return found
@@ -63,8 +63,19 @@ def test_of_two_that_measure_at_once_both_take_what_the_first_found(backbone, sp
     assert choose_compute("auto", backbone, CPU) == "float32"
 
 
+def test_without_hard_links_the_result_is_kept_too(backbone, speeds, monkeypatch):
+    def link(*_):
+        raise PermissionError("Operation not permitted")
+
+    monkeypatch.setattr(compute.os, "link", link)
+    speeds.append(2.0)
+    for _ in range(2):
+        assert choose_compute("auto", backbone, CPU) == "bfloat16"
+    [_] = (compute.state_root() / "compute").iterdir()
+
+
 def test_without_instructions_for_it_nothing_is_measured(backbone, speeds, monkeypatch):
-    monkeypatch.setattr(compute, "_processor_flags", lambda: {"avx2", "avx512f"})
+    monkeypatch.setattr(compute, "processor_flags", lambda: {"avx2", "avx512f"})
     assert choose_compute("auto", backbone, CPU) == "float32"
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from lrcr.config.reading import load_params
 from lrcr.data.dataset import Photo, open_dataset
+from lrcr.data.loading import load_batches
 from lrcr.errors import ArtifactError, ParamsError
 from lrcr.features.extractor import Extractor, ExtractSettings, extract_photos
 from lrcr.features.store import Descriptors
@@ -193,3 +194,17 @@ def test_threads_describe_images_of_their_own_and_nothing_else_is_different(mode
     for name in ("xy", "scale", "offsets"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
     np.testing.assert_allclose(found.descriptors, expected.descriptors, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("number", "size"), [(1, 8), (2, 8), (12, 12)])
+def test_a_batch_has_an_image_for_each_thread(model_file, landmarks, threads, monkeypatch, number, size):
+    photos, sizes = open_dataset(landmarks).photos(), []
+
+    def note(*arguments):
+        sizes.append(arguments[2])
+        return load_batches(*arguments)
+
+    monkeypatch.setattr("lrcr.features.extractor.load_batches", note)
+    with threads(number):
+        assert len(Extractor(model_file, SETTINGS, "cpu").describe(photos)) == len(photos)
+    assert sizes == [size]
