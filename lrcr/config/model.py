@@ -123,7 +123,10 @@ class GraphParams(Section):
     temperature: Positive = Field(
         0.1, description="gcn: of the softmax over cosines, > 0; smaller: fewer neighbours have weight"
     )
-    neighbours: Count | None = Field(None, description="gcn: nearest neighbours of a node, ≥ 1; null: all nodes")
+    neighbours: Count | None = Field(
+        None, description="gcn: nearest nodes to connect a node to, itself included; 1: no graph; null: all nodes"
+    )
+    self_edges: bool = Field(True, description="gcn: whether a node is also connected to itself")
 
     @model_validator(mode="after")
     def _something_to_attend_after(self) -> "GraphParams":
@@ -133,8 +136,10 @@ class GraphParams(Section):
 
     @model_validator(mode="after")
     def _fits_attention(self) -> "GraphParams":
-        if self.kind == "attention" and self.neighbours is not None:
-            raise ValueError("kind attention joins all locations; leave neighbours out")
+        if self.kind == "attention" and (self.neighbours is not None or not self.self_edges):
+            raise ValueError("kind attention joins all locations; leave neighbours and self_edges out")
+        if self.neighbours == 1 and not self.self_edges:
+            raise ValueError("neighbours 1 is the node itself, which self_edges false leaves out; set one of them")
         if self.kind == "attention" and self.width % 4:
             raise ValueError("kind attention has 4 heads; let width be a multiple of 4")
         return self

@@ -45,6 +45,13 @@ class TupleLosses(Section):
         1024, description="asmk: visual words, learned from the negative pool at the start of every epoch"
     )
     temperature: Positive = Field(0.5, description="asmk: of the softmax over the logarithms of scores, > 0")
+    word_reward: NotNegative = Field(
+        0.0,
+        description=(
+            "asmk: weight of the mean logarithm of an image's number of visual words, which is subtracted from the "
+            "loss, ≥ 0; a filter then smooths less"
+        ),
+    )
 
     @model_validator(mode="after")
     def _one_at_least(self) -> "TupleLosses":
@@ -85,13 +92,16 @@ class TuplesParams(AdamParams):
         ),
     )
     margin: Positive = Field(0.8, description="of the contrastive loss, in distance of unit vectors; HOW: 0.8")
-    schedule: Literal["joint", "separate", "separate_then_joint"] = Field(
+    schedule: Literal["joint", "separate", "separate_then_joint", "sequential"] = Field(
         "joint",
         description=(
             "of smoothing and graph. joint: trained together; separate: each trained alone, then both joined without "
-            "further training; separate_then_joint: then also trained together, for train.epochs. One alone is kept "
-            "if its validation mAP is higher than theirs together"
+            "further training; separate_then_joint: then also trained together, for train.epochs; one alone is kept "
+            "if its validation mAP is higher than theirs together. sequential: the graph, then smoothing on top of it"
         ),
+    )
+    refit_whitening: bool = Field(
+        False, description="whether the whitening is learned again at the start of every epoch; HOW: false"
     )
     losses: TupleLosses = Field(TupleLosses(), description="of a local model")
     solar: SolarParams = Field(SolarParams(), description="loss of solar, in place of the contrastive loss")

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lrcr.config.model import WhiteningParams
 from lrcr.config.training import TuplesParams
 from lrcr.data.dataset import Ids, Photo
 from lrcr.features.store import draw_rows
@@ -21,8 +22,8 @@ from lrcr.runtime import distributed
 from lrcr.runtime.seeds import derive_seed, generator
 from lrcr.training.descriptors import describe_locally
 from lrcr.training.groups import group_pairs, similar_clusters
-from lrcr.training.maps import Maps
-from lrcr.training.tuples import TrainingSet
+from lrcr.training.setup import Setup
+from lrcr.training.whitening import learn_whitening
 
 _ITERATIONS = 10  # of k-means; few are enough for words that are used in one epoch
 _NEAREST = 100  # images of the pool among which the similar clusters of an image are
@@ -33,29 +34,26 @@ class LocalObjective:
     """The weighted sum of the losses of `train.tuples.losses`; see `lrcr.training.objective.Objective`.
 
     Args:
-        model: on the device of the training.
-        maps: the source of the maps from which visual words are learned.
-        images: the training images.
+        model: that of `setup`.
+        setup: images, the maps from which visual words are learned, and the seed.
         settings: losses, margin and scales.
         bandwidth_penalty: weight of the mean bandwidth of learnable smoothing in the loss.
-        seed: of the visual words.
+        whitening: how the whitening is learned again at the start of every epoch; None: it is not.
     """
 
     def __init__(
         self,
         model: LocalModel,
-        maps: Maps,
-        images: TrainingSet,
+        setup: Setup,
         settings: TuplesParams,
         bandwidth_penalty: float,
-        seed: int,
+        whitening: WhiteningParams | None = None,
     ) -> None:
         self.model = model
-        self.maps = maps
-        self.images = images
+        self.maps, self.images, self.seed = setup.maps, setup.images, setup.seed
         self.settings = settings
         self.bandwidth_penalty = bandwidth_penalty
-        self.seed = seed
+        self.whitening = whitening
         self.words: Tensor | None = None
         self.similar: dict[int, Ids] = {}
 
@@ -66,10 +64,12 @@ class LocalObjective:
 
     @torch.no_grad()
     def on_epoch_start(self, pool: Sequence[Photo], epoch: int) -> None:
-        """If the loss needs them, learn the visual words of this epoch from the strongest descriptors of the pool.
+        """Learn the whitening again if the settings say so, and the visual words of this epoch if the loss needs them.
 
-        With groups, also find the clusters of the pool that are most similar to each other by ASMK's score.
+        The words are learned from the strongest descriptors of the pool. With groups, also find the clusters of the pool that are most similar to each other by ASMK's score.
         """
+        if self.whitening is not None:
+            learn_whitening(self.model, self.maps, self.images.photos, self.whitening, self.seed)
         if self.settings.losses.asmk:
             words, self.similar = distributed.broadcast(lambda: self._look_at_pool(pool, epoch))
             self.words = torch.from_numpy(words).to(self.model.whitening.bias.device)
@@ -139,4 +139,6 @@ class LocalObjective:
         first = distributed.rank() * len(images)
         scores = score_matrix(every)[first + rows]
         negatives = clusters[rows, None] != every_cluster
-        return ranking_loss(scores, first + partners, negatives, self.settings.losses.temperature) / 2
+        loss = ranking_loss(scores, first + partners, negatives, self.settings.losses.temperature) / 2
+        log_words: Tensor = mine.presence.sum(dim=1).clamp_min(1e-6).log()
+        return loss - self.settings.losses.word_reward * log_words.sum() / tuples.shape[1]

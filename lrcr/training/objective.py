@@ -42,8 +42,8 @@ def make_objective(params: Params, setup: Setup) -> Objective:
     """The objective of the model that the params describe."""
     model, settings = setup.model, params.train.tuples
     if isinstance(model, LocalModel):
-        penalty = params.smoothing.bandwidth_penalty
-        return LocalObjective(model, setup.maps, setup.images, settings, penalty, setup.seed)
+        whitening = params.whitening if settings.refit_whitening else None
+        return LocalObjective(model, setup, settings, params.smoothing.bandwidth_penalty, whitening)
     if params.model.name == "solar":
         return GlobalObjective(model, SolarLoss(settings.solar.margin, settings.solar.second_order))
     return GlobalObjective(model, ContrastiveLoss(settings.losses.contrastive, settings.margin))

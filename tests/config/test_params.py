@@ -182,7 +182,7 @@ def test_the_last_override_wins():
             "graph: {kind: attention, neighbours: 5}",
             [
                 "graph: {'kind': 'attention', 'neighbours': 5} is refused: "
-                "kind attention joins all locations; leave neighbours out"
+                "kind attention joins all locations; leave neighbours and self_edges out"
             ],
         ),
         (

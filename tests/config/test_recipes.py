@@ -56,6 +56,7 @@ HOW: dict[str, Any] = {
         "width": 64,
         "temperature": 0.1,
         "neighbours": None,
+        "self_edges": True,
     },
     "whitening": {"dim": 128, "images": 5000, "max_descriptors": 1000, "shrinkage": 1.0, "file": None},
     "train": {

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from lrcr.losses.asmk import aggregate
 from lrcr.training.local_objective import LocalObjective
 
 from .small import context, make_trainer
@@ -82,6 +83,47 @@ def test_asmk_compares_all_images_of_a_step(landmarks, pretrained):
     assert loss(first, first) == pytest.approx(0, abs=1e-6)
     assert loss(first, second) > 1e-3
     assert trainer.run_epoch(1)["loss"] > 0
+
+
+def test_words_are_rewarded_by_their_logarithm(landmarks, pretrained):
+    """The loss falls by the weight times the mean logarithm of the words of the images of a pair."""
+    found = {}
+    for reward in (0.0, 1.0, 3.0):
+        losses = f"train.tuples.losses={{contrastive: 0, asmk: 1, words: 4, word_reward: {reward}}}"
+        trainer = make_trainer(context(pretrained, losses, "train.tuples.negatives=0"), landmarks)
+        trainer.objective.on_epoch_start(trainer.setup.images.photos, 1)
+        pyramids = trainer._embed(np.array([0, 5]))
+        candidates = [trainer.setup.model.candidates(pyramid, 400) for pyramid in pyramids]
+        words = aggregate(candidates, trainer.objective.words).presence.sum(dim=1)
+        found[reward] = trainer.objective.loss(np.array([[0, 5]]), pyramids).item()
+    mean = words.log().mean().item()
+    assert mean > 0.1
+    assert found[0.0] - found[1.0] == pytest.approx(mean, rel=1e-4)
+    assert found[0.0] - found[3.0] == pytest.approx(3 * mean, rel=1e-4)
+
+
+def test_the_whitening_follows_the_features_only_if_it_is_told_to(landmarks, pretrained):
+    whitened = {}
+    for refit in ("true", "false"):
+        losses = ("train.tuples.losses={asmk: 1, words: 4}", f"train.tuples.refit_whitening={refit}")
+        trainer = make_trainer(context(pretrained, *losses), landmarks)
+        model, images = trainer.setup.model, trainer.setup.images
+        with torch.no_grad():
+            model.smoothing.bandwidth.bias.fill_(5.0)  # other features than those it was learned from
+        before = model.whitening.weight.clone()
+        trainer.objective.on_epoch_start(images.photos, 1)
+        whitened[refit] = not torch.equal(before, model.whitening.weight)
+        covariance = torch.cat(
+            [
+                sample
+                for batch in trainer.setup.maps.batches(images.photos)
+                for sample in model.whitening_samples(batch[1][0], 1000)
+            ]
+        ).T.cov()
+        projected = model.whitening.weight.flatten(1) @ covariance @ model.whitening.weight.flatten(1).T
+        identity = torch.eye(len(projected))
+        assert torch.allclose(projected, identity, atol=0.05) == whitened[refit]
+    assert whitened == {"true": True, "false": False}
 
 
 def test_with_groups_every_second_step_compares_similar_clusters(landmarks, pretrained):
