@@ -140,5 +140,6 @@ class LocalObjective:
         scores = score_matrix(every)[first + rows]
         negatives = clusters[rows, None] != every_cluster
         loss = ranking_loss(scores, first + partners, negatives, self.settings.losses.temperature) / 2
-        log_words: Tensor = mine.presence.sum(dim=1).clamp_min(1e-6).log()
-        return loss - self.settings.losses.word_reward * log_words.sum() / tuples.shape[1]
+        log_words = mine.presence.sum(dim=1).clamp_min(1e-6).log()
+        result: Tensor = loss - self.settings.losses.word_reward * log_words.sum() / tuples.shape[1]
+        return result
