@@ -36,7 +36,9 @@ def run() -> Iterator[Value]:
     for name, seeds in zip(_TRUNKS, (_SEEDS, _SEEDS[:1]), strict=True):
         yield from _compare(name, rows[name], seeds)
     first = next(iter(_TRUNKS))
-    yield from write_parts(f"{first}_kernels", {row: [rows[first].run(own, 0, [PLAIN])] for row, own in _kernels().items()})
+    yield from write_parts(
+        f"{first}_kernels", {row: [rows[first].run(own, 0, [PLAIN])] for row, own in _kernels().items()}
+    )
 
 
 def _rows(name: str) -> Rows:
@@ -65,6 +67,8 @@ def _compare(name: str, rows: Rows, seeds: Sequence[int]) -> Iterator[Value]:
 
 
 def _kernels() -> dict[str, Changes]:
-    averages = {f"{_AVERAGE}, kernel {k}": [{"smoothing": {"kind": "average", "kernel": k}}, UNTRAINED] for k in _KERNELS}
+    averages = {
+        f"{_AVERAGE}, kernel {k}": [{"smoothing": {"kind": "average", "kernel": k}}, UNTRAINED] for k in _KERNELS
+    }
     filters = {f"filter, kernel {k}": [_FILTER, {"smoothing": {"kernel": k}}] for k in _KERNELS}
     return {f"{_NO_SMOOTHING} (kernel 1)": [NONE, UNTRAINED], **averages, **filters}

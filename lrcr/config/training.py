@@ -45,6 +45,12 @@ class TupleLosses(Section):
         1024, description="asmk: visual words, learned from the negative pool at the start of every epoch"
     )
     temperature: Positive = Field(0.5, description="asmk: of the softmax over the logarithms of scores, > 0")
+    codebooks: Count = Field(
+        1, description="asmk: codebooks of an epoch, which the steps take in turn: one alone can be learned by heart"
+    )
+    soft_words: Count = Field(
+        1, description="asmk: nearest words of a descriptor, among which its assignment is soft; 1: the nearest alone"
+    )
     word_reward: NotNegative = Field(
         0.0,
         description=(

@@ -50,7 +50,7 @@ def learn_words(landmarks, pretrained, epoch: int, *overrides: str) -> np.ndarra
     trainer = make_trainer(context(pretrained, *losses, *overrides), landmarks)
     assert isinstance(trainer.objective, LocalObjective)
     trainer.objective.on_epoch_start(trainer.setup.images.photos[:6], epoch)
-    return trainer.objective.words.numpy()
+    return trainer.objective.codebooks[0].numpy()
 
 
 def test_every_epoch_learns_its_own_words_by_the_seed(landmarks, pretrained):
@@ -64,7 +64,7 @@ def test_every_epoch_learns_its_own_words_by_the_seed(landmarks, pretrained):
 def test_no_words_are_learned_where_no_loss_needs_them(landmarks, pretrained):
     trainer = make_trainer(context(pretrained), landmarks)
     trainer.objective.on_epoch_start(trainer.setup.images.photos, 1)
-    assert trainer.objective.words is None
+    assert not trainer.objective.codebooks
 
 
 def test_asmk_compares_all_images_of_a_step(landmarks, pretrained):
@@ -94,7 +94,7 @@ def test_words_are_rewarded_by_their_logarithm(landmarks, pretrained):
         trainer.objective.on_epoch_start(trainer.setup.images.photos, 1)
         pyramids = trainer._embed(np.array([0, 5]))
         candidates = [trainer.setup.model.candidates(pyramid, 400) for pyramid in pyramids]
-        words = aggregate(candidates, trainer.objective.words).presence.sum(dim=1)
+        words = aggregate(candidates, trainer.objective.codebooks[0]).presence.sum(dim=1)
         found[reward] = trainer.objective.loss(np.array([[0, 5]]), pyramids).item()
     mean = words.log().mean().item()
     assert mean > 0.1
