@@ -11,21 +11,30 @@ Method = Literal["tuples", "listwise", "classification"]
 _TORCHVISION = ("resnet18", "resnet50", "resnet101", "convnext_tiny", "vit_b_16")
 _TIMM = "timm/"
 _PACKAGED = "timm/tf_efficientnet_lite0"
+_SHAPED_BY = {"local": ("smoothing", "graph"), "fire": ("super_features",)}
 _METHODS: dict[str, Method] = {"apgem": "listwise", "cfcd": "classification"}
 
 
 class ModelParams(Section):
     """Which model describes an image: by many local descriptors, or by one global vector."""
 
-    name: Literal["local", "mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd"] = Field(
+    name: Literal["local", "fire", "mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd"] = Field(
         "local",
-        description="local: local descriptors, matched by ASMK (HOW, LRCR); all others: one global vector an image",
+        description=(
+            "local: local descriptors, matched by ASMK (HOW, LRCR); fire: super-features, matched by ASMK; all others: "
+            "one global vector an image"
+        ),
     )
 
     @property
     def is_local(self) -> bool:
         """Whether images are described by local descriptors."""
-        return self.name == "local"
+        return self.name in ("local", "fire")
+
+    @property
+    def shaped_by(self) -> tuple[str, ...]:
+        """The sections that only some models read, of which this model reads these."""
+        return _SHAPED_BY.get(self.name, ("pooling",))
 
     @property
     def method(self) -> Method:
@@ -138,6 +147,18 @@ class GraphParams(Section):
         if self.kind == "attention" and self.width % 4:
             raise ValueError("kind attention has 4 heads; let width be a multiple of 4")
         return self
+
+
+class SuperFeaturesParams(Section):
+    """The iterated attention of fire (Weinzaepfel et al., ICLR 2022)."""
+
+    templates: Annotated[int, Field(ge=2)] = Field(
+        256, description="learned templates, each of which gives one super-feature at each scale, ≥ 2; FIRe: 256"
+    )
+    dim: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="dimensions of templates and super-features, ≥ 2; null: the channels of the map. FIRe: 1024"
+    )
+    iterations: Count = Field(6, description="iterations of the attention, which share their weights; FIRe: 6")
 
 
 class PoolingParams(Section):

@@ -22,7 +22,7 @@ from lrcr.models.smoothing import AverageSmoothing, LearnableSmoothing
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "lrcr" / "config" / "recipes"
-PIPELINE = ("how-r18", "how-r50", "lrcr-r18", "cfcd-r50", "scratch")
+PIPELINE = ("how-r18", "how-r50", "lrcr-r18", "fire-r50", "cfcd-r50", "scratch")
 """Those with datasets, under which the pipeline of dvc.yaml can run."""
 
 BENCHMARKS = {
@@ -93,6 +93,7 @@ HOW: dict[str, Any] = {
             "group_size": 1,
             "scales": [1.0],
             "augmented_versions": 0,
+            "mirror": False,
             "margin": 0.8,
             "schedule": "joint",
             "losses": {
@@ -104,6 +105,7 @@ HOW: dict[str, Any] = {
                 "temperature": 0.5,
             },
             "solar": {"margin": 1.25, "second_order": 10.0},
+            "fire": {"contrastive": 0.02, "margin": 1.1, "ratio": 0.9, "decorrelation": 0.1},
         },
     },
     "extract": {
@@ -197,6 +199,25 @@ CFCD = {
         "whitening": "none",
     },
 }
+FIRE = changed(
+    HOW,
+    {
+        "model.name": "fire",
+        "backbone.name": "resnet50",
+        "backbone.skip_layers": 1,
+        "train.epochs": 200,
+        "train.tuples.mirror": True,
+        "train.tuples.warmup_steps": 0,
+        "train.tuples.learning_rates": {"backbone": 3e-5, "context": 3e-5, "whitening": 0.0},
+    },
+)
+for section in ("smoothing", "graph"):
+    del FIRE[section]
+FIRE["super_features"] = {"templates": 256, "dim": 1024, "iterations": 6}
+FIRE["train"]["pretrain"] = {
+    **{"epochs": 30, "crop_size": 224, "min_crop_area": 0.08},
+    **{"batch_size": 128, "learning_rate": 0.1, "warmup_epochs": 5},
+}
 SCRATCH = changed(
     HOW,
     {
@@ -266,6 +287,7 @@ EXPECTED = {
             "train.tuples.losses.asmk": 1.0,
         },
     ),
+    "fire-r50": FIRE,
     "cfcd-r50": CFCD,
     "scratch": SCRATCH,
     "context": changed(
@@ -334,6 +356,7 @@ def test_every_recipe_resolves_to_its_published_values(name):
         ("how-r18", 512, 32, 128, AverageSmoothing, NoRefinement),
         ("how-r50", 1024, 16, 128, AverageSmoothing, NoRefinement),
         ("lrcr-r18", 512, 32, 128, LearnableSmoothing, GraphRefinement),
+        ("fire-r50", 1024, 16, 128, None, None),
         ("cfcd-r50", 2048, 32, 512, None, None),
         ("context", 256, 16, 128, LearnableSmoothing, GraphRefinement),
         ("scratch", 128, 8, 64, AverageSmoothing, NoRefinement),
@@ -345,7 +368,7 @@ def test_the_network_of_every_recipe(name, channels, stride, dim, smoothing, gra
     model = build_model(params).eval()
     assert model.backbone(torch.zeros(1, 3, 128, 96)).shape == (1, channels, 128 // stride, 96 // stride)
     assert (model.backbone.channels, model.backbone.stride) == (channels, stride)
-    if params.model.is_local:
+    if smoothing is not None:
         assert model.whitening.bias.shape == (dim,)
         assert isinstance(model.smoothing, smoothing) and isinstance(model.graph, graph)
         assert model.smoothing.kernel == params.smoothing.kernel
@@ -365,7 +388,8 @@ def test_a_recipe_that_extends_another_says_only_what_differs(name):
 def test_how_states_everything_that_it_publishes():
     """So that HOW stays HOW whatever the defaults become."""
     stated = set(leaves(read(FOLDER / "how-r18.yaml")))
-    unread = r"pooling|train\.(pretrain|listwise|classification)|train\.tuples\.(solar|warmup_steps)"
+    unread = r"pooling|super_features|train\.(pretrain|listwise|classification)"
+    unread += r"|train\.tuples\.(solar|fire|warmup_steps)"
     unread += r"|train\.tuples\.losses\.(max_descriptors|words|temperature)|extract\.global_scales"
     context = r"smoothing\.(?!kind|kernel)|graph\.(?!kind)"
     neutral = r"seed|device|threads|train\.method|.*\.(seed|file|per_word|dtype|shard_size|pack_ids|memory_gib|top)$"
@@ -425,7 +449,7 @@ def refusal(*args, **kwargs) -> str:
 
 @pytest.mark.parametrize("name", ["how", "../recipes/how-r18", ""])
 def test_unknown_recipes_are_refused_with_the_known_ones(tmp_path, name):
-    known = "cfcd-r50, context, how-r18, how-r50, lrcr-r18, scratch"
+    known = "cfcd-r50, context, fire-r50, how-r18, how-r50, lrcr-r18, scratch"
     assert refusal(recipe=name) == f"--recipe: unknown recipe {name!r}; use one of {known}"
     file = tmp_path / "params.yaml"
     file.write_text(f"extends: {name!r}")

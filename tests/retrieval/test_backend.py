@@ -167,6 +167,7 @@ def test_speed_is_measured_by_drawn_queries(tmp_path, codebooks):
 def test_the_backend_follows_the_model(tmp_path, monkeypatch):
     words = backend_of(small("index.pack_ids=true", "seed=3", "device=cpu"), tmp_path)
     assert words == AsmkBackend(tmp_path, IndexParams(pack_ids=True), 3)
+    assert backend_of(small("model.name=fire", "device=cpu"), tmp_path) == AsmkBackend(tmp_path, IndexParams(), 0)
     for name in ("mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd"):
         assert backend_of(small_global(name, "device=cpu"), tmp_path) == FlatBackend(tmp_path, IndexParams(), False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

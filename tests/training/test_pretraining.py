@@ -69,8 +69,8 @@ def test_the_whole_trunk_is_trained_and_nothing_else(tmp_path, landmarks):
 
 
 def test_the_layer_of_the_classifier_is_drawn_by_the_seed():
-    backbone = build_model(small()).backbone
-    first, again, other = (build_pretraining_model(backbone, seed).projection.state_dict() for seed in (0, 0, 1))
+    model = build_model(small())
+    first, again, other = (build_pretraining_model(model, seed).projection.state_dict() for seed in (0, 0, 1))
     assert same(first, again) and moved(first, other) == {"0.weight", "0.bias"}
 
 
