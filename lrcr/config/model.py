@@ -165,14 +165,38 @@ class PoolingParams(Section):
     """From the feature map to the vector of a global model."""
 
     p: Positive = Field(
-        3.0, description="power of GeM, > 0; gem, solar, apgem: only at the start of training. GeM, CFCD: 3"
+        3.0,
+        description=(
+            "power of GeM, > 0; gem, solar, apgem: only at the start of training. GeM, CFCD: 3, SuperGlobal: 4.6"
+        ),
+    )
+    clamp: NotNegative = Field(
+        0.0,
+        description=(
+            "gem, solar, apgem, cfcd: values of the map below it are raised to it, ≥ 0. GeM: 0, SuperGlobal: 0.014"
+        ),
+    )
+    regional: bool = Field(
+        False,
+        description=(
+            "gem, solar, apgem, cfcd: the mean of the map and of its generalised means over 5 × 5 locations is pooled. "
+            "SuperGlobal: true"
+        ),
+    )
+    over_scales: Literal["mean", "max"] = Field(
+        "mean",
+        description="all but rmac: how the vectors of the scales of extraction are joined. GeM: mean, SuperGlobal: max",
     )
     levels: Count = Field(3, description="rmac: levels of regions, ≥ 1. R-MAC: 3")
     overlap: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.4, description="rmac: overlap of neighbouring regions as a share of their side, in [0, 1). R-MAC: 0.4"
     )
     projection: Count | None = Field(
-        None, description="dimensions of a linear layer after GeM; null: 512 for cfcd, no layer for gem, solar, apgem"
+        None,
+        description=(
+            "dimensions of a linear layer after GeM, learned by PCA before training; null: 512 for cfcd; for apgem "
+            "those of the map, and before training the layer only subtracts the mean; no layer for gem, solar"
+        ),
     )
 
 

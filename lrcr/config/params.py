@@ -142,9 +142,8 @@ class Params(Section):
 
     @property
     def trains_batchnorm(self) -> bool:
-        """Whether the method trains the BatchNorm of the trunk; that of a trunk with weights is frozen."""
-        untrained = self.backbone.weights == "none" and not self.train.pretrain.epochs
-        return untrained and self.method == "classification"
+        """Whether the method trains the BatchNorm of the trunk, if it is not folded into convolutions."""
+        return self.method == "classification" and self.train.classification.batchnorm != "frozen"
 
     @property
     def scales(self) -> list[float]:
@@ -157,6 +156,11 @@ class Params(Section):
     def fit_scales(self) -> list[float]:
         """Scales of the descriptors that the codebook is learned from."""
         return self.codebook.scales or ([1.0] if self.model.is_local else self.scales)
+
+    @property
+    def fit_images(self) -> int | None:
+        """Images of the fit set that are described; None: all, for the whitening of global vectors."""
+        return self.codebook.images if self.model.is_local else None
 
     @property
     def vector_whitening(self) -> Literal["none", "pca", "discriminative"]:
@@ -188,6 +192,6 @@ class Params(Section):
     def fit_section(self) -> dict[str, Any]:
         """What determines the descriptors that the codebook is learned from, as plain values."""
         codebook = self.sections("codebook")["codebook"]
-        decisive = {name: codebook[name] for name in ("images", "scales", "max_descriptors")}
+        decisive = {"images": self.fit_images, **{name: codebook[name] for name in ("scales", "max_descriptors")}}
         extract = self.extract.model_dump(include={"image_size", "compute", "decoded_images"})
         return {"fit": {**extract, "seed": self.seed, **decisive}}

@@ -193,6 +193,16 @@ class ClassificationParams(CropParams):
     alpha: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.02, description="madacos: probability of the median sample's class, in (0, 1); CFCD: 0.02"
     )
+    batchnorm: Literal["trained", "frozen"] | None = Field(
+        None,
+        description=(
+            "BatchNorm of the trunk: trained, or in evaluation mode (in the second phase also that of the layer after "
+            "GeM); null: trained, unless the weights have it folded into convolutions. CFCD: trained"
+        ),
+    )
+    colour_noise: NotNegative = Field(
+        0.1, description="deviation of the noise along the principal components of colours, ≥ 0; CFCD: 0.1"
+    )
     scale: Positive = Field(32.0, description="fixed: scale of the cosines, > 0")
     margin: NotNegative = Field(0.15, description="fixed: margin in cosine, ≥ 0")
     local: NotNegative = Field(

@@ -9,7 +9,7 @@ from torch import nn
 from lrcr.config.params import ARCHITECTURE, MODEL_SECTIONS, Params
 from lrcr.config.reading import check_params
 from lrcr.errors import ArtifactError, ParamsError, WeightsError
-from lrcr.models.backbone import Backbone, build_backbone
+from lrcr.models.backbone import Backbone, build_backbone, has_folded_batchnorm
 from lrcr.models.file import read_model_file, write_model_file
 from lrcr.models.global_model import MAC, RMAC, GlobalModel, RegionalModel, SPoC, add_second_order_attention
 from lrcr.models.graph import build_graph
@@ -20,7 +20,7 @@ from lrcr.models.smoothing import build_smoothing
 from lrcr.models.super_feature_model import SuperFeatureModel
 from lrcr.models.super_features import IteratedAttention, MeanSuperFeature
 from lrcr.models.weights import load_weights, weights_file
-from lrcr.models.whitening import Whitening, read_whitening
+from lrcr.models.whitening import Centring, Whitening, read_whitening
 from lrcr.runtime.seeds import derive_seed
 from lrcr.storage.artifacts import Manifest, hash_file
 
@@ -47,6 +47,9 @@ def build_model(params: Params) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(params.seed, "weights"))
         model = _assemble(params, build_backbone(params.backbone))
+    said = params.train.classification.batchnorm is not None
+    if params.backbone.weights != "none" and not said and has_folded_batchnorm(model.backbone):
+        model.freeze_batchnorm = True
     layer, file = model.whitening_layer, params.whitening.file
     if params.model.is_local and layer is not None and file is not None:
         layer.assign(*read_whitening(Path(file), layer.weight.shape[1], params.whitening.dim))
@@ -106,6 +109,7 @@ def _assemble_global(params: Params, backbone: Backbone) -> GlobalModel:
         _build_projection(params, channels, dim),
         dim,
         freeze_batchnorm=not params.trains_batchnorm,
+        maximum_of_scales=params.pooling.over_scales == "max",
     )
 
 
@@ -117,13 +121,15 @@ def _build_pooling(params: Params) -> nn.Module:
         return SPoC()
     if name == "rmac":
         return RMAC(pooling.levels, pooling.overlap)
-    return GeM(pooling.p, learnable=name != "cfcd")
+    return GeM(pooling.p, learnable=name != "cfcd", clamp=pooling.clamp, regional=pooling.regional)
 
 
 def _build_projection(params: Params, channels: int, dim: int) -> nn.Module:
     if params.model.name == "cfcd":
         return _linear_with_batchnorm(channels, dim)
-    return nn.Identity() if params.pooling.projection is None else Whitening(channels, dim)
+    if params.pooling.projection is not None:
+        return Whitening(channels, dim)
+    return Centring(channels) if params.model.name == "apgem" else nn.Identity()
 
 
 def _linear_with_batchnorm(channels: int, dim: int) -> nn.Module:

@@ -75,8 +75,8 @@ def test_the_whitening_is_learned_from_what_it_is_applied_to(kind):
     shape = (7 if name in LOCAL else 1, 24 if name == "fire" else 64)
     assert [tuple(rows.shape) for rows in found] == [shape] * 2
     whitening = model.whitening_layer
-    assert (whitening is not None) == (name in (*LOCAL, "projected"))
-    if name == "projected":
+    assert (whitening is not None) == (name in (*LOCAL, "projected", "apgem"))
+    if name in ("projected", "apgem"):
         torch.testing.assert_close(F.normalize(whitening(torch.cat(found)), dim=1), model.embed(features))
     if name in LOCAL:
         described = model.describe_maps([features], [1.0], 7)

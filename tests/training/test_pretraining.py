@@ -190,7 +190,7 @@ def test_crops_have_a_size_and_an_area_of_their_own(tmp_path, landmarks, monkeyp
     seen = []
     monkeypatch.setattr(classification, "crop_batches", lambda *given: seen.append(given[1:]) or crop_batches(*given))
     run(pretrained("train.pretrain.min_crop_area=0.5", "train.epochs=1"), landmarks, tmp_path / "model.pt")
-    assert seen == [(24, 0.5)] * 2
+    assert seen == [(24, 0.5, 0.0)] * 2
 
 
 @pytest.mark.parametrize("labels", [[None] * 4, ["a", "a", "b", None]])
