@@ -432,7 +432,7 @@ class Recorder(Progress):
             small("train.epochs=1"),
             {"learn whitening": 12, "mine negatives of epoch 1": 13, "epoch 1": 3},
         ),
-        (small_global("apgem"), {"epoch 1": 2, "epoch 2": 2}),
+        (small_global("apgem"), {"learn whitening": 12, "epoch 1": 2, "epoch 2": 2}),
         (small_global("cfcd", "train.epochs=1"), {"epoch 1": 2, "epoch 2": 1}),
     ],
     ids=["local", "apgem", "cfcd"],
