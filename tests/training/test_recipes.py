@@ -17,9 +17,9 @@ from lrcr.training.tuples import labelled_images
 from .small import copy_state, make_setup, moved, parts
 
 SMALL = (
-    *("backbone.weights=none", "train.image_size=64", "train.tuples.queries_per_epoch=1", "train.epochs=1"),
-    *("train.tuples.negative_pool=9", "train.tuples.negatives=2", "train.tuples.batch_size=1"),
-    *("train.listwise.batch_size=6", "train.listwise.chunk_size=3", "train.classification.batch_size=8"),
+    *("backbone.weights=none", "train.image_size=32", "train.tuples.queries_per_epoch=1", "train.epochs=1"),
+    *("train.tuples.negative_pool=8", "train.tuples.negatives=1", "train.tuples.batch_size=1"),
+    *("train.listwise.batch_size=8", "train.listwise.chunk_size=8", "train.classification.batch_size=8"),
 )
 TRAINED = {
     "fire-r50": {"backbone", "super_features"},
