@@ -11,21 +11,30 @@ Method = Literal["tuples", "listwise", "classification"]
 _TORCHVISION = ("resnet18", "resnet50", "resnet101", "convnext_tiny", "vit_b_16")
 _TIMM = "timm/"
 _PACKAGED = "timm/tf_efficientnet_lite0"
+_SHAPED_BY = {"local": ("smoothing", "graph"), "fire": ("super_features",)}
 _METHODS: dict[str, Method] = {"apgem": "listwise", "cfcd": "classification"}
 
 
 class ModelParams(Section):
     """Which model describes an image: by many local descriptors, or by one global vector."""
 
-    name: Literal["local", "mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd"] = Field(
+    name: Literal["local", "fire", "mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd"] = Field(
         "local",
-        description="local: local descriptors, matched by ASMK (HOW, LRCR); all others: one global vector an image",
+        description=(
+            "local: local descriptors, matched by ASMK (HOW, LRCR); fire: super-features, matched by ASMK; all others: "
+            "one global vector an image"
+        ),
     )
 
     @property
     def is_local(self) -> bool:
         """Whether images are described by local descriptors."""
-        return self.name == "local"
+        return self.name in ("local", "fire")
+
+    @property
+    def shaped_by(self) -> tuple[str, ...]:
+        """The sections that only some models read, of which this model reads these."""
+        return _SHAPED_BY.get(self.name, ("pooling",))
 
     @property
     def method(self) -> Method:
@@ -145,18 +154,54 @@ class GraphParams(Section):
         return self
 
 
+class SuperFeaturesParams(Section):
+    """The iterated attention of fire (Weinzaepfel et al., ICLR 2022)."""
+
+    templates: Annotated[int, Field(ge=2)] = Field(
+        256, description="learned templates, each of which gives one super-feature at each scale, ≥ 2; FIRe: 256"
+    )
+    dim: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="dimensions of templates and super-features, ≥ 2; null: the channels of the map. FIRe: 1024"
+    )
+    iterations: Count = Field(6, description="iterations of the attention, which share their weights; FIRe: 6")
+
+
 class PoolingParams(Section):
     """From the feature map to the vector of a global model."""
 
     p: Positive = Field(
-        3.0, description="power of GeM, > 0; gem, solar, apgem: only at the start of training. GeM, CFCD: 3"
+        3.0,
+        description=(
+            "power of GeM, > 0; gem, solar, apgem: only at the start of training. GeM, CFCD: 3, SuperGlobal: 4.6"
+        ),
+    )
+    clamp: NotNegative = Field(
+        0.0,
+        description=(
+            "gem, solar, apgem, cfcd: values of the map below it are raised to it, ≥ 0. GeM: 0, SuperGlobal: 0.014"
+        ),
+    )
+    regional: bool = Field(
+        False,
+        description=(
+            "gem, solar, apgem, cfcd: the mean of the map and of its generalised means over 5 × 5 locations is pooled. "
+            "SuperGlobal: true"
+        ),
+    )
+    over_scales: Literal["mean", "max"] = Field(
+        "mean",
+        description="all but rmac: how the vectors of the scales of extraction are joined. GeM: mean, SuperGlobal: max",
     )
     levels: Count = Field(3, description="rmac: levels of regions, ≥ 1. R-MAC: 3")
     overlap: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.4, description="rmac: overlap of neighbouring regions as a share of their side, in [0, 1). R-MAC: 0.4"
     )
     projection: Count | None = Field(
-        None, description="dimensions of a linear layer after GeM; null: 512 for cfcd, no layer for gem, solar, apgem"
+        None,
+        description=(
+            "dimensions of a linear layer after GeM, learned by PCA before training; null: 512 for cfcd; for apgem "
+            "those of the map, and before training the layer only subtracts the mean; no layer for gem, solar"
+        ),
     )
 
 

@@ -6,6 +6,7 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapV
 
 from lrcr.config.base import Compute, Count, Natural, NotNegative, Positive, Scales, Section
 from lrcr.config.model import Method
+from lrcr.config.validation import ValidationParams
 
 
 class LearningRates(Section):
@@ -13,7 +14,11 @@ class LearningRates(Section):
 
     backbone: NotNegative = Field(5e-6, description="of the trunk; HOW: 5e-6, with ResNet-50 1e-6")
     context: NotNegative = Field(
-        5e-5, description="of learnable smoothing and graph; of the pooling, projection and attention of a global model"
+        5e-5,
+        description=(
+            "of learnable smoothing and graph; of the iterated attention of fire; of the pooling, projection and "
+            "attention of a global model"
+        ),
     )
     whitening: NotNegative = Field(0.0, description="of the whitening; HOW: 0")
 
@@ -73,6 +78,27 @@ class SolarParams(Section):
     second_order: NotNegative = Field(10.0, description="weight of second-order similarity; SOLAR: 10")
 
 
+class FireParams(Section):
+    """The losses of fire (Weinzaepfel et al., ICLR 2022)."""
+
+    contrastive: NotNegative = Field(
+        0.02, description="weight of the contrastive loss of matched super-features, ≥ 0; FIRe: 0.02"
+    )
+    margin: Positive = Field(1.1, description="of that loss, in distance of unit vectors; FIRe: 1.1")
+    ratio: Positive = Field(
+        0.9, description="matches: largest ratio of the distances to the nearest and the second nearest; FIRe: 0.9"
+    )
+    decorrelation: NotNegative = Field(
+        0.1, description="weight of the mean cosine of the attention maps of an image, ≥ 0; FIRe: 0.1"
+    )
+
+    @model_validator(mode="after")
+    def _one_at_least(self) -> "FireParams":
+        if not (self.contrastive or self.decorrelation):
+            raise ValueError("both weights are 0; give contrastive or decorrelation one")
+        return self
+
+
 class TuplesParams(AdamParams):
     """Training on tuples: a query, a positive, and negatives that are mined at the start of every epoch."""
 
@@ -97,6 +123,7 @@ class TuplesParams(AdamParams):
             "in tuples is itself or one of them. HOW: 0"
         ),
     )
+    mirror: bool = Field(False, description="mirror each image with probability ½, anew in each epoch. FIRe: true")
     margin: Positive = Field(0.8, description="of the contrastive loss, in distance of unit vectors; HOW: 0.8")
     schedule: Literal["joint", "separate", "separate_then_joint", "sequential"] = Field(
         "joint",
@@ -111,6 +138,7 @@ class TuplesParams(AdamParams):
     )
     losses: TupleLosses = Field(TupleLosses(), description="of a local model")
     solar: SolarParams = Field(SolarParams(), description="loss of solar, in place of the contrastive loss")
+    fire: FireParams = Field(FireParams(), description="losses of fire, in place of those of a local model")
 
     @model_validator(mode="after")
     def _something_to_compare(self) -> "TuplesParams":
@@ -134,10 +162,11 @@ class CropParams(Section):
 
 
 class PretrainParams(CropParams):
-    """Training a trunk without weights as a classifier of the labels, before the method.
+    """Training what has no weights as a classifier of the labels, before the method: a trunk, the attention of fire.
 
-    Above the trunk are GeM, a layer, and the classifier with MadaCos. They are dropped afterwards; the trunk keeps the
-    weights of the last epoch, and its BatchNorm is frozen.
+    Above the trunk are GeM, or for fire the mean of the super-features, a layer, and the classifier with MadaCos. Layer
+    and classifier are dropped afterwards; trunk and attention keep the weights of the last epoch, and BatchNorm is
+    frozen. A trunk with weights is not trained.
     """
 
     epochs: Natural = Field(
@@ -180,67 +209,22 @@ class ClassificationParams(CropParams):
     alpha: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.02, description="madacos: probability of the median sample's class, in (0, 1); CFCD: 0.02"
     )
+    batchnorm: Literal["trained", "frozen"] | None = Field(
+        None,
+        description=(
+            "BatchNorm of the trunk: trained, or in evaluation mode (in the second phase also that of the layer after "
+            "GeM); null: trained, unless the weights have it folded into convolutions. CFCD: trained"
+        ),
+    )
+    colour_noise: NotNegative = Field(
+        0.1, description="deviation of the noise along the principal components of colours, ≥ 0; CFCD: 0.1"
+    )
     scale: Positive = Field(32.0, description="fixed: scale of the cosines, > 0")
     margin: NotNegative = Field(0.15, description="fixed: margin in cosine, ≥ 0")
     local: NotNegative = Field(
         0.05,
         description="weight of the local triplets in the second phase, ≥ 0; CFCD: 0.05 (effectively 1 in its code)",
     )
-
-
-class ValidationExtract(Section):
-    """Multi-scale extraction for validation by ASMK."""
-
-    image_size: Count = Field(1024, description="longest side in pixels; HOW: 1024")
-    scales: Scales = Field(
-        [2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25],
-        description="factors of the image's size, > 0; HOW: 2, 1.414, 1, 0.707, 0.5, 0.353, 0.25",
-    )
-    max_descriptors: Count = Field(1000, description="strongest descriptors of an image; HOW: 1000")
-
-
-class ValidationCodebook(Section):
-    """The visual words of validation by ASMK, learned on training images at each validation."""
-
-    words: Count = Field(4096, description="visual words, at most one for 39 descriptors; HOW: 65536")
-    per_word: Annotated[int, Field(ge=39)] = Field(
-        256, description="maximum of descriptors per word to learn from, ≥ 39; of more a sample is drawn by the seed"
-    )
-    images: Count = Field(20000, description="training images to learn from, drawn by the seed; HOW: 20000")
-    scales: Scales = Field([1.0], description="scales of their descriptors, > 0; HOW: 1")
-    max_descriptors: Count = Field(1000, description="strongest descriptors of each of these images; HOW: 1000")
-    iterations: Count = Field(25, description="iterations of k-means; HOW: 10")
-    seed: Natural = Field(0, description="seed of k-means, ≥ 0")
-
-
-class ValidationSearch(Section):
-    """The search of validation by ASMK. Its database has one word a descriptor and stores sign bits."""
-
-    multiple_assignment: Count = Field(5, description="words of each query descriptor; HOW: 5")
-    alpha: Positive = Field(3.0, description="exponent of the similarity, > 0; HOW: 3")
-    tau: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="similarity below which a match counts 0, in [0, 1); HOW's release: 0, the papers: 0.25"
-    )
-    idf: bool = Field(False, description="true: rare words have a larger weight; HOW: false")
-
-
-class ValidationParams(Section):
-    """How the best epoch is chosen: by mAP (medium) on the validation set. If no epoch is better, the start is kept.
-
-    It does not read `extract`, `codebook`, `index` and `search`.
-    """
-
-    by: Literal["global", "asmk"] | None = Field(
-        None,
-        description=(
-            "global: with one vector an image, at train.image_size; asmk: by the sections below; null: asmk for local "
-            "models, global for all others. HOW: asmk"
-        ),
-    )
-    every: Count = Field(1, description="epochs between two validations; HOW: 5")
-    extract: ValidationExtract = Field(ValidationExtract(), description="asmk: extraction")
-    codebook: ValidationCodebook = Field(ValidationCodebook(), description="asmk: visual words")
-    search: ValidationSearch = Field(ValidationSearch(), description="asmk: search")
 
 
 def _in_one_line(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
@@ -282,7 +266,7 @@ class TrainParams(Section):
     weight_decay: NotNegative = Field(1e-4, description="of the optimiser, ≥ 0; HOW, CFCD: 1e-4")
     validation: ValidationParams = Field(ValidationParams(), description="how the best epoch is chosen")
     pretrain: PretrainParams = Field(
-        PretrainParams(), description="with backbone.weights none: classification before the method"
+        PretrainParams(), description="with backbone.weights none, and of fire: classification before the method"
     )
     tuples: TuplesParams = Field(TuplesParams(), description="method tuples")
     listwise: ListwiseParams = Field(ListwiseParams(), description="method listwise")
@@ -295,15 +279,15 @@ class TrainParams(Section):
             return self.freeze
         return None if self.freeze == "none" else 0
 
-    def resolved(self, method: Method, weights: str, validation: str) -> dict[str, Any]:
+    def resolved(self, method: Method, pretrainable: bool, validation: str) -> dict[str, Any]:
         """What training by this method reads, as plain values: its own section, and of the others what is used.
 
         Args:
-            weights: of the backbone; pretraining is for `none`.
+            pretrainable: whether a part of the model has no weights, for which there is pretraining.
             validation: global or asmk.
         """
         values = self.model_dump(mode="json", exclude={"method", "pretrain", "tuples", "listwise", "classification"})
-        if weights == "none" and self.epochs:
+        if pretrainable and self.epochs:
             pretrain = self.pretrain
             values["pretrain"] = pretrain.model_dump(mode="json", include=None if pretrain.epochs else {"epochs"})
         values["validation"]["by"] = validation

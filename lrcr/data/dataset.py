@@ -90,12 +90,14 @@ class Photo:
         box: crop x0, y0, x1, y1 in pixels of the stored, unrotated image; None for the whole image.
         orient: whether EXIF orientation is applied.
         augmentation: seed of `lrcr.data.augmentation.augment`; None: the image as it is.
+        mirrored: whether left and right are exchanged.
     """
 
     path: Path | ArchivedImage
     box: tuple[float, float, float, float] | None = None
     orient: bool = False
     augmentation: int | None = None
+    mirrored: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lrcr.models.attention import l2_attention
 from lrcr.models.backbone import Backbone, crop_border
-from lrcr.models.descriptors import ImageDescriptors
+from lrcr.models.descriptors import ImageDescriptors, centres
 from lrcr.models.graph import Refinement
 from lrcr.models.model import Feature, Model
 from lrcr.models.pooling import attention_pool
@@ -204,7 +204,7 @@ class LocalModel(Model):
         """
         contexts = [self.context(features) for features in maps]
         attention = torch.cat([context.attention.flatten(1) for context in contexts], dim=1)
-        positions = [crop_border(_positions(features), self.border).flatten(1).T for features in maps]
+        positions = [crop_border(centres(features), self.border).flatten(1).T for features in maps]
         scale = torch.cat([xy.new_full(xy.shape[:1], s) for xy, s in zip(positions, scales, strict=True)])
         position, result = torch.cat(positions), []
         for image in range(len(attention)):
@@ -220,11 +220,3 @@ class LocalModel(Model):
                 )
             )
         return result
-
-
-def _positions(features: Tensor) -> Tensor:
-    """The centres of the locations of a map, x and y as fractions of its width and height: of shape (2, H, W)."""
-    height, width = features.shape[2:]
-    y = (torch.arange(height, device=features.device) + 0.5) / height
-    x = (torch.arange(width, device=features.device) + 0.5) / width
-    return torch.stack([x.expand(height, -1), y[:, None].expand(-1, width)])

@@ -52,6 +52,33 @@ class Whitening(nn.Module):
             self.weight.copy_(torch.from_numpy(weight))
             self.bias.copy_(torch.from_numpy(bias))
 
+    def learn(self, batches: Iterable[Array], shrinkage: float) -> None:
+        """Learn weight and bias from features, each batch of shape (N_i, C); see `fit_whitening`."""
+        self.assign(*fit_whitening(batches, len(self.bias), shrinkage))
+
+
+class Centring(Whitening):
+    """A layer x → W x + b that learns b = −W · mean, and keeps the identity as W until it is trained.
+
+    Pooled vectors have no negative values, so the cosine of any two is high. Those of centred vectors differ.
+
+    Args:
+        channels: C, of the features.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels)
+
+    def learn(self, batches: Iterable[Array], shrinkage: float) -> None:
+        """Learn the bias from features, each batch of shape (N_i, C), at least one; `shrinkage` is unused."""
+        count, total = 0, np.zeros(len(self.bias))
+        for batch in batches:
+            count, total = count + len(batch), total + batch.sum(axis=0, dtype=np.float64)
+        if not np.isfinite(total).all():
+            raise WeightsError("whitening: a feature is not finite; the weights are damaged or training diverged")
+        with torch.no_grad():
+            self.bias.copy_(-(self.weight @ torch.from_numpy((total / count).astype(np.float32)).to(self.bias)))
+
 
 def fit_whitening(batches: Iterable[Array], dim: int, shrinkage: float = 1.0) -> tuple[Array, Array]:
     """PCA whitening with shrinkage, as in HOW (Tolias et al., ECCV 2020), in one pass over the features.

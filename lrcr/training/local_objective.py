@@ -66,8 +66,8 @@ class LocalObjective:
     def on_epoch_start(self, pool: Sequence[Photo], epoch: int) -> None:
         """Learn the whitening again if the settings say so, and the words of this epoch if the loss needs them.
 
-        The words are learned from the strongest descriptors of the pool; each step takes the next codebook. With groups,
-        also find the clusters of the pool that are most similar to each other by ASMK's score.
+        The words are learned from the strongest descriptors of the pool; each step takes the next codebook. With
+        groups, also find the clusters of the pool that are most similar to each other by ASMK's score.
         """
         if self.whitening is not None:
             learn_whitening(self.model, self.maps, self.images.photos, self.whitening, self.seed)

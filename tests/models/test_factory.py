@@ -97,15 +97,20 @@ def test_params_shape_the_model(tmp_path):
         np.testing.assert_array_equal(model.whitening.bias.detach(), file["whiten_bias"].astype(np.float32))
 
 
-def test_only_classification_of_a_trunk_without_weights_or_pretraining_trains_batchnorm(tmp_path):
-    weights = tmp_path / "a.npz"
-    trunk = build_model(small()).backbone.trunk
-    np.savez(weights, **{name: tensor.numpy() for name, tensor in trunk.state_dict().items()})
-    alone, labels = "train.pretrain.epochs=0", ("model.name=gem", "train.method=classification")
-    assert not build_model(small(alone, *labels)).freeze_batchnorm
-    assert build_model(small(*labels)).freeze_batchnorm, "it is trained in pretraining"
-    assert build_model(small(alone, *labels, f"backbone.weights={weights}")).freeze_batchnorm
-    assert build_model(small(alone)).freeze_batchnorm
+def test_only_classification_trains_batchnorm_and_only_if_it_is_not_folded(tmp_path):
+    folded, whole = tmp_path / "folded.npz", tmp_path / "whole.npz"
+    state = {name: tensor.numpy() for name, tensor in build_model(small()).backbone.trunk.state_dict().items()}
+    np.savez(folded, **state)
+    np.savez(whole, **{name: values + (0.1 if name.endswith("running_mean") else 0) for name, values in state.items()})
+    labels = ("model.name=gem", "train.method=classification")
+    key = "train.classification.batchnorm"
+    assert not build_model(small(*labels)).freeze_batchnorm
+    assert not build_model(small(*labels, f"backbone.weights={whole}")).freeze_batchnorm
+    assert build_model(small(*labels, f"backbone.weights={whole}", f"{key}=frozen")).freeze_batchnorm
+    assert build_model(small(*labels, f"backbone.weights={folded}")).freeze_batchnorm
+    assert not build_model(small(*labels, f"backbone.weights={folded}", f"{key}=trained")).freeze_batchnorm
+    assert build_model(small()).freeze_batchnorm
+    assert build_model(small("model.name=gem", f"backbone.weights={whole}")).freeze_batchnorm
 
 
 def test_more_dimensions_than_channels_are_refused():
