@@ -32,10 +32,10 @@ def _compare(seed: int) -> dict[str, Runs]:
     work = cache_folder(f"{fingerprint(code(), params.model_dump(mode='json'))}")
     for name in (_TRAIN, _VAL, _EVAL):
         make_dataset(name, params.datasets[name], work / name, seed=seed, progress=progress)
-    if not (work / "trunk.pt").exists():
-        train(params, work / _TRAIN, work / _VAL, work / "trunk.pt", progress=progress)
-    own = _context(params, work / "trunk.pt")
-    trunk = open_local_model(work / "trunk.pt")
+    if not (work / "trunk.safetensors").exists():
+        train(params, work / _TRAIN, work / _VAL, work / "trunk.safetensors", progress=progress)
+    own = _context(params, work / "trunk.safetensors")
+    trunk = open_local_model(work / "trunk.safetensors")
     evaluation, validation = (Evaluator(own, trunk, work / name, work / _TRAIN) for name in (_EVAL, _VAL))
     return compare_rows(own, [Split(work / _TRAIN, validation, evaluation)], seed, "separate_then_joint")
 

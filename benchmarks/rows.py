@@ -145,7 +145,7 @@ def score_row(params: Params, train_on: Path, evaluator: Evaluator, settings: Se
     if not all(file.exists() for file in files.values()):
         trunk = fingerprint(*origin, params.sections("backbone"), params.train.image_size)
         maps = cache_folder(f"{trunk}")
-        scored = evaluator.score(_train(params, train_on, folder / "model.pt", maps), settings, seed)
+        scored = evaluator.score(_train(params, train_on, folder / "model.safetensors", maps), settings, seed)
         for setting, run in scored.items():
             with staged_file(files[setting]) as temporary:
                 run.table.assign(words=run.words).to_parquet(temporary, index=False)

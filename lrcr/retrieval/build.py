@@ -14,7 +14,7 @@ from lrcr.data.dataset import Dataset, open_dataset
 from lrcr.features.extraction import database_manifest
 from lrcr.features.extractor import Extractor, ExtractSettings
 from lrcr.features.store import DescriptorStore, Sample, open_descriptors
-from lrcr.models.file import read_model_file
+from lrcr.models.header import read_model_manifest
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.backend import Backend, backend_of
 from lrcr.retrieval.encoding import encode_photos, encode_store, sample_of_photos
@@ -44,7 +44,7 @@ def index_dataset(
         ArtifactError: an input is damaged, or the inputs were made from different models or datasets.
         ImageError: an image cannot be decoded.
     """
-    _, model = read_model_file(model_file)
+    model = read_model_manifest(model_file)
     dataset = open_dataset(dataset_folder)
     store = open_descriptors(descriptors_folder / "database")
     codebook = open_manifest(codebook_folder, "codebook")
