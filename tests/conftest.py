@@ -160,5 +160,5 @@ def rendered(tmp_path_factory) -> Path:
 
 
 def pytest_sessionfinish() -> None:
-    """Undo the `gc.freeze` of stages that ran in this process: triton reports at the end what was never collected."""
+    """Undo the `gc.freeze` of stages and commands that ran in this process: triton reports what was never collected."""
     gc.unfreeze()

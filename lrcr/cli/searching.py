@@ -11,7 +11,7 @@ from rich.table import Table
 
 from lrcr.api import build_index, open_index
 from lrcr.cli.options import AsJson, CodebookPhotos, ModelFile, Overrides, ParamsFile, Recipe
-from lrcr.cli.terminal import progress, say
+from lrcr.cli.terminal import import_torch, progress, say
 from lrcr.errors import ParamsError
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def search(
             f"--plot-matches {plot_matches}: {folder} holds global vectors, which have no locations; leave it out"
         )
     part = _read_box(box)
+    import_torch()
     hits = index.search(query, top, part)
     if plot is not None:
         _plot(plot, query, part, hits)

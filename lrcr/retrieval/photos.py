@@ -14,6 +14,7 @@ from lrcr.errors import ParamsError
 from lrcr.features.store import Descriptors
 from lrcr.retrieval.asmk.explain import Match
 from lrcr.retrieval.searcher import Result, Searcher
+from lrcr.runtime.imports import quick_imports
 
 if TYPE_CHECKING:
     from lrcr.features.extractor import Extractor
@@ -84,9 +85,10 @@ class PhotoIndex:
 
     @cached_property
     def _extractor(self) -> "Extractor":
-        from lrcr.retrieval.queries import open_extractor  # imports torch, which takes seconds
+        with quick_imports():
+            from lrcr.retrieval.queries import open_extractor  # imports torch, which takes seconds
 
-        return open_extractor(self.searcher)
+            return open_extractor(self.searcher)
 
     def search(
         self, photo: Path | str, top: int = 10, box: tuple[float, float, float, float] | None = None
