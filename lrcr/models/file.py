@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lrcr.models.header import MANIFEST_KEY, read_model_manifest
+from lrcr.models.header import MANIFEST_KEY, not_a_model, read_model_manifest
 from lrcr.storage.artifacts import Manifest, staged_file
 
 
@@ -24,4 +24,7 @@ def read_model_file(path: Path) -> tuple[dict[str, Tensor], Manifest]:
         ArtifactError: the file is missing, damaged or is not a model of lrcr.
     """
     manifest = read_model_manifest(path)
-    return load_file(path), manifest
+    try:
+        return load_file(path), manifest
+    except Exception as error:  # a type of numbers, say, that torch does not have
+        raise not_a_model(path, error) from None

@@ -47,6 +47,11 @@ def _read_header(path: Path) -> tuple[Any, dict[str, list[int]]]:
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such file; train a model first") from None
     except Exception as error:
-        reason = "a torch file, as earlier versions wrote" if is_zipfile(path) else type(error).__name__
-        raise ArtifactError(f"{path}: not a model of lrcr ({reason}); train it again") from None
+        raise not_a_model(path, error) from None
     return manifest, shapes
+
+
+def not_a_model(path: Path, error: Exception) -> ArtifactError:
+    """The error for a file that safetensors refuses."""
+    reason = "a torch file, as earlier versions wrote" if is_zipfile(path) else type(error).__name__
+    return ArtifactError(f"{path}: not a model of lrcr ({reason}); train it again")

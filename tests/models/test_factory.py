@@ -1,3 +1,4 @@
+import copy
 import json
 import pickle
 
@@ -77,6 +78,13 @@ def test_a_model_comes_back_as_it_was_stored(model, model_file):
 def test_equal_models_are_stored_in_equal_bytes(tmp_path, model, model_file):
     save_model(tmp_path / "a" / "model.pt", model, manifest(small("smoothing.kernel=5", "seed=3")))
     assert (tmp_path / "a" / "model.pt").read_bytes() == model_file.read_bytes()
+
+
+def test_the_memory_format_of_weights_is_not_stored(tmp_path, model, model_file):
+    other = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    assert not other.backbone.trunk.conv1.weight.is_contiguous()
+    save_model(tmp_path / "other.pt", other, manifest(small("smoothing.kernel=5", "seed=3")))
+    assert (tmp_path / "other.pt").read_bytes() == model_file.read_bytes()
 
 
 def test_the_seed_decides_the_weights_and_leaves_no_trace():
