@@ -92,7 +92,7 @@ class Rows:
         folder = cache_folder(fingerprint(*self.origin, params.model_dump(mode="json")))
         scores = folder / fingerprint(*evaluator.identity)
         files = {setting: scores / f"{setting.share:g}-{setting.tau:g}.parquet" for setting in settings}
-        model_file = folder / "model.pt"
+        model_file = folder / "model.safetensors"
         if not model_file.exists():
             self._train(params, model_file)
         if not all(file.exists() for file in files.values()):

@@ -26,10 +26,12 @@ ORDER = [
     ["losses"],
     ["features"],
     ["retrieval"],
+    ["asmk"],
     ["evaluation"],
     ["training"],
     ["report"],
     ["pipeline"],
+    ["api"],
     ["cli"],
 ]
 """A room imports from the levels above its own in this list, and from itself."""

@@ -63,7 +63,7 @@ class BackboneParams(Section):
         "packaged",
         description=(
             "none: random; imagenet: the library's; packaged: of timm/tf_efficientnet_lite0, without a download; "
-            "hf:REPO; or a file: .pth, .npz or .safetensors with the library's names, .pt of lrcr"
+            "hf:REPO; or a file: .pth, .npz or .safetensors with the library's names, or a model of lrcr"
         ),
     )
     crop_border: Natural = Field(
@@ -221,5 +221,5 @@ class WhiteningParams(Section):
         1.0, description="from 0 (rotation only) to 1 (unit variance); HOW: 1"
     )
     file: str | None = Field(
-        None, description="take the whitening from this file: .npz with whiten_weight and whiten_bias, or .pt of lrcr"
+        None, description="take the whitening from this file: .npz with whiten_weight, whiten_bias, or a model of lrcr"
     )

@@ -13,6 +13,7 @@ from lrcr.models.backbone import Backbone, build_backbone, has_folded_batchnorm
 from lrcr.models.file import read_model_file, write_model_file
 from lrcr.models.global_model import MAC, RMAC, GlobalModel, RegionalModel, SPoC, add_second_order_attention
 from lrcr.models.graph import build_graph
+from lrcr.models.header import read_model_manifest
 from lrcr.models.local import LocalModel
 from lrcr.models.model import Model
 from lrcr.models.pooling import GeM
@@ -219,8 +220,7 @@ def adopt_model(params: Params, model_file: Path) -> Params:
         ArtifactError: the file is missing or is not a model of lrcr.
         ParamsError: the stored params are not valid in this version of lrcr.
     """
-    _, manifest = read_model_file(model_file)
-    return _stored_params(manifest, MODEL_SECTIONS, model_file, params)
+    return _stored_params(read_model_manifest(model_file), MODEL_SECTIONS, model_file, params)
 
 
 def _stored_params(manifest: Manifest, sections: Sequence[str], path: Path, others: Params | None = None) -> Params:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lrcr.errors import ArtifactError, WeightsError
 from lrcr.models.file import read_model_file
+from lrcr.models.header import is_safetensors
 
 Array = npt.NDArray[np.float32]
 
@@ -169,7 +170,7 @@ def read_whitening(path: Path, channels: int, dim: int) -> tuple[Array, Array]:
 
 
 def read_whitening_file(path: Path, key: str) -> tuple[Array, Array]:
-    """Read `whiten_weight` (d, C) and `whiten_bias` (d,) from an .npz file, or the whitening of a model file (.pt).
+    """Read `whiten_weight` (d, C) and `whiten_bias` (d,) from an .npz file, or the whitening of a model file.
 
     Args:
         key: the key of the params that names the file, for messages.
@@ -178,7 +179,7 @@ def read_whitening_file(path: Path, key: str) -> tuple[Array, Array]:
         WeightsError: the file is missing or is neither of them, or an array is missing or not finite.
     """
     try:
-        weight, bias = _read_model(path) if path.suffix == ".pt" else _read_arrays(path)
+        weight, bias = _read_model(path) if is_safetensors(path) else _read_arrays(path)
     except FileNotFoundError:
         raise WeightsError(f"{key}: {path}: no such file; name an .npz file") from None
     except ArtifactError as error:
