@@ -1,8 +1,8 @@
 """Context on real photos: one frozen trunk with ImageNet weights, and context trained on its maps of labelled photos.
 
-Training, validation and test photos show different identities (`benchmarks.identities`). All trained rows take the same
-number of steps; the baselines have nothing to train. Needs `LRCR_TEST_DATA`: a folder with `photos/`, `more-photos/` and
-`weights/`. What a killed run has finished is found again.
+Training, validation and test photos show different identities (`benchmarks.identities`). All trained rows take the
+same number of steps; the baselines have nothing to train. Needs `LRCR_TEST_DATA`: a folder with `photos/`,
+`more-photos/` and `weights/`. What a killed run has finished is found again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,6 +28,8 @@ _TRUNKS = {
     ),
 }
 _NO_SMOOTHING, _AVERAGE = BASELINES
+_FILTER = {"smoothing": {"kind": "learnable"}}
+_GCN = {"graph": {"kind": "gcn"}}
 
 
 def run() -> Iterator[Value]:

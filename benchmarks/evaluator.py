@@ -15,7 +15,7 @@ from lrcr.evaluation.metrics import evaluate
 from lrcr.evaluation.per_query import tabulate_queries
 from lrcr.evaluation.protocol import SETUPS
 from lrcr.features.extraction import sample_photos
-from lrcr.features.store import Descriptors, draw_rows, join
+from lrcr.features.store import Descriptors, draw_rows
 from lrcr.models.local import LocalModel
 from lrcr.retrieval.asmk.codebook import Codebook, learn_codebook
 from lrcr.retrieval.asmk.images import aggregate_images

@@ -1,10 +1,10 @@
 """Real photos, divided by identity into training, validation and test: three datasets without a common identity.
 
-Needs `LRCR_TEST_DATA`: a folder with `photos/` and `more-photos/`. Four sevenths of the identities of `more-photos/` are
-for training. Validation is `photos/`, with its graded queries. The test photos are the other identities of
+Needs `LRCR_TEST_DATA`: a folder with `photos/` and `more-photos/`. Four sevenths of the identities of `more-photos/`
+are for training. Validation is `photos/`, with its graded queries. The test photos are the other identities of
 `more-photos/`, in one database with all of `photos/` as distractors. Each of them is a query for the others of its
-identity; the query is the middle of the photo, as the queries of benchmarks are crops: whole photos are nearly all found
-without any context.
+identity; the query is the middle of the photo, as the queries of benchmarks are crops: whole photos are nearly all
+found without any context.
 """
 
 import csv
@@ -66,7 +66,7 @@ def _parts(labels: dict[str, str]) -> dict[str, str]:
 
 
 def _link(folder: Path, labels: dict[str, str], *, with_distractors: bool) -> None:
-    """A folder of links to photos of `more-photos/`, with labels and queries; if told so, also to those of `photos/`."""
+    """A folder of links to photos of `more-photos/`, with labels and queries; if told so, also to `photos/`."""
     targets = {f"more/{name}": test_data() / "more-photos/images" / name for name in labels}
     shown = {f"more/{name}": label for name, label in labels.items()}
     queries = _middles(shown, targets)

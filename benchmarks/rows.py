@@ -1,4 +1,4 @@
-"""The rows of a comparison of contexts: each is trained on the stored maps of one frozen trunk, all are evaluated alike.
+"""The rows of a comparison of contexts: each is trained on the maps of one frozen trunk, all are evaluated alike.
 
 The scores of a row are cached until the code changes, so that a killed run continues.
 """
