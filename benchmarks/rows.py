@@ -35,7 +35,7 @@ Log = list[dict[str, float]]
 PLAIN = Setting()
 """The setting of the tables."""
 
-CURVE = [Setting(share) for share in (0.2, 0.4, 0.7, 1.0, 2.0)]
+CURVE = [Setting(share) for share in (0.2, 0.4, 0.7, 1.0, 1.5)]
 """The settings of the curve of mAP against words per image."""
 
 SELECTIVE = Setting(tau=0.25)

@@ -56,13 +56,6 @@ class TupleLosses(Section):
     soft_words: Count = Field(
         1, description="asmk: nearest words of a descriptor, among which its assignment is soft; 1: the nearest alone"
     )
-    word_reward: NotNegative = Field(
-        0.0,
-        description=(
-            "asmk: weight of the mean logarithm of an image's number of visual words, which is subtracted from the "
-            "loss, ≥ 0; a filter then smooths less"
-        ),
-    )
 
     @model_validator(mode="after")
     def _one_at_least(self) -> "TupleLosses":
@@ -132,9 +125,6 @@ class TuplesParams(AdamParams):
             "further training; separate_then_joint: then also trained together, for train.epochs; one alone is kept "
             "if its validation mAP is higher than theirs together. sequential: the graph, then smoothing on top of it"
         ),
-    )
-    refit_whitening: bool = Field(
-        False, description="whether the whitening is learned again at the start of every epoch; HOW: false"
     )
     losses: TupleLosses = Field(TupleLosses(), description="of a local model")
     solar: SolarParams = Field(SolarParams(), description="loss of solar, in place of the contrastive loss")

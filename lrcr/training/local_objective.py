@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrcr.config.model import WhiteningParams
 from lrcr.config.training import TuplesParams
 from lrcr.data.dataset import Ids, Photo
 from lrcr.features.store import Descriptors, Floats, draw_rows
@@ -22,7 +21,6 @@ from lrcr.runtime.seeds import derive_seed, generator
 from lrcr.training.descriptors import describe_locally
 from lrcr.training.groups import group_pairs, similar_clusters
 from lrcr.training.setup import Setup
-from lrcr.training.whitening import learn_whitening
 
 _ITERATIONS = 10  # of k-means; few are enough for words that are used in one epoch
 _NEAREST = 100  # images of the pool among which the similar clusters of an image are
@@ -37,7 +35,6 @@ class LocalObjective:
         setup: images, the maps from which visual words are learned, and the seed.
         settings: losses, margin and scales.
         bandwidth_penalty: weight of the mean bandwidth of learnable smoothing in the loss.
-        whitening: how the whitening is learned again at the start of every epoch; None: it is not.
     """
 
     def __init__(
@@ -46,13 +43,11 @@ class LocalObjective:
         setup: Setup,
         settings: TuplesParams,
         bandwidth_penalty: float,
-        whitening: WhiteningParams | None = None,
     ) -> None:
         self.model = model
         self.maps, self.images, self.seed = setup.maps, setup.images, setup.seed
         self.settings = settings
         self.bandwidth_penalty = bandwidth_penalty
-        self.whitening = whitening
         self.codebooks: list[Tensor] = []
         self.steps = 0
         self.similar: dict[int, Ids] = {}
@@ -64,13 +59,11 @@ class LocalObjective:
 
     @torch.no_grad()
     def on_epoch_start(self, pool: Sequence[Photo], epoch: int) -> None:
-        """Learn the whitening again if the settings say so, and the words of this epoch if the loss needs them.
+        """If the loss needs them, learn the visual words of this epoch.
 
         The words are learned from the strongest descriptors of the pool; each step takes the next codebook. With
         groups, also find the clusters of the pool that are most similar to each other by ASMK's score.
         """
-        if self.whitening is not None:
-            learn_whitening(self.model, self.maps, self.images.photos, self.whitening, self.seed)
         if self.settings.losses.asmk:
             codebooks, self.similar = distributed.broadcast(lambda: self._look_at_pool(pool, epoch))
             device = self.model.whitening.bias.device
@@ -146,7 +139,4 @@ class LocalObjective:
         first = distributed.rank() * len(images)
         scores = score_matrix(every)[first + rows]
         negatives = clusters[rows, None] != every_cluster
-        loss = ranking_loss(scores, first + partners, negatives, self.settings.losses.temperature) / 2
-        log_words = mine.presence.sum(dim=1).clamp_min(1e-6).log()
-        result: Tensor = loss - self.settings.losses.word_reward * log_words.sum() / tuples.shape[1]
-        return result
+        return ranking_loss(scores, first + partners, negatives, self.settings.losses.temperature) / 2

@@ -44,8 +44,7 @@ def make_objective(params: Params, setup: Setup) -> Objective:
     """The objective of the model that the params describe."""
     model, settings = setup.model, params.train.tuples
     if isinstance(model, LocalModel):
-        whitening = params.whitening if settings.refit_whitening else None
-        return LocalObjective(model, setup, settings, params.smoothing.bandwidth_penalty, whitening)
+        return LocalObjective(model, setup, settings, params.smoothing.bandwidth_penalty)
     if isinstance(model, SuperFeatureModel):
         return SuperFeatureObjective(model, settings.fire)
     if params.model.name == "solar":
