@@ -30,17 +30,17 @@ _TRUNKS = {
 _NO_SMOOTHING, _AVERAGE = BASELINES
 _FILTER = {"smoothing": {"kind": "learnable"}}
 _GCN = {"graph": {"kind": "gcn"}}
+_BORDER = {"backbone": {"crop_border": 0}}
 
 
 def run() -> Iterator[Value]:
-    """The table, the curve, and the log of training of both trunks; the kernels of the first one."""
+    """The table, the curve and the log of training of both trunks; border and kernels with the first one."""
     rows = {name: _rows(name) for name in _TRUNKS}
     for name, seeds in zip(_TRUNKS, (_SEEDS, _SEEDS[:1]), strict=True):
         yield from _compare(name, rows[name], seeds)
     first = next(iter(_TRUNKS))
-    yield from write_parts(
-        f"{first}_kernels", {row: [rows[first].run(own, 0, [PLAIN])] for row, own in _kernels().items()}
-    )
+    parts = {**_kernels(), **{f"{row}, border kept": [*_kernels()[row], _BORDER] for row in list(_kernels())[:2]}}
+    yield from write_parts(f"{first}_parts", {row: [rows[first].run(own, 0, [PLAIN])] for row, own in parts.items()})
 
 
 def _rows(name: str) -> Rows:
