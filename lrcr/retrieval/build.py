@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,18 @@ from lrcr.features.store import DescriptorStore, Sample, open_descriptors
 from lrcr.models.file import read_model_file
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.backend import Backend, backend_of
+from lrcr.retrieval.contents import list_beside
 from lrcr.retrieval.encoding import encode_photos, encode_store, sample_of_photos
 from lrcr.retrieval.layout import CODEBOOK, IMAGES, MODEL, PARAMS
-from lrcr.storage.artifacts import Manifest, open_manifest, require_input, require_params, staged_folder, write_json
+from lrcr.storage.artifacts import (
+    Manifest,
+    open_manifest,
+    require_input,
+    require_params,
+    staged_folder,
+    write_json,
+    write_manifest,
+)
 from lrcr.storage.state import state_folder
 
 _NOT_STORED = {"threads", "datasets", "data", "train", "search"}
@@ -72,6 +82,9 @@ def index_dataset(
         shutil.copytree(codebook_folder, temporary / CODEBOOK)
         _locate_images(dataset).to_parquet(temporary / IMAGES, index=False)
         write_json(temporary / PARAMS, params.model_dump(mode="json", exclude=_NOT_STORED))
+        built = open_manifest(temporary, "index")
+        beside = list_beside(temporary, (MODEL, CODEBOOK, IMAGES, PARAMS))
+        write_manifest(temporary, replace(built, facts={**built.facts, "beside": beside}))
 
 
 def _as_computed(params: Params, store: DescriptorStore) -> Params:

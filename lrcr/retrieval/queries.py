@@ -4,6 +4,7 @@ from lrcr.errors import ArtifactError
 from lrcr.features.extractor import Extractor, ExtractSettings
 from lrcr.retrieval.layout import MODEL
 from lrcr.retrieval.searcher import Searcher
+from lrcr.storage.artifacts import hash_file
 
 
 def open_extractor(searcher: Searcher) -> Extractor:
@@ -14,6 +15,6 @@ def open_extractor(searcher: Searcher) -> Extractor:
     """
     file, params = searcher.folder / MODEL, searcher.params
     extractor = Extractor(file, ExtractSettings.of_database(params), params.device)
-    if extractor.manifest.fingerprint != searcher.index.manifest.inputs["model"]:
+    if hash_file(file) != searcher.index.manifest.facts["beside"]["files"][MODEL]["sha256"]:
         raise ArtifactError(f"{file}: not the model that the index was built with; index again")
     return extractor

@@ -58,6 +58,12 @@ def open_array(
     return array
 
 
+def listed_folders(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every entry of the facts of a manifest that lists the files of a folder (see `verify_arrays`)."""
+    values = [one for value in facts.values() for one in (value if isinstance(value, list) else [value])]
+    return [value for value in values if isinstance(value, dict) and "files" in value]
+
+
 def verify_arrays(root: Path, entries: Iterable[dict[str, Any]], progress: Progress = SILENT) -> None:
     """Compare every file of some folders below `root` with its hash.
 

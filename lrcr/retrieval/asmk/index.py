@@ -20,7 +20,7 @@ from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.asmk.aggregation import Aggregated
 from lrcr.retrieval.asmk.kernels import AT_ONCE, Queries, Similarity, add_weights, score_segment, similarities
 from lrcr.retrieval.asmk.segments import Layout, Segment, open_segment, write_segments
-from lrcr.storage.arrays import REBUILD, open_array, verify_arrays, write_arrays
+from lrcr.storage.arrays import REBUILD, listed_folders, open_array, verify_arrays, write_arrays
 from lrcr.storage.artifacts import MANIFEST, Manifest, open_manifest, write_manifest
 
 MEMORY = 2**31
@@ -102,8 +102,7 @@ class Index:
         Raises:
             ArtifactError: a file is missing or was altered; the message names it.
         """
-        facts = self.manifest.facts
-        verify_arrays(self.folder, [*facts["segments"], facts["weights"]], progress)
+        verify_arrays(self.folder, listed_folders(self.manifest.facts), progress)
 
     def _score(self, queries: Queries, similarity: Similarity, *, idf: bool) -> npt.NDArray[np.float32]:
         """The scores of all images for each query, of shape (queries, images).

@@ -16,7 +16,7 @@ from numpy.lib.format import open_memmap
 
 from lrcr.errors import ArtifactError
 from lrcr.progress import SILENT, Progress
-from lrcr.storage.arrays import REBUILD, hash_files, open_array, verify_arrays
+from lrcr.storage.arrays import REBUILD, hash_files, listed_folders, open_array, verify_arrays
 from lrcr.storage.artifacts import MANIFEST, Manifest, open_manifest, staged_folder, write_manifest
 
 Vectors = npt.NDArray[np.float32]
@@ -83,12 +83,12 @@ class FlatIndex:
         return found_ids, found_scores
 
     def verify(self, progress: Progress = SILENT) -> None:
-        """Compare the file with its hash in the manifest.
+        """Compare every file with its hash in the manifest.
 
         Raises:
-            ArtifactError: the file is missing or was altered.
+            ArtifactError: a file is missing or was altered; the message names it.
         """
-        verify_arrays(self.folder, [self.manifest.facts["vectors"]], progress)
+        verify_arrays(self.folder, listed_folders(self.manifest.facts), progress)
 
 
 def _nearest(queries: Vectors, rows: Vectors, count: int, *, gpu: bool) -> tuple[Vectors, npt.NDArray[np.int64]]:
