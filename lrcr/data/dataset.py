@@ -32,6 +32,8 @@ Ids = npt.NDArray[np.int64]
 GRADES = ("easy", "hard", "junk")
 _MAP_DEPTHS = {"gldv2": 100}  # kind of the benchmarks that measure mAP@k → k
 DESCRIPTION = "dataset.json"
+CONTENTS = "contents.parquet"
+"""The hashes of the image files of a folder dataset: columns `path` and `sha256`."""
 _ARCHIVED = {"archive": "string", "offset": "Int64", "bytes": "Int64"}
 _OPTIONAL = {"images": ("mask", *_ARCHIVED), "queries": tuple(_ARCHIVED)}
 _DTYPES: dict[str, dict[str, str]] = {
@@ -246,6 +248,23 @@ def hash_contents(hashes: dict[str, str]) -> str:
     for path in sorted(hashes):
         digest.update(f"{path}\0{hashes[path]}\n".encode())
     return digest.hexdigest()
+
+
+def image_hashes(folder: Path) -> dict[str, str]:
+    """Path → SHA-256 of the image files of the dataset in `folder`; {} where it does not store them.
+
+    Raises:
+        ArtifactError: they are not those of the dataset.
+    """
+    file, description = folder / CONTENTS, folder / DESCRIPTION
+    if not file.exists():
+        return {}
+    table = pd.read_parquet(file)
+    hashes = dict(zip(table["path"], table["sha256"], strict=True))
+    manifest = Manifest.from_dict(read_json(description), description, "dataset")
+    if hash_contents(hashes) != manifest.inputs.get("contents"):
+        raise ArtifactError(f"{file}: altered since it was made; make the dataset again")
+    return hashes
 
 
 def leave_one_out(images: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

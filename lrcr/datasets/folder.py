@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 from lrcr.config.datasets import FolderParams
-from lrcr.data.dataset import hash_contents, leave_one_out, write_dataset
+from lrcr.data.dataset import CONTENTS, hash_contents, leave_one_out, write_dataset
 from lrcr.datasets.ground_truth import graded_tables, read_ground_truth, read_labels
 from lrcr.datasets.photos import read_photos
 from lrcr.progress import SILENT, Progress
@@ -47,6 +47,7 @@ def make_folder(folder: Path, name: str, params: FolderParams, *, progress: Prog
     database = (truth and truth.database) or list(photos.accepted)
     rows = [(image, path, *photos.accepted[path][:2], labels.get(path)) for image, path in enumerate(database)]
     images = pd.DataFrame(rows, columns=["image", "path", "width", "height", "label"])
+    hashes = {image: photo.sha256 for image, photo in photos.accepted.items()}
     queries, relevance = leave_one_out(images) if truth is None else graded_tables(truth, database, photos, file)
     write_dataset(
         folder,
@@ -55,8 +56,9 @@ def make_folder(folder: Path, name: str, params: FolderParams, *, progress: Prog
         params={},  # the fingerprint depends on the contents of the images, not on the path of the folder
         root=photos.root,
         orient=True,
-        contents=hash_contents({image: photo.sha256 for image, photo in photos.accepted.items()}),
+        contents=hash_contents(hashes),
         licence="the user's own folder; whoever shares it answers for the rights in its images",
         tables={"images": images, "queries": queries, "relevance": relevance},
         facts={"source": params.path, "refused": photos.refused, "skipped": len(photos.skipped)},
     )
+    pd.DataFrame(hashes.items(), columns=["path", "sha256"]).to_parquet(folder / CONTENTS, index=False)

@@ -5,15 +5,20 @@ Opening an index compares all sizes, and the contents of small files; who reads 
 contents then; `lrcr verify` compares the contents of all files.
 """
 
+import re
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lrcr.errors import ArtifactError
-from lrcr.storage.arrays import REBUILD
-from lrcr.storage.artifacts import MANIFEST, hash_file
+from lrcr.storage.arrays import REBUILD, listed_folders
+from lrcr.storage.artifacts import MANIFEST, hash_file, open_manifest
 
 Opened = TypeVar("Opened")
+
+_MADE = re.compile(r"\.?((segment|vectors|weights|view)-\d+|images(-\d+)?\.parquet|manifest\.json)(\.tmp|\.old)?")
+"""The names of what writers make in an index folder; other files there are left alone."""
 
 _SMALL = 2**16  # bytes; hashed at opening: together in less than a millisecond
 
@@ -50,6 +55,20 @@ def require_beside(folder: Path, facts: dict[str, Any]) -> None:
             raise ArtifactError(f"{path}: {found} bytes, not {size} bytes as when the index was made; {REBUILD}")
         if size <= _SMALL and hash_file(path) != sha256:
             raise ArtifactError(f"{path}: altered since the index was made; {REBUILD}")
+
+
+def listed_names(facts: dict[str, Any]) -> set[str]:
+    """What the manifest of an index names in its folder, subfolders by their first part."""
+    entries = listed_folders(facts)
+    return {Path(entry["folder"], name).parts[0] for entry in entries for name in entry["files"]}
+
+
+def remove_unlisted(folder: Path) -> None:
+    """Remove what writers have made in an index folder and its manifest does not name, or no longer."""
+    listed = {MANIFEST, *listed_names(open_manifest(folder, "index").facts)}
+    for path in folder.iterdir():
+        if _MADE.fullmatch(path.name) and path.name not in listed:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def open_steadily(folder: Path, opened: Callable[[], Opened]) -> Opened:

@@ -1,6 +1,6 @@
 """Search in an index folder: the open index and the table of its images."""
 
-import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,18 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 
 from lrcr.config.params import Params
 from lrcr.config.reading import check_params
 from lrcr.config.retrieval import SearchParams
 from lrcr.data.dataset import ArchivedImage, image_files
 from lrcr.data.ranking import Ranking
-from lrcr.errors import ArtifactError
 from lrcr.features.store import Descriptors
 from lrcr.retrieval.backend import OpenIndex, backend_of
 from lrcr.retrieval.contents import open_steadily, require_beside
-from lrcr.retrieval.layout import CODEBOOK, IMAGES, PARAMS
+from lrcr.retrieval.images import choose_roots, locate_images, read_images
+from lrcr.retrieval.layout import CODEBOOK, PARAMS
 from lrcr.storage.artifacts import open_manifest, read_json
 
 
@@ -51,6 +50,7 @@ class Searcher:
     Args:
         folder: of the index.
         search: settings of the search; None takes the defaults.
+        photos: where the photos are now, if they were moved (`lrcr.retrieval.images.choose_roots`).
 
     Attributes:
         params: with which the index was built; the search section holds defaults.
@@ -58,31 +58,24 @@ class Searcher:
 
     Raises:
         ArtifactError: a file of the index is missing or damaged.
+        ParamsError: `photos` are not as many folders as those of the index.
     """
 
-    def __init__(self, folder: Path, search: SearchParams | None = None) -> None:
+    def __init__(self, folder: Path, search: SearchParams | None = None, photos: Sequence[Path] = ()) -> None:
         self.folder = folder
         self.params, self.index, self._table = open_steadily(folder, lambda: _open(folder, search or SearchParams()))
+        self._roots = choose_roots(self.index.manifest.facts["roots"], photos, str(folder))
 
     @cached_property
     def images(self) -> pd.DataFrame:
-        """The table of images: the columns of a dataset's, with absolute `path` and `archive`, and `name`.
-
-        See `lrcr.data.dataset.image_files`.
+        """The table of images (`lrcr.retrieval.images`) with absolute `path` and `archive`: image k is row k.
 
         Raises:
             ArtifactError: the table is damaged, or belongs to another index.
         """
-        file = self.folder / IMAGES
-        if (
-            hashlib.sha256(self._table.data).hexdigest()
-            != self.index.manifest.facts["beside"]["files"][IMAGES]["sha256"]
-        ):
-            raise ArtifactError(f"{file}: altered since the index was made; index again")
-        table = pd.read_parquet(pa.BufferReader(self._table))
-        if len(table) != self.index.images:
-            raise ArtifactError(f"{file}: {len(table)} images for an index of {self.index.images}; index again")
-        return table
+        facts, order = self.index.manifest.facts, self.index.order
+        table = read_images(self.folder / facts["table"], self._table, facts)
+        return locate_images(table if order is None else table.iloc[order].reset_index(drop=True), self._roots)
 
     def search(self, queries: Descriptors, top: int | None = None) -> Ranking:
         """Rank the images of the index for each query.
@@ -113,4 +106,4 @@ def _open(folder: Path, search: SearchParams) -> tuple[Params, OpenIndex, npt.ND
     require_beside(folder, open_manifest(folder, "index").facts)
     params = check_params(read_json(folder / PARAMS), str(folder / PARAMS))
     index = backend_of(params, folder / CODEBOOK).open(folder, search)
-    return params, index, np.memmap(folder / IMAGES, mode="r")
+    return params, index, np.memmap(folder / index.manifest.facts["table"], mode="r")

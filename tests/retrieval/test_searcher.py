@@ -138,7 +138,9 @@ def test_a_large_table_is_compared_when_it_is_read(copied, monkeypatch):
     contents[len(contents) // 2] ^= 1
     (copied / IMAGES).write_bytes(contents)
     searcher = Searcher(copied)
-    with pytest.raises(ArtifactError, match=r"images\.parquet: altered since the index was made; index again"):
+    with pytest.raises(
+        ArtifactError, match=r"images\.parquet: altered since the index was made; build the index again"
+    ):
         _ = searcher.images
 
 
