@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,7 @@ from lrcr.cli.options import (
     AsJson,
     CodebookPhotos,
     ModelFile,
+    MovedPhotos,
     Overrides,
     ParamsFile,
     Recipe,
@@ -48,10 +50,12 @@ def index(
         raise ParamsError(f"--output {output}: exists and is not an index; name another folder")
     chosen = params_without_training(params, overrides, recipe, model, searches=False)
     from lrcr.pipeline import prepare  # imports torch, which takes seconds
+    from lrcr.retrieval.lock import only_writer
     from lrcr.retrieval.searcher import Searcher
 
     with (
         prepare(chosen, photos, model=model, fit=codebook_photos, progress=progress) as ready,
+        only_writer(output) if output.exists() else nullcontext(),
         staged_folder(output) as temporary,
     ):
         shutil.copytree(ready.index, temporary, dirs_exist_ok=True)
@@ -80,6 +84,7 @@ def search(
             help="Draw the matching locations of query and results into this .png or .jpg.",
         ),
     ] = None,
+    moved: MovedPhotos = None,
     recipe: Recipe = None,
     params: ParamsFile = None,
     overrides: Overrides = None,
@@ -91,7 +96,7 @@ def search(
     from lrcr.retrieval.searcher import Searcher
 
     chosen = params_of_search(params, overrides, recipe)
-    searcher = Searcher(folder, chosen)
+    searcher = Searcher(folder, chosen, moved or ())
     if plot_matches is not None and not searcher.index.explains:
         raise ParamsError(
             f"--plot-matches {plot_matches}: {folder} holds global vectors, which have no locations; leave it out"

@@ -123,10 +123,11 @@ class IndexWriter:
         self._changed = self._changed or bool(rows)
 
     def relabel(self, labels: dict[str, str | None]) -> None:
-        """Give some images other labels."""
-        rows = self._present & self._table["name"].isin(list(labels)).to_numpy()
-        self._table.loc[rows, "label"] = self._table.loc[rows, "name"].map(labels).astype("string")
-        self._changed = True
+        """Give some images other labels: name → label."""
+        kept = ~(self._present & self._table["name"].isin(list(labels)))
+        now = self._table["label"].where(kept, self._table["name"].map(labels)).astype("string")
+        self._changed = self._changed or not now.equals(self._table["label"])
+        self._table["label"] = now
 
     def move(self, roots: Sequence[str]) -> None:
         """Replace the folders of the photos."""
@@ -222,7 +223,7 @@ class IndexWriter:
         for name, sha256 in table.loc[both, ["name", "sha256"]].itertuples(index=False):
             if pd.isna(sha256) or pd.isna(known[name]) or sha256 != known[name]:
                 raise ArtifactError(
-                    f"{other}: its image {name!r} is another than that of {self.folder}; give its images a --prefix"
+                    f"{other}: its image {name!r} is another than the one of this name; give its images a --prefix"
                 )
         return present & ~both
 
