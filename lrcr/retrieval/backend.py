@@ -39,7 +39,7 @@ class OpenIndex(Protocol):
         ...
 
     @property
-    def order(self) -> npt.NDArray[np.uint32] | None:
+    def order(self) -> npt.NDArray[np.int64] | None:
         """The places of the images in the stored table of images; None: image k is row k of the table."""
         ...
 

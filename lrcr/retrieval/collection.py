@@ -6,11 +6,13 @@ of it is done. If it is killed, the index is as it was, and the same call contin
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from lrcr.data.dataset import Photo
@@ -59,17 +61,16 @@ def add_photos(folder: Path, given: Sequence[Path], prefix: str = "", progress: 
         ImageError: a photo cannot be decoded.
     """
     with open_writer(folder) as writer:
-        known = writer.images.set_index("name")
         found = pd.concat([_read_given(path, prefix, writer, progress) for path in given], ignore_index=True)
         found = found.drop_duplicates(["name", "sha256"])
-        there = found["name"].isin(known.index)
-        other = found[there & (found["sha256"] != found["name"].map(known["sha256"].fillna("")))]
+        there = found["name"].isin(writer.images["name"]).to_numpy()
+        other = found[there & ~_holds(writer.images, found, "name")]
         if len(other):
             raise ArtifactError(
                 f"{folder}: has another image {other['name'].iloc[0]!r}; use `lrcr update` if the photo was changed, "
                 "or give the photos a --prefix"
             )
-        return _apply(writer, found[~there], [], [], progress)
+        return _apply(writer, found[~there], [], progress)
 
 
 def remove_photos(folder: Path, names: Sequence[str]) -> Change:
@@ -79,7 +80,7 @@ def remove_photos(folder: Path, names: Sequence[str]) -> Change:
         ArtifactError: a name is not in the index, or the index is damaged, or another process is changing it.
     """
     with open_writer(folder) as writer:
-        return _apply(writer, writer.images[:0], [], names, SILENT)
+        return _apply(writer, writer.images[:0], names, SILENT)
 
 
 def update_photos(folder: Path, moved: Sequence[Path] = (), progress: Progress = SILENT) -> Change:
@@ -100,17 +101,16 @@ def update_photos(folder: Path, moved: Sequence[Path] = (), progress: Progress =
             rows = _of_root(writer, number)
             if not root.is_dir():
                 raise DatasetError(f"{root}: no such folder; name the one where the photos are now with --photos")
-            files = {path: root / path for path in rows.index if (root / path).is_file()}
+            files = {path: root / path for path in rows["path"] if (root / path).is_file()}
             photos = inspect_photos(root, files, _stored(rows), root.name, progress)
-            hashes = rows["sha256"].fillna("")
-            accepted = {path: image for path, image in photos.accepted.items() if image.sha256 != hashes[path]}
-            own = rows.loc[list(accepted)]
-            changed.append(_tabulate(root, accepted, own["name"].tolist(), own["label"].tolist()))
-            missing += len(rows) - len(photos.accepted)
+            there = rows[rows["path"].isin(list(photos.accepted))]
+            now = _tabulate(root, photos.accepted, there["path"], there["name"], there["label"])
+            changed.append(now[~_holds(there, now, "path")])
+            missing += len(rows) - len(there)
         if missing:
             _log.warning("%s: %d photos are missing or damaged; `lrcr sync` removes them", folder, missing)
         found = pd.concat(changed, ignore_index=True)
-        return _apply(writer, found, found["name"].tolist(), [], progress)
+        return _apply(writer, found, found["name"].tolist(), progress)
 
 
 def sync_photos(folder: Path, photos: Path, progress: Progress = SILENT) -> Change:
@@ -132,19 +132,15 @@ def sync_photos(folder: Path, photos: Path, progress: Progress = SILENT) -> Chan
             raise ArtifactError(f"{folder}: its photos lie in {', '.join(writer.roots)}; name one of these folders")
         if str(root) not in writer.roots:
             writer.move([str(root)])
-        root_number = writer.roots.index(str(root))
-        rows = _of_root(writer, root_number)
-        prefix = rows["name"].iloc[0].removesuffix(rows.index[0]) if len(rows) else ""
+        number = writer.roots.index(str(root))
+        rows = _of_root(writer, number)
+        prefix = rows["name"].iloc[0].removesuffix(rows["path"].iloc[0]) if len(rows) else ""
         found = _read_folder(photos, prefix, _stored(rows), progress)
-        elsewhere = writer.images[writer.images["root"] != root_number].set_index("name")["sha256"]
-        found = found[found["name"].map(elsewhere.fillna("")) != found["sha256"]].reset_index(drop=True)
-        there = found["path"].isin(rows.index)
-        kept = there & (found["sha256"] == found["path"].map(rows["sha256"].fillna("")))
-        names = found["path"].map(rows["name"])[there]
-        found.loc[there, "name"] = names
+        elsewhere = writer.images[writer.images["root"] != number]
+        found = found[~_holds(elsewhere, found, "name")].reset_index(drop=True)
+        kept = _holds(rows, found, "path")
         writer.relabel(dict(zip(found["name"][kept], found["label"][kept], strict=True)))
-        gone = rows["name"][~rows.index.isin(found["path"])].tolist()
-        return _apply(writer, found[~kept], found["name"][there & ~kept].tolist(), gone, progress)
+        return _apply(writer, found[~kept], rows["name"][~_holds(found, rows, "path")].tolist(), progress)
 
 
 def merge_indexes(one: Path, other: Path, output: Path, prefix: str = "") -> None:
@@ -177,22 +173,20 @@ def merge_indexes(one: Path, other: Path, output: Path, prefix: str = "") -> Non
         (temporary / LOCK).unlink(missing_ok=True)
 
 
-def _apply(
-    writer: IndexWriter, described: pd.DataFrame, renewed: Sequence[str], gone: Sequence[str], progress: Progress
-) -> Change:
+def _apply(writer: IndexWriter, described: pd.DataFrame, removed: Sequence[str], progress: Progress) -> Change:
     """Make one change of an index: photos are described and added, and images removed.
 
     Args:
         described: rows of `_tabulate`.
-        renewed: names of images that are there and are described again.
-        gone: names of images that are removed.
+        removed: names of images; those that are described under the same name are described again.
     """
-    writer.remove([*renewed, *gone])
+    writer.remove(removed)
+    renewed = set(removed) & set(described["name"])
     if len(described):
         writer.move([*writer.roots, *(root for root in described["root"].unique() if root not in writer.roots)])
         _describe(writer, described, progress)
     writer.commit()
-    return Change(len(described) - len(renewed), len(renewed), len(gone), len(writer.images))
+    return Change(len(described) - len(renewed), len(renewed), len(removed) - len(renewed), len(writer.images))
 
 
 def _describe(writer: IndexWriter, described: pd.DataFrame, progress: Progress) -> None:
@@ -210,19 +204,21 @@ def _describe(writer: IndexWriter, described: pd.DataFrame, progress: Progress) 
 
 
 def _of_root(writer: IndexWriter, number: int) -> pd.DataFrame:
-    """The images of one folder of photos, by path; not those in archives."""
+    """The images of one folder of photos; not those in archives."""
     images = writer.images
-    return images[(images["root"] == number) & images["archive"].isna()].set_index("path")
+    return images[(images["root"] == number) & images["archive"].isna()]
+
+
+def _holds(rows: pd.DataFrame, found: pd.DataFrame, column: str) -> npt.NDArray[np.bool_]:
+    """Whether rows of a table have the name or path, and the hash, of each photo that was found."""
+    known = set(zip(rows[column], rows["sha256"].fillna(""), strict=True))
+    return np.array([photo in known for photo in zip(found[column], found["sha256"].fillna("?"), strict=True)], bool)
 
 
 def _stored(rows: pd.DataFrame) -> dict[str, StoredImage]:
     """What an index knows of the files of some images, by path."""
-    known = rows[rows["sha256"].notna()]
-    sides = zip(known["width"], known["height"], known["sha256"], strict=True)
-    return {
-        path: StoredImage(int(width), int(height), sha256)
-        for path, (width, height, sha256) in zip(known.index, sides, strict=True)
-    }
+    known = rows.loc[rows["sha256"].notna(), ["path", "width", "height", "sha256"]]
+    return {path: StoredImage(*stored) for path, *stored in known.itertuples(index=False, name=None)}
 
 
 def _read_given(path: Path, prefix: str, writer: IndexWriter, progress: Progress) -> pd.DataFrame:
@@ -239,7 +235,7 @@ def _read_given(path: Path, prefix: str, writer: IndexWriter, progress: Progress
     photos = inspect_photos(root_of_file, {name: file}, {}, path.name, progress)
     if not photos.accepted:
         raise ImageError(f"{path}: {photos.refused.get(name, 'not an image')}; leave it out")
-    return _tabulate(root_of_file, photos.accepted, [prefix + name], [None])
+    return _tabulate(root_of_file, photos.accepted, [name], [prefix + name], [None])
 
 
 def _read_folder(path: Path, prefix: str, known: Mapping[str, StoredImage], progress: Progress) -> pd.DataFrame:
@@ -251,14 +247,18 @@ def _read_folder(path: Path, prefix: str, known: Mapping[str, StoredImage], prog
         first = next(iter(photos.refused.items()))
         _log.warning("%s: %d files refused; the first: %r: %s", photos.root, len(photos.refused), *first)
     paths = (truth and truth.database) or list(photos.accepted)
-    accepted = {path: photos.accepted[path] for path in paths}
-    return _tabulate(photos.root.resolve(), accepted, [prefix + path for path in paths], list(map(labels.get, paths)))
+    names = [prefix + path for path in paths]
+    return _tabulate(photos.root.resolve(), photos.accepted, paths, names, list(map(labels.get, paths)))
 
 
 def _tabulate(
-    root: Path, accepted: Mapping[str, StoredImage], names: Sequence[str], labels: Sequence[str | None]
+    root: Path,
+    accepted: Mapping[str, StoredImage],
+    paths: Iterable[str],
+    names: Iterable[str],
+    labels: Iterable[str | None],
 ) -> pd.DataFrame:
     """Rows of the table of images (`lrcr.retrieval.images`), with the folder itself in `root`, not its number."""
-    sizes = pd.DataFrame(accepted.values(), columns=["width", "height", "sha256"])
-    columns = {"name": names, "root": str(root), "path": list(accepted), "label": labels}
+    sizes = pd.DataFrame([accepted[path] for path in paths], columns=["width", "height", "sha256"])
+    columns = {"name": list(names), "root": str(root), "path": list(paths), "label": list(labels)}
     return pd.DataFrame({**columns, **sizes}).astype({"name": "string", "path": "string", "label": "string"})

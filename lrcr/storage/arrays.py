@@ -58,7 +58,7 @@ def open_array(
     return array
 
 
-def open_order(root: Path, facts: dict[str, Any], stored: int) -> npt.NDArray[np.uint32] | None:
+def open_order(root: Path, facts: dict[str, Any], stored: int) -> npt.NDArray[np.int64] | None:
     """The places of the images of an index among those that it stores, in the order in which it numbers them.
 
     An image that was removed has no place. None: the images are numbered as they are stored, and none was removed.
@@ -77,7 +77,7 @@ def open_order(root: Path, facts: dict[str, Any], stored: int) -> npt.NDArray[np
     order = open_array(folder, "order", facts["view"]["files"], np.uint32, (facts["images"],))
     if len(order) and order.max() >= stored:
         raise ArtifactError(f"{folder / 'order'}.npy: names image {order.max()} of {stored}; {REBUILD}")
-    return order
+    return order.astype(np.int64)
 
 
 def listed_folders(facts: dict[str, Any]) -> list[dict[str, Any]]:

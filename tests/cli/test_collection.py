@@ -98,6 +98,9 @@ def test_only_what_is_new_is_added(mine, photos, draw_photo):
         told(folder, "add", "--prefix", "again/", mine / "other") == "1 added, 0 described again, 0 removed; 12 images"
     )
     assert "again/a.png" in names(folder)
+    assert told(folder, "update") == "0 added, 0 described again, 0 removed; 12 images"
+    draw_photo(mine / "other/a.png", 7, 3)
+    assert told(folder, "update") == "0 added, 2 described again, 0 removed; 12 images"
 
 
 def test_a_changed_photo_is_described_again_under_its_name_and_id(mine, photos, draw_photo):

@@ -49,7 +49,7 @@ class Index:
     segments: tuple[Segment, ...]
     idf: npt.NDArray[np.float64]
     idf_norm: npt.NDArray[np.float32]
-    order: npt.NDArray[np.uint32] | None = None
+    order: npt.NDArray[np.int64] | None = None
 
     @property
     def images(self) -> int:

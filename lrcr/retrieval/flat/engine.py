@@ -146,7 +146,7 @@ class FlatSearch:
         return self.index.images
 
     @property
-    def order(self) -> npt.NDArray[np.uint32] | None:
+    def order(self) -> npt.NDArray[np.int64] | None:
         """The places of the images in the table of images; None: as they are numbered."""
         return self.index.order
 

@@ -43,7 +43,7 @@ class FlatIndex:
     folder: Path
     manifest: Manifest
     segments: tuple[Stored, ...]
-    order: npt.NDArray[np.uint32] | None = None
+    order: npt.NDArray[np.int64] | None = None
 
     @property
     def images(self) -> int:
@@ -94,8 +94,9 @@ class FlatIndex:
 
     def _rows(self, first: int, stop: int) -> Stored:
         """The vectors of some consecutive images; not copied where they are stored one after the other."""
-        places = np.arange(first, stop) if self.order is None else self.order[first:stop].astype(np.int64)
-        return take_rows(self.segments, places)
+        if self.order is None and len(self.segments) == 1:
+            return self.segments[0][first:stop]
+        return take_rows(self.segments, np.arange(first, stop) if self.order is None else self.order[first:stop])
 
     def verify(self, progress: Progress = SILENT) -> None:
         """Compare every file with its hash in the manifest.
