@@ -143,7 +143,20 @@ def test_functions_are_short():
     assert not {name: size for name, size in sizes.items() if size > MOST_LINES_OF_A_FUNCTION}
 
 
-MODEL_NAMES = {"local", "mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd", "tuples", "listwise", "classification"}
+MODEL_NAMES = {
+    "local",
+    "delf",
+    "mac",
+    "spoc",
+    "gem",
+    "rmac",
+    "solar",
+    "apgem",
+    "cfcd",
+    "tuples",
+    "listwise",
+    "classification",
+}
 CLASSES = {
     node.name
     for file in LIBRARY

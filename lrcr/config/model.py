@@ -11,21 +11,34 @@ Method = Literal["tuples", "listwise", "classification"]
 _TORCHVISION = ("resnet18", "resnet50", "resnet101", "convnext_tiny", "vit_b_16")
 _TIMM = "timm/"
 _PACKAGED = "timm/tf_efficientnet_lite0"
-_METHODS: dict[str, Method] = {"apgem": "listwise", "cfcd": "classification"}
+_METHODS: dict[str, Method] = {"apgem": "listwise", "cfcd": "classification", "delf": "classification"}
 
 
 class ModelParams(Section):
     """Which model describes an image: by many local descriptors, or by one global vector."""
 
-    name: Literal["local", "mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd"] = Field(
+    name: Literal["local", "delf", "mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd"] = Field(
         "local",
-        description="local: local descriptors, matched by ASMK (HOW, LRCR); all others: one global vector an image",
+        description=(
+            "local (HOW, LRCR), delf: local descriptors, matched by ASMK; all others: one global vector an image"
+        ),
     )
 
     @property
     def is_local(self) -> bool:
         """Whether images are described by local descriptors."""
-        return self.name == "local"
+        return self.name in ("local", "delf")
+
+    @property
+    def second_phase(self) -> Literal["tuples", "attention"]:
+        """The second phase of classification: tuples with hard local negatives, or the attention module alone."""
+        return "attention" if self.name == "delf" else "tuples"
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """The sections of the params that this model does not read."""
+        context = ("smoothing", "graph")
+        return {"local": ("pooling",), "delf": (*context, "pooling")}.get(self.name, context)
 
     @property
     def method(self) -> Method:
@@ -162,13 +175,13 @@ class WhiteningParams(Section):
         96,
         description=(
             "dimensions of a local descriptor, best a multiple of 32: in ASMK's codes the bits that are missing to the "
-            "next multiple count as equal. HOW: 128"
+            "next multiple count as equal. HOW: 128; delf: of fewer channels the largest multiple of 32"
         ),
     )
     images: Count = Field(5000, description="images to learn from, drawn by the seed; HOW: 5000")
     max_descriptors: Count = Field(1000, description="strongest locations of each image; HOW: 1000")
     shrinkage: Annotated[float, Field(ge=0, le=1)] = Field(
-        1.0, description="from 0 (rotation only) to 1 (unit variance); HOW: 1"
+        1.0, description="from 0 (rotation only) to 1 (unit variance); HOW: 1, DELF: 0"
     )
     file: str | None = Field(
         None, description="take the whitening from this file: .npz with whiten_weight and whiten_bias, or .pt of lrcr"

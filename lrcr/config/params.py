@@ -59,8 +59,8 @@ class Params(Section):
     data: DataParams = Field(DataParams(), description="which dataset is used for what")
     model: ModelParams = Field(ModelParams(), description="which model describes the images")
     backbone: BackboneParams = Field(BackboneParams(), description="the trunk of the model")
-    smoothing: SmoothingParams = Field(SmoothingParams(), description="of local models: smoothing of the feature map")
-    graph: GraphParams = Field(GraphParams(), description="of local models: graph refinement")
+    smoothing: SmoothingParams = Field(SmoothingParams(), description="of model local: smoothing of the feature map")
+    graph: GraphParams = Field(GraphParams(), description="of model local: graph refinement")
     pooling: PoolingParams = Field(PoolingParams(), description="of global models: from feature map to vector")
     whitening: WhiteningParams = Field(WhiteningParams(), description="inside the model; learned, or from a file")
     train: TrainParams = Field(TrainParams(), description="how the model is trained")
@@ -80,8 +80,10 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _method_fits_the_model(self) -> "Params":
-        if self.model.is_local and self.method != "tuples":
+        if self.model.name == "local" and self.method != "tuples":
             raise ValueError(f"train.method: {self.method} trains global vectors; set it to tuples, or model.name gem")
+        if self.model.name == "delf" and self.method != "classification":
+            raise ValueError(f"train.method: {self.method} trains no attention module; set it to classification")
         if self.model.name == "solar" and self.train.freeze != "none":
             raise ValueError(
                 f"train.freeze: {self.train.freeze} would freeze the layers around solar's attention; set it to none"
@@ -110,6 +112,8 @@ class Params(Section):
             raise ValueError(f"train.tuples.losses: {name} has no local descriptors; leave matches and asmk at 0")
         if not self.model.is_local and self.train.validation.by == "asmk":
             raise ValueError(f"train.validation.by: {name} has no local descriptors for asmk; set it to global")
+        if name == "delf" and self.train.validation.by == "asmk":
+            raise ValueError("train.validation.by: asmk needs the PCA of delf, which is learned last; set it to global")
         return self
 
     @property
@@ -120,7 +124,7 @@ class Params(Section):
     @property
     def validation(self) -> Literal["global", "asmk"]:
         """How the best epoch is chosen: by `train.validation.by`, or as its description says."""
-        return self.train.validation.by or ("asmk" if self.model.is_local else "global")
+        return self.train.validation.by or ("asmk" if self.model.name == "local" else "global")
 
     @property
     def pretrains(self) -> bool:
@@ -160,7 +164,7 @@ class Params(Section):
         """The named sections as plain values, for manifests and fingerprints.
 
         Values that depend on the model are resolved. What is not read is left out: all methods of training but the
-        chosen one, pretraining of a trunk with weights, smoothing and graph of a global model, pooling of a local one.
+        chosen one, pretraining of a trunk with weights, and the sections of other models.
         """
         dumped = self.model_dump(mode="json")
         dumped["train"] = self.train.resolved(self.method, self.backbone.weights, self.validation)
@@ -169,8 +173,7 @@ class Params(Section):
         dumped["codebook"]["scales"] = self.fit_scales
         if not self.model.is_local:
             dumped["codebook"]["whitening"] = self.vector_whitening
-        unread = ("pooling",) if self.model.is_local else ("smoothing", "graph")
-        return {name: dumped[name] for name in names if name not in unread}
+        return {name: dumped[name] for name in names if name not in self.model.unread}
 
     def fit_section(self) -> dict[str, Any]:
         """What determines the descriptors that the codebook is learned from, as plain values."""

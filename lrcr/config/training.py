@@ -6,6 +6,7 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapV
 
 from lrcr.config.base import Compute, Count, Natural, NotNegative, Positive, Scales, Section
 from lrcr.config.model import Method
+from lrcr.config.validation import ValidationParams
 
 
 class LearningRates(Section):
@@ -149,17 +150,28 @@ class ListwiseParams(AdamParams, CropParams):
 
 
 class ClassificationParams(CropParams):
-    """Training by classification with SGD, then also with hard local negatives (CFCD: Zhu et al., ICCV 2023)."""
+    """Training by classification with SGD, in two phases.
+
+    Of delf the second phase trains the attention alone, with a frozen trunk (Noh et al., ICCV 2017); of global models
+    it adds hard local negatives (CFCD: Zhu et al., ICCV 2023).
+    """
 
     learning_rate: Positive = Field(0.005, description="highest of the first phase, > 0; CFCD: 0.005")
     batch_size: Annotated[int, Field(ge=2)] = Field(128, description="images in a step, ≥ 2; CFCD: 128")
     warmup_epochs: Natural = Field(5, description="first epochs, in which the learning rate rises linearly; CFCD: 5")
-    fine_epochs: Natural = Field(50, description="epochs of the second phase, with hard local negatives; CFCD: 50")
+    fine_epochs: Natural = Field(50, description="epochs of the second phase; CFCD: 50")
     fine_learning_rate: Positive | None = Field(
         None, description="learning rate at the start of the second phase, > 0; null: learning_rate"
     )
-    head: Literal["madacos", "fixed"] = Field(
-        "madacos", description="madacos: adaptive scale and margin; fixed: those below. CFCD: madacos"
+    fine_crop_size: Count | None = Field(
+        None, description="side of the crops in the second phase in pixels; null: as in the first. DELF: 720 after 224"
+    )
+    head: Literal["madacos", "fixed", "linear"] = Field(
+        "madacos",
+        description=(
+            "madacos: cosines, adaptive scale and margin; fixed: those below; linear: a linear layer. CFCD: madacos, "
+            "DELF: linear"
+        ),
     )
     alpha: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.02, description="madacos: probability of the median sample's class, in (0, 1); CFCD: 0.02"
@@ -170,61 +182,6 @@ class ClassificationParams(CropParams):
         0.05,
         description="weight of the local triplets in the second phase, ≥ 0; CFCD: 0.05 (effectively 1 in its code)",
     )
-
-
-class ValidationExtract(Section):
-    """Multi-scale extraction for validation by ASMK."""
-
-    image_size: Count = Field(1024, description="longest side in pixels; HOW: 1024")
-    scales: Scales = Field(
-        [2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25],
-        description="factors of the image's size, > 0; HOW: 2, 1.414, 1, 0.707, 0.5, 0.353, 0.25",
-    )
-    max_descriptors: Count = Field(1000, description="strongest descriptors of an image; HOW: 1000")
-
-
-class ValidationCodebook(Section):
-    """The visual words of validation by ASMK, learned on training images at each validation."""
-
-    words: Count = Field(4096, description="visual words, at most one for 39 descriptors; HOW: 65536")
-    per_word: Annotated[int, Field(ge=39)] = Field(
-        256, description="maximum of descriptors per word to learn from, ≥ 39; of more a sample is drawn by the seed"
-    )
-    images: Count = Field(20000, description="training images to learn from, drawn by the seed; HOW: 20000")
-    scales: Scales = Field([1.0], description="scales of their descriptors, > 0; HOW: 1")
-    max_descriptors: Count = Field(1000, description="strongest descriptors of each of these images; HOW: 1000")
-    iterations: Count = Field(25, description="iterations of k-means; HOW: 10")
-    seed: Natural = Field(0, description="seed of k-means, ≥ 0")
-
-
-class ValidationSearch(Section):
-    """The search of validation by ASMK. Its database has one word a descriptor and stores sign bits."""
-
-    multiple_assignment: Count = Field(5, description="words of each query descriptor; HOW: 5")
-    alpha: Positive = Field(3.0, description="exponent of the similarity, > 0; HOW: 3")
-    tau: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="similarity below which a match counts 0, in [0, 1); HOW's release: 0, the papers: 0.25"
-    )
-    idf: bool = Field(False, description="true: rare words have a larger weight; HOW: false")
-
-
-class ValidationParams(Section):
-    """How the best epoch is chosen: by mAP (medium) on the validation set. If no epoch is better, the start is kept.
-
-    It does not read `extract`, `codebook`, `index` and `search`.
-    """
-
-    by: Literal["global", "asmk"] | None = Field(
-        None,
-        description=(
-            "global: with one vector an image, at train.image_size; asmk: by the sections below; null: asmk for local "
-            "models, global for all others. HOW: asmk"
-        ),
-    )
-    every: Count = Field(1, description="epochs between two validations; HOW: 5")
-    extract: ValidationExtract = Field(ValidationExtract(), description="asmk: extraction")
-    codebook: ValidationCodebook = Field(ValidationCodebook(), description="asmk: visual words")
-    search: ValidationSearch = Field(ValidationSearch(), description="asmk: search")
 
 
 def _in_one_line(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
@@ -242,7 +199,9 @@ class TrainParams(Section):
 
     method: Method | None = Field(
         None,
-        description="null: that of the model's publication (apgem: listwise, cfcd: classification, all others: tuples)",
+        description=(
+            "null: that of the model's publication (apgem: listwise; delf, cfcd: classification; all others: tuples)"
+        ),
     )
     epochs: Natural = Field(
         20, description="epochs of each phase; 0: off the shelf, only the whitening is learned. HOW: 20"

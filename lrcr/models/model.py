@@ -10,7 +10,8 @@ from lrcr.models.backbone import Backbone, freeze_batchnorm_stats
 from lrcr.models.descriptors import ImageDescriptors, resize, scales_that_fit
 from lrcr.models.whitening import Whitening
 
-Feature = Literal["local descriptors", "attention"]
+Feature = Literal["local descriptors", "attention", "late whitening"]
+"""Attention: its map can be drawn. Late whitening: learned after the training, which does not use it."""
 
 
 class Model(nn.Module, ABC):

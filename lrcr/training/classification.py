@@ -1,4 +1,4 @@
-"""CFCD's training on labels: a classifier with MadaCos, then also hard local negatives (Zhu et al., ICCV 2023)."""
+"""Training on labels by a classifier; in CFCD's second phase also by hard local negatives (Zhu et al., ICCV 2023)."""
 
 from math import cos, pi
 
@@ -42,7 +42,8 @@ class ClassificationTrainer:
         images: the labelled images, n of them.
         classes: of the images, of shape (n,).
         epochs: number of epochs of this phase.
-        fine: whether this is the second phase.
+        fine: whether this is the second phase of CFCD.
+        attends: whether this is the second phase of DELF: the first with the rate and the crops of a second one.
         key: of the settings in the params, for messages.
     """
 
@@ -56,6 +57,7 @@ class ClassificationTrainer:
         epochs: int,
         *,
         fine: bool = False,
+        attends: bool = False,
         key: str = "train.classification",
     ) -> None:
         self.setup = setup
@@ -65,11 +67,12 @@ class ClassificationTrainer:
         self.images = images
         self.classes = classes
         self.epochs = epochs
-        self.crop_size = settings.crop_size or setup.image_size
+        second = fine or attends
+        self.crop_size = (settings.fine_crop_size if second else None) or settings.crop_size or setup.image_size
         self.confused = self._find_confused_classes() if fine else None
         self.width = TUPLE if fine else 1  # images of a tuple, or a single image
         self.step = max(1, settings.batch_size // self.width) * self.width
-        self.rate = settings.fine_learning_rate if fine and settings.fine_learning_rate else settings.learning_rate
+        self.rate = (settings.fine_learning_rate if second else None) or settings.learning_rate
         self.optimizer = torch.optim.SGD(
             trained.parameters(), lr=self.rate, momentum=_MOMENTUM, nesterov=True, weight_decay=setup.weight_decay
         )
@@ -143,7 +146,7 @@ class ClassificationTrainer:
         model, device = self.setup.model, self.setup.device
         features = model.backbone(images.to(device, memory_format=torch.channels_last))
         labels = torch.from_numpy(self.classes[ids]).to(device)
-        head = self._head(self.trained.cosines(model.embed(features)), labels)
+        head = self._head(model.embed(features), labels)
         loss = F.cross_entropy(head.logits, labels) / distributed.world_size()
         if self.confused is not None:
             loss = loss + self.settings.local * self._local_losses(features).sum()
@@ -156,13 +159,14 @@ class ClassificationTrainer:
         self.optimizer.step()
         return loss.item(), float(head.scale), float(head.margin)
 
-    def _head(self, cosines: Tensor, labels: Tensor) -> MadaCos:
+    def _head(self, vectors: Tensor, labels: Tensor) -> MadaCos:
         settings = self.settings
+        if settings.head == "linear":
+            return _plain(self.trained.logits(vectors), labels)
+        cosines = self.trained.cosines(vectors)
         if settings.head == "madacos":
             return madacos(cosines, labels, settings.alpha)
-        scale, margin = cosines.new_tensor(settings.scale), cosines.new_tensor(settings.margin)
-        median = cosines.gather(1, labels[:, None]).median()
-        return MadaCos(cosine_logits(cosines, labels, scale, margin), scale, margin, median)
+        return _plain(cosines, labels, settings.scale, settings.margin)
 
     @torch.no_grad()
     def _locate_non_finite(self, ids: Ids, losses: Tensor, features: Tensor) -> str:
@@ -186,3 +190,9 @@ class ClassificationTrainer:
         attention = features.abs().sum(dim=1).flatten(1)
         tuples = zip(*(torch.split(values, self.width) for values in (descriptors, attention)), strict=True)
         return torch.stack([local_triplet_loss(local, strength) for local, strength in tuples])
+
+
+def _plain(values: Tensor, labels: Tensor, scale: float = 1.0, margin: float = 0.0) -> MadaCos:
+    """Logits of shape (B, C) with a constant scale and margin."""
+    constants = values.new_tensor(scale), values.new_tensor(margin)
+    return MadaCos(cosine_logits(values, labels, *constants), *constants, values.gather(1, labels[:, None]).median())

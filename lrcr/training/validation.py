@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from lrcr.config.training import ValidationParams
+from lrcr.config.validation import ValidationParams
 from lrcr.data.dataset import Dataset, Ids, Photo, cluster_ids, empty_table, leave_one_out
 from lrcr.data.ranking import Ranking
 from lrcr.errors import DatasetError

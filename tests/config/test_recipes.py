@@ -22,7 +22,7 @@ from lrcr.models.smoothing import AverageSmoothing, LearnableSmoothing
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "lrcr" / "config" / "recipes"
-PIPELINE = ("how-r18", "how-r50", "lrcr-r18", "cfcd-r50", "scratch")
+PIPELINE = ("how-r18", "how-r50", "lrcr-r18", "delf-r50", "cfcd-r50", "scratch")
 """Those with datasets, under which the pipeline of dvc.yaml can run."""
 
 BENCHMARKS = {
@@ -182,6 +182,7 @@ CFCD = {
             "warmup_epochs": 5,
             "fine_epochs": 50,
             "fine_learning_rate": None,
+            "fine_crop_size": None,
             "head": "madacos",
             "alpha": 0.02,
             "scale": 32.0,
@@ -196,6 +197,29 @@ CFCD = {
         "scales": [0.3535, 0.5, 0.7071, 1.0, 1.4142],
         "whitening": "none",
     },
+}
+DELF = {
+    **{name: HOW[name] for name in ("seed", "extract", "codebook", "index")},
+    **{name: CFCD[name] for name in ("datasets", "data")},
+    "model": {"name": "delf"},
+    "backbone": {"name": "resnet50", "skip_layers": 1, "stride": None, "weights": "imagenet", "crop_border": 0},
+    "whitening": {**HOW["whitening"], "shrinkage": 0.0},
+    "train": {
+        **CFCD["train"],
+        "epochs": 25,
+        "classification": {
+            **CFCD["train"]["classification"],
+            "crop_size": 224,
+            "min_crop_area": 0.25,
+            "learning_rate": 0.01,
+            "batch_size": 32,
+            "warmup_epochs": 0,
+            "fine_epochs": 10,
+            "fine_crop_size": 720,
+            "head": "linear",
+        },
+    },
+    "search": {**HOW["search"], "multiple_assignment": 3, "tau": 0.25, "idf": True},
 }
 SCRATCH = changed(
     HOW,
@@ -266,6 +290,7 @@ EXPECTED = {
             "train.tuples.losses.asmk": 1.0,
         },
     ),
+    "delf-r50": DELF,
     "cfcd-r50": CFCD,
     "scratch": SCRATCH,
     "context": changed(
@@ -334,6 +359,7 @@ def test_every_recipe_resolves_to_its_published_values(name):
         ("how-r18", 512, 32, 128, AverageSmoothing, NoRefinement),
         ("how-r50", 1024, 16, 128, AverageSmoothing, NoRefinement),
         ("lrcr-r18", 512, 32, 128, LearnableSmoothing, GraphRefinement),
+        ("delf-r50", 1024, 16, 128, None, None),
         ("cfcd-r50", 2048, 32, 512, None, None),
         ("context", 256, 16, 128, LearnableSmoothing, GraphRefinement),
         ("scratch", 128, 8, 64, AverageSmoothing, NoRefinement),
@@ -347,9 +373,10 @@ def test_the_network_of_every_recipe(name, channels, stride, dim, smoothing, gra
     assert (model.backbone.channels, model.backbone.stride) == (channels, stride)
     if params.model.is_local:
         assert model.whitening.bias.shape == (dim,)
+    if smoothing is not None:
         assert isinstance(model.smoothing, smoothing) and isinstance(model.graph, graph)
         assert model.smoothing.kernel == params.smoothing.kernel
-    else:
+    if not params.model.is_local:
         assert model(torch.rand(1, 3, 128, 96)).shape == (1, dim)
 
 
@@ -425,7 +452,7 @@ def refusal(*args, **kwargs) -> str:
 
 @pytest.mark.parametrize("name", ["how", "../recipes/how-r18", ""])
 def test_unknown_recipes_are_refused_with_the_known_ones(tmp_path, name):
-    known = "cfcd-r50, context, how-r18, how-r50, lrcr-r18, scratch"
+    known = "cfcd-r50, context, delf-r50, how-r18, how-r50, lrcr-r18, scratch"
     assert refusal(recipe=name) == f"--recipe: unknown recipe {name!r}; use one of {known}"
     file = tmp_path / "params.yaml"
     file.write_text(f"extends: {name!r}")

@@ -15,6 +15,7 @@ BASES = {
     "how": load_params(recipe="how-r18"),
     "how by global": load_params(recipe="how-r18", overrides=["train.validation.by=global"]),
     "apgem": load_params(overrides=[*RESNET, "model.name=apgem"]),
+    "delf": load_params(recipe="delf-r50"),
     "cfcd": load_params(recipe="cfcd-r50"),
     "pretrained": load_params(overrides=[*RANDOM, "model.name=apgem"]),
     "random": load_params(overrides=[*RANDOM, "model.name=apgem", "train.pretrain.epochs=0"]),
@@ -58,6 +59,7 @@ CHANGES = {
     "how": [*TRAINING, *TUPLES, *VALIDATION, *CONTEXT],
     "how by global": [*TRAINING, *TUPLES, *CONTEXT],
     "apgem": [*TRAINING, *LISTWISE, *POOLING],
+    "delf": [*TRAINING, *CLASSIFICATION],
     "cfcd": [*TRAINING, *CLASSIFICATION, *POOLING],
     "pretrained": [*TRAINING, *PRETRAIN, *LISTWISE, *POOLING],
     "random": [*TRAINING, *PRETRAIN[:1], *LISTWISE, *POOLING],
@@ -91,7 +93,10 @@ def test_a_model_is_what_its_sections_say():
 
 @pytest.mark.parametrize(
     ("name", "method"),
-    [("local", "tuples"), ("gem", "tuples"), ("solar", "tuples"), ("apgem", "listwise"), ("cfcd", "classification")],
+    [
+        *(("local", "tuples"), ("gem", "tuples"), ("solar", "tuples"), ("apgem", "listwise")),
+        *(("delf", "classification"), ("cfcd", "classification")),
+    ],
 )
 def test_without_a_method_a_model_is_trained_as_in_its_publication(name, method):
     params = load_params(overrides=[*RESNET, f"model.name={name}"])

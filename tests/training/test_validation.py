@@ -8,7 +8,7 @@ import torch
 
 from lrcr.config.base import Section
 from lrcr.config.params import Params
-from lrcr.config.training import ValidationCodebook, ValidationExtract, ValidationSearch
+from lrcr.config.validation import ValidationCodebook, ValidationExtract, ValidationSearch
 from lrcr.data.dataset import Dataset, cluster_ids, open_dataset
 from lrcr.errors import DatasetError
 from lrcr.features.extraction import sample_photos
