@@ -123,7 +123,7 @@ def _plot_matches(
 
     explained = []
     for result in progress.over(results, "describe results"):
-        found = extractor.describe([Photo(result.path, orient=True)])
+        found = extractor.describe([Photo(result.path, orient=True, regions=result.regions)])
         title = f"{result.rank}. {result.image}, {result.score:.4f}"
         explained.append(
             ResultMatches(PhotoKeypoints(result.path, found.xy), title, searcher.index.explain(query[1], found))
@@ -134,6 +134,8 @@ def _plot_matches(
 def _show(results: "list[Result]", as_json: bool) -> None:
     if as_json:
         rows = [{**asdict(result), "score": round(result.score, 6), "path": str(result.path)} for result in results]
+        for row in rows:
+            del row["regions"]
         typer.echo(json.dumps(rows, indent=2))
         return
     table = Table("rank", "score", "image", "label")

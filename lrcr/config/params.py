@@ -116,6 +116,12 @@ class Params(Section):
             raise ValueError("train.validation.by: asmk needs the PCA of delf, which is learned last; set it to global")
         return self
 
+    @model_validator(mode="after")
+    def _regions_of_local_descriptors(self) -> "Params":
+        if self.extract.regions != "none" and not self.model.is_local:
+            raise ValueError(f"extract.regions: {self.model.name} has no local descriptors; set it to none")
+        return self
+
     @property
     def method(self) -> Method:
         """How the model is trained: by `train.method`, or as in its publication."""

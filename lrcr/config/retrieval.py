@@ -32,6 +32,14 @@ class ExtractParams(Section):
     max_descriptors: Count = Field(
         1000, description="strongest local descriptors of an image, over all scales; HOW: 1000"
     )
+    regions: Literal["none", "grid", "detected"] = Field(
+        "none",
+        description=(
+            "of database images, for ASMK: each region is described and aggregated on its own, the whole image being "
+            "one; grid: those of R-MAC; detected: those of regions.parquet of the dataset. DELF-R: detected"
+        ),
+    )
+    min_region_score: float = Field(0.1, description="lowest score of a detected region; DELF-R: 0.1")
     compute: Compute = Field(
         "auto",
         description=(

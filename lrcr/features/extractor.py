@@ -18,6 +18,7 @@ from lrcr.config.params import Params
 from lrcr.data.dataset import Photo
 from lrcr.data.loading import Batch, load_batches
 from lrcr.features.compute import choose_compute
+from lrcr.features.regions import join_regions, regions_as_photos
 from lrcr.features.store import Descriptors, join
 from lrcr.models.descriptors import ImageDescriptors
 from lrcr.models.factory import open_model
@@ -167,5 +168,10 @@ class Extractor:
         return {**computed_on(self._device.type), "compute": self.settings.compute}
 
     def describe(self, photos: Sequence[Photo], progress: Progress = SILENT) -> Descriptors:
-        """Extract the descriptors of photos, at least one; see `extract_photos`."""
-        return extract_photos(self.model, photos, self.settings, self._device, progress)
+        """Extract the descriptors of photos, at least one, and of their regions; see `extract_photos`."""
+        given = (self.settings, self._device)
+        if all(photo.regions is None for photo in photos):
+            return extract_photos(self.model, photos, *given, progress)
+        described = extract_photos(self.model, regions_as_photos(photos), *given)
+        progress.advance(len(photos))
+        return join_regions(described, photos)

@@ -7,12 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lrcr.config.params import Params
 from lrcr.data.dataset import Dataset, open_dataset
 from lrcr.features.extraction import database_manifest
 from lrcr.features.extractor import Extractor, ExtractSettings
+from lrcr.features.regions import database_photos
 from lrcr.features.store import DescriptorStore, Sample, open_descriptors
 from lrcr.models.file import read_model_file
 from lrcr.progress import SILENT, Progress
@@ -70,7 +72,7 @@ def index_dataset(
         backend.build(parts, len(dataset.images), sample, temporary, inputs)
         shutil.copy(model_file, temporary / MODEL)
         shutil.copytree(codebook_folder, temporary / CODEBOOK)
-        _locate_images(dataset).to_parquet(temporary / IMAGES, index=False)
+        _locate_images(dataset, params).to_parquet(temporary / IMAGES, index=False)
         write_json(temporary / PARAMS, params.model_dump(mode="json", exclude=_NOT_STORED))
 
 
@@ -94,7 +96,7 @@ def _from_photos(
 ) -> Iterator[tuple[Iterator[Any], Sample]]:
     """The parts of the index and the sampling function, from photos."""
     extractor = Extractor(model_file, ExtractSettings.of_database(params), params.device)
-    photos, size = dataset.photos(), params.extract.shard_size
+    photos, size = database_photos(dataset, params.extract), params.extract.shard_size
     descriptors = database_manifest(params, extractor, dataset).fingerprint
     state = state_folder(__name__, descriptors, codebook.fingerprint, params.sections("index"), size)
     parts = encode_photos(backend, extractor, photos, size, state, progress)
@@ -102,9 +104,14 @@ def _from_photos(
     shutil.rmtree(state)
 
 
-def _locate_images(dataset: Dataset) -> pd.DataFrame:
-    """The table of images with their names, and with absolute paths of image files and archives."""
+def _locate_images(dataset: Dataset, params: Params) -> pd.DataFrame:
+    """The table of images with their names, with absolute paths of image files and archives, and with their regions."""
     root, table = dataset.root.resolve(), dataset.images
     archives = table["archive"].map(lambda archive: str(root / archive), na_action="ignore")
     paths = table["path"].map(lambda path: str((root / path).resolve())).where(archives.isna(), table["path"])
-    return table.assign(path=paths, archive=archives, name=table["path"])
+    table = table.assign(path=paths, archive=archives, name=table["path"])
+    if params.extract.regions == "none":
+        return table
+    photos = database_photos(dataset, params.extract)
+    boxes = [np.ravel(photo.regions or ()).tolist() for photo in photos]
+    return table.assign(regions=pd.Series(boxes, dtype=object))

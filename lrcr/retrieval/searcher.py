@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from lrcr.config.reading import check_params
 from lrcr.config.retrieval import SearchParams
 from lrcr.data.dataset import ArchivedImage, image_files
+from lrcr.data.images import Box
 from lrcr.data.ranking import Ranking
 from lrcr.errors import ArtifactError
 from lrcr.features.store import Descriptors
@@ -27,6 +30,7 @@ class Result:
         image: its name.
         label: its landmark or cluster; None if it has no label.
         path: the file, or the place in an archive, from which the image is read.
+        regions: boxes that are described beside the whole image; None: it has no regions.
     """
 
     rank: int
@@ -34,6 +38,7 @@ class Result:
     image: str
     label: str | None
     path: Path | ArchivedImage
+    regions: tuple[Box, ...] | None = None
 
 
 class Searcher:
@@ -58,7 +63,7 @@ class Searcher:
 
     @cached_property
     def images(self) -> pd.DataFrame:
-        """The table of images: the columns of a dataset's, with absolute `path` and `archive`, and `name`.
+        """The table of images: the columns of a dataset's, with absolute `path` and `archive`, `name` and `regions`.
 
         See `lrcr.data.dataset.image_files`.
 
@@ -90,8 +95,14 @@ class Searcher:
         """The ranked images of one query, best first."""
         images, scores = ranking.of_query(query)
         found = self.images.iloc[images]
-        rows = zip(scores, found["name"], found["label"], image_files(Path(), found), strict=True)
+        regions = map(_boxes, found["regions"]) if "regions" in found else [None] * len(found)
+        rows = zip(scores, found["name"], found["label"], image_files(Path(), found), regions, strict=True)
         return [
-            Result(rank, float(score), name, None if pd.isna(label) else str(label), path)
-            for rank, (score, name, label, path) in enumerate(rows, 1)
+            Result(rank, float(score), name, None if pd.isna(label) else str(label), path, boxes)
+            for rank, (score, name, label, path, boxes) in enumerate(rows, 1)
         ]
+
+
+def _boxes(numbers: npt.NDArray[np.float64]) -> tuple[Box, ...]:
+    """The boxes that the numbers of a row of the table are."""
+    return tuple((float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in np.reshape(numbers, (-1, 4)))

@@ -22,7 +22,7 @@ from lrcr.models.smoothing import AverageSmoothing, LearnableSmoothing
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "lrcr" / "config" / "recipes"
-PIPELINE = ("how-r18", "how-r50", "lrcr-r18", "delf-r50", "cfcd-r50", "scratch")
+PIPELINE = ("how-r18", "how-r50", "lrcr-r18", "delf-r50", "delf-r-r50", "cfcd-r50", "scratch")
 """Those with datasets, under which the pipeline of dvc.yaml can run."""
 
 BENCHMARKS = {
@@ -110,6 +110,8 @@ HOW: dict[str, Any] = {
         "image_size": 1024,
         "scales": [2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25],
         "max_descriptors": 1000,
+        "regions": "none",
+        "min_region_score": 0.1,
         "compute": "float16",
         "dtype": "float32",
         "shard_size": 500,
@@ -291,6 +293,7 @@ EXPECTED = {
         },
     ),
     "delf-r50": DELF,
+    "delf-r-r50": changed(DELF, {"extract.regions": "grid", "extract.shard_size": 50}),
     "cfcd-r50": CFCD,
     "scratch": SCRATCH,
     "context": changed(
@@ -360,6 +363,7 @@ def test_every_recipe_resolves_to_its_published_values(name):
         ("how-r50", 1024, 16, 128, AverageSmoothing, NoRefinement),
         ("lrcr-r18", 512, 32, 128, LearnableSmoothing, GraphRefinement),
         ("delf-r50", 1024, 16, 128, None, None),
+        ("delf-r-r50", 1024, 16, 128, None, None),
         ("cfcd-r50", 2048, 32, 512, None, None),
         ("context", 256, 16, 128, LearnableSmoothing, GraphRefinement),
         ("scratch", 128, 8, 64, AverageSmoothing, NoRefinement),
@@ -396,7 +400,7 @@ def test_how_states_everything_that_it_publishes():
     unread += r"|train\.tuples\.losses\.(max_descriptors|words|temperature)|extract\.global_scales"
     context = r"smoothing\.(?!kind|kernel)|graph\.(?!kind)"
     neutral = r"seed|device|threads|train\.method|.*\.(seed|file|per_word|dtype|shard_size|pack_ids|memory_gib|top)$"
-    neutral += r"|codebook\.(whitening|dim)|extract\.decoded_images"
+    neutral += r"|codebook\.(whitening|dim)|extract\.(decoded_images|min_region_score)"
     every = set(leaves(load_params(recipe="how-r18").model_dump(mode="json")))
     assert stated == {key for key in every if not re.match(f"{unread}|{context}|{neutral}", key)}
 
@@ -452,7 +456,7 @@ def refusal(*args, **kwargs) -> str:
 
 @pytest.mark.parametrize("name", ["how", "../recipes/how-r18", ""])
 def test_unknown_recipes_are_refused_with_the_known_ones(tmp_path, name):
-    known = "cfcd-r50, context, delf-r50, how-r18, how-r50, lrcr-r18, scratch"
+    known = "cfcd-r50, context, delf-r-r50, delf-r50, how-r18, how-r50, lrcr-r18, scratch"
     assert refusal(recipe=name) == f"--recipe: unknown recipe {name!r}; use one of {known}"
     file = tmp_path / "params.yaml"
     file.write_text(f"extends: {name!r}")

@@ -19,7 +19,10 @@ SMALL = (
 )
 
 
-@pytest.mark.parametrize(("name", "trained"), [("delf-r50", [{"backbone"}, {"attention"}])])
+DELF = [{"backbone"}, {"attention"}]
+
+
+@pytest.mark.parametrize(("name", "trained"), [("delf-r50", DELF), ("delf-r-r50", DELF)])
 def test_a_recipe_takes_a_step_in_each_phase(tmp_path, nine, monkeypatch, name, trained):
     params = load_params(recipe=name, overrides=SMALL)
     monkeypatch.setattr("tests.training.small._build", lambda text: build_model(params))

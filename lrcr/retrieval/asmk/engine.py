@@ -158,8 +158,8 @@ class AsmkSearch:
         """The matches of a query and an image; see `lrcr.retrieval.asmk.explain`."""
         settings, index = self.settings, self.index
         return explain(
-            Side(query.descriptors, settings.multiple_assignment),
-            Side(image.descriptors, self.assignment),
+            Side(query, settings.multiple_assignment),
+            Side(image, self.assignment),
             self.codebook,
             index.idf if settings.idf else np.ones_like(index.idf),
             alpha=settings.alpha,
