@@ -146,6 +146,7 @@ def test_functions_are_short():
 MODEL_NAMES = {
     "local",
     "delf",
+    "delg",
     "mac",
     "spoc",
     "gem",

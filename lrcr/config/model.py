@@ -11,16 +11,17 @@ Method = Literal["tuples", "listwise", "classification"]
 _TORCHVISION = ("resnet18", "resnet50", "resnet101", "convnext_tiny", "vit_b_16")
 _TIMM = "timm/"
 _PACKAGED = "timm/tf_efficientnet_lite0"
-_METHODS: dict[str, Method] = {"apgem": "listwise", "cfcd": "classification", "delf": "classification"}
+_METHODS: dict[str, Method] = {"apgem": "listwise", **dict.fromkeys(("delf", "delg", "cfcd"), "classification")}
 
 
 class ModelParams(Section):
     """Which model describes an image: by many local descriptors, or by one global vector."""
 
-    name: Literal["local", "delf", "mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd"] = Field(
+    name: Literal["local", "delf", "delg", "mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd"] = Field(
         "local",
         description=(
-            "local (HOW, LRCR), delf: local descriptors, matched by ASMK; all others: one global vector an image"
+            "local (HOW, LRCR), delf: local descriptors, matched by ASMK; delg: one global vector an image, and local "
+            "descriptors; all others: one global vector an image"
         ),
     )
 
@@ -30,9 +31,15 @@ class ModelParams(Section):
         return self.name in ("local", "delf")
 
     @property
-    def second_phase(self) -> Literal["tuples", "attention"]:
+    def is_joint(self) -> bool:
+        """Whether images are described by local descriptors and a vector, by which they are searched."""
+        return self.name == "delg"
+
+    @property
+    def second_phase(self) -> Literal["tuples", "attention", "none"]:
         """The second phase of classification: tuples with hard local negatives, or the attention module alone."""
-        return "attention" if self.name == "delf" else "tuples"
+        phases: dict[str, Literal["attention", "none"]] = {"delf": "attention", "delg": "none"}
+        return phases.get(self.name, "tuples")
 
     @property
     def unread(self) -> tuple[str, ...]:
@@ -71,7 +78,7 @@ class BackboneParams(Section):
         ),
     )
     crop_border: Natural = Field(
-        1, description="local models: rows and columns cropped on each side of the feature map; HOW: 0"
+        1, description="local descriptors: rows and columns cropped on each side of the feature map; HOW: 0"
     )
 
     @model_validator(mode="after")
@@ -157,14 +164,18 @@ class PoolingParams(Section):
     """From the feature map to the vector of a global model."""
 
     p: Positive = Field(
-        3.0, description="power of GeM, > 0; gem, solar, apgem: only at the start of training. GeM, CFCD: 3"
+        3.0, description="power of GeM, > 0; gem, solar, apgem: only at the start of training. GeM, CFCD, DELG: 3"
     )
     levels: Count = Field(3, description="rmac: levels of regions, ≥ 1. R-MAC: 3")
     overlap: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.4, description="rmac: overlap of neighbouring regions as a share of their side, in [0, 1). R-MAC: 0.4"
     )
     projection: Count | None = Field(
-        None, description="dimensions of a linear layer after GeM; null: 512 for cfcd, no layer for gem, solar, apgem"
+        None,
+        description=(
+            "dimensions of a linear layer after GeM; null: 512 for cfcd, as many as before for delg, no layer for gem, "
+            "solar, apgem"
+        ),
     )
 
 

@@ -5,6 +5,7 @@ smoothing and fewer dimensions: the best off the shelf that needs no download. W
 value of that model's publication.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -20,7 +21,15 @@ from lrcr.config.model import (
     SmoothingParams,
     WhiteningParams,
 )
-from lrcr.config.retrieval import GLOBAL_SCALES, LOCAL_SCALES, CodebookParams, ExtractParams, IndexParams, SearchParams
+from lrcr.config.retrieval import (
+    GLOBAL_SCALES,
+    JOINT_SCALES,
+    LOCAL_SCALES,
+    CodebookParams,
+    ExtractParams,
+    IndexParams,
+    SearchParams,
+)
 from lrcr.config.training import TrainParams
 
 ARCHITECTURE = ("model", "backbone", "smoothing", "graph", "pooling", "whitening")
@@ -82,12 +91,11 @@ class Params(Section):
     def _method_fits_the_model(self) -> "Params":
         if self.model.name == "local" and self.method != "tuples":
             raise ValueError(f"train.method: {self.method} trains global vectors; set it to tuples, or model.name gem")
-        if self.model.name == "delf" and self.method != "classification":
+        if self.model.name in ("delf", "delg") and self.method != "classification":
             raise ValueError(f"train.method: {self.method} trains no attention module; set it to classification")
-        if self.model.name == "solar" and self.train.freeze != "none":
-            raise ValueError(
-                f"train.freeze: {self.train.freeze} would freeze the layers around solar's attention; set it to none"
-            )
+        if self.model.name in ("solar", "delg") and self.train.freeze != "none":
+            where = f"the layers around {self.model.name}'s attention"
+            raise ValueError(f"train.freeze: {self.train.freeze} would freeze {where}; set it to none")
         if self.train.tuples.schedule != "joint" and self.method == "tuples":
             self._context_to_schedule()
         return self
@@ -103,7 +111,7 @@ class Params(Section):
     @model_validator(mode="after")
     def _settings_of_the_model(self) -> "Params":
         name, projection = self.model.name, self.pooling.projection
-        if projection is not None and name not in ("gem", "solar", "apgem", "cfcd"):
+        if projection is not None and name not in ("gem", "solar", "apgem", "cfcd", "delg"):
             raise ValueError(f"pooling.projection: {name} has none; leave it out or set model.name gem")
         if name == "solar" and not self.backbone.name.startswith("resnet"):
             raise ValueError(f"model.name: solar attends between the blocks of a ResNet, not of {self.backbone.name}")
@@ -112,6 +120,8 @@ class Params(Section):
             raise ValueError(f"train.tuples.losses: {name} has no local descriptors; leave matches and asmk at 0")
         if not self.model.is_local and self.train.validation.by == "asmk":
             raise ValueError(f"train.validation.by: {name} has no local descriptors for asmk; set it to global")
+        if name == "delg" and self.vector_whitening != "none":
+            raise ValueError(f"codebook.whitening: {self.vector_whitening} would follow delg's layer; set it to none")
         if name == "delf" and self.train.validation.by == "asmk":
             raise ValueError("train.validation.by: asmk needs the PCA of delf, which is learned last; set it to global")
         return self
@@ -146,9 +156,14 @@ class Params(Section):
     @property
     def scales(self) -> list[float]:
         """Scales of extraction: those given, or the published ones of the model's family."""
-        if self.model.is_local:
+        if self.model.is_local or self.model.is_joint:
             return self.extract.scales or LOCAL_SCALES
         return self.extract.global_scales or self.extract.scales or GLOBAL_SCALES
+
+    @property
+    def vector_scales(self) -> Sequence[float]:
+        """Scales of the vector of a model that has local descriptors as well; empty for all others."""
+        return (self.extract.global_scales or JOINT_SCALES) if self.model.is_joint else ()
 
     @property
     def fit_scales(self) -> list[float]:
@@ -158,7 +173,7 @@ class Params(Section):
     @property
     def vector_whitening(self) -> Literal["none", "pca", "discriminative"]:
         """How global vectors are whitened: as given, or not after a projection and by PCA otherwise."""
-        projected = self.model.name == "cfcd" or self.pooling.projection is not None
+        projected = self.model.name in ("cfcd", "delg") or self.pooling.projection is not None
         return self.codebook.whitening or ("none" if projected else "pca")
 
     @property
@@ -176,6 +191,8 @@ class Params(Section):
         dumped["train"] = self.train.resolved(self.method, self.backbone.weights, self.validation)
         dumped["extract"]["scales"] = self.scales
         del dumped["extract"]["global_scales"]
+        if self.model.is_joint:
+            dumped["extract"]["vector_scales"] = self.vector_scales
         dumped["codebook"]["scales"] = self.fit_scales
         if not self.model.is_local:
             dumped["codebook"]["whitening"] = self.vector_whitening

@@ -153,7 +153,7 @@ class ClassificationParams(CropParams):
     """Training by classification with SGD, in two phases.
 
     Of delf the second phase trains the attention alone, with a frozen trunk (Noh et al., ICCV 2017); of global models
-    it adds hard local negatives (CFCD: Zhu et al., ICCV 2023).
+    it adds hard local negatives (CFCD: Zhu et al., ICCV 2023); delg has none.
     """
 
     learning_rate: Positive = Field(0.005, description="highest of the first phase, > 0; CFCD: 0.005")
@@ -166,18 +166,20 @@ class ClassificationParams(CropParams):
     fine_crop_size: Count | None = Field(
         None, description="side of the crops in the second phase in pixels; null: as in the first. DELF: 720 after 224"
     )
-    head: Literal["madacos", "fixed", "linear"] = Field(
+    head: Literal["madacos", "fixed", "arcface", "linear"] = Field(
         "madacos",
         description=(
-            "madacos: cosines, adaptive scale and margin; fixed: those below; linear: a linear layer. CFCD: madacos, "
-            "DELF: linear"
+            "madacos: cosines, adaptive scale and margin; fixed: those below; arcface: a learned scale, the margin in "
+            "the angle; linear: a linear layer. CFCD: madacos, DELF: linear, DELG: arcface"
         ),
     )
     alpha: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.02, description="madacos: probability of the median sample's class, in (0, 1); CFCD: 0.02"
     )
-    scale: Positive = Field(32.0, description="fixed: scale of the cosines, > 0")
-    margin: NotNegative = Field(0.15, description="fixed: margin in cosine, ≥ 0")
+    scale: Positive = Field(
+        32.0, description="fixed: scale of the cosines, > 0; arcface: at the start of training. DELG: 45.25"
+    )
+    margin: NotNegative = Field(0.15, description="fixed: margin in cosine, ≥ 0; arcface: in radians. DELG: 0.1")
     local: NotNegative = Field(
         0.05,
         description="weight of the local triplets in the second phase, ≥ 0; CFCD: 0.05 (effectively 1 in its code)",
@@ -200,7 +202,8 @@ class TrainParams(Section):
     method: Method | None = Field(
         None,
         description=(
-            "null: that of the model's publication (apgem: listwise; delf, cfcd: classification; all others: tuples)"
+            "null: that of the model's publication (apgem: listwise; delf, delg, cfcd: classification; all others: "
+            "tuples)"
         ),
     )
     epochs: Natural = Field(

@@ -171,9 +171,13 @@ def _describe_shards(
     shard = min(size, len(items))
     state = state_folder(__name__, manifest.fingerprint, shard)
     files = make_shards(make, items, size, state, ".h5", progress, f"extract {manifest.params['part']}")
-    rows = sum(len(read_shard(file).descriptors) for file in files)
+    rows, vector = 0, None
+    for found in map(read_shard, files):
+        rows, vector = rows + len(found.descriptors), found.vectors
     names = [file.name for file in files]
     facts = {"images": len(items), "descriptors": rows, "shards": names, "shard": shard}
+    if vector is not None:
+        facts["vector_dimensions"] = vector.shape[1]
     facts = {**manifest.facts, **make.extractor.computed_on, **facts}
     write_manifest(state, replace(manifest, facts=facts))
     return open_descriptors(state)

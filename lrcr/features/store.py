@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -34,6 +35,7 @@ class Descriptors:
         region: of shape (N,), int32: the region of its image that each row describes; 0: the whole image. None: the
             images have no regions.
         region_counts: of shape (images,), int32: the number of regions of each image, also of those without rows.
+        vectors: of shape (images, V), as `descriptors`: the vector of each image, for models that have both.
     """
 
     descriptors: npt.NDArray[np.floating]
@@ -43,6 +45,7 @@ class Descriptors:
     offsets: npt.NDArray[np.int64]
     region: npt.NDArray[np.int32] | None = None
     region_counts: npt.NDArray[np.int32] | None = None
+    vectors: npt.NDArray[np.floating] | None = None
 
     def __post_init__(self) -> None:
         """Check the shapes of the arrays, and the offsets."""
@@ -55,6 +58,8 @@ class Descriptors:
             raise ArtifactError("descriptors: offsets do not ascend from 0 to the number of rows; extract again")
         if self.region is not None and not self._regions_exist(self.region):
             raise ArtifactError("descriptors: rows of regions that their image does not have; extract again")
+        if self.vectors is not None and (self.vectors.ndim, len(self.vectors)) != (2, len(self)):
+            raise ArtifactError(f"descriptors: {self.vectors.shape} vectors of {len(self)} images; extract again")
 
     def _regions_exist(self, region: npt.NDArray[np.int32]) -> bool:
         counts = self.region_counts
@@ -71,21 +76,24 @@ class Descriptors:
         spans = [np.arange(self.offsets[i], self.offsets[i + 1]) for i in images]
         rows = np.concatenate([np.zeros(0, np.int64), *spans])
         offsets = np.cumsum([0, *map(len, spans)], dtype=np.int64)
-        counts = None if self.region_counts is None else self.region_counts[np.array(images, np.int64)]
-        return self._select(rows, offsets, counts)
+        return self._select(rows, offsets, np.array(images, np.int64))
 
     def whole_images(self) -> "Descriptors":
         """The descriptors of the whole images, without those of other regions."""
         if self.region is None:
             return self
-        rows = np.flatnonzero(self.region == 0)
-        return replace(self, region=None, region_counts=None)._select(rows, np.searchsorted(rows, self.offsets))
+        rows, plain = np.flatnonzero(self.region == 0), replace(self, region=None, region_counts=None)
+        return plain._select(rows, np.searchsorted(rows, self.offsets), np.arange(len(self)))
+
+    def as_vectors(self) -> "Descriptors":
+        """The vector of each image as its only row; unchanged if the images have no vectors beside the rows."""
+        if self.vectors is None:
+            return self
+        ones = np.ones(len(self), np.float32)
+        return Descriptors(self.vectors, ones, np.zeros((len(self), 2), np.float32), ones, np.arange(len(self) + 1))
 
     def _select(
-        self,
-        rows: npt.NDArray[np.int64],
-        offsets: npt.NDArray[np.int64],
-        region_counts: npt.NDArray[np.int32] | None = None,
+        self, rows: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], images: npt.NDArray[np.int64]
     ) -> "Descriptors":
         return Descriptors(
             self.descriptors[rows],
@@ -94,7 +102,8 @@ class Descriptors:
             self.scale[rows],
             offsets,
             None if self.region is None else self.region[rows],
-            region_counts,
+            None if self.region_counts is None else self.region_counts[images],
+            None if self.vectors is None else self.vectors[images],
         )
 
 
@@ -126,10 +135,11 @@ def join(parts: Sequence[Descriptors]) -> Descriptors:
         np.concatenate([np.zeros(1, np.int64), *offsets]),
         _concatenate([part.region for part in parts]),
         _concatenate([part.region_counts for part in parts]),
+        _concatenate([part.vectors for part in parts]),
     )
 
 
-def _concatenate(arrays: Sequence[npt.NDArray[np.int32] | None]) -> npt.NDArray[np.int32] | None:
+def _concatenate(arrays: Sequence[npt.NDArray[Any] | None]) -> npt.NDArray[Any] | None:
     """The arrays one after the other; None if they are None."""
     found = [array for array in arrays if array is not None]
     return np.concatenate(found) if found else None
@@ -170,6 +180,7 @@ def read_shard(path: Path, image: int | None = None, *, without_descriptors: boo
                 offsets=offsets - offsets[0],
                 region=None if counts is None else file["region"][rows].astype(np.int32),
                 region_counts=None if counts is None else counts[images].astype(np.int32),
+                vectors=file["vectors"][images] if "vectors" in file else None,
             )
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such file; extract again") from None

@@ -12,6 +12,7 @@ from lrcr.errors import ArtifactError, ParamsError, WeightsError
 from lrcr.models.attention import AttentionModule
 from lrcr.models.backbone import Backbone, build_backbone
 from lrcr.models.delf import DelfModel
+from lrcr.models.delg import DelgModel, LocalBranch, split_last_map
 from lrcr.models.file import read_model_file, write_model_file
 from lrcr.models.global_model import MAC, RMAC, GlobalModel, RegionalModel, SPoC, add_second_order_attention
 from lrcr.models.graph import build_graph
@@ -54,8 +55,8 @@ def build_model(params: Params) -> Model:
 
 
 def _assemble(params: Params, backbone: Backbone) -> Model:
-    assemble = {"local": _assemble_local, "delf": _assemble_delf}.get(params.model.name, _assemble_global)
-    return assemble(params, backbone)
+    kinds = {"local": _assemble_local, "delf": _assemble_delf, "delg": _assemble_delg}
+    return kinds.get(params.model.name, _assemble_global)(params, backbone)
 
 
 def _assemble_local(params: Params, backbone: Backbone) -> LocalModel:
@@ -83,6 +84,19 @@ def _assemble_delf(params: Params, backbone: Backbone) -> DelfModel:
         backbone,
         AttentionModule(channels),
         Whitening(channels, dim if dim <= channels else channels // 32 * 32 or channels),
+        border=params.backbone.crop_border,
+        freeze_batchnorm=not params.trains_batchnorm,
+    )
+
+
+def _assemble_delg(params: Params, backbone: Backbone) -> DelgModel:
+    before, last = split_last_map(backbone)
+    return DelgModel(
+        before,
+        last,
+        GeM(params.pooling.p),
+        nn.Linear(backbone.channels, params.pooling.projection or backbone.channels),
+        LocalBranch(before.channels),
         border=params.backbone.crop_border,
         freeze_batchnorm=not params.trains_batchnorm,
     )

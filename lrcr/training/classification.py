@@ -11,7 +11,6 @@ from lrcr.config.training import ClassificationParams
 from lrcr.data.dataset import Ids
 from lrcr.errors import DatasetError, LrcrError
 from lrcr.losses.local_triplet import local_triplet_loss
-from lrcr.losses.madacos import MadaCos, cosine_logits, madacos
 from lrcr.models.backbone import freeze_batchnorm_stats
 from lrcr.runtime import distributed
 from lrcr.runtime.seeds import generator
@@ -146,27 +145,21 @@ class ClassificationTrainer:
         model, device = self.setup.model, self.setup.device
         features = model.backbone(images.to(device, memory_format=torch.channels_last))
         labels = torch.from_numpy(self.classes[ids]).to(device)
-        head = self._head(model.embed(features), labels)
+        head = self.trained.classify(model.embed(features), labels)
         loss = F.cross_entropy(head.logits, labels) / distributed.world_size()
+        beside = self.trained.local_losses(features, labels)
+        if beside is not None:
+            loss = loss + beside.mean() / distributed.world_size()
         if self.confused is not None:
             loss = loss + self.settings.local * self._local_losses(features).sum()
         if not torch.isfinite(loss):
-            losses = F.cross_entropy(head.logits, labels, reduction="none")
+            losses = F.cross_entropy(head.logits, labels, reduction="none") + (0 if beside is None else beside)
             where = self._locate_non_finite(ids, losses, features)
             raise LrcrError(f"training: the loss is {loss} {where}; lower {self.key}.learning_rate")
         torch.autograd.backward(loss)
         distributed.all_reduce_gradients(self.trained.parameters())
         self.optimizer.step()
         return loss.item(), float(head.scale), float(head.margin)
-
-    def _head(self, vectors: Tensor, labels: Tensor) -> MadaCos:
-        settings = self.settings
-        if settings.head == "linear":
-            return _plain(self.trained.logits(vectors), labels)
-        cosines = self.trained.cosines(vectors)
-        if settings.head == "madacos":
-            return madacos(cosines, labels, settings.alpha)
-        return _plain(cosines, labels, settings.scale, settings.margin)
 
     @torch.no_grad()
     def _locate_non_finite(self, ids: Ids, losses: Tensor, features: Tensor) -> str:
@@ -190,9 +183,3 @@ class ClassificationTrainer:
         attention = features.abs().sum(dim=1).flatten(1)
         tuples = zip(*(torch.split(values, self.width) for values in (descriptors, attention)), strict=True)
         return torch.stack([local_triplet_loss(local, strength) for local, strength in tuples])
-
-
-def _plain(values: Tensor, labels: Tensor, scale: float = 1.0, margin: float = 0.0) -> MadaCos:
-    """Logits of shape (B, C) with a constant scale and margin."""
-    constants = values.new_tensor(scale), values.new_tensor(margin)
-    return MadaCos(cosine_logits(values, labels, *constants), *constants, values.gather(1, labels[:, None]).median())

@@ -128,12 +128,13 @@ class Classification:
         self.params = params
         self.settings = params.train.classification
         self.attends = params.model.second_phase == "attention"
+        self.fine_epochs = 0 if params.model.second_phase == "none" else self.settings.fine_epochs
 
     def require_even_shares(self, ranks: int) -> None:
         """See `Method`: each rank takes the same number of images, in the second phase of tuples, of a batch."""
         key, size = "train.classification.batch_size", self.settings.batch_size
         require_multiple(key, size, ranks)
-        if self.settings.fine_epochs and not self.attends and max(1, size // TUPLE) % ranks:
+        if self.fine_epochs and not self.attends and max(1, size // TUPLE) % ranks:
             _refuse_share(key, f"{size} in tuples of {TUPLE}", ranks)
 
     def train(self, setup: Setup, phases: Phases) -> None:
@@ -141,12 +142,12 @@ class Classification:
         settings, coarse = self.settings, self.settings.epochs or self.params.train.epochs
         images, classes = labelled_images(setup.images)
         sync_batchnorm(setup.model)
-        head = ClassifierHead(setup.model, int(classes.max()) + 1, self.params.seed, linear=settings.head == "linear")
+        head = ClassifierHead(setup.model, int(classes.max()) + 1, self.params.seed, settings)
         self._train_attention(setup.model, trained=False)
         trainer = ClassificationTrainer(setup, settings, head, images, classes, coarse)
         first = phases.run("coarse", trainer, epochs=coarse)
         head.load_state_dict(first.weights)
-        fine = settings.fine_epochs
+        fine = self.fine_epochs
         if fine:
             if self.attends:
                 setup.model.freeze(0)

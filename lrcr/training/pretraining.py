@@ -37,7 +37,7 @@ def pretrain(settings: PretrainParams, setup: Setup, phases: Phases) -> None:
     sync_batchnorm(model)
     own = replace(setup, model=model)
     with explain_out_of_memory(f"lower {_KEY}.batch_size or {_KEY}.crop_size"):
-        head = ClassifierHead(model, int(classes.max()) + 1, setup.seed)
         usual = ClassificationParams(**settings.model_dump())
+        head = ClassifierHead(model, int(classes.max()) + 1, setup.seed, usual)
         trainer = ClassificationTrainer(own, usual, head, images, classes, settings.epochs, key=_KEY)
         phases.run("pretrain", trainer, epochs=settings.epochs, validated=False)

@@ -22,7 +22,7 @@ from lrcr.models.smoothing import AverageSmoothing, LearnableSmoothing
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "lrcr" / "config" / "recipes"
-PIPELINE = ("how-r18", "how-r50", "lrcr-r18", "delf-r50", "delf-r-r50", "cfcd-r50", "scratch")
+PIPELINE = ("how-r18", "how-r50", "lrcr-r18", "delf-r50", "delf-r-r50", "delg-r50", "cfcd-r50", "scratch")
 """Those with datasets, under which the pipeline of dvc.yaml can run."""
 
 BENCHMARKS = {
@@ -110,6 +110,7 @@ HOW: dict[str, Any] = {
         "image_size": 1024,
         "scales": [2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25],
         "max_descriptors": 1000,
+        "min_strength": 0.0,
         "regions": "none",
         "min_region_score": 0.1,
         "compute": "float16",
@@ -223,6 +224,38 @@ DELF = {
     },
     "search": {**HOW["search"], "multiple_assignment": 3, "tau": 0.25, "idf": True},
 }
+DELG = {
+    **{name: CFCD[name] for name in ("seed", "datasets", "data", "index", "search")},
+    "model": {"name": "delg"},
+    "backbone": {"name": "resnet50", "skip_layers": 0, "stride": None, "weights": "imagenet", "crop_border": 0},
+    "whitening": {**HOW["whitening"], "dim": 96},  # unused
+    "pooling": {"p": 3.0, "levels": 3, "overlap": 0.4, "projection": 2048},
+    "train": {
+        **CFCD["train"],
+        "epochs": 25,
+        "classification": {
+            **CFCD["train"]["classification"],
+            "min_crop_area": 0.25,
+            "learning_rate": 0.01,
+            "batch_size": 32,
+            "warmup_epochs": 0,
+            "fine_epochs": 0,
+            "head": "arcface",
+            "scale": 45.25,
+            "margin": 0.1,
+        },
+    },
+    "extract": {
+        **HOW["extract"],
+        "scales": [2.0, 1.4142, 1.0, 0.7071, 0.5, 0.3535, 0.25],
+        "vector_scales": [0.7071, 1.0, 1.4142],
+        "min_strength": 0.1,
+    },
+    "codebook": {
+        **CFCD["codebook"],
+        "scales": [2.0, 1.4142, 1.0, 0.7071, 0.5, 0.3535, 0.25],
+    },
+}
 SCRATCH = changed(
     HOW,
     {
@@ -294,6 +327,7 @@ EXPECTED = {
     ),
     "delf-r50": DELF,
     "delf-r-r50": changed(DELF, {"extract.regions": "grid", "extract.shard_size": 50}),
+    "delg-r50": DELG,
     "cfcd-r50": CFCD,
     "scratch": SCRATCH,
     "context": changed(
@@ -364,6 +398,7 @@ def test_every_recipe_resolves_to_its_published_values(name):
         ("lrcr-r18", 512, 32, 128, LearnableSmoothing, GraphRefinement),
         ("delf-r50", 1024, 16, 128, None, None),
         ("delf-r-r50", 1024, 16, 128, None, None),
+        ("delg-r50", 1024, 16, 2048, None, None),
         ("cfcd-r50", 2048, 32, 512, None, None),
         ("context", 256, 16, 128, LearnableSmoothing, GraphRefinement),
         ("scratch", 128, 8, 64, AverageSmoothing, NoRefinement),
@@ -456,7 +491,7 @@ def refusal(*args, **kwargs) -> str:
 
 @pytest.mark.parametrize("name", ["how", "../recipes/how-r18", ""])
 def test_unknown_recipes_are_refused_with_the_known_ones(tmp_path, name):
-    known = "cfcd-r50, context, delf-r-r50, delf-r50, how-r18, how-r50, lrcr-r18, scratch"
+    known = "cfcd-r50, context, delf-r-r50, delf-r50, delg-r50, how-r18, how-r50, lrcr-r18, scratch"
     assert refusal(recipe=name) == f"--recipe: unknown recipe {name!r}; use one of {known}"
     file = tmp_path / "params.yaml"
     file.write_text(f"extends: {name!r}")

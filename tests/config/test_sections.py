@@ -95,7 +95,7 @@ def test_a_model_is_what_its_sections_say():
     ("name", "method"),
     [
         *(("local", "tuples"), ("gem", "tuples"), ("solar", "tuples"), ("apgem", "listwise")),
-        *(("delf", "classification"), ("cfcd", "classification")),
+        *(("delf", "classification"), ("delg", "classification"), ("cfcd", "classification")),
     ],
 )
 def test_without_a_method_a_model_is_trained_as_in_its_publication(name, method):

@@ -297,3 +297,37 @@ def test_rows_of_regions_that_do_not_exist_are_refused(region, counts):
     changed = {"region": np.array(region, np.int32), "region_counts": counts and np.array(counts, np.int32)}
     with pytest.raises(ArtifactError, match="rows of regions that their image does not have; extract again"):
         replace(draw([3, 0, 2]), **changed)
+
+
+# Vectors
+
+
+def with_vectors() -> Descriptors:
+    return replace(draw([3, 0, 2]), vectors=np.arange(12, dtype=np.float32).reshape(3, 4))
+
+
+def test_vectors_are_stored_and_read(tmp_path):
+    write_shard(tmp_path / "a.h5", with_vectors())
+    np.testing.assert_array_equal(read_shard(tmp_path / "a.h5").vectors, with_vectors().vectors)
+    np.testing.assert_array_equal(read_shard(tmp_path / "a.h5", 1).vectors, with_vectors().vectors[1:2])
+    write_shard(tmp_path / "b.h5", draw([3]))
+    assert read_shard(tmp_path / "b.h5").vectors is None
+
+
+def test_taken_and_joined_images_keep_their_vectors():
+    taken = with_vectors().take([2, 0])
+    assert taken.vectors[:, 0].tolist() == [8, 0]
+    assert join([with_vectors(), taken]).vectors[:, 0].tolist() == [0, 4, 8, 8, 0]
+
+
+def test_vectors_as_rows():
+    found = with_vectors().as_vectors()
+    np.testing.assert_array_equal(found.descriptors, with_vectors().vectors)
+    assert found.offsets.tolist() == [0, 1, 2, 3] and found.vectors is None
+    assert_same(draw([3, 0, 2]).as_vectors(), draw([3, 0, 2]))
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (3,)])
+def test_vectors_that_are_not_one_an_image_are_refused(shape):
+    with pytest.raises(ArtifactError, match=r"descriptors: .* vectors of 3 images; extract again"):
+        replace(draw([3, 0, 2]), vectors=np.zeros(shape, np.float32))

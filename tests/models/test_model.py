@@ -20,6 +20,7 @@ MODELS = {
     "how": (),
     "lrcr": CONTEXT,
     "delf": ("model.name=delf",),
+    "delg": ("model.name=delg", "backbone.skip_layers=2"),
     **{name: (f"model.name={name}",) for name in ("mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd")},
     "projected": ("model.name=gem", "pooling.projection=24"),
 }
@@ -61,10 +62,11 @@ def test_local_descriptors_or_one_vector(kind):
     assert model.supports("local descriptors") == local
     assert model.supports("attention") == (name in ("how", "lrcr"))
     assert model.supports("late whitening") == (name == "delf")
+    assert model.supports("local branch") == (name == "delg") == (model.local_branch(draw(1, 64, 3, 3)) is not None)
     for found in model.describe(draw(2, 3, 32, 40), [1.0, 0.5], 7):
-        assert found.descriptors.shape[1] == (16 if name == "delf" else model.dim)
+        assert found.descriptors.shape[1] == {"delf": 16, "delg": 32}.get(name, model.dim)
         if name != "rmac":
-            assert len(found.descriptors) == (7 if local else 1)
+            assert len(found.descriptors) == (7 if local or name == "delg" else 1)
         assert {len(values) for values in (found.strength, found.position, found.scale)} == {len(found.descriptors)}
 
 
@@ -73,7 +75,7 @@ def test_the_whitening_is_learned_from_what_it_is_applied_to(kind):
     name, model = kind
     features = model.backbone(draw(2, 3, 32, 40))
     found = model.whitening_samples(features, 7)
-    assert [tuple(rows.shape) for rows in found] == [((7 if name in LOCAL else 1), 64)] * 2
+    assert [tuple(rows.shape) for rows in found] == [((7 if name in LOCAL else 1), 128 if name == "delg" else 64)] * 2
     whitening = model.whitening_layer
     assert (whitening is not None) == (name in (*LOCAL, "projected"))
     if name == "projected":

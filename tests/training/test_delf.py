@@ -3,6 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from lrcr.data.dataset import open_dataset
 from lrcr.evaluation.evaluate import evaluate_dataset
 from lrcr.features.extraction import extract_dataset, extract_fit
 from lrcr.models.factory import open_model
@@ -15,6 +16,7 @@ from lrcr.training.methods import method_of
 from lrcr.training.phases import Phases
 from lrcr.training.train import train
 from lrcr.training.tuples import labelled_images
+from lrcr.training.validation import GlobalValidator, make_validator
 from lrcr.training.whitening import learn_whitening
 
 from .small import (
@@ -65,7 +67,7 @@ def test_both_phases_are_trained_by_their_crops_and_rates(nine):
     params = delf("train.classification.crop_size=24", "train.classification.fine_crop_size=40")
     setup = make_setup(params, nine)
     images, classes = labelled_images(setup.images)
-    head = ClassifierHead(setup.model, int(classes.max()) + 1, 0, linear=True)
+    head = ClassifierHead(setup.model, int(classes.max()) + 1, 0, params.train.classification)
     settings = params.train.classification.model_copy(update={"fine_learning_rate": 0.5})
     first, second = (
         ClassificationTrainer(setup, settings, head, images, classes, 4, attends=attends) for attends in (False, True)
@@ -79,7 +81,7 @@ def test_the_loss_is_the_cross_entropy_of_a_linear_layer(nine):
     params = delf()
     setup = make_setup(params, nine)
     images, classes = labelled_images(setup.images)
-    head = ClassifierHead(setup.model, int(classes.max()) + 1, 0, linear=True)
+    head = ClassifierHead(setup.model, int(classes.max()) + 1, 0, params.train.classification)
     with torch.no_grad():
         head.bias.copy_(torch.arange(9.0) / 9)
     trainer = ClassificationTrainer(setup, params.train.classification, head, images, classes, 4)
@@ -115,6 +117,13 @@ def test_a_killed_training_continues(tmp_path, nine, changes_rewarded):
         train(params, nine, nine, tmp_path / "model.pt", log=kill_after_line(3))  # the start, an epoch, the start
     run(params, nine, tmp_path / "model.pt", nine)
     assert same(read_weights(tmp_path / "whole.pt"), read_weights(tmp_path / "model.pt"))
+
+
+def test_epochs_are_chosen_by_the_training_descriptor(nine):
+    params = delf("train.validation.by=null")
+    setup = make_setup(params, nine)
+    assert params.validation == "global"
+    assert type(make_validator(params.train.validation, setup, open_dataset(nine))) is GlobalValidator
 
 
 def test_it_goes_from_photos_to_map(tmp_path, landmarks):

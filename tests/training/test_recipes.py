@@ -20,9 +20,10 @@ SMALL = (
 
 
 DELF = [{"backbone"}, {"attention"}]
+DELG = [{"backbone", "last", "projection", "local"}]
 
 
-@pytest.mark.parametrize(("name", "trained"), [("delf-r50", DELF), ("delf-r-r50", DELF)])
+@pytest.mark.parametrize(("name", "trained"), [("delf-r50", DELF), ("delf-r-r50", DELF), ("delg-r50", DELG)])
 def test_a_recipe_takes_a_step_in_each_phase(tmp_path, nine, monkeypatch, name, trained):
     params = load_params(recipe=name, overrides=SMALL)
     monkeypatch.setattr("tests.training.small._build", lambda text: build_model(params))
@@ -39,5 +40,6 @@ def test_a_recipe_takes_a_step_in_each_phase(tmp_path, nine, monkeypatch, name, 
 
     monkeypatch.setattr(ClassificationTrainer, "run_epoch", one_step)
     method_of(params).train(setup, Phases(tmp_path, lambda: 1.0, 1, lambda values: None))
-    assert [each - {"weights", "bias"} for each in found] == trained
+    classifier = {"weights", "bias", "scale", "local_weights", "local_bias"}
+    assert [each - classifier for each in found] == trained
     assert np.isfinite(losses).all()
