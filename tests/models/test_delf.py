@@ -86,11 +86,6 @@ def test_of_fewer_channels_the_largest_multiple_of_32_dimensions_are_kept(asked,
     assert len(build(f"whitening.dim={asked}").whitening.bias) == kept
 
 
-def test_the_packaged_trunk_has_96_dimensions():
-    model = build_model(load_params(overrides=["model.name=delf", "whitening.dim=128"]))
-    assert model.whitening.weight.shape == (96, 112)
-
-
 def test_it_comes_back_as_it_was_stored(tmp_path):
     model = build("seed=3")
     model.attention.bn.running_mean.copy_(draw(512))

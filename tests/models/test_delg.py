@@ -38,7 +38,7 @@ def draw(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("name", ["resnet18", "timm/tf_efficientnet_lite0", "convnext_tiny"])
+@pytest.mark.parametrize("name", ["resnet18", "timm/tf_efficientnet_lite0"])
 @torch.inference_mode()
 def test_both_maps_are_those_of_the_network(name):
     whole = Backbone(name, 32).eval()
@@ -48,10 +48,9 @@ def test_both_maps_are_those_of_the_network(name):
     torch.testing.assert_close(last(before(images)), whole(images))
 
 
-@pytest.mark.parametrize("name", ["vit_b_16", "timm/vit_tiny_patch16_224"])
-def test_a_network_without_a_map_of_half_the_stride_is_refused(name):
-    with pytest.raises(WeightsError, match=r"backbone\.stride: 8, but .* has maps of stride 16"):
-        split_last_map(Backbone(name))
+def test_a_network_without_a_map_of_half_the_stride_is_refused():
+    with pytest.raises(WeightsError, match=r"backbone\.stride: 2, but resnet18 has maps of stride 32, 16, 8, 4"):
+        split_last_map(Backbone("resnet18", 4))
 
 
 @torch.inference_mode()

@@ -18,6 +18,12 @@ OVERRIDES = ("model.name=delf", "extract.regions=grid", "codebook.words=20", "co
 
 
 @pytest.fixture(scope="module")
+def landmarks(tmp_path_factory, draw_dataset):
+    """Two landmarks with three photos each: with a grid an image is described 21 times."""
+    return draw_dataset(tmp_path_factory.mktemp("data") / "two", [(48, 36)] * 6, ["a", "b"] * 3)
+
+
+@pytest.fixture(scope="module")
 def made(tmp_path_factory, landmarks):
     folder = tmp_path_factory.mktemp("regional")
     make_all(folder, small(*OVERRIDES), landmarks)

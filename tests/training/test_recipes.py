@@ -13,9 +13,9 @@ from lrcr.training.phases import Phases
 from .small import copy_state, make_setup, moved, parts
 
 SMALL = (
-    *("backbone.weights=none", "train.pretrain.epochs=0", "train.image_size=64", "train.epochs=1"),
-    *("train.classification.fine_epochs=1", "train.classification.crop_size=64", "train.classification.batch_size=4"),
-    "train.classification.fine_crop_size=64",
+    *("backbone.weights=none", "train.pretrain.epochs=0", "train.image_size=32", "train.epochs=1"),
+    *("train.classification.fine_epochs=1", "train.classification.crop_size=32", "train.classification.batch_size=4"),
+    "train.classification.fine_crop_size=32",
 )
 
 
