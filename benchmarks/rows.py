@@ -1,13 +1,14 @@
-"""The rows of the comparison of contexts: each is trained on the frozen maps of one trunk, all are evaluated alike.
+"""The rows of a comparison of contexts: each is trained on the maps of one frozen trunk, all are evaluated alike.
 
 The scores of a row are cached until the code changes, so that a killed run continues.
 """
 
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,65 +20,106 @@ from lrcr.cli.terminal import progress
 from lrcr.config.params import Params
 from lrcr.config.reading import check_params
 from lrcr.data.dataset import open_dataset
-from lrcr.models.factory import open_local_model, weight_files
+from lrcr.models.factory import build_model, open_local_model, weight_files
 from lrcr.models.inference import ready_for_inference
-from lrcr.models.local import LocalModel
 from lrcr.storage.artifacts import fingerprint, hash_file, staged_file
+from lrcr.training.maps import StoredMaps
 from lrcr.training.train import train
 
 Changes = list[dict[str, Any]]
 """Sections of the params with the keys that differ."""
 
-Runs = dict[Setting, Scored]
-Schedule = Literal["separate", "separate_then_joint"]
+Log = list[dict[str, float]]
+"""The log of a training (`lrcr.training.phases.Log`)."""
 
 PLAIN = Setting()
 """The setting of the tables."""
 
-CURVE = [Setting(share) for share in (0.2, 0.4, 0.7, 1.0, 2.0)]
+CURVE = [Setting(share) for share in (0.2, 0.4, 0.7, 1.0, 1.5)]
 """The settings of the curve of mAP against words per image."""
 
 SELECTIVE = Setting(tau=0.25)
 SETTINGS = [*CURVE, SELECTIVE]
 
-_NONE: dict[str, Any] = {"smoothing": {"kind": "none"}}
-_FILTER: dict[str, Any] = {"smoothing": {"kind": "learnable"}}
-_GCN: dict[str, Any] = {"graph": {"kind": "gcn"}}
-
-KERNELS: dict[int, Changes] = {1: [_NONE]} | {k: [{"smoothing": {"kernel": k}}] for k in (3, 5, 7)}
-"""Averages, one of which is chosen on validation; kernel 1 is no smoothing."""
-
-BASELINES = ("no smoothing", "average")
-
-PER_LOCATION: dict[str, Any] = {"smoothing": {"kernel": 3, "learn": "both"}}
-"""A bandwidth and a self-confidence for each location, which need more photos than the recipe is made for."""
-
-
-def rows(average: Changes, schedule: Schedule) -> dict[str, Changes]:
-    """What each row changes, given the changes of the chosen average; a graph alone has no smoothing."""
-    return {
-        "no smoothing": [_NONE],
-        "average": average,
-        "+ learnable filter": [_FILTER],
-        "+ GCN": [_NONE, _GCN],
-        "+ both": [_FILTER, _GCN, {"train": {"tuples": {"schedule": schedule}}}],
-        "self-attention": [_NONE, {"graph": {"kind": "attention"}}],
-    }
+NONE: dict[str, Any] = {"smoothing": {"kind": "none"}}
+UNTRAINED: dict[str, Any] = {"train": {"epochs": 0}}
 
 
 @dataclass(frozen=True)
-class Split:
-    """The photos of one comparison.
+class Run:
+    """A row of one seed: its scores in each setting, and the log of its training."""
+
+    scored: dict[Setting, Scored]
+    log: Log
+
+
+class Rows:
+    """Trains and scores rows on one frozen trunk.
 
     Args:
-        train: folder of the dataset that the rows are trained on.
-        validation: where the average is chosen.
-        evaluation: where the rows are scored.
+        params: of the trunk, of training and evaluation; a row changes some.
+        train_on, validate_on, evaluate_on: folders of datasets.
+        codebooks: number of codebooks over which a score is averaged.
     """
 
-    train: Path
-    validation: Evaluator
-    evaluation: Evaluator
+    def __init__(self, params: Params, train_on: Path, validate_on: Path, evaluate_on: Path, codebooks: int) -> None:
+        self.params, self.train_on, self.validate_on = params, train_on, validate_on
+        files = weight_files(params)
+        origin = [code(), files, *(open_dataset(folder).fingerprint for folder in (train_on, validate_on))]
+        self.origin = [*map(str, origin)]
+        self.maps_folder = cache_folder(fingerprint("maps", files, params.sections("backbone")))
+        model = build_model(params).eval()
+        model.freeze(0)
+        maps = StoredMaps(model.backbone, params.extract.image_size, torch.device("cpu"), self.maps_folder)
+        self.validation = Evaluator(params, maps, validate_on)
+        self.evaluation = Evaluator(params, maps, evaluate_on, codebooks)
+
+    def run(self, changes: Changes, seed: int, settings: Sequence[Setting] = SETTINGS) -> Run:
+        """Train a row with a seed, and score it on the evaluation photos."""
+        return self._run(changes, seed, settings, self.evaluation)
+
+    def choose(self, candidates: dict[str, Changes]) -> str:
+        """The candidate with the best mAP (medium) on the validation photos."""
+        scores = {}
+        for name, changes in candidates.items():
+            table = self._run(changes, 0, [PLAIN], self.validation).scored[PLAIN].table
+            scores[name] = float(np.nanmean(table["medium"]))
+            logging.info("%s: %.2f on validation", name, scores[name])
+        return max(scores, key=lambda name: scores[name])
+
+    def _run(self, changes: Changes, seed: int, settings: Sequence[Setting], evaluator: Evaluator) -> Run:
+        params = changed(self.params, *changes, {"seed": seed})
+        folder = cache_folder(fingerprint(*self.origin, params.model_dump(mode="json")))
+        scores = folder / fingerprint(*evaluator.identity)
+        files = {setting: scores / f"{setting.share:g}-{setting.tau:g}.parquet" for setting in settings}
+        model_file = folder / "model.safetensors"
+        if not model_file.exists():
+            self._train(params, model_file)
+        if not all(file.exists() for file in files.values()):
+            scores.mkdir(exist_ok=True)
+            model = ready_for_inference(open_local_model(model_file), torch.device("cpu"))
+            for setting, found in evaluator.score(model, settings, seed).items():
+                with staged_file(files[setting]) as temporary:
+                    found.table.assign(words=found.words).to_parquet(temporary, index=False)
+        tables = {setting: pd.read_parquet(file) for setting, file in files.items()}
+        scored = {
+            setting: Scored(table.drop(columns="words"), float(table["words"][0])) for setting, table in tables.items()
+        }
+        return Run(scored, json.loads((folder / "log.json").read_text(encoding="utf-8")))
+
+    def _train(self, params: Params, model_file: Path) -> None:
+        log: Log = []
+        train(
+            params,
+            self.train_on,
+            self.validate_on,
+            model_file,
+            log=log.append,
+            progress=progress,
+            maps_folder=self.maps_folder,
+        )
+        with staged_file(model_file.with_name("log.json")) as temporary:
+            temporary.write_text(json.dumps(log), encoding="utf-8")
 
 
 def changed(params: Params, *changes: dict[str, Any]) -> Params:
@@ -94,75 +136,6 @@ def _replace(values: dict[str, Any], change: dict[str, Any]) -> None:
             _replace(values[key], value)
         else:
             values[key] = value
-
-
-def choose_average(params: Params, split: Split, seed: int) -> Changes:
-    """The average with the best mAP (medium) on the validation photos; no smoothing is scored and logged too."""
-    untrained = {"train": {"epochs": 0}}
-    scores = {}
-    for kernel, changes in KERNELS.items():
-        scored = score_row(changed(params, *changes, untrained), split.train, split.validation, [PLAIN], seed)
-        scores[kernel] = float(np.nanmean(scored[PLAIN].table["medium"]))
-        logging.info("kernel %d: %.2f on validation", kernel, scores[kernel])
-    return KERNELS[max((kernel for kernel in KERNELS if kernel > 1), key=lambda kernel: scores[kernel])]
-
-
-def compare_rows(
-    params: Params, splits: Sequence[Split], seed: int, schedule: Schedule = "separate"
-) -> dict[str, Runs]:
-    """Score every row in each split with one seed of training and codebook; pool the queries of the splits."""
-    return pool_splits(
-        [score_rows(params, split, rows(choose_average(params, split, seed), schedule), seed) for split in splits]
-    )
-
-
-def score_rows(
-    params: Params, split: Split, changes: dict[str, Changes], seed: int, settings: Sequence[Setting] = SETTINGS
-) -> dict[str, Runs]:
-    """Train and evaluate each row, given what it changes."""
-    scored = {}
-    for row, own in changes.items():
-        seeded = changed(params, *own).model_copy(update={"seed": seed})
-        scored[row] = score_row(seeded, split.train, split.evaluation, settings, seed)
-        logging.info("seed %d, %s: %.2f", seed, row, np.nanmean(scored[row][PLAIN].table["medium"]))
-    return scored
-
-
-def pool_splits(splits: Sequence[dict[str, Runs]]) -> dict[str, Runs]:
-    """Pool the queries of several splits, for each row and setting."""
-    return {
-        row: {setting: _concatenate([split[row][setting] for split in splits]) for setting in runs}
-        for row, runs in splits[0].items()
-    }
-
-
-def score_row(params: Params, train_on: Path, evaluator: Evaluator, settings: Sequence[Setting], seed: int) -> Runs:
-    """Train a row as `lrcr train` does and evaluate it; scores that are cached are read."""
-    origin = [code(), weight_files(params), open_dataset(train_on).fingerprint]
-    identity = fingerprint(*origin, params.model_dump(mode="json"), evaluator.identity)
-    folder = cache_folder(f"{identity}")
-    files = {setting: folder / f"{setting.share:g}-{setting.tau:g}-{seed}.parquet" for setting in settings}
-    if not all(file.exists() for file in files.values()):
-        trunk = fingerprint(*origin, params.sections("backbone"), params.train.image_size)
-        maps = cache_folder(f"{trunk}")
-        scored = evaluator.score(_train(params, train_on, folder / "model.pt", maps), settings, seed)
-        for setting, run in scored.items():
-            with staged_file(files[setting]) as temporary:
-                run.table.assign(words=run.words).to_parquet(temporary, index=False)
-    tables = {setting: pd.read_parquet(file) for setting, file in files.items()}
-    return {setting: Scored(table.drop(columns="words"), float(table["words"][0])) for setting, table in tables.items()}
-
-
-def _train(params: Params, train_on: Path, model_file: Path, maps: Path) -> LocalModel:
-    if not model_file.exists():
-        train(params, train_on, None, model_file, progress=progress, maps_folder=maps)
-    model = open_local_model(model_file)
-    return ready_for_inference(model, torch.device("cpu"))
-
-
-def _concatenate(parts: Sequence[Scored]) -> Scored:
-    table = pd.concat([part.table for part in parts], ignore_index=True)
-    return Scored(table.assign(query=range(len(table))), sum(part.words for part in parts) / len(parts))
 
 
 def code() -> str:

@@ -6,64 +6,99 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.rows import BASELINES, CURVE, PLAIN, SELECTIVE, Runs
+from benchmarks.rows import CURVE, PLAIN, SELECTIVE, Run
 from benchmarks.values import PICTURES, RESULTS, Value
 from lrcr.evaluation.compare import Difference
-from lrcr.evaluation.seeds import Side, Spread, compare_seeds
+from lrcr.evaluation.seeds import Comparison, Side, Spread, compare_seeds
 from lrcr.report.picture import blank_figure, save_figure
 from lrcr.storage.artifacts import staged_file
 
 _SETUPS = ("medium", "hard")
 
+BASELINES = ("no smoothing", "average")
+
+Runs = Sequence[Run]
+"""A row, with each seed."""
+
 Tables = Sequence[pd.DataFrame]
 """AP of each query (`lrcr.evaluation.per_query`), a table for each seed."""
 
 
-def write_comparison(name: str, seeds: Sequence[dict[str, Runs]]) -> Iterator[Value]:
+def write_comparison(name: str, runs_of: dict[str, Runs]) -> Iterator[Value]:
     """Write `results/<name>.md` and the curve; yield the difference of each learned row to the better baseline.
 
-    Differences are taken twice: with equal numbers of descriptors, and with as many words as the average has.
+    Differences are taken twice: with equal numbers of descriptors, and with as many words as the average has. The row
+    `+ both` is also compared with the rows of its parts.
 
     Args:
-        seeds: the scores of every row, for each seed.
+        runs_of: each row with every seed.
     """
-    runs_of = {row: [seed[row] for seed in seeds] for row in seeds[0]}
     memory = _words(runs_of["average"])
     plain = {row: _plain(runs) for row, runs in runs_of.items()}
     equal = {row: _at_words(runs, memory) for row, runs in runs_of.items()}
-    head = ["", "medium", "hard", "words", f"medium with τ = {SELECTIVE.tau:g}"]
+    setups = _graded(runs_of)
+    head = ["", *setups, "words", f"medium with τ = {SELECTIVE.tau:g}"]
     cells = {
-        row: [row, *(_score(plain[row], setup) for setup in _SETUPS), f"{_words(runs):.0f}", f"{_tau(runs):.1f}"]
+        row: [row, *(_score(plain[row], setup) for setup in setups), f"{_words(runs):.0f}", f"{_tau(runs):.1f}"]
         for row, runs in runs_of.items()
     }
     for tables, where in ((plain, ""), (equal, f" with {memory:.0f} words")):
         best = max(BASELINES, key=lambda row: _mean(tables[row], "medium"))
         if where:
             head.append(f"medium{where}")
-        head += [f"difference to {best}{where}, medium", "hard"]
+        head += [f"difference to {best}{where}, medium", *setups[1:]]
         for row in runs_of:
             if where:
                 cells[row].append(_score(tables[row], "medium"))
-            for setup in _SETUPS:
-                difference = _compare(tables[row], tables[best], setup)[1]
-                cells[row].append("" if row == best else interval(difference))
+            for setup in setups:
+                cells[row].append("" if row == best else interval(_difference(tables[row], tables[best], setup)))
                 if row not in BASELINES:
-                    yield Value(f"{row}: difference to {best}{where} ({setup})", difference.mean, at_least=0)
-                    yield Value(f"{row}: lower end of the 95 % interval{where} ({setup})", difference.low)
+                    difference = f"{row}: difference to {best}{where} ({setup})"
+                    yield from _values(difference, tables[row], tables[best], setup)
+    for part in ("+ learnable filter", "+ GCN"):
+        yield from _values(f"+ both: difference to {part} (medium)", plain["+ both"], plain[part], "medium")
     write(name, markdown(head, list(cells.values())))
     _draw_curve(PICTURES / f"{name}.png", runs_of)
 
 
-def write_parts(name: str, scored: dict[str, Runs]) -> Iterator[Value]:
+def write_parts(name: str, runs_of: dict[str, Runs]) -> Iterator[Value]:
     """Write `results/<name>.md`: mAP of each row and its difference to the first row; yield the mAP."""
-    first = next(iter(scored))
+    first, setups = next(iter(runs_of)), _graded(runs_of)
     rows = []
-    for row, runs in scored.items():
-        tables = [_plain([own]) for own in (runs, scored[first])]
-        differences = ["" if row == first else interval(_compare(*tables, setup)[1]) for setup in _SETUPS]
-        rows.append([row, *(_score(tables[0], setup) for setup in _SETUPS), f"{_words([runs]):.0f}", *differences])
-        yield Value(f"{row}: mAP (medium)", _mean(tables[0], "medium"))
-    write(name, markdown(["", "medium", "hard", "words", f"difference to {first}, medium", "hard"], rows))
+    for row, runs in runs_of.items():
+        tables, others = _plain(runs), _plain(runs_of[first])
+        differences = ["" if row == first else interval(_difference(tables, others, setup)) for setup in setups]
+        rows.append([row, *(_score(tables, setup) for setup in setups), f"{_words(runs):.0f}", *differences])
+        yield Value(f"{row}: mAP (medium)", _mean(tables, "medium"))
+    write(name, markdown(["", *setups, "words", f"difference to {first}, medium", *setups[1:]], rows))
+
+
+def write_training(name: str, runs_of: dict[str, Runs]) -> None:
+    """Write `results/<name>.md`: the validation mAP (and training loss) of each row and seed after its epochs."""
+    epochs = sorted({int(values["epoch"]) for runs in runs_of.values() for values in _validated(runs[0])})
+    rows = []
+    for row, runs in runs_of.items():
+        for seed, run in enumerate(runs):
+            found = {int(values["epoch"]): values for values in _validated(run)}
+            rows.append([row, str(seed), *(_epoch(found.get(epoch)) for epoch in epochs)])
+    write(name, markdown(["", "seed", *(f"epoch {epoch}" for epoch in epochs)], rows))
+
+
+def _graded(runs_of: dict[str, Runs]) -> list[str]:
+    """The setups in which a query has a positive."""
+    table = next(iter(runs_of.values()))[0].scored[PLAIN].table
+    return [setup for setup in _SETUPS if table[setup].notna().any()]
+
+
+def _validated(run: Run) -> list[dict[str, float]]:
+    return [values for values in run.log if "validation_map" in values]
+
+
+def _epoch(values: dict[str, float] | None) -> str:
+    if values is None:
+        return ""
+    loss = f" ({values['loss']:.2f})" if "loss" in values else ""
+    return f"{values['validation_map']:.1f}{loss}"
 
 
 def write(name: str, table: str) -> None:
@@ -87,50 +122,62 @@ def interval(difference: Difference) -> str:
     return f"{difference.mean:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]"
 
 
-def _plain(runs: Sequence[Runs]) -> Tables:
-    return [run[PLAIN].table for run in runs]
+def _plain(runs: Runs) -> Tables:
+    return [run.scored[PLAIN].table for run in runs]
 
 
-def _at_words(runs: Sequence[Runs], words: float) -> Tables:
+def _at_words(runs: Runs, words: float) -> Tables:
     """The table of each seed at an equal number of words: AP of each query, interpolated along the curve."""
     tables = []
     for run in runs:
-        at = [run[setting].words for setting in CURVE]
-        columns = {setup: np.stack([run[setting].table[setup] for setting in CURVE], axis=1) for setup in _SETUPS}
+        at = [run.scored[setting].words for setting in CURVE]
+        columns = {setup: np.stack([run.scored[own].table[setup] for own in CURVE], axis=1) for setup in _SETUPS}
         interpolated = {setup: [np.interp(words, at, aps) for aps in columns[setup]] for setup in _SETUPS}
-        tables.append(run[PLAIN].table.assign(**interpolated))
+        tables.append(run.scored[PLAIN].table.assign(**interpolated))
     return tables
 
 
-def _compare(tables: Tables, others: Tables, setup: str) -> tuple[Spread, Difference]:
+def _values(name: str, tables: Tables, others: Tables, setup: str) -> Iterator[Value]:
+    """A difference, whose interval should lie above 0, and the lower end of its interval."""
+    difference = _difference(tables, others, setup)
+    yield Value(name, difference.mean)
+    yield Value(f"{name}: lower end of the 95 % interval", difference.low, at_least=0)
+
+
+def _compare(tables: Tables, others: Tables, setup: str) -> Comparison:
     a, b = ([Side("", table) for table in side] for side in (tables, others))
-    comparison = compare_seeds(a, b, setup)
-    assert comparison.a is not None and comparison.difference is not None, "the datasets have several landmarks"
-    return comparison.a, comparison.difference
+    return compare_seeds(a, b, setup)
+
+
+def _difference(tables: Tables, others: Tables, setup: str) -> Difference:
+    difference = _compare(tables, others, setup).difference
+    assert difference is not None, "the datasets have several landmarks"
+    return difference
 
 
 def _score(tables: Tables, setup: str) -> str:
-    return spread(_compare(tables, tables, setup)[0])
+    scored = _compare(tables, tables, setup).a
+    return "" if scored is None else spread(scored)
 
 
 def _mean(tables: Tables, setup: str) -> float:
     return float(np.mean([np.nanmean(table[setup]) for table in tables]))
 
 
-def _words(runs: Sequence[Runs]) -> float:
-    return float(np.mean([run[PLAIN].words for run in runs]))
+def _words(runs: Runs) -> float:
+    return float(np.mean([run.scored[PLAIN].words for run in runs]))
 
 
-def _tau(runs: Sequence[Runs]) -> float:
-    return _mean([run[SELECTIVE].table for run in runs], "medium")
+def _tau(runs: Runs) -> float:
+    return _mean([run.scored[SELECTIVE].table for run in runs], "medium")
 
 
-def _draw_curve(path: Path, runs_of: dict[str, list[Runs]]) -> None:
+def _draw_curve(path: Path, runs_of: dict[str, Runs]) -> None:
     figure = blank_figure(7, 4.5)
     axis = figure.add_subplot()
     for row, runs in runs_of.items():
-        words = [float(np.mean([run[setting].words for run in runs])) for setting in CURVE]
-        scores = [_mean([run[setting].table for run in runs], "medium") for setting in CURVE]
+        words = [float(np.mean([run.scored[setting].words for run in runs])) for setting in CURVE]
+        scores = [_mean([run.scored[setting].table for run in runs], "medium") for setting in CURVE]
         axis.plot(words, scores, marker="o", label=row, linestyle="--" if row in BASELINES else "-")
     axis.set(xlabel="words per image", ylabel="mAP (medium)", title="mAP against words per image")
     axis.grid(alpha=0.3)

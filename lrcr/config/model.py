@@ -11,24 +11,25 @@ Method = Literal["tuples", "listwise", "classification"]
 _TORCHVISION = ("resnet18", "resnet50", "resnet101", "convnext_tiny", "vit_b_16")
 _TIMM = "timm/"
 _PACKAGED = "timm/tf_efficientnet_lite0"
+_SHAPED_BY = {"local": ("smoothing", "graph"), "fire": ("super_features",), "delf": ()}
 _METHODS: dict[str, Method] = {"apgem": "listwise", **dict.fromkeys(("delf", "delg", "cfcd"), "classification")}
 
 
 class ModelParams(Section):
     """Which model describes an image: by many local descriptors, or by one global vector."""
 
-    name: Literal["local", "delf", "delg", "mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd"] = Field(
+    name: Literal["local", "delf", "fire", "delg", "mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd"] = Field(
         "local",
         description=(
-            "local (HOW, LRCR), delf: local descriptors, matched by ASMK; delg: one global vector an image, and local "
-            "descriptors; all others: one global vector an image"
+            "local (HOW, LRCR), delf: local descriptors, matched by ASMK; fire: super-features, matched by ASMK; "
+            "delg: one global vector an image, and local descriptors; all others: one global vector an image"
         ),
     )
 
     @property
     def is_local(self) -> bool:
         """Whether images are described by local descriptors."""
-        return self.name in ("local", "delf")
+        return self.name in ("local", "delf", "fire")
 
     @property
     def is_joint(self) -> bool:
@@ -42,10 +43,9 @@ class ModelParams(Section):
         return phases.get(self.name, "tuples")
 
     @property
-    def unread(self) -> tuple[str, ...]:
-        """The sections of the params that this model does not read."""
-        context = ("smoothing", "graph")
-        return {"local": ("pooling",), "delf": (*context, "pooling")}.get(self.name, context)
+    def shaped_by(self) -> tuple[str, ...]:
+        """The sections that only some models read, of which this model reads these."""
+        return _SHAPED_BY.get(self.name, ("pooling",))
 
     @property
     def method(self) -> Method:
@@ -74,7 +74,7 @@ class BackboneParams(Section):
         "packaged",
         description=(
             "none: random; imagenet: the library's; packaged: of timm/tf_efficientnet_lite0, without a download; "
-            "hf:REPO; or a file: .pth, .npz or .safetensors with the library's names, .pt of lrcr"
+            "hf:REPO; or a file: .pth, .npz or .safetensors with the library's names, or a model of lrcr"
         ),
     )
     crop_border: Natural = Field(
@@ -143,7 +143,10 @@ class GraphParams(Section):
     temperature: Positive = Field(
         0.1, description="gcn: of the softmax over cosines, > 0; smaller: fewer neighbours have weight"
     )
-    neighbours: Count | None = Field(None, description="gcn: nearest neighbours of a node, ≥ 1; null: all nodes")
+    neighbours: Count | None = Field(
+        None, description="gcn: nearest nodes to connect a node to, itself included; 1: no graph; null: all nodes"
+    )
+    self_edges: bool = Field(True, description="gcn: whether a node is also connected to itself")
 
     @model_validator(mode="after")
     def _something_to_attend_after(self) -> "GraphParams":
@@ -153,18 +156,54 @@ class GraphParams(Section):
 
     @model_validator(mode="after")
     def _fits_attention(self) -> "GraphParams":
-        if self.kind == "attention" and self.neighbours is not None:
-            raise ValueError("kind attention joins all locations; leave neighbours out")
+        if self.kind == "attention" and (self.neighbours is not None or not self.self_edges):
+            raise ValueError("kind attention joins all locations; leave neighbours and self_edges out")
+        if self.neighbours == 1 and not self.self_edges:
+            raise ValueError("neighbours 1 is the node itself, which self_edges false leaves out; set one of them")
         if self.kind == "attention" and self.width % 4:
             raise ValueError("kind attention has 4 heads; let width be a multiple of 4")
         return self
+
+
+class SuperFeaturesParams(Section):
+    """The iterated attention of fire (Weinzaepfel et al., ICLR 2022)."""
+
+    templates: Annotated[int, Field(ge=2)] = Field(
+        256, description="learned templates, each of which gives one super-feature at each scale, ≥ 2; FIRe: 256"
+    )
+    dim: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="dimensions of templates and super-features, ≥ 2; null: the channels of the map. FIRe: 1024"
+    )
+    iterations: Count = Field(6, description="iterations of the attention, which share their weights; FIRe: 6")
 
 
 class PoolingParams(Section):
     """From the feature map to the vector of a global model."""
 
     p: Positive = Field(
-        3.0, description="power of GeM, > 0; gem, solar, apgem: only at the start of training. GeM, CFCD, DELG: 3"
+        3.0,
+        description=(
+            "power of GeM, > 0; gem, solar, apgem: only at the start of training. GeM, CFCD, DELG: 3, SuperGlobal: 4.6"
+        ),
+    )
+    clamp: NotNegative = Field(
+        0.0,
+        description=(
+            "gem, solar, apgem, cfcd: values of the map below it are raised to it, ≥ 0. GeM: 0, SuperGlobal: 0.014"
+        ),
+    )
+    regional: bool = Field(
+        False,
+        description=(
+            "gem, solar, apgem, cfcd: the mean of the map and of its generalised means over 5 × 5 locations is pooled. "
+            "SuperGlobal: true"
+        ),
+    )
+    over_scales: Literal["mean", "max"] = Field(
+        "mean",
+        description=(
+            "all but rmac, delg: how the vectors of the scales of extraction are joined. GeM: mean, SuperGlobal: max"
+        ),
     )
     levels: Count = Field(3, description="rmac: levels of regions, ≥ 1. R-MAC: 3")
     overlap: Annotated[float, Field(ge=0, lt=1)] = Field(
@@ -173,8 +212,9 @@ class PoolingParams(Section):
     projection: Count | None = Field(
         None,
         description=(
-            "dimensions of a linear layer after GeM; null: 512 for cfcd, as many as before for delg, no layer for gem, "
-            "solar, apgem"
+            "dimensions of a linear layer after GeM, learned by PCA before training; null: 512 for cfcd; for delg "
+            "those of the map; for apgem also, and before training the layer only subtracts the mean; no layer for "
+            "gem, solar"
         ),
     )
 
@@ -195,5 +235,5 @@ class WhiteningParams(Section):
         1.0, description="from 0 (rotation only) to 1 (unit variance); HOW: 1, DELF: 0"
     )
     file: str | None = Field(
-        None, description="take the whitening from this file: .npz with whiten_weight and whiten_bias, or .pt of lrcr"
+        None, description="take the whitening from this file: .npz with whiten_weight, whiten_bias, or a model of lrcr"
     )

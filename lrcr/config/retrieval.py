@@ -78,7 +78,9 @@ class CodebookParams(Section):
     per_word: Annotated[int, Field(ge=39)] = Field(
         256, description="maximum of descriptors per word to learn from, ≥ 39; of more a sample is drawn by the seed"
     )
-    images: Count = Field(20000, description="images of data.fit to learn from, drawn by the seed; HOW: 20000")
+    images: Count = Field(
+        20000, description="images of data.fit to learn words from, drawn by the seed; a whitening: all. HOW: 20000"
+    )
     scales: Scales | None = Field(
         None,
         description="their scales, > 0; null: 1 for local models (HOW), for global models those of extract",

@@ -14,7 +14,11 @@ class LearningRates(Section):
 
     backbone: NotNegative = Field(5e-6, description="of the trunk; HOW: 5e-6, with ResNet-50 1e-6")
     context: NotNegative = Field(
-        5e-5, description="of learnable smoothing and graph; of the pooling, projection and attention of a global model"
+        5e-5,
+        description=(
+            "of learnable smoothing and graph; of the iterated attention of fire; of the pooling, projection and "
+            "attention of a global model"
+        ),
     )
     whitening: NotNegative = Field(0.0, description="of the whitening; HOW: 0")
 
@@ -46,6 +50,12 @@ class TupleLosses(Section):
         1024, description="asmk: visual words, learned from the negative pool at the start of every epoch"
     )
     temperature: Positive = Field(0.5, description="asmk: of the softmax over the logarithms of scores, > 0")
+    codebooks: Count = Field(
+        1, description="asmk: codebooks of an epoch, which the steps take in turn: one alone can be learned by heart"
+    )
+    soft_words: Count = Field(
+        1, description="asmk: nearest words of a descriptor, among which its assignment is soft; 1: the nearest alone"
+    )
 
     @model_validator(mode="after")
     def _one_at_least(self) -> "TupleLosses":
@@ -59,6 +69,27 @@ class SolarParams(Section):
 
     margin: Positive = Field(1.25, description="of the triplets, in squared distance of unit vectors; SOLAR: 1.25")
     second_order: NotNegative = Field(10.0, description="weight of second-order similarity; SOLAR: 10")
+
+
+class FireParams(Section):
+    """The losses of fire (Weinzaepfel et al., ICLR 2022)."""
+
+    contrastive: NotNegative = Field(
+        0.02, description="weight of the contrastive loss of matched super-features, ≥ 0; FIRe: 0.02"
+    )
+    margin: Positive = Field(1.1, description="of that loss, in distance of unit vectors; FIRe: 1.1")
+    ratio: Positive = Field(
+        0.9, description="matches: largest ratio of the distances to the nearest and the second nearest; FIRe: 0.9"
+    )
+    decorrelation: NotNegative = Field(
+        0.1, description="weight of the mean cosine of the attention maps of an image, ≥ 0; FIRe: 0.1"
+    )
+
+    @model_validator(mode="after")
+    def _one_at_least(self) -> "FireParams":
+        if not (self.contrastive or self.decorrelation):
+            raise ValueError("both weights are 0; give contrastive or decorrelation one")
+        return self
 
 
 class TuplesParams(AdamParams):
@@ -85,17 +116,19 @@ class TuplesParams(AdamParams):
             "in tuples is itself or one of them. HOW: 0"
         ),
     )
+    mirror: bool = Field(False, description="mirror each image with probability ½, anew in each epoch. FIRe: true")
     margin: Positive = Field(0.8, description="of the contrastive loss, in distance of unit vectors; HOW: 0.8")
-    schedule: Literal["joint", "separate", "separate_then_joint"] = Field(
+    schedule: Literal["joint", "separate", "separate_then_joint", "sequential"] = Field(
         "joint",
         description=(
             "of smoothing and graph. joint: trained together; separate: each trained alone, then both joined without "
-            "further training; separate_then_joint: then also trained together, for train.epochs. One alone is kept "
-            "if its validation mAP is higher than theirs together"
+            "further training; separate_then_joint: then also trained together, for train.epochs; one alone is kept "
+            "if its validation mAP is higher than theirs together. sequential: the graph, then smoothing on top of it"
         ),
     )
     losses: TupleLosses = Field(TupleLosses(), description="of a local model")
     solar: SolarParams = Field(SolarParams(), description="loss of solar, in place of the contrastive loss")
+    fire: FireParams = Field(FireParams(), description="losses of fire, in place of those of a local model")
 
     @model_validator(mode="after")
     def _something_to_compare(self) -> "TuplesParams":
@@ -119,10 +152,11 @@ class CropParams(Section):
 
 
 class PretrainParams(CropParams):
-    """Training a trunk without weights as a classifier of the labels, before the method.
+    """Training what has no weights as a classifier of the labels, before the method: a trunk, the attention of fire.
 
-    Above the trunk are GeM, a layer, and the classifier with MadaCos. They are dropped afterwards; the trunk keeps the
-    weights of the last epoch, and its BatchNorm is frozen.
+    Above the trunk are GeM, or for fire the mean of the super-features, a layer, and the classifier with MadaCos. Layer
+    and classifier are dropped afterwards; trunk and attention keep the weights of the last epoch, and BatchNorm is
+    frozen. A trunk with weights is not trained.
     """
 
     epochs: Natural = Field(
@@ -176,6 +210,16 @@ class ClassificationParams(CropParams):
     alpha: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.02, description="madacos: probability of the median sample's class, in (0, 1); CFCD: 0.02"
     )
+    batchnorm: Literal["trained", "frozen"] | None = Field(
+        None,
+        description=(
+            "BatchNorm of the trunk: trained, or in evaluation mode (in CFCD's second phase also that of the layer "
+            "after GeM); null: trained, unless the weights have it folded into convolutions. CFCD: trained"
+        ),
+    )
+    colour_noise: NotNegative = Field(
+        0.1, description="deviation of the noise along the principal components of colours, ≥ 0; CFCD: 0.1"
+    )
     scale: Positive = Field(
         32.0, description="fixed: scale of the cosines, > 0; arcface: at the start of training. DELG: 45.25"
     )
@@ -201,10 +245,7 @@ class TrainParams(Section):
 
     method: Method | None = Field(
         None,
-        description=(
-            "null: that of the model's publication (apgem: listwise; delf, delg, cfcd: classification; all others: "
-            "tuples)"
-        ),
+        description="null: as published (apgem: listwise; delf, delg, cfcd: classification; all others: tuples)",
     )
     epochs: Natural = Field(
         20, description="epochs of each phase; 0: off the shelf, only the whitening is learned. HOW: 20"
@@ -228,7 +269,7 @@ class TrainParams(Section):
     weight_decay: NotNegative = Field(1e-4, description="of the optimiser, ≥ 0; HOW, CFCD: 1e-4")
     validation: ValidationParams = Field(ValidationParams(), description="how the best epoch is chosen")
     pretrain: PretrainParams = Field(
-        PretrainParams(), description="with backbone.weights none: classification before the method"
+        PretrainParams(), description="with backbone.weights none, and of fire: classification before the method"
     )
     tuples: TuplesParams = Field(TuplesParams(), description="method tuples")
     listwise: ListwiseParams = Field(ListwiseParams(), description="method listwise")
@@ -241,15 +282,15 @@ class TrainParams(Section):
             return self.freeze
         return None if self.freeze == "none" else 0
 
-    def resolved(self, method: Method, weights: str, validation: str) -> dict[str, Any]:
+    def resolved(self, method: Method, pretrainable: bool, validation: str) -> dict[str, Any]:
         """What training by this method reads, as plain values: its own section, and of the others what is used.
 
         Args:
-            weights: of the backbone; pretraining is for `none`.
+            pretrainable: whether a part of the model has no weights, for which there is pretraining.
             validation: global or asmk.
         """
         values = self.model_dump(mode="json", exclude={"method", "pretrain", "tuples", "listwise", "classification"})
-        if weights == "none" and self.epochs:
+        if pretrainable and self.epochs:
             pretrain = self.pretrain
             values["pretrain"] = pretrain.model_dump(mode="json", include=None if pretrain.epochs else {"epochs"})
         values["validation"]["by"] = validation

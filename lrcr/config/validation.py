@@ -52,8 +52,8 @@ class ValidationParams(Section):
     by: Literal["global", "asmk"] | None = Field(
         None,
         description=(
-            "global: with one vector an image, at train.image_size; asmk: by the sections below; null: asmk for model "
-            "local, global for all others. HOW: asmk"
+            "global: with one vector an image, at train.image_size; asmk: by the sections below; null: asmk for local, "
+            "fire, global for all others. HOW: asmk"
         ),
     )
     every: Count = Field(1, description="epochs between two validations; HOW: 5")

@@ -93,6 +93,7 @@ class Photo:
         orient: whether EXIF orientation is applied.
         augmentation: seed of `lrcr.data.augmentation.augment`; None: the image as it is.
         regions: boxes, as `box`, that are described beside the whole image; None: the image has no regions.
+        mirrored: whether left and right are exchanged.
     """
 
     path: Path | ArchivedImage
@@ -100,6 +101,7 @@ class Photo:
     orient: bool = False
     augmentation: int | None = None
     regions: tuple[tuple[float, float, float, float], ...] | None = None
+    mirrored: bool = False
 
 
 @dataclass(frozen=True)

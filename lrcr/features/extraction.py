@@ -69,7 +69,7 @@ def extract_dataset(
 def extract_fit(
     params: Params, model_file: Path, dataset_folder: Path, folder: Path, progress: Progress = SILENT
 ) -> None:
-    """Extract a random sample of `codebook.images` images of a dataset, from which the codebook is learned.
+    """Extract what the codebook is learned from: a random sample of `codebook.images` images; for a whitening, all.
 
     The facts of the manifest list the cluster of each image (`cluster_ids`).
 
@@ -81,7 +81,7 @@ def extract_fit(
     dataset, size = _open_dataset(dataset_folder), params.extract.shard_size
     extractor = _open_extractor(params, model_file, ExtractSettings.of_fit(params))
     photos = dataset.photos()
-    sample = _sample(len(photos), params.codebook.images, params.seed)
+    sample = _sample(len(photos), params.fit_images, params.seed)
     manifest = _manifest("fit", params.fit_section(), extractor, dataset)
     manifest = replace(manifest, facts={"clusters": cluster_ids(dataset)[sample].tolist()})
     store = _describe_shards(manifest, _Describe(extractor), [photos[image] for image in sample], size, progress)
@@ -111,8 +111,8 @@ def sample_photos(photos: Sequence[Photo], number: int, seed: int) -> list[Photo
     return [photos[image] for image in _sample(len(photos), number, seed)]
 
 
-def _sample(total: int, number: int, seed: int) -> list[int]:
-    if number >= total:
+def _sample(total: int, number: int | None, seed: int) -> list[int]:
+    if number is None or number >= total:
         return list(range(total))
     return sorted(generator(seed, "sample").choice(total, number, replace=False).tolist())
 

@@ -176,6 +176,18 @@ def freeze_batchnorm_stats(module: nn.Module) -> None:
             child.eval()
 
 
+def has_folded_batchnorm(module: nn.Module) -> bool:
+    """Whether all BatchNorm of a module does no more than add a bias, because it is folded into convolutions."""
+    layers = [child for child in module.modules() if isinstance(child, _BatchNorm)]
+    return all(
+        layer.running_mean is not None
+        and layer.running_var is not None
+        and not layer.running_mean.any()
+        and torch.allclose(layer.weight * (layer.running_var + layer.eps).rsqrt(), torch.ones(()), atol=1e-3)
+        for layer in layers
+    )
+
+
 def build_backbone(params: BackboneParams) -> Backbone:
     """Build the backbone and load its weights; `none`: they are drawn from torch's global random state.
 

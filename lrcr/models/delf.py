@@ -11,7 +11,7 @@ from lrcr.models.backbone import Backbone, crop_border
 from lrcr.models.descriptors import ImageDescriptors
 from lrcr.models.model import Feature, Model
 from lrcr.models.pooling import attention_pool
-from lrcr.models.selection import Selection, grid_positions, select_strongest
+from lrcr.models.selection import Selection, select_locations
 from lrcr.models.whitening import Whitening
 
 
@@ -86,8 +86,8 @@ class DelfModel(Model):
     def _select(self, maps: Sequence[Tensor], scales: Sequence[float], count: int) -> list[tuple[Selection, Tensor]]:
         """The strongest locations of each image, and their L2-normalised features, of shape (≤ count, C)."""
         cropped = [crop_border(features, self.border) for features in maps]
-        positions = [crop_border(grid_positions(features), self.border) for features in maps]
-        selected = select_strongest([self.attention(features) for features in cropped], positions, scales, count)
+        attention = [self.attention(features) for features in cropped]
+        selected = select_locations(attention, maps, self.border, scales, count)
         rows = torch.cat([features.flatten(2) for features in cropped], dim=2)
         return [
             (selection, F.normalize(features[:, selection.rows].T, dim=1))

@@ -13,7 +13,7 @@ from lrcr.models.backbone import Backbone, crop_border, freeze_batchnorm_stats
 from lrcr.models.descriptors import ImageDescriptors
 from lrcr.models.model import Feature, Model
 from lrcr.models.pooling import GeM, attention_pool
-from lrcr.models.selection import grid_positions, select_strongest
+from lrcr.models.selection import select_locations
 from lrcr.models.weights import load_weights
 
 _REDUCED = 128
@@ -123,13 +123,13 @@ class DelgModel(Model):
     def describe_maps(self, maps: Sequence[Tensor], scales: Sequence[float], count: int) -> list[ImageDescriptors]:
         """The `count` locations of each image with the largest attention over all scales, reduced, of length 1."""
         cropped = [crop_border(features, self.border) for features in maps]
-        positions = [crop_border(grid_positions(features), self.border) for features in maps]
         attention = [self.local.attention(features) for features in cropped]
+        selected = select_locations(attention, maps, self.border, scales, count)
         rows = torch.cat([features.flatten(2) for features in cropped], dim=2)
         weight, bias = self.local.encoder.weight.flatten(1), self.local.encoder.bias
         return [
             selection.described(F.normalize(F.linear(features[:, selection.rows].T, weight, bias), dim=1))
-            for selection, features in zip(select_strongest(attention, positions, scales, count), rows, strict=True)
+            for selection, features in zip(selected, rows, strict=True)
         ]
 
     def add_vectors(self, images: list[ImageDescriptors], maps: Sequence[Tensor]) -> list[ImageDescriptors]:

@@ -67,8 +67,10 @@ class GraphRefinement(Refinement):
         width: dimensions of projections and states.
         layers: number of propagation layers.
         temperature: of the softmax, > 0; the smaller, the larger the weights of the most similar nodes.
-        neighbours: number of nearest neighbours of each node; None connects all nodes.
+        neighbours: number of nearest nodes that each node is connected to, itself included; None connects all nodes.
+            With 1 each node has its own feature alone: the control without a graph.
         output: `refine` (a change of the features) or `reweight` (a gate for each node).
+        self_edges: whether a node is connected to itself; the edge to itself has the largest weight.
 
     Example:
         >>> import torch
@@ -81,11 +83,20 @@ class GraphRefinement(Refinement):
     has_edges = True
 
     def __init__(
-        self, channels: int, width: int, layers: int, temperature: float, neighbours: int | None, output: str
+        self,
+        channels: int,
+        width: int,
+        layers: int,
+        temperature: float,
+        neighbours: int | None,
+        output: str,
+        *,
+        self_edges: bool = True,
     ) -> None:
         super().__init__()
         self.temperature = temperature
         self.neighbours = neighbours
+        self.self_edges = self_edges
         self.edges = nn.Linear(channels, width, bias=False)
         self.states = nn.Linear(channels, width)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(layers))
@@ -99,13 +110,15 @@ class GraphRefinement(Refinement):
         edges = F.normalize(self.edges(nodes), dim=-1)
         states = self.states(nodes)
         for norm, value in zip(self.norms, self.values, strict=True):
-            states = states + F.relu(propagate(edges, value(norm(states)), self.temperature, self.neighbours))
+            mean = propagate(edges, value(norm(states)), self.temperature, self.neighbours, self_edges=self.self_edges)
+            states = states + F.relu(mean)
         return _as_map(self.output(states), features)
 
     def neighbourhood(self, features: Tensor, node: int) -> Tensor:
         """The edge weights of one node, which sum to one: features of shape (1, C, H, W) → (H, W)."""
         edges = F.normalize(self.edges(_as_nodes(normalise(features))), dim=-1)
-        weights = _edge_weights(edges[:, node : node + 1], edges, self.temperature, self.neighbours)
+        loops = None if self.self_edges else _loops(edges, node, node + 1)
+        weights = _edge_weights(edges[:, node : node + 1], edges, self.temperature, self.neighbours, loops)
         return weights.view(features.shape[2:])
 
 
@@ -144,7 +157,9 @@ class SelfAttention(Refinement):
         return _as_map(change, features)
 
 
-def propagate(edges: Tensor, values: Tensor, temperature: float, neighbours: int | None = None) -> Tensor:
+def propagate(
+    edges: Tensor, values: Tensor, temperature: float, neighbours: int | None = None, *, self_edges: bool = True
+) -> Tensor:
     """For each node, the mean of its neighbours' values, weighted by softmax(cosine / temperature).
 
     Without gradient, the memory grows linearly with N.
@@ -154,15 +169,26 @@ def propagate(edges: Tensor, values: Tensor, temperature: float, neighbours: int
         values: of shape (B, N, d).
         temperature: of the softmax.
         neighbours: number of nearest nodes that are averaged, the node itself included; None: all nodes.
+        self_edges: False leaves the node itself out; a single node keeps its value.
 
     Returns:
         Of shape (B, N, d).
     """
-    if neighbours is None or neighbours >= edges.shape[1]:
+    nodes = edges.shape[1]
+    if neighbours == 1 or nodes == 1:
+        return values
+    every = neighbours is None or neighbours >= nodes
+    if every and self_edges:
         return F.scaled_dot_product_attention(edges, edges, values, scale=1 / temperature)
-    chunks = [
-        _edge_weights(part, edges, temperature, neighbours) @ values for part in torch.split(edges, _CHUNK, dim=1)
-    ]
+    chunks = []
+    for start in range(0, nodes, _CHUNK):
+        part = edges[:, start : start + _CHUNK]
+        loops = None if self_edges else _loops(edges, start, start + part.shape[1])
+        if every:
+            assert loops is not None, "with all edges nothing is masked"
+            chunks.append(F.scaled_dot_product_attention(part, edges, values, attn_mask=~loops, scale=1 / temperature))
+        else:
+            chunks.append(_edge_weights(part, edges, temperature, neighbours, loops) @ values)
     return torch.cat(chunks, dim=1)
 
 
@@ -170,20 +196,40 @@ def build_graph(params: GraphParams, channels: int) -> Refinement:
     """The refinement that the params describe, for features of C channels."""
     if params.kind == "gcn":
         return GraphRefinement(
-            channels, params.width, params.layers, params.temperature, params.neighbours, params.output
+            channels,
+            params.width,
+            params.layers,
+            params.temperature,
+            params.neighbours,
+            params.output,
+            self_edges=params.self_edges,
         )
     if params.kind == "attention":
         return SelfAttention(channels, params.width, params.layers, params.output)
     return NoRefinement()
 
 
-def _edge_weights(queries: Tensor, edges: Tensor, temperature: float, neighbours: int | None) -> Tensor:
-    """Weights of the edges from nodes of shape (B, n, d) to all nodes of shape (B, N, d): of shape (B, n, N)."""
+def _edge_weights(
+    queries: Tensor, edges: Tensor, temperature: float, neighbours: int | None, loops: Tensor | None
+) -> Tensor:
+    """Weights of the edges from nodes of shape (B, n, d) to all nodes of shape (B, N, d): of shape (B, n, N).
+
+    Args:
+        loops: the edges to leave out, of shape (n, N); None: none.
+    """
     similarity = queries @ edges.mT / temperature
+    if loops is not None:
+        similarity = similarity.masked_fill(loops, float("-inf"))
     if neighbours is not None and neighbours < edges.shape[1]:
         smallest = similarity.topk(neighbours, dim=-1).values[..., -1:]
         similarity = similarity.masked_fill(similarity < smallest, float("-inf"))
     return similarity.softmax(dim=-1)
+
+
+def _loops(edges: Tensor, start: int, stop: int) -> Tensor:
+    """Which edges of the nodes from `start` to `stop` lead to the node itself: of shape (stop − start, N)."""
+    nodes = torch.arange(edges.shape[1], device=edges.device)
+    return nodes[start:stop, None] == nodes
 
 
 def _as_nodes(features: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from lrcr.models.descriptors import ImageDescriptors
 from lrcr.models.graph import Refinement
 from lrcr.models.model import Feature, Model
 from lrcr.models.pooling import attention_pool
-from lrcr.models.selection import grid_positions, select_strongest
+from lrcr.models.selection import select_locations
 from lrcr.models.smoothing import Filter, Smoothing, centre_share, smooth
 from lrcr.models.whitening import Whitening
 from lrcr.models.windows import smooth_at
@@ -204,8 +204,7 @@ class LocalModel(Model):
             whiten: False returns the smoothed features, of C dimensions, as descriptors.
         """
         contexts = [self.context(features) for features in maps]
-        positions = [crop_border(grid_positions(features), self.border) for features in maps]
-        selected = select_strongest([context.attention for context in contexts], positions, scales, count)
+        selected = select_locations([context.attention for context in contexts], maps, self.border, scales, count)
         result = []
         for image, selection in enumerate(selected):
             descriptors = self.smoothed_at([context.of_image(image) for context in contexts], selection.rows)

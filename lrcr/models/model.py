@@ -21,8 +21,8 @@ class Model(nn.Module, ABC):
 
     Args:
         backbone: images → feature maps.
-        freeze_batchnorm: whether BatchNorm of the backbone stays in evaluation mode during training, as in HOW with
-            pretrained weights. (The authors of CFCD train it. That would destroy weights whose BatchNorm is fused.)
+        freeze_batchnorm: whether BatchNorm of the backbone stays in evaluation mode during training, as in HOW. (CFCD
+            trains it. With weights whose BatchNorm is folded, that would change what the network computes.)
     """
 
     def __init__(self, backbone: Backbone, *, freeze_batchnorm: bool) -> None:

@@ -12,11 +12,8 @@ import pandas as pd
 
 from lrcr.config.params import Params
 from lrcr.data.dataset import Dataset, open_dataset
-from lrcr.features.extraction import database_manifest
-from lrcr.features.extractor import Extractor, ExtractSettings
-from lrcr.features.regions import database_photos
 from lrcr.features.store import DescriptorStore, Sample, open_descriptors
-from lrcr.models.file import read_model_file
+from lrcr.models.header import read_model_manifest
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.backend import Backend, backend_of
 from lrcr.retrieval.encoding import encode_photos, encode_store, sample_of_photos
@@ -46,7 +43,7 @@ def index_dataset(
         ArtifactError: an input is damaged, or the inputs were made from different models or datasets.
         ImageError: an image cannot be decoded.
     """
-    _, model = read_model_file(model_file)
+    model = read_model_manifest(model_file)
     dataset = open_dataset(dataset_folder)
     store = open_descriptors(descriptors_folder / "database")
     codebook = open_manifest(codebook_folder, "codebook")
@@ -95,6 +92,10 @@ def _from_photos(
     params: Params, backend: Backend[Any], model_file: Path, dataset: Dataset, codebook: Manifest, progress: Progress
 ) -> Iterator[tuple[Iterator[Any], Sample]]:
     """The parts of the index and the sampling function, from photos."""
+    from lrcr.features.extraction import database_manifest  # imports torch
+    from lrcr.features.extractor import Extractor, ExtractSettings
+    from lrcr.features.regions import database_photos
+
     extractor = Extractor(model_file, ExtractSettings.of_database(params), params.device)
     photos, size = database_photos(dataset, params.extract), params.extract.shard_size
     descriptors = database_manifest(params, extractor, dataset).fingerprint
@@ -112,6 +113,8 @@ def _locate_images(dataset: Dataset, params: Params) -> pd.DataFrame:
     table = table.assign(path=paths, archive=archives, name=table["path"])
     if params.extract.regions == "none":
         return table
+    from lrcr.features.regions import database_photos  # imports torch
+
     photos = database_photos(dataset, params.extract)
     boxes = [np.ravel(photo.regions or ()).tolist() for photo in photos]
     return table.assign(regions=pd.Series(boxes, dtype=object))

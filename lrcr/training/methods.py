@@ -65,8 +65,20 @@ class Tuples:
         if self.settings.schedule == "joint":
             state = phases.run("all", self._trainer(setup), epochs=self.params.train.epochs)
             setup.model.load_state_dict(state.weights)
+        elif self.settings.schedule == "sequential":
+            self._train_sequentially(setup, phases)
         else:
             self._train_separately(setup, phases)
+
+    def _train_sequentially(self, setup: Setup, phases: Phases) -> None:
+        """Train the graph, then smoothing on top of the best graph, which stays as it is."""
+        model, score = setup.model, None
+        others = [part for part in model.parts() if part not in _CONTEXT]
+        for part in reversed(_CONTEXT):
+            trainer = self._trainer(setup, (part, *others))
+            state = phases.run(part, trainer, epochs=self.params.train.epochs, start_score=score)
+            model.load_state_dict(state.weights)
+            score = state.best_score
 
     def _train_separately(self, setup: Setup, phases: Phases) -> None:
         """Train smoothing and graph separately from the same weights, and combine the best weights of both.

@@ -182,7 +182,7 @@ def test_the_last_override_wins():
             "graph: {kind: attention, neighbours: 5}",
             [
                 "graph: {'kind': 'attention', 'neighbours': 5} is refused: "
-                "kind attention joins all locations; leave neighbours out"
+                "kind attention joins all locations; leave neighbours and self_edges out"
             ],
         ),
         (
@@ -369,6 +369,12 @@ def test_fit_section_follows_exactly_what_decides_the_fit_descriptors():
         "seed=1",
     ):
         assert load_params(overrides=[other]).fit_section() != fit
+
+
+def test_words_are_learned_from_a_sample_and_a_whitening_from_all_images():
+    fits = [load_params(overrides=["model.name=gem", f"codebook.images={n}"]).fit_section() for n in (8, 9)]
+    assert fits[0] == fits[1] and fits[0]["fit"]["images"] is None
+    assert load_params(overrides=["model.name=fire"]).fit_section()["fit"]["images"] == 20000
 
 
 def test_each_family_has_its_published_scales_unless_others_are_given():

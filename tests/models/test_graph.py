@@ -11,6 +11,7 @@ from lrcr.models.graph import GraphRefinement, build_graph, propagate
 KINDS = [
     {"kind": "gcn"},
     {"kind": "gcn", "layers": 3, "neighbours": 5},
+    {"kind": "gcn", "self_edges": False},
     {"kind": "attention"},
     {"kind": "attention", "layers": 2},
 ]
@@ -98,18 +99,40 @@ def test_gates_start_at_one_and_stay_between_zero_and_two(kind):
     nodes=st.integers(1, 20),
     temperature=st.sampled_from([0.05, 1.0]),
     neighbours=st.sampled_from([None, 1, 3, 50]),
+    self_edges=st.booleans(),
 )
-def test_propagation_against_the_definition(seed, nodes, temperature, neighbours):
+def test_propagation_against_the_definition(seed, nodes, temperature, neighbours, self_edges):
     edges = torch.nn.functional.normalize(draw((1, nodes, 4), seed), dim=-1)
     values = draw((1, nodes, 4), seed + 1)
     similarity = (edges[0] @ edges[0].T).double().numpy()
     expected = np.empty((nodes, 4))
     for node in range(nodes):
-        nearest = np.argsort(-similarity[node], kind="stable")[:neighbours]
+        nearest = np.argsort(-similarity[node], kind="stable")
+        if not self_edges and neighbours != 1 and nodes > 1:
+            nearest = nearest[nearest != node]
+        nearest = nearest[:neighbours]
         weights = np.exp(similarity[node, nearest] / temperature)
         expected[node] = weights / weights.sum() @ values[0].double().numpy()[nearest]
-    found = propagate(edges, values, temperature, neighbours)[0]
+    found = propagate(edges, values, temperature, neighbours, self_edges=self_edges)[0]
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_node_that_is_left_out_has_no_influence_on_itself():
+    """More nodes than a chunk: the diagonal is masked in each chunk."""
+    edges = torch.nn.functional.normalize(draw((1, 1100, 4)), dim=-1)
+    values = draw((1, 1100, 2), 1).requires_grad_()
+    for node in (0, 1050):
+        mean = propagate(edges, values, 0.1, self_edges=False)[0, node].sum()
+        [gradient] = torch.autograd.grad(mean, values)
+        assert not gradient[0, node].any() and (gradient[0] > 0).any(dim=1).sum() > 1000
+
+
+def test_with_one_neighbour_a_node_sees_its_own_feature_alone():
+    module, features = disturb(build(kind="gcn", neighbours=1)), draw((1, 12, 4, 6))
+    other = features.clone()
+    other[:, :, 3, 5] += 1
+    changed = (module.gate(features) - module.gate(other))[0] != 0
+    assert changed[3, 5] and changed.sum() == 1
 
 
 @torch.inference_mode()
@@ -125,7 +148,10 @@ def test_the_neighbourhood_of_a_node_is_its_row_of_the_graph(neighbours):
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("settings", [{"kind": "gcn"}, {"kind": "gcn", "neighbours": 16}, {"kind": "attention"}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"kind": "gcn"}, {"kind": "gcn", "neighbours": 16}, {"kind": "gcn", "self_edges": False}, {"kind": "attention"}],
+)
 def test_memory_is_linear_in_the_number_of_nodes(peak_memory, settings):
     """At 64 × 96 nodes all edges together would take 144 MiB, a chunk of 1024 nodes takes 24."""
     module = build(64, **{**settings, "width": 64, "output": "reweight"}).eval()

@@ -13,6 +13,7 @@ from lrcr.data.ranking import Ranking
 from lrcr.errors import ArtifactError, ParamsError
 from lrcr.features.extractor import ExtractSettings
 from lrcr.features.store import open_descriptors
+from lrcr.retrieval.layout import MODEL
 from lrcr.retrieval.queries import open_extractor
 from lrcr.retrieval.searcher import Result, Searcher
 
@@ -79,12 +80,14 @@ def copied(tmp_path, gem):
 
 def test_another_model_than_the_indexs_is_refused(tmp_path, copied):
     make_model(tmp_path, small("seed=1"))
-    shutil.copy(tmp_path / "model.pt", copied / "model.pt")
+    shutil.copy(tmp_path / "model.pt", copied / MODEL)
     searcher = Searcher(copied)
-    with pytest.raises(ArtifactError, match=r"model\.pt: not the model that the index was built with; index again"):
+    with pytest.raises(
+        ArtifactError, match=r"model\.safetensors: not the model that the index was built with; index again"
+    ):
         open_extractor(searcher)
-    (copied / "model.pt").unlink()
-    with pytest.raises(ArtifactError, match=r"model\.pt: no such file"):
+    (copied / MODEL).unlink()
+    with pytest.raises(ArtifactError, match=r"model\.safetensors: no such file"):
         open_extractor(searcher)
 
 

@@ -49,7 +49,7 @@ def learn_words(landmarks, pretrained, epoch: int, *overrides: str) -> np.ndarra
     trainer = make_trainer(context(pretrained, *losses, *overrides), landmarks)
     assert isinstance(trainer.objective, LocalObjective)
     trainer.objective.on_epoch_start(trainer.setup.images.photos[:6], epoch)
-    return trainer.objective.words.numpy()
+    return trainer.objective.codebooks[0].numpy()
 
 
 def test_every_epoch_learns_its_own_words_by_the_seed(landmarks, pretrained):
@@ -60,10 +60,28 @@ def test_every_epoch_learns_its_own_words_by_the_seed(landmarks, pretrained):
     assert not np.array_equal(first, learn_words(landmarks, pretrained, 1, "seed=1"))
 
 
+def test_the_steps_of_an_epoch_take_its_codebooks_in_turn(landmarks, pretrained):
+    losses = "train.tuples.losses={contrastive: 0, asmk: 1, words: 4, codebooks: 3}"
+    trainer = make_trainer(context(pretrained, losses, "train.tuples.negatives=0"), landmarks)
+    objective, tuples = trainer.objective, np.array([[0, 5], [1, 2]])
+    objective.on_epoch_start(trainer.setup.images.photos, 1)
+    assert len({words.numpy().tobytes() for words in objective.codebooks}) == 3
+    alone = learn_words(landmarks, pretrained, 1)
+    assert alone.shape == tuple(objective.codebooks[0].shape)
+
+    def loss() -> float:
+        return objective.loss(tuples, trainer._embed(tuples.ravel())).item()
+
+    first = [loss() for _ in range(6)]
+    assert first[:3] == first[3:] and len(set(first)) == 3
+    objective.on_epoch_start(trainer.setup.images.photos, 1)
+    assert loss() == first[0], "an epoch starts with its first codebook, whatever ran before"
+
+
 def test_no_words_are_learned_where_no_loss_needs_them(landmarks, pretrained):
     trainer = make_trainer(context(pretrained), landmarks)
     trainer.objective.on_epoch_start(trainer.setup.images.photos, 1)
-    assert trainer.objective.words is None
+    assert not trainer.objective.codebooks
 
 
 def test_asmk_compares_all_images_of_a_step(landmarks, pretrained):

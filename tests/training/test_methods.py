@@ -215,13 +215,26 @@ def test_then_jointly_both_are_trained_from_the_joined_weights(landmarks, pretra
     assert same(after, phases.states["joint"].weights if best == "joint" else better)
 
 
+@pytest.mark.parametrize(("scores", "best"), [((50, 60), "smoothing"), ((50, 50), "graph"), ((50, 40), "graph")])
+def test_sequentially_smoothing_is_trained_on_top_of_the_best_graph(landmarks, pretrained, scores, best):
+    params = context(pretrained, "train.tuples.schedule=sequential", "train.epochs=3")
+    phases, before, after = dictate(params, landmarks, *scores)
+    assert phases.order == [("graph", 3), ("smoothing", 3)]
+    assert same(phases.starts[0], before)
+    assert same(phases.starts[1], phases.states["graph"].weights)
+    assert phases.known == [None, scores[0]], "the weights that end a phase and start the next are validated once"
+    for name, trainer, *_ in phases.ran:
+        assert {part for part, rate in trainer.parts.rates.items() if rate} == {"backbone", name}
+    assert same(after, phases.states[best].weights)
+
+
 @pytest.mark.parametrize(("scores", "best"), [((50, 60), "fine"), ((50, 50), "coarse"), ((50, 40), "coarse")])
 def test_classification_continues_from_its_best_epoch_with_hard_negatives(nine, scores, best):
     params = small_global("cfcd", "train.classification={epochs: 4, fine_epochs: 3, batch_size: 16}")
     phases, before, after = dictate(params, nine, *scores)
     assert phases.order == [("coarse", 4), ("fine", 3)]
     coarse, fine = (trainer for _, trainer, *_ in phases.ran)
-    assert (coarse.confused is None, fine.confused is None) == (True, False)
+    assert (coarse.fine, fine.fine) == (False, True)
     assert (coarse.epochs, fine.epochs) == (4, 3)
     assert same({f"model.{name}": tensor for name, tensor in before.items()}, without_classifier(phases.starts[0]))
     assert same(phases.starts[1], phases.states["coarse"].weights), "of the model and its classifier"
@@ -317,7 +330,8 @@ def test_a_real_training_of_each_alone_joins_them_as_they_are(tmp_path, seen, la
 
 @pytest.mark.usefixtures("changes_rewarded")
 @pytest.mark.parametrize(
-    ("schedule", "lines", "killed"), [("separate", 5, [5]), ("separate_then_joint", 6, [1, 2, 3, 4, 5, 6])]
+    ("schedule", "lines", "killed"),
+    [("separate", 5, [5]), ("separate_then_joint", 6, [1, 2, 3, 4, 5, 6]), ("sequential", 4, [2, 3])],
 )
 def test_a_killed_schedule_continues_to_the_same_weights(tmp_path, landmarks, pretrained, schedule, lines, killed):
     params = context(pretrained, *SEPARATE[:2], f"train.tuples.schedule={schedule}")

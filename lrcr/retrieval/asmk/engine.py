@@ -1,5 +1,6 @@
 """The backend of local descriptors, ASMK: descriptors → postings → inverted file → ranking."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -22,6 +23,7 @@ from lrcr.retrieval.asmk.speed import draw_queries, measure
 from lrcr.runtime.seeds import generator
 from lrcr.storage.artifacts import Manifest
 
+_LOG = logging.getLogger(__name__)
 _RECALL_SAMPLE = 2000  # descriptors
 _RECALL_DEPTHS = {1, 5}  # words of a database and of a query descriptor in the literature
 
@@ -72,6 +74,12 @@ class AsmkBackend:
             ArtifactError: the codebook is damaged or does not fit the descriptors.
         """
         words, dim = self._words.centroids.shape
+        if self.index.binary and dim % 32:
+            _LOG.warning(
+                "index: codes of %d bits: those missing to %d count as equal, so unrelated descriptors are similar; "
+                "set whitening.dim to a multiple of 32",
+                *(dim, -(-dim // 32) * 32),
+            )
         build_index(
             folder,
             parts,
