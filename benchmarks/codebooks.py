@@ -74,7 +74,7 @@ def _measure(params: Params, work: Path, compute: str, name: str) -> dict[str, A
         make_codebook(params, work / compute / "fit", own / "codebook", progress)
         seconds = time.perf_counter() - start
         described = work / compute / "descriptors"
-        model = work / compute / "model.pt"
+        model = work / compute / "model.safetensors"
         index_dataset(params, model, work / "dataset", described, own / "codebook", own / "index")
         scores = evaluate_dataset(params, work / "dataset", described, own / "index").evaluation.map
         write_json(file, {"seconds": seconds, **{setup: scores[setup] for setup in _SETUPS}})

@@ -1,50 +1,53 @@
-"""Context on the embedded dataset: for each seed a trunk trained from scratch, and context trained on its maps."""
+"""Context on the embedded dataset: the settings of the default run, on the same photos, for each seed and part.
+
+In all rows the whitening is trained too, for as many steps; the average is chosen on the validation photos.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.cache import cache_folder
-from benchmarks.context_photos import RECIPE, WITHOUT_CONTEXT
-from benchmarks.evaluator import Evaluator
-from benchmarks.rows import PER_LOCATION, Runs, Split, changed, code, compare_rows
-from benchmarks.tables import write_comparison
+from benchmarks.rows import NONE, Changes, Rows
+from benchmarks.tables import BASELINES, write_comparison
 from benchmarks.values import Value
 from lrcr.cli.terminal import progress
 from lrcr.config.params import Params
 from lrcr.config.reading import load_params
 from lrcr.datasets.make import make_dataset
-from lrcr.models.factory import open_local_model
 from lrcr.storage.artifacts import fingerprint
-from lrcr.training.train import train
 
-_SEEDS = (0, 1, 2, 3, 4)
-_LONGER = {"epochs": 3, "validation": {"every": 3}}  # ten times as many photos as the recipe is made for
+_SEEDS = (0, 1, 2)
 _TRAIN, _VAL, _EVAL = "synthetic-train", "synthetic-val", "synthetic"
 
 
 def run() -> Iterator[Value]:
-    """The seed decides data, trunk, training and codebook; the average is chosen on the validation set."""
-    yield from write_comparison("context_embedded", [_compare(seed) for seed in _SEEDS])
+    """Write `results/context_embedded.md`; yield the differences to the better baseline."""
+    params = load_params(Path("params.yaml"), ["smoothing.kind=none", "graph.kind=none"])
+    folders = _make(params)
+    rows = Rows(params, folders[_TRAIN], folders[_VAL], folders[_EVAL], codebooks=1)
+    averages: dict[str, Changes] = {
+        f"average {kernel}": [{"smoothing": {"kind": "average", "kernel": kernel}}] for kernel in (3, 5, 7)
+    }
+    no_smoothing, average = BASELINES
+    filter_ = {"smoothing": {"kind": "learnable"}}
+    changes: dict[str, Changes] = {
+        no_smoothing: [NONE],
+        average: averages[rows.choose(averages)],
+        "+ learnable filter": [filter_],
+        "+ gate without graph": [{"graph": {"kind": "gcn", "neighbours": 1}}],
+        "+ GCN": [{"graph": {"kind": "gcn"}}],
+        "+ both": [filter_, {"graph": {"kind": "gcn"}}],
+        "self-attention": [{"graph": {"kind": "attention"}}],
+    }
+    yield from write_comparison(
+        "context_embedded", {row: [rows.run(own, seed) for seed in _SEEDS] for row, own in changes.items()}
+    )
 
 
-def _compare(seed: int) -> dict[str, Runs]:
-    params = load_params(None, [f"seed={seed}"], recipe="scratch")
-    work = cache_folder(f"{fingerprint(code(), params.model_dump(mode='json'))}")
-    for name in (_TRAIN, _VAL, _EVAL):
-        make_dataset(name, params.datasets[name], work / name, seed=seed, progress=progress)
-    if not (work / "trunk.pt").exists():
-        train(params, work / _TRAIN, work / _VAL, work / "trunk.pt", progress=progress)
-    own = _context(params, work / "trunk.pt")
-    trunk = open_local_model(work / "trunk.pt")
-    evaluation, validation = (Evaluator(own, trunk, work / name, work / _TRAIN) for name in (_EVAL, _VAL))
-    return compare_rows(own, [Split(work / _TRAIN, validation, evaluation)], seed, "separate_then_joint")
-
-
-def _context(params: Params, trunk_file: Path) -> Params:
-    """The recipe `context` on that trunk, at the sizes of the embedded photos, still without context."""
-    recipe = load_params(None, WITHOUT_CONTEXT, recipe=RECIPE).model_dump(mode="json")
-    losses = {"max_descriptors": params.extract.max_descriptors}
-    sizes = {"image_size": params.extract.image_size, "tuples": {"scales": params.scales, "losses": losses}}
-    trunk = {"weights": str(trunk_file), "crop_border": recipe["backbone"]["crop_border"]}
-    own = {"backbone": trunk, "smoothing": recipe["smoothing"], "train": recipe["train"]}
-    return changed(params, own, {"train": sizes}, {"train": _LONGER}, PER_LOCATION)
+def _make(params: Params) -> dict[str, Path]:
+    """The three datasets, or those of an earlier run."""
+    names = (_TRAIN, _VAL, _EVAL)
+    work = cache_folder(fingerprint("embedded", [params.datasets[name].model_dump(mode="json") for name in names]))
+    for name in (each for each in names if not (work / each).exists()):
+        make_dataset(name, params.datasets[name], work / name, seed=params.seed, progress=progress)
+    return {name: work / name for name in names}

@@ -1,15 +1,16 @@
 """Context on real photos: one frozen trunk with ImageNet weights, and context trained on its maps of labelled photos.
 
-Training, validation and test photos show different identities (`benchmarks.identities`). All trained rows have the same
-number of steps. Needs `LRCR_TEST_DATA`: a folder with `photos/`, `more-photos/` and `weights/`.
+Training, validation and test photos show different identities (`benchmarks.identities`). All trained rows take the
+same number of steps; the baselines have nothing to train. Needs `LRCR_TEST_DATA`: a folder with `photos/`,
+`more-photos/` and `weights/`. What a killed run has finished is found again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from benchmarks.identities import split_identities
 from benchmarks.photos import test_data
 from benchmarks.rows import NONE, PLAIN, UNTRAINED, Changes, Rows
-from benchmarks.tables import write_comparison, write_parts, write_training
+from benchmarks.tables import BASELINES, write_comparison, write_parts, write_training
 from benchmarks.values import Value
 from lrcr.config.reading import load_params
 
@@ -17,15 +18,59 @@ _SEEDS = (0, 1, 2)
 _CODEBOOKS = 3
 """Of each seed; a score is their mean."""
 
-WITHOUT_CONTEXT = ("smoothing.kind=none", "graph.kind=none", "train.tuples.schedule=joint")
-"""What takes the context out of the recipe; each row adds its own."""
-
-SEPARATE = "separate"
-
-_ROWS: dict[str, Changes] = {
-    "+ learnable filter": [{"smoothing": {"kind": "learnable"}}],
-    "+ gate without graph": [NONE, {"graph": {"kind": "gcn", "neighbours": 1}}],
-    "+ GCN": [NONE, {"graph": {"kind": "gcn"}}],
-    "+ both": [{"smoothing": {"kind": "learnable"}, "graph": {"kind": "gcn"}}],
-    "self-attention": [NONE, {"graph": {"kind": "attention"}}],
+_KERNELS = (3, 5, 7)
+_WITHOUT_CONTEXT = ("smoothing.kind=none", "graph.kind=none", "train.tuples.schedule=joint")
+_TRUNKS = {
+    "context_real": ("backbone.weights={data}/weights/resnet18-imagenet-to-layer3.npz",),
+    "context_real_lite0": (
+        "backbone={name: timm/tf_efficientnet_lite0, stride: 16, skip_layers: null, weights: packaged}",
+        "whitening.dim=96",
+    ),
 }
+_NO_SMOOTHING, _AVERAGE = BASELINES
+_FILTER = {"smoothing": {"kind": "learnable"}}
+_GCN = {"graph": {"kind": "gcn"}}
+
+
+def run() -> Iterator[Value]:
+    """The table, the curve, and the log of training of both trunks; the kernels of the first one."""
+    rows = {name: _rows(name) for name in _TRUNKS}
+    for name, seeds in zip(_TRUNKS, (_SEEDS, _SEEDS[:1]), strict=True):
+        yield from _compare(name, rows[name], seeds)
+    first = next(iter(_TRUNKS))
+    yield from write_parts(
+        f"{first}_kernels", {row: [rows[first].run(own, 0, [PLAIN])] for row, own in _kernels().items()}
+    )
+
+
+def _rows(name: str) -> Rows:
+    split = split_identities()
+    overrides = [override.format(data=test_data()) for override in _TRUNKS[name]]
+    params = load_params(None, [*overrides, *_WITHOUT_CONTEXT], recipe="context")
+    return Rows(params, split.train, split.validation, split.test, _CODEBOOKS)
+
+
+def _compare(name: str, rows: Rows, seeds: Sequence[int]) -> Iterator[Value]:
+    averages = {row: own for row, own in _kernels().items() if row.startswith(_AVERAGE)}
+    recipe = load_params(None, recipe="context")
+    half = {"train": {"epochs": recipe.train.epochs // 2, "tuples": {"schedule": recipe.train.tuples.schedule}}}
+    changes: dict[str, Changes] = {
+        _NO_SMOOTHING: [NONE, UNTRAINED],
+        _AVERAGE: averages[rows.choose(averages)],
+        "+ learnable filter": [_FILTER],
+        "+ gate without graph": [{"graph": {"kind": "gcn", "neighbours": 1}}],
+        "+ GCN": [_GCN],
+        "+ both": [_FILTER, _GCN, half],
+        "self-attention": [{"graph": {"kind": "attention"}}],
+    }
+    runs = {row: [rows.run(own, seed) for seed in seeds] for row, own in changes.items()}
+    write_training(f"{name}_training", {row: own for row, own in runs.items() if row not in BASELINES})
+    yield from write_comparison(name, runs)
+
+
+def _kernels() -> dict[str, Changes]:
+    averages = {
+        f"{_AVERAGE}, kernel {k}": [{"smoothing": {"kind": "average", "kernel": k}}, UNTRAINED] for k in _KERNELS
+    }
+    filters = {f"filter, kernel {k}": [_FILTER, {"smoothing": {"kernel": k}}] for k in _KERNELS}
+    return {f"{_NO_SMOOTHING} (kernel 1)": [NONE, UNTRAINED], **averages, **filters}

@@ -79,7 +79,13 @@ def _evaluate(overrides: tuple[str, ...], data: Path, name: str, seed: int) -> p
             shutil.rmtree(own / folder, ignore_errors=True)
         make_codebook(params, own / "fit", own / "codebook", progress)
         index_dataset(
-            params, own / "model.pt", work / "dataset", own / "descriptors", own / "codebook", own / "index", progress
+            params,
+            own / "model.safetensors",
+            work / "dataset",
+            own / "descriptors",
+            own / "codebook",
+            own / "index",
+            progress,
         )
         write_per_query(table, evaluate_dataset(params, work / "dataset", own / "descriptors", own / "index").per_query)
     return open_per_query(table)

@@ -1,11 +1,12 @@
 """Evaluation of models that share one frozen trunk: its feature maps are computed once and stored."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 
@@ -15,13 +16,15 @@ from lrcr.evaluation.metrics import evaluate
 from lrcr.evaluation.per_query import tabulate_queries
 from lrcr.evaluation.protocol import SETUPS
 from lrcr.features.extraction import sample_photos
-from lrcr.features.store import Descriptors, draw_rows, join
+from lrcr.features.store import Descriptors, draw_rows
 from lrcr.models.local import LocalModel
+from lrcr.retrieval.asmk.aggregation import Aggregated, aggregate
 from lrcr.retrieval.asmk.codebook import Codebook, learn_codebook
-from lrcr.retrieval.asmk.images import aggregate_images
 from lrcr.retrieval.asmk.once import search_once
 from lrcr.training.descriptors import describe_locally
 from lrcr.training.maps import Maps
+
+Words = npt.NDArray[np.int32]
 
 
 class Setting(NamedTuple):
@@ -69,7 +72,7 @@ class Evaluator:
         # A query that is a whole image of the database is described once.
         separate = self.dataset.queries["x0"].notna() | self.dataset.queries["image"].isna()
         cropped = [photo for photo, own in zip(self.dataset.query_photos(), separate, strict=True) if own]
-        self.rows = self.dataset.queries["image"].to_numpy(float, na_value=-1).copy()
+        self.rows = self.dataset.queries["image"].fillna(-1).to_numpy(np.int64).copy()
         self.rows[separate.to_numpy()] = len(photos) + np.arange(len(cropped))
         self.photos = photos + cropped
 
@@ -97,29 +100,36 @@ class Evaluator:
         )
 
     def _search(self, described: Descriptors, codebook: Codebook, settings: Sequence[Setting]) -> dict[Setting, Scored]:
-        index, search, scored = self.params.index, self.params.search, {}
+        search, scored = self.params.search, {}
+        words = codebook.assign(described.descriptors, search.multiple_assignment)
         for count in {self._count(setting) for setting in settings}:
-            images = _strongest(described, count)
-            database = aggregate_images(
-                images.take(range(len(self.dataset.images))), codebook, index.multiple_assignment, binary=index.binary
-            )
-            queries = images.take([int(row) for row in self.rows])
-            asked = aggregate_images(queries, codebook, search.multiple_assignment, binary=index.binary)
-            words = len(codebook.centroids)
+            database = self._aggregate(described, words[:, : self.params.index.multiple_assignment], codebook, count)
+            queries = self._aggregate(described, words, codebook, count)
+            parts = (take_images(database, np.arange(len(self.dataset.images))), take_images(queries, self.rows))
             for setting in (setting for setting in settings if self._count(setting) == count):
-                ranking = search_once(database, asked, words, alpha=search.alpha, tau=setting.tau, idf=search.idf)
+                ranking = search_once(
+                    *parts, len(codebook.centroids), alpha=search.alpha, tau=setting.tau, idf=search.idf
+                )
                 evaluation = evaluate(ranking, self.dataset.relevance, len(self.dataset.queries))
                 table = tabulate_queries(evaluation, self.dataset)
-                scored[setting] = Scored(table, len(database.words) / database.count)
+                scored[setting] = Scored(table, len(parts[0].words) / parts[0].count)
         return scored
 
+    def _aggregate(self, described: Descriptors, words: Words, codebook: Codebook, count: int) -> Aggregated:
+        """The postings of the strongest `count` descriptors of each image."""
+        sizes = np.minimum(np.diff(described.offsets), count)
+        offsets = np.concatenate([[0], np.cumsum(sizes)])
+        rows = np.repeat(described.offsets[:-1] - offsets[:-1], sizes) + np.arange(offsets[-1])
+        binary = self.params.index.binary
+        return aggregate(described.descriptors[rows], words[rows], offsets, codebook.centroids, binary=binary)
 
-def _strongest(images: Descriptors, count: int) -> Descriptors:
-    """The strongest `count` descriptors of each image."""
-    starts, sizes = images.offsets[:-1], np.minimum(np.diff(images.offsets), count)
-    offsets = np.concatenate([[0], np.cumsum(sizes)])
-    rows = np.repeat(starts - offsets[:-1], sizes) + np.arange(offsets[-1])
-    return Descriptors(images.descriptors[rows], images.strength[rows], images.xy[rows], images.scale[rows], offsets)
+
+def take_images(part: Aggregated, images: npt.NDArray[np.int64]) -> Aggregated:
+    """The postings of some images of a batch, in the given order."""
+    starts, sizes = part.offsets[images], np.diff(part.offsets)[images]
+    rows = np.repeat(starts - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
+    owners = np.repeat(np.arange(len(images), dtype=np.uint32), sizes)
+    return replace(part, words=part.words[rows], images=owners, vectors=part.vectors[rows], count=len(images))
 
 
 def _mean(runs: Sequence[Scored]) -> Scored:

@@ -49,13 +49,13 @@ def run() -> Iterator[Value]:
         available = open_dataset(work / "data").photos()
         photos = available[:: len(available) // _PHOTOS][:_PHOTOS]
         whitening = f"whitening.file={data / 'parity/how_photos.npz'}"
-        how, simple = _extractor(recipe(data, whitening), work / "how.pt", device)
-        lrcr, _ = _extractor(recipe(data, whitening, *_LRCR), work / "lrcr.pt", device)
+        how, simple = _extractor(recipe(data, whitening), work / "how.safetensors", device)
+        lrcr, _ = _extractor(recipe(data, whitening, *_LRCR), work / "lrcr.safetensors", device)
         gem, simple_gem = _extractor(
-            recipe(data, "model.name=gem", "train.validation.by=global"), work / "gem.pt", device
+            recipe(data, "model.name=gem", "train.validation.by=global"), work / "gem.safetensors", device
         )
-        half, _ = _extractor(recipe(data, whitening), work / "how.pt", device, "bfloat16")
-        default, _ = _extractor(load_params(None, ["extract.image_size=512"]), work / "default.pt", device)
+        half, _ = _extractor(recipe(data, whitening), work / "how.safetensors", device, "bfloat16")
+        default, _ = _extractor(load_params(None, ["extract.image_size=512"]), work / "default.safetensors", device)
     batches = [
         batch.images.to(device, memory_format=torch.channels_last)
         for batch in load_batches(photos, how.settings.image_size, _BATCH)

@@ -41,7 +41,7 @@ _MODELS = {
     "apgem": "AP-GeM",
     "cfcd": "CFCD",
 }
-_FROM_CLASSIFIER = {"backbone.weights": str(Path("trunk.pt").resolve())}
+_FROM_CLASSIFIER = {"backbone.weights": str(Path("trunk.safetensors").resolve())}
 """The model of CFCD's first phase, in the file named in docs/results/global.md; other models start from its trunk."""
 
 _COARSE = {"train.classification.fine_epochs": 0}

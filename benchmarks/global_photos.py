@@ -64,7 +64,7 @@ def evaluate(params: Params, dataset: Path, work: Path) -> tuple[Result, float]:
     Returns:
         The result, and the speed of extraction in images per second.
     """
-    model, descriptors = work / "model.pt", work / "descriptors"
+    model, descriptors = work / "model.safetensors", work / "descriptors"
     train(params, dataset, None, model, progress=progress)
     cost = extract_dataset(params, model, dataset, descriptors, progress)
     extract_fit(params, model, dataset, work / "fit", progress)

@@ -67,14 +67,14 @@ def recipe(data: Path, *overrides: str) -> Params:
 
 def describe(params: Params, work: Path, name: str) -> None:
     """Make the untrained model and describe the photos of `work/dataset`, all in the folder `work/name`."""
-    model = work / name / "model.pt"
+    model = work / name / "model.safetensors"
     train(params, work / "dataset", None, model, progress=progress)
     extract_dataset(params, model, work / "dataset", work / name / "descriptors", progress)
     extract_fit(params, model, work / "dataset", work / name / "fit", progress=progress)
 
 
 def _map(params: Params, work: Path, name: str) -> dict[str, float]:
-    model, descriptors = work / name / "model.pt", work / name / "descriptors"
+    model, descriptors = work / name / "model.safetensors", work / name / "descriptors"
     codebook, index = work / name / "codebook", work / name / "index"
     make_codebook(params, work / name / "fit", codebook)
     index_dataset(params, model, work / "dataset", descriptors, codebook, index)

@@ -60,7 +60,7 @@ def _compare(params: Params, work: Path) -> Iterator[Value]:
 
 def _map(params: Params, work: Path, kind: str) -> dict[str, float]:
     params = params.model_copy(update={"index": params.index.model_copy(update={"quantisation": kind})})
-    descriptors, model = work / "described" / "descriptors", work / "described" / "model.pt"
+    descriptors, model = work / "described" / "descriptors", work / "described" / "model.safetensors"
     make_codebook(params, work / "described" / "fit", work / "codebook")
     index_dataset(params, model, work / "dataset", descriptors, work / "codebook", work / kind, progress)
     found = evaluate_dataset(params, work / "dataset", descriptors, work / kind).evaluation.map

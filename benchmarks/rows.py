@@ -1,4 +1,4 @@
-"""The rows of a comparison of contexts: each is trained on the stored maps of one frozen trunk, all are evaluated alike.
+"""The rows of a comparison of contexts: each is trained on the maps of one frozen trunk, all are evaluated alike.
 
 The scores of a row are cached until the code changes, so that a killed run continues.
 """
@@ -35,7 +35,7 @@ Log = list[dict[str, float]]
 PLAIN = Setting()
 """The setting of the tables."""
 
-CURVE = [Setting(share) for share in (0.2, 0.4, 0.7, 1.0, 2.0)]
+CURVE = [Setting(share) for share in (0.2, 0.4, 0.7, 1.0, 1.5)]
 """The settings of the curve of mAP against words per image."""
 
 SELECTIVE = Setting(tau=0.25)
@@ -92,7 +92,7 @@ class Rows:
         folder = cache_folder(fingerprint(*self.origin, params.model_dump(mode="json")))
         scores = folder / fingerprint(*evaluator.identity)
         files = {setting: scores / f"{setting.share:g}-{setting.tau:g}.parquet" for setting in settings}
-        model_file = folder / "model.pt"
+        model_file = folder / "model.safetensors"
         if not model_file.exists():
             self._train(params, model_file)
         if not all(file.exists() for file in files.values()):

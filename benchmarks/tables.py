@@ -36,20 +36,21 @@ def write_comparison(name: str, runs_of: dict[str, Runs]) -> Iterator[Value]:
     memory = _words(runs_of["average"])
     plain = {row: _plain(runs) for row, runs in runs_of.items()}
     equal = {row: _at_words(runs, memory) for row, runs in runs_of.items()}
-    head = ["", "medium", "hard", "words", f"medium with τ = {SELECTIVE.tau:g}"]
+    setups = _graded(runs_of)
+    head = ["", *setups, "words", f"medium with τ = {SELECTIVE.tau:g}"]
     cells = {
-        row: [row, *(_score(plain[row], setup) for setup in _SETUPS), f"{_words(runs):.0f}", f"{_tau(runs):.1f}"]
+        row: [row, *(_score(plain[row], setup) for setup in setups), f"{_words(runs):.0f}", f"{_tau(runs):.1f}"]
         for row, runs in runs_of.items()
     }
     for tables, where in ((plain, ""), (equal, f" with {memory:.0f} words")):
         best = max(BASELINES, key=lambda row: _mean(tables[row], "medium"))
         if where:
             head.append(f"medium{where}")
-        head += [f"difference to {best}{where}, medium", "hard"]
+        head += [f"difference to {best}{where}, medium", *setups[1:]]
         for row in runs_of:
             if where:
                 cells[row].append(_score(tables[row], "medium"))
-            for setup in _SETUPS:
+            for setup in setups:
                 cells[row].append("" if row == best else interval(_difference(tables[row], tables[best], setup)))
                 if row not in BASELINES:
                     difference = f"{row}: difference to {best}{where} ({setup})"
@@ -62,14 +63,14 @@ def write_comparison(name: str, runs_of: dict[str, Runs]) -> Iterator[Value]:
 
 def write_parts(name: str, runs_of: dict[str, Runs]) -> Iterator[Value]:
     """Write `results/<name>.md`: mAP of each row and its difference to the first row; yield the mAP."""
-    first = next(iter(runs_of))
+    first, setups = next(iter(runs_of)), _graded(runs_of)
     rows = []
     for row, runs in runs_of.items():
         tables, others = _plain(runs), _plain(runs_of[first])
-        differences = ["" if row == first else interval(_difference(tables, others, setup)) for setup in _SETUPS]
-        rows.append([row, *(_score(tables, setup) for setup in _SETUPS), f"{_words(runs):.0f}", *differences])
+        differences = ["" if row == first else interval(_difference(tables, others, setup)) for setup in setups]
+        rows.append([row, *(_score(tables, setup) for setup in setups), f"{_words(runs):.0f}", *differences])
         yield Value(f"{row}: mAP (medium)", _mean(tables, "medium"))
-    write(name, markdown(["", "medium", "hard", "words", f"difference to {first}, medium", "hard"], rows))
+    write(name, markdown(["", *setups, "words", f"difference to {first}, medium", *setups[1:]], rows))
 
 
 def write_training(name: str, runs_of: dict[str, Runs]) -> None:
@@ -81,6 +82,12 @@ def write_training(name: str, runs_of: dict[str, Runs]) -> None:
             found = {int(values["epoch"]): values for values in _validated(run)}
             rows.append([row, str(seed), *(_epoch(found.get(epoch)) for epoch in epochs)])
     write(name, markdown(["", "seed", *(f"epoch {epoch}" for epoch in epochs)], rows))
+
+
+def _graded(runs_of: dict[str, Runs]) -> list[str]:
+    """The setups in which a query has a positive."""
+    table = next(iter(runs_of.values()))[0].scored[PLAIN].table
+    return [setup for setup in _SETUPS if table[setup].notna().any()]
 
 
 def _validated(run: Run) -> list[dict[str, float]]:

@@ -76,7 +76,7 @@ def _evaluate(overrides: tuple[str, ...], seed: int, work: Path) -> pd.DataFrame
 
 
 def _run(params: Params, data: Path, work: Path) -> None:
-    model, descriptors, fit = work / "model.pt", work / "descriptors", work / "fit"
+    model, descriptors, fit = work / "model.safetensors", work / "descriptors", work / "fit"
     codebook, index = work / "codebook", work / "index"
     train(params, data / _TRAIN, data / _VAL, model, progress=progress, maps_folder=data / "maps")
     extract_dataset(params, model, data / _EVAL, descriptors, progress)

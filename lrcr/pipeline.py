@@ -105,7 +105,7 @@ def _make_folder_dataset(folder: Path, photos: Path, progress: Progress) -> Data
 
 def _make_index(params: Params, model: Path | None, fit: Path, work: Path, progress: Progress) -> dict[str, float]:
     """Run the steps whose artifacts do not exist yet."""
-    model_file, cost = work / "model.pt", {}
+    model_file, cost = work / "model.safetensors", {}
     if not model_file.exists():
         if model is None:
             train(params, fit, None, model_file, progress=progress)

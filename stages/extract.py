@@ -13,7 +13,7 @@ def main(params: Params) -> None:
     """Extract the dataset named on the command line."""
     name = sys.argv[1]
     cost = extract_dataset(
-        params, Path("data/model.pt"), Path("data", name), Path("data/descriptors", name), progress=progress
+        params, Path("data/model.safetensors"), Path("data", name), Path("data/descriptors", name), progress=progress
     )
     write_json(Path(f"data/cost/{name}.json"), cost)
 

@@ -10,7 +10,7 @@ from lrcr.features.extraction import extract_fit
 def main(params: Params) -> None:
     """Extract a sample of the images of `data.fit`."""
     dataset = Path("data", params.data.fit or "")
-    extract_fit(params, Path("data/model.pt"), dataset, Path("data/descriptors/fit"), progress=progress)
+    extract_fit(params, Path("data/model.safetensors"), dataset, Path("data/descriptors/fit"), progress=progress)
 
 
 if __name__ == "__main__":  # worker processes import this file

@@ -13,7 +13,7 @@ def main(params: Params) -> None:
     name = sys.argv[1]
     index_dataset(
         params,
-        Path("data/model.pt"),
+        Path("data/model.safetensors"),
         Path("data", name),
         Path("data/descriptors", name),
         Path("data/codebook"),

@@ -13,7 +13,7 @@ def main(params: Params) -> None:
     """Draw maps of the dataset named on the command line."""
     name = sys.argv[1]
     metrics = draw_dataset_maps(
-        params, Path("data/model.pt"), Path("data", name), Path("data/maps", name), progress=progress
+        params, Path("data/model.safetensors"), Path("data", name), Path("data/maps", name), progress=progress
     )
     write_json(Path(f"metrics/maps/{name}.json"), metrics)
 

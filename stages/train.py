@@ -13,7 +13,7 @@ from lrcr.training.train import train
 def main(params: Params) -> None:
     """Train on `data.train`, validate on `data.val` (or on held-out landmarks of `data.train`), log every epoch."""
     val = Path("data", params.data.val) if params.data.val not in (None, params.data.train) else None
-    paths = (Path("data", params.data.train or ""), val, Path("data/model.pt"))
+    paths = (Path("data", params.data.train or ""), val, Path("data/model.safetensors"))
     if distributed.rank():
         train(params, *paths)
         return

@@ -140,6 +140,25 @@ def landmarks(tmp_path_factory) -> Path:
     return _draw_dataset(tmp_path_factory.mktemp("data") / "landmarks", [(48, 36)] * 16, [*labels, None])
 
 
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory) -> Path:
+    """A folder with `photos/`: rendered photos of three buildings, four of each, and labels.csv; only to be read."""
+    from lrcr.config.datasets import SyntheticParams
+    from lrcr.datasets.synthetic import make_synthetic
+
+    base = tmp_path_factory.mktemp("rendered")
+    params = SyntheticParams(kind="synthetic", split="eval", landmarks=3, images=12)
+    (base / "dataset").mkdir()
+    make_synthetic(base / "dataset", "dataset", params, seed=0, workers=1)
+    (base / "photos").mkdir()
+    lines = ["image,label"]
+    for folder, label in zip(sorted((base / "dataset/images").iterdir()), ("church", "castle", "library"), strict=True):
+        folder.rename(base / "photos" / label)
+        lines += [f"{label}/{file.name},{label}" for file in sorted((base / "photos" / label).iterdir())]
+    (base / "photos/labels.csv").write_text("\n".join(lines))
+    return base
+
+
 def pytest_sessionfinish() -> None:
-    """Undo the `gc.freeze` of stages that ran in this process: triton reports at the end what was never collected."""
+    """Undo the `gc.freeze` of stages and commands that ran in this process: triton reports what was never collected."""
     gc.unfreeze()

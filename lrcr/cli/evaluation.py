@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lrcr.cli.options import AsJson, CodebookPhotos, ModelFile, Overrides, ParamsFile, Recipe, params_without_training
+import lrcr.api
+from lrcr.cli.options import AsJson, CodebookPhotos, ModelFile, Overrides, ParamsFile, Recipe
 from lrcr.cli.terminal import progress
 from lrcr.errors import ParamsError
 
@@ -37,22 +38,25 @@ def evaluate(
         raise ParamsError(
             f"--per-query {per_query}: the AP of each query is written as .csv; give a name that ends in .csv"
         )
-    chosen = params_without_training(params, overrides, recipe, model, searches=True)
-    from lrcr.evaluation.evaluate import evaluate_dataset, require_queries
-    from lrcr.evaluation.per_query import write_per_query
-    from lrcr.pipeline import prepare  # imports torch, which takes seconds
+    result = lrcr.api.evaluate(
+        photos,
+        model=model,
+        codebook_photos=codebook_photos,
+        recipe=recipe,
+        params=params,
+        overrides=overrides or (),
+        progress=progress,
+    )
+    if per_query is not None:
+        from lrcr.evaluation.per_query import write_per_query
 
-    with prepare(chosen, photos, model=model, fit=codebook_photos, check=require_queries, progress=progress) as ready:
-        result = evaluate_dataset(ready.params, ready.dataset, ready.descriptors, ready.index)
-        if per_query is not None:
-            write_per_query(per_query, result.per_query)
-    cost = {**ready.cost, **result.cost}
+        write_per_query(per_query, result.per_query)
     if as_json:
-        typer.echo(json.dumps({**result.metrics, "cost": cost}, indent=2))
+        typer.echo(json.dumps({**result.metrics, "cost": result.cost}, indent=2))
     else:
         Console().print(_table(result.metrics))
         sizes = {name: result.metrics[name] for name in _SIZES if name in result.metrics}
-        facts = {"queries": result.metrics["queries"], **sizes, **cost}
+        facts = {"queries": result.metrics["queries"], **sizes, **result.cost}
         Console().print("  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in facts.items()))
         if "localisation" in result.metrics:
             Console().print(_describe(result.metrics["localisation"]))

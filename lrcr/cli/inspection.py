@@ -41,7 +41,8 @@ def _describe(path: Path) -> Any:
     if (path / DESCRIPTION).is_file():
         open_dataset(path)
         return read_json(path / DESCRIPTION)
-    readers = {".pt": _describe_model, ".h5": _describe_shard, ".parquet": _describe_table, ".json": read_json}
+    models = dict.fromkeys((".safetensors", ".pt"), _describe_model)
+    readers = {**models, ".h5": _describe_shard, ".parquet": _describe_table, ".json": read_json}
     if path.suffix not in readers:
         known = ", ".join(readers)
         raise ArtifactError(f"{path}: not an artifact of lrcr; name a folder with a manifest or a file of {known}")
@@ -49,10 +50,9 @@ def _describe(path: Path) -> Any:
 
 
 def _describe_model(path: Path) -> Any:
-    from lrcr.models.factory import open_model
+    from lrcr.models.header import count_parameters, read_model_manifest
 
-    model, manifest = open_model(path)
-    return {**manifest.as_dict(), "parameters": sum(parameter.numel() for parameter in model.parameters())}
+    return {**read_model_manifest(path).as_dict(), "parameters": count_parameters(path)}
 
 
 def _describe_shard(path: Path) -> Any:
@@ -60,7 +60,8 @@ def _describe_shard(path: Path) -> Any:
 
     shard = read_shard(path)
     shape = list(shard.descriptors.shape)
-    return {"kind": "shard of descriptors", "images": len(shard), "descriptors": shape}
+    vectors = {} if shard.vectors is None else {"vectors": list(shard.vectors.shape)}
+    return {"kind": "shard of descriptors", "images": len(shard), "descriptors": shape, **vectors}
 
 
 def _describe_table(path: Path) -> Any:

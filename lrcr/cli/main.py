@@ -27,7 +27,7 @@ app = typer.Typer(
 )
 plot = typer.Typer(
     help="Draw the maps of a model, or rankings.",
-    epilog="Example: lrcr plot maps photo.jpg --model model.pt -o maps.png",
+    epilog="Example: lrcr plot maps photo.jpg --model model.safetensors -o maps.png",
     no_args_is_help=True,
 )
 app.add_typer(plot, name="plot")
@@ -42,14 +42,14 @@ for group, command, example in (
     (app, collection.merge, "lrcr merge a.index b.index -o c.index"),
     (app, collection.compact, "lrcr compact my.index"),
     (app, evaluation.evaluate, "lrcr evaluate photos/ --per-query ap.csv"),
-    (app, training.train, "lrcr train photos/ -o model.pt --recipe context"),
+    (app, training.train, "lrcr train photos/ -o model.safetensors --recipe context"),
     (app, comparison.compare, "lrcr compare new.csv old.csv --setup medium"),
     (app, inspection.inspect, "lrcr inspect my.index"),
     (app, inspection.verify, "lrcr verify my.index"),
     (app, bench.bench, "lrcr bench my.index --queries 50"),
-    (app, released.download_model, "lrcr download-model how_r18 -o how_r18.pt"),
+    (app, released.download_model, "lrcr download-model how_r18 -o how_r18.safetensors"),
     (app, compiling.compile, "lrcr compile"),
-    (plot, pictures.maps, "lrcr plot maps photo.jpg --model model.pt -o maps.png"),
+    (plot, pictures.maps, "lrcr plot maps photo.jpg --model model.safetensors -o maps.png"),
     (plot, pictures.rankings, "lrcr plot rankings data/NAME a.parquet -o sheet.png"),
 ):
     group.command(epilog=f"Example: {example}")(command)

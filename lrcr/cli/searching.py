@@ -1,9 +1,6 @@
 """`lrcr index` and `lrcr search`."""
 
 import json
-import shutil
-from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,25 +9,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lrcr.cli.options import (
-    AsJson,
-    CodebookPhotos,
-    ModelFile,
-    MovedPhotos,
-    Overrides,
-    ParamsFile,
-    Recipe,
-    params_of_search,
-    params_without_training,
-)
-from lrcr.cli.terminal import progress, say
+from lrcr.api import build_index, open_index
+from lrcr.cli.options import AsJson, CodebookPhotos, ModelFile, MovedPhotos, Overrides, ParamsFile, Recipe
+from lrcr.cli.terminal import import_torch, progress, say
 from lrcr.errors import ParamsError
-from lrcr.storage.artifacts import MANIFEST, staged_folder
 
 if TYPE_CHECKING:
-    from lrcr.features.extractor import Extractor
-    from lrcr.features.store import Descriptors
-    from lrcr.retrieval.searcher import Result, Searcher
+    from lrcr.data.images import Box
+    from lrcr.retrieval.photos import Hit, PhotoIndex
 
 
 def index(
@@ -46,20 +32,17 @@ def index(
     overrides: Overrides = None,
 ) -> None:
     """Build an index of a folder of photos."""
-    if output.exists() and not (output / MANIFEST).is_file():
-        raise ParamsError(f"--output {output}: exists and is not an index; name another folder")
-    chosen = params_without_training(params, overrides, recipe, model, searches=False)
-    from lrcr.pipeline import prepare  # imports torch, which takes seconds
-    from lrcr.retrieval.lock import only_writer
-    from lrcr.retrieval.searcher import Searcher
-
-    with (
-        prepare(chosen, photos, model=model, fit=codebook_photos, progress=progress) as ready,
-        only_writer(output) if output.exists() else nullcontext(),
-        staged_folder(output) as temporary,
-    ):
-        shutil.copytree(ready.index, temporary, dirs_exist_ok=True)
-    say(f"{output}: {Searcher(output).index.summary}")
+    built = build_index(
+        photos,
+        output,
+        model=model,
+        codebook_photos=codebook_photos,
+        recipe=recipe,
+        params=params,
+        overrides=overrides or (),
+        progress=progress,
+    )
+    say(f"{output}: {built.summary}")
 
 
 def search(
@@ -91,63 +74,61 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Find the images of an index that show the same thing as the query photo."""
-    from lrcr.data.dataset import Photo
-    from lrcr.report.rankings import QueryTile, ResultTile, draw_rankings
-    from lrcr.retrieval.searcher import Searcher
-
-    chosen = params_of_search(params, overrides, recipe)
-    searcher = Searcher(folder, chosen, moved or ())
-    if plot_matches is not None and not searcher.index.explains:
+    index = open_index(folder, photos=moved or (), recipe=recipe, params=params, overrides=overrides or ())
+    if plot_matches is not None and not index.explains:
         raise ParamsError(
             f"--plot-matches {plot_matches}: {folder} holds global vectors, which have no locations; leave it out"
         )
-    photo = Photo(query, _read_box(box), orient=True)
-    from lrcr.retrieval.queries import open_extractor  # imports torch, which takes seconds
-
-    extractor = open_extractor(searcher)
-    described = extractor.describe([photo])
-    results = searcher.results(searcher.search(described, top))
+    part = _read_box(box)
+    import_torch()
+    hits = index.search(query, top, part)
     if plot is not None:
-        tiles = [ResultTile(result.path, result.image, result.score) for result in results]
-        draw_rankings(plot, [(QueryTile(query, query.name, photo.box), tiles)])
+        _plot(plot, query, part, hits)
     if plot_matches is not None:
-        _plot_matches(plot_matches, searcher, extractor, (query, described), results)
-    _show(results, as_json)
+        _plot_matches(plot_matches, query, index, hits)
+    _show(hits, as_json)
 
 
-def _plot_matches(
-    picture: Path,
-    searcher: "Searcher",
-    extractor: "Extractor",
-    query: "tuple[Path, Descriptors]",
-    results: "list[Result]",
-) -> None:
-    """Extract the descriptors of the results again and draw where they match the query."""
-    from lrcr.data.dataset import Photo
+def _plot(picture: Path, query: Path, box: "Box | None", hits: "list[Hit]") -> None:
+    from lrcr.report.rankings import QueryTile, ResultTile, draw_rankings
+
+    tiles = [ResultTile(hit.path, hit.image, hit.score) for hit in hits]
+    draw_rankings(picture, [(QueryTile(query, query.name, box), tiles)])
+
+
+def _plot_matches(picture: Path, query: Path, index: "PhotoIndex", hits: "list[Hit]") -> None:
+    """Describe the hits again and draw where they match the query."""
     from lrcr.report.matches import PhotoKeypoints, ResultMatches, draw_matches
 
-    explained = []
-    for result in progress.over(results, "describe results"):
-        found = extractor.describe([Photo(result.path, orient=True)])
-        title = f"{result.rank}. {result.image}, {result.score:.4f}"
-        explained.append(
-            ResultMatches(PhotoKeypoints(result.path, found.xy), title, searcher.index.explain(query[1], found))
-        )
-    draw_matches(picture, PhotoKeypoints(query[0], query[1].xy), explained)
+    drawn = []
+    for hit in progress.over(hits, "describe results"):
+        found = index.explain(hit)
+        title = f"{hit.rank}. {hit.image}, {hit.score:.4f}"
+        drawn.append(ResultMatches(PhotoKeypoints(hit.path, found.hit), title, found.matches))
+    draw_matches(picture, PhotoKeypoints(query, hits[0].query.xy), drawn)
 
 
-def _show(results: "list[Result]", as_json: bool) -> None:
+def _show(hits: "list[Hit]", as_json: bool) -> None:
     if as_json:
-        rows = [{**asdict(result), "score": round(result.score, 6), "path": str(result.path)} for result in results]
+        rows = [
+            {
+                "rank": hit.rank,
+                "score": round(hit.score, 6),
+                "image": hit.image,
+                "label": hit.label,
+                "path": str(hit.path),
+            }
+            for hit in hits
+        ]
         typer.echo(json.dumps(rows, indent=2))
         return
     table = Table("rank", "score", "image", "label")
-    for result in results:
-        table.add_row(str(result.rank), f"{result.score:.4f}", escape(result.image), escape(result.label or ""))
+    for hit in hits:
+        table.add_row(str(hit.rank), f"{hit.score:.4f}", escape(hit.image), escape(hit.label or ""))
     Console().print(table)
 
 
-def _read_box(text: str | None) -> tuple[float, float, float, float] | None:
+def _read_box(text: str | None) -> "Box | None":
     if text is None:
         return None
     try:

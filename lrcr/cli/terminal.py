@@ -28,6 +28,7 @@ from rich.text import Text
 from lrcr.cli import THRESHOLD
 from lrcr.errors import LrcrError, ParamsError
 from lrcr.progress import Progress
+from lrcr.runtime.imports import quick_imports
 from lrcr.runtime.threads import use_threads
 
 if TYPE_CHECKING:
@@ -117,6 +118,16 @@ def run_stage(main: "Callable[[Params], None]", *, several: bool = False) -> Non
         use_threads(params.threads)
         gc.freeze()  # what was imported is not searched for garbage again; at the end that would take up to a second
         main(params)
+
+
+def import_torch() -> None:
+    """Import torch; it is not searched for garbage again, neither by further imports nor at the end.
+
+    A search takes a sixth less time so. timm must be imported later: triton reports what was never collected.
+    """
+    with quick_imports():
+        import torch  # noqa: F401
+    gc.freeze()
 
 
 def refuse_ranks() -> None:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from lrcr.cli.options import Overrides, ParamsFile, Recipe, read_params
+import lrcr.api
+from lrcr.cli.options import Overrides, ParamsFile, Recipe
 from lrcr.cli.terminal import progress, say
 
 
@@ -29,8 +30,7 @@ def train(
     def log(values: dict[str, float]) -> None:
         say("  ".join(f"{name} {value:.4g}" for name, value in values.items()))
 
-    chosen = read_params(params, overrides, recipe)
-    from lrcr.pipeline import train_on_folder  # imports torch, which takes seconds
-
-    train_on_folder(chosen, folder, output, val=val, log=log, progress=progress)
+    lrcr.api.train(
+        folder, output, val=val, recipe=recipe, params=params, overrides=overrides or (), log=log, progress=progress
+    )
     say(f"{output}: model written")

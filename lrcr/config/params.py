@@ -5,6 +5,7 @@ smoothing and fewer dimensions: the best off the shelf that needs no download. W
 value of that model's publication.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -18,12 +19,21 @@ from lrcr.config.model import (
     ModelParams,
     PoolingParams,
     SmoothingParams,
+    SuperFeaturesParams,
     WhiteningParams,
 )
-from lrcr.config.retrieval import GLOBAL_SCALES, LOCAL_SCALES, CodebookParams, ExtractParams, IndexParams, SearchParams
+from lrcr.config.retrieval import (
+    GLOBAL_SCALES,
+    JOINT_SCALES,
+    LOCAL_SCALES,
+    CodebookParams,
+    ExtractParams,
+    IndexParams,
+    SearchParams,
+)
 from lrcr.config.training import TrainParams
 
-ARCHITECTURE = ("model", "backbone", "smoothing", "graph", "pooling", "whitening")
+ARCHITECTURE = ("model", "backbone", "smoothing", "graph", "super_features", "pooling", "whitening")
 """The sections of the params that define the architecture of a model."""
 
 MODEL_SECTIONS = (*ARCHITECTURE, "train", "seed")
@@ -59,8 +69,11 @@ class Params(Section):
     data: DataParams = Field(DataParams(), description="which dataset is used for what")
     model: ModelParams = Field(ModelParams(), description="which model describes the images")
     backbone: BackboneParams = Field(BackboneParams(), description="the trunk of the model")
-    smoothing: SmoothingParams = Field(SmoothingParams(), description="of local models: smoothing of the feature map")
-    graph: GraphParams = Field(GraphParams(), description="of local models: graph refinement")
+    smoothing: SmoothingParams = Field(SmoothingParams(), description="of model local: smoothing of the feature map")
+    graph: GraphParams = Field(GraphParams(), description="of model local: graph refinement")
+    super_features: SuperFeaturesParams = Field(
+        SuperFeaturesParams(), description="of fire: from feature map to super-features"
+    )
     pooling: PoolingParams = Field(PoolingParams(), description="of global models: from feature map to vector")
     whitening: WhiteningParams = Field(WhiteningParams(), description="inside the model; learned, or from a file")
     train: TrainParams = Field(TrainParams(), description="how the model is trained")
@@ -80,18 +93,21 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _method_fits_the_model(self) -> "Params":
-        if self.model.is_local and self.method != "tuples":
+        if self.model.name in ("local", "fire") and self.method != "tuples":
             raise ValueError(f"train.method: {self.method} trains global vectors; set it to tuples, or model.name gem")
-        if self.model.name == "solar" and self.train.freeze != "none":
-            raise ValueError(
-                f"train.freeze: {self.train.freeze} would freeze the layers around solar's attention; set it to none"
-            )
+        if self.model.name in ("delf", "delg") and self.method != "classification":
+            raise ValueError(f"train.method: {self.method} trains no attention module; set it to classification")
+        if self.model.name == "fire" and len(self.train.tuples.scales) > 1:
+            raise ValueError("train.tuples.scales: fire is trained at one scale; leave one")
+        if self.model.name in ("solar", "delg") and self.train.freeze != "none":
+            where = f"the layers around {self.model.name}'s attention"
+            raise ValueError(f"train.freeze: {self.train.freeze} would freeze {where}; set it to none")
         if self.train.tuples.schedule != "joint" and self.method == "tuples":
             self._context_to_schedule()
         return self
 
     def _context_to_schedule(self) -> None:
-        if not self.model.is_local:
+        if self.model.name != "local":
             raise ValueError(f"train.tuples.schedule: {self.model.name} has no smoothing and graph; set it to joint")
         if self.smoothing.kind != "learnable" or self.graph.kind == "none":
             raise ValueError(
@@ -101,15 +117,27 @@ class Params(Section):
     @model_validator(mode="after")
     def _settings_of_the_model(self) -> "Params":
         name, projection = self.model.name, self.pooling.projection
-        if projection is not None and name not in ("gem", "solar", "apgem", "cfcd"):
+        if projection is not None and name not in ("gem", "solar", "apgem", "cfcd", "delg"):
             raise ValueError(f"pooling.projection: {name} has none; leave it out or set model.name gem")
         if name == "solar" and not self.backbone.name.startswith("resnet"):
             raise ValueError(f"model.name: solar attends between the blocks of a ResNet, not of {self.backbone.name}")
         losses = self.train.tuples.losses
         if not self.model.is_local and self.method == "tuples" and (losses.matches or losses.asmk):
             raise ValueError(f"train.tuples.losses: {name} has no local descriptors; leave matches and asmk at 0")
+        if name == "fire" and (losses.matches or losses.asmk):
+            raise ValueError("train.tuples.losses: fire has its own (train.tuples.fire); leave matches and asmk at 0")
         if not self.model.is_local and self.train.validation.by == "asmk":
             raise ValueError(f"train.validation.by: {name} has no local descriptors for asmk; set it to global")
+        if name == "delg" and self.vector_whitening != "none":
+            raise ValueError(f"codebook.whitening: {self.vector_whitening} would follow delg's layer; set it to none")
+        if name == "delf" and self.train.validation.by == "asmk":
+            raise ValueError("train.validation.by: asmk needs the PCA of delf, which is learned last; set it to global")
+        return self
+
+    @model_validator(mode="after")
+    def _regions_of_local_descriptors(self) -> "Params":
+        if self.extract.regions != "none" and not self.model.is_local:
+            raise ValueError(f"extract.regions: {self.model.name} has no local descriptors; set it to none")
         return self
 
     @property
@@ -120,25 +148,34 @@ class Params(Section):
     @property
     def validation(self) -> Literal["global", "asmk"]:
         """How the best epoch is chosen: by `train.validation.by`, or as its description says."""
-        return self.train.validation.by or ("asmk" if self.model.is_local else "global")
+        return self.train.validation.by or ("asmk" if self.model.name in ("local", "fire") else "global")
 
     @property
     def pretrains(self) -> bool:
-        """Whether the trunk, which has no weights, is trained as a classifier before the method trains the model."""
-        return self.backbone.weights == "none" and self.train.epochs > 0 and self.train.pretrain.epochs > 0
+        """Whether what has no weights is trained as a classifier before the method trains the model."""
+        return self._pretrainable and self.train.epochs > 0 and self.train.pretrain.epochs > 0
+
+    @property
+    def _pretrainable(self) -> bool:
+        """Whether a part of the model that pretraining can train has no weights: the trunk, or FIRe's attention."""
+        return self.backbone.weights == "none" or self.model.name == "fire"
 
     @property
     def trains_batchnorm(self) -> bool:
-        """Whether the method trains the BatchNorm of the trunk; that of a trunk with weights is frozen."""
-        untrained = self.backbone.weights == "none" and not self.train.pretrain.epochs
-        return untrained and self.method == "classification"
+        """Whether the method trains the BatchNorm of the trunk, if it is not folded into convolutions."""
+        return self.method == "classification" and self.train.classification.batchnorm != "frozen"
 
     @property
     def scales(self) -> list[float]:
         """Scales of extraction: those given, or the published ones of the model's family."""
-        if self.model.is_local:
+        if self.model.is_local or self.model.is_joint:
             return self.extract.scales or LOCAL_SCALES
         return self.extract.global_scales or self.extract.scales or GLOBAL_SCALES
+
+    @property
+    def vector_scales(self) -> Sequence[float]:
+        """Scales of the vector of a model that has local descriptors as well; empty for all others."""
+        return (self.extract.global_scales or JOINT_SCALES) if self.model.is_joint else ()
 
     @property
     def fit_scales(self) -> list[float]:
@@ -146,9 +183,14 @@ class Params(Section):
         return self.codebook.scales or ([1.0] if self.model.is_local else self.scales)
 
     @property
+    def fit_images(self) -> int | None:
+        """Images of the fit set that are described; None: all, for the whitening of global vectors."""
+        return self.codebook.images if self.model.is_local else None
+
+    @property
     def vector_whitening(self) -> Literal["none", "pca", "discriminative"]:
         """How global vectors are whitened: as given, or not after a projection and by PCA otherwise."""
-        projected = self.model.name == "cfcd" or self.pooling.projection is not None
+        projected = self.model.name in ("cfcd", "delg") or self.pooling.projection is not None
         return self.codebook.whitening or ("none" if projected else "pca")
 
     @property
@@ -160,21 +202,23 @@ class Params(Section):
         """The named sections as plain values, for manifests and fingerprints.
 
         Values that depend on the model are resolved. What is not read is left out: all methods of training but the
-        chosen one, pretraining of a trunk with weights, smoothing and graph of a global model, pooling of a local one.
+        chosen one, pretraining where every part has weights, and what shapes other models.
         """
         dumped = self.model_dump(mode="json")
-        dumped["train"] = self.train.resolved(self.method, self.backbone.weights, self.validation)
+        dumped["train"] = self.train.resolved(self.method, self._pretrainable, self.validation)
         dumped["extract"]["scales"] = self.scales
         del dumped["extract"]["global_scales"]
+        if self.model.is_joint:
+            dumped["extract"]["vector_scales"] = self.vector_scales
         dumped["codebook"]["scales"] = self.fit_scales
         if not self.model.is_local:
             dumped["codebook"]["whitening"] = self.vector_whitening
-        unread = ("pooling",) if self.model.is_local else ("smoothing", "graph")
+        unread = {"smoothing", "graph", "super_features", "pooling"} - set(self.model.shaped_by)
         return {name: dumped[name] for name in names if name not in unread}
 
     def fit_section(self) -> dict[str, Any]:
         """What determines the descriptors that the codebook is learned from, as plain values."""
         codebook = self.sections("codebook")["codebook"]
-        decisive = {name: codebook[name] for name in ("images", "scales", "max_descriptors")}
+        decisive = {"images": self.fit_images, **{name: codebook[name] for name in ("scales", "max_descriptors")}}
         extract = self.extract.model_dump(include={"image_size", "compute", "decoded_images"})
         return {"fit": {**extract, "seed": self.seed, **decisive}}

@@ -6,6 +6,7 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapV
 
 from lrcr.config.base import Compute, Count, Natural, NotNegative, Positive, Scales, Section
 from lrcr.config.model import Method
+from lrcr.config.validation import ValidationParams
 
 
 class LearningRates(Section):
@@ -13,7 +14,11 @@ class LearningRates(Section):
 
     backbone: NotNegative = Field(5e-6, description="of the trunk; HOW: 5e-6, with ResNet-50 1e-6")
     context: NotNegative = Field(
-        5e-5, description="of learnable smoothing and graph; of the pooling, projection and attention of a global model"
+        5e-5,
+        description=(
+            "of learnable smoothing and graph; of the iterated attention of fire; of the pooling, projection and "
+            "attention of a global model"
+        ),
     )
     whitening: NotNegative = Field(0.0, description="of the whitening; HOW: 0")
 
@@ -45,12 +50,11 @@ class TupleLosses(Section):
         1024, description="asmk: visual words, learned from the negative pool at the start of every epoch"
     )
     temperature: Positive = Field(0.5, description="asmk: of the softmax over the logarithms of scores, > 0")
-    word_reward: NotNegative = Field(
-        0.0,
-        description=(
-            "asmk: weight of the mean logarithm of an image's number of visual words, which is subtracted from the "
-            "loss, ≥ 0; a filter then smooths less"
-        ),
+    codebooks: Count = Field(
+        1, description="asmk: codebooks of an epoch, which the steps take in turn: one alone can be learned by heart"
+    )
+    soft_words: Count = Field(
+        1, description="asmk: nearest words of a descriptor, among which its assignment is soft; 1: the nearest alone"
     )
 
     @model_validator(mode="after")
@@ -65,6 +69,27 @@ class SolarParams(Section):
 
     margin: Positive = Field(1.25, description="of the triplets, in squared distance of unit vectors; SOLAR: 1.25")
     second_order: NotNegative = Field(10.0, description="weight of second-order similarity; SOLAR: 10")
+
+
+class FireParams(Section):
+    """The losses of fire (Weinzaepfel et al., ICLR 2022)."""
+
+    contrastive: NotNegative = Field(
+        0.02, description="weight of the contrastive loss of matched super-features, ≥ 0; FIRe: 0.02"
+    )
+    margin: Positive = Field(1.1, description="of that loss, in distance of unit vectors; FIRe: 1.1")
+    ratio: Positive = Field(
+        0.9, description="matches: largest ratio of the distances to the nearest and the second nearest; FIRe: 0.9"
+    )
+    decorrelation: NotNegative = Field(
+        0.1, description="weight of the mean cosine of the attention maps of an image, ≥ 0; FIRe: 0.1"
+    )
+
+    @model_validator(mode="after")
+    def _one_at_least(self) -> "FireParams":
+        if not (self.contrastive or self.decorrelation):
+            raise ValueError("both weights are 0; give contrastive or decorrelation one")
+        return self
 
 
 class TuplesParams(AdamParams):
@@ -91,6 +116,7 @@ class TuplesParams(AdamParams):
             "in tuples is itself or one of them. HOW: 0"
         ),
     )
+    mirror: bool = Field(False, description="mirror each image with probability ½, anew in each epoch. FIRe: true")
     margin: Positive = Field(0.8, description="of the contrastive loss, in distance of unit vectors; HOW: 0.8")
     schedule: Literal["joint", "separate", "separate_then_joint", "sequential"] = Field(
         "joint",
@@ -100,11 +126,9 @@ class TuplesParams(AdamParams):
             "if its validation mAP is higher than theirs together. sequential: the graph, then smoothing on top of it"
         ),
     )
-    refit_whitening: bool = Field(
-        False, description="whether the whitening is learned again at the start of every epoch; HOW: false"
-    )
     losses: TupleLosses = Field(TupleLosses(), description="of a local model")
     solar: SolarParams = Field(SolarParams(), description="loss of solar, in place of the contrastive loss")
+    fire: FireParams = Field(FireParams(), description="losses of fire, in place of those of a local model")
 
     @model_validator(mode="after")
     def _something_to_compare(self) -> "TuplesParams":
@@ -128,10 +152,11 @@ class CropParams(Section):
 
 
 class PretrainParams(CropParams):
-    """Training a trunk without weights as a classifier of the labels, before the method.
+    """Training what has no weights as a classifier of the labels, before the method: a trunk, the attention of fire.
 
-    Above the trunk are GeM, a layer, and the classifier with MadaCos. They are dropped afterwards; the trunk keeps the
-    weights of the last epoch, and its BatchNorm is frozen.
+    Above the trunk are GeM, or for fire the mean of the super-features, a layer, and the classifier with MadaCos. Layer
+    and classifier are dropped afterwards; trunk and attention keep the weights of the last epoch, and BatchNorm is
+    frozen. A trunk with weights is not trained.
     """
 
     epochs: Natural = Field(
@@ -159,82 +184,50 @@ class ListwiseParams(AdamParams, CropParams):
 
 
 class ClassificationParams(CropParams):
-    """Training by classification with SGD, then also with hard local negatives (CFCD: Zhu et al., ICCV 2023)."""
+    """Training by classification with SGD, in two phases.
+
+    Of delf the second phase trains the attention alone, with a frozen trunk (Noh et al., ICCV 2017); of global models
+    it adds hard local negatives (CFCD: Zhu et al., ICCV 2023); delg has none.
+    """
 
     learning_rate: Positive = Field(0.005, description="highest of the first phase, > 0; CFCD: 0.005")
     batch_size: Annotated[int, Field(ge=2)] = Field(128, description="images in a step, ≥ 2; CFCD: 128")
     warmup_epochs: Natural = Field(5, description="first epochs, in which the learning rate rises linearly; CFCD: 5")
-    fine_epochs: Natural = Field(50, description="epochs of the second phase, with hard local negatives; CFCD: 50")
+    fine_epochs: Natural = Field(50, description="epochs of the second phase; CFCD: 50")
     fine_learning_rate: Positive | None = Field(
         None, description="learning rate at the start of the second phase, > 0; null: learning_rate"
     )
-    head: Literal["madacos", "fixed"] = Field(
-        "madacos", description="madacos: adaptive scale and margin; fixed: those below. CFCD: madacos"
+    fine_crop_size: Count | None = Field(
+        None, description="side of the crops in the second phase in pixels; null: as in the first. DELF: 720 after 224"
+    )
+    head: Literal["madacos", "fixed", "arcface", "linear"] = Field(
+        "madacos",
+        description=(
+            "madacos: cosines, adaptive scale and margin; fixed: those below; arcface: a learned scale, the margin in "
+            "the angle; linear: a linear layer. CFCD: madacos, DELF: linear, DELG: arcface"
+        ),
     )
     alpha: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.02, description="madacos: probability of the median sample's class, in (0, 1); CFCD: 0.02"
     )
-    scale: Positive = Field(32.0, description="fixed: scale of the cosines, > 0")
-    margin: NotNegative = Field(0.15, description="fixed: margin in cosine, ≥ 0")
+    batchnorm: Literal["trained", "frozen"] | None = Field(
+        None,
+        description=(
+            "BatchNorm of the trunk: trained, or in evaluation mode (in CFCD's second phase also that of the layer "
+            "after GeM); null: trained, unless the weights have it folded into convolutions. CFCD: trained"
+        ),
+    )
+    colour_noise: NotNegative = Field(
+        0.1, description="deviation of the noise along the principal components of colours, ≥ 0; CFCD: 0.1"
+    )
+    scale: Positive = Field(
+        32.0, description="fixed: scale of the cosines, > 0; arcface: at the start of training. DELG: 45.25"
+    )
+    margin: NotNegative = Field(0.15, description="fixed: margin in cosine, ≥ 0; arcface: in radians. DELG: 0.1")
     local: NotNegative = Field(
         0.05,
         description="weight of the local triplets in the second phase, ≥ 0; CFCD: 0.05 (effectively 1 in its code)",
     )
-
-
-class ValidationExtract(Section):
-    """Multi-scale extraction for validation by ASMK."""
-
-    image_size: Count = Field(1024, description="longest side in pixels; HOW: 1024")
-    scales: Scales = Field(
-        [2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25],
-        description="factors of the image's size, > 0; HOW: 2, 1.414, 1, 0.707, 0.5, 0.353, 0.25",
-    )
-    max_descriptors: Count = Field(1000, description="strongest descriptors of an image; HOW: 1000")
-
-
-class ValidationCodebook(Section):
-    """The visual words of validation by ASMK, learned on training images at each validation."""
-
-    words: Count = Field(4096, description="visual words, at most one for 39 descriptors; HOW: 65536")
-    per_word: Annotated[int, Field(ge=39)] = Field(
-        256, description="maximum of descriptors per word to learn from, ≥ 39; of more a sample is drawn by the seed"
-    )
-    images: Count = Field(20000, description="training images to learn from, drawn by the seed; HOW: 20000")
-    scales: Scales = Field([1.0], description="scales of their descriptors, > 0; HOW: 1")
-    max_descriptors: Count = Field(1000, description="strongest descriptors of each of these images; HOW: 1000")
-    iterations: Count = Field(25, description="iterations of k-means; HOW: 10")
-    seed: Natural = Field(0, description="seed of k-means, ≥ 0")
-
-
-class ValidationSearch(Section):
-    """The search of validation by ASMK. Its database has one word a descriptor and stores sign bits."""
-
-    multiple_assignment: Count = Field(5, description="words of each query descriptor; HOW: 5")
-    alpha: Positive = Field(3.0, description="exponent of the similarity, > 0; HOW: 3")
-    tau: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="similarity below which a match counts 0, in [0, 1); HOW's release: 0, the papers: 0.25"
-    )
-    idf: bool = Field(False, description="true: rare words have a larger weight; HOW: false")
-
-
-class ValidationParams(Section):
-    """How the best epoch is chosen: by mAP (medium) on the validation set. If no epoch is better, the start is kept.
-
-    It does not read `extract`, `codebook`, `index` and `search`.
-    """
-
-    by: Literal["global", "asmk"] | None = Field(
-        None,
-        description=(
-            "global: with one vector an image, at train.image_size; asmk: by the sections below; null: asmk for local "
-            "models, global for all others. HOW: asmk"
-        ),
-    )
-    every: Count = Field(1, description="epochs between two validations; HOW: 5")
-    extract: ValidationExtract = Field(ValidationExtract(), description="asmk: extraction")
-    codebook: ValidationCodebook = Field(ValidationCodebook(), description="asmk: visual words")
-    search: ValidationSearch = Field(ValidationSearch(), description="asmk: search")
 
 
 def _in_one_line(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
@@ -252,7 +245,7 @@ class TrainParams(Section):
 
     method: Method | None = Field(
         None,
-        description="null: that of the model's publication (apgem: listwise, cfcd: classification, all others: tuples)",
+        description="null: as published (apgem: listwise; delf, delg, cfcd: classification; all others: tuples)",
     )
     epochs: Natural = Field(
         20, description="epochs of each phase; 0: off the shelf, only the whitening is learned. HOW: 20"
@@ -276,7 +269,7 @@ class TrainParams(Section):
     weight_decay: NotNegative = Field(1e-4, description="of the optimiser, ≥ 0; HOW, CFCD: 1e-4")
     validation: ValidationParams = Field(ValidationParams(), description="how the best epoch is chosen")
     pretrain: PretrainParams = Field(
-        PretrainParams(), description="with backbone.weights none: classification before the method"
+        PretrainParams(), description="with backbone.weights none, and of fire: classification before the method"
     )
     tuples: TuplesParams = Field(TuplesParams(), description="method tuples")
     listwise: ListwiseParams = Field(ListwiseParams(), description="method listwise")
@@ -289,15 +282,15 @@ class TrainParams(Section):
             return self.freeze
         return None if self.freeze == "none" else 0
 
-    def resolved(self, method: Method, weights: str, validation: str) -> dict[str, Any]:
+    def resolved(self, method: Method, pretrainable: bool, validation: str) -> dict[str, Any]:
         """What training by this method reads, as plain values: its own section, and of the others what is used.
 
         Args:
-            weights: of the backbone; pretraining is for `none`.
+            pretrainable: whether a part of the model has no weights, for which there is pretraining.
             validation: global or asmk.
         """
         values = self.model_dump(mode="json", exclude={"method", "pretrain", "tuples", "listwise", "classification"})
-        if weights == "none" and self.epochs:
+        if pretrainable and self.epochs:
             pretrain = self.pretrain
             values["pretrain"] = pretrain.model_dump(mode="json", include=None if pretrain.epochs else {"epochs"})
         values["validation"]["by"] = validation

@@ -111,7 +111,8 @@ def _decode_ahead(photos: Iterable[Photo], image_size: int, ahead: int) -> Itera
         else:
             loaded = load_image(photo.path, orient=photo.orient, box=photo.box)
             loaded = replace(loaded, pixels=augment(loaded.pixels, photo.augmentation))
-        return _Decoded(position, loaded.size, loaded.origin, prepare(loaded, image_size))
+        image = prepare(loaded, image_size)
+        return _Decoded(position, loaded.size, loaded.origin, image.flip(2) if photo.mirrored else image)
 
     futures: deque[Future[_Decoded]] = deque()
     with ThreadPoolExecutor(decoding_threads()) as pool:

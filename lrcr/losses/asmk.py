@@ -34,27 +34,44 @@ class SoftAggregation:
     presence: Tensor
 
 
-def aggregate(images: Sequence[Candidates], centroids: Tensor) -> SoftAggregation:
-    """Assign each descriptor to its nearest word, and sum the residuals of each word weighted by probability.
+def aggregate(images: Sequence[Candidates], centroids: Tensor, soft_words: int = 1) -> SoftAggregation:
+    """Assign each descriptor to its nearest words, and sum the residuals of each word weighted by probability.
 
-    An image has a word if at least one descriptor of the word is selected: p = 1 − Π (1 − p_i) over its descriptors i.
+    With one word a descriptor the assignment has no gradient: a descriptor that moves to another word changes nothing.
+    With several it belongs to each of them with the probability softmax(−squared distance / t), and t is the mean
+    difference between the squared distances to the second nearest and the nearest word.
+
+    An image has a word if at least one of its selected descriptors belongs to it: p = 1 − Π (1 − p_i).
 
     Args:
         images: the candidate descriptors of each of B images.
         centroids: of the visual words, of shape (W, D).
+        soft_words: words of a descriptor, ≤ W.
     """
     descriptors = torch.cat([image.descriptors for image in images])
     probability = torch.cat([image.selection_probability for image in images])
     counts = torch.tensor([len(image.descriptors) for image in images], device=descriptors.device)
     shape = len(images), len(centroids)
     with torch.no_grad():
-        nearest = torch.addmm(-0.5 * centroids.square().sum(dim=1), descriptors, centroids.T).argmax(dim=1)
-        row = torch.repeat_interleave(counts) * len(centroids) + nearest
+        similarity = torch.addmm(-0.5 * centroids.square().sum(dim=1), descriptors, centroids.T)
+        nearest = similarity.topk(soft_words, dim=1).indices
+        row = torch.repeat_interleave(counts)[:, None] * len(centroids) + nearest
+    residuals = descriptors[:, None] - F.embedding(nearest, centroids)
+    belongs = probability[:, None] * _soft_assignment(residuals)
     sums = descriptors.new_zeros(shape[0] * shape[1], descriptors.shape[1])
-    sums = sums.index_add(0, row, probability[:, None] * (descriptors - centroids[nearest]))
-    log_absent = torch.log1p(-probability.clamp_max(_MAX_PROBABILITY))
-    absent = probability.new_zeros(len(sums)).index_add(0, row, log_absent)
+    sums = sums.index_add(0, row.flatten(), (belongs[:, :, None] * residuals).flatten(0, 1))
+    log_absent = torch.log1p(-belongs.clamp_max(_MAX_PROBABILITY))
+    absent = probability.new_zeros(len(sums)).index_add(0, row.flatten(), log_absent.flatten())
     return SoftAggregation(F.normalize(sums, dim=1).view(*shape, -1), -torch.expm1(absent).view(shape))
+
+
+def _soft_assignment(residuals: Tensor) -> Tensor:
+    """The probability of each of a descriptor's words, of shape (n, k), from its residuals, of shape (n, k, D)."""
+    squared = residuals.square().sum(dim=2)
+    if squared.shape[1] == 1:
+        return torch.ones_like(squared)
+    typical = (squared[:, 1] - squared[:, 0]).detach().mean().clamp_min(1e-12)
+    return torch.softmax(-squared / typical, dim=1)
 
 
 def score_matrix(images: SoftAggregation, alpha: float = 3.0) -> Tensor:

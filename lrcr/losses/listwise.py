@@ -12,12 +12,12 @@ from lrcr.runtime import distributed
 def listwise_loss(similarity: Tensor, relevant: Tensor, bins: int = 25) -> Tensor:
     """1 − mean quantised average precision (He, Lu, Sclaroff, CVPR 2018) of the queries that have positives.
 
-    The centres of the M bins are equally spaced from 1 down to −1; each similarity is shared between the two nearest
-    bins. With the soft counts c⁺_m of positives and c_m of all images in bin m,
-    AP = Σ_m (Σ_{k≤m} c⁺_k / Σ_{k≤m} c_k) · c⁺_m / Σ c⁺.
-    If the similarities are at different bin centres, this is exactly average precision. With many bins and any
-    similarities, the loss is at most 0.09 larger than 1 − average precision, because the part of a positive in the
-    upper bin counts before the rest of it.
+    The centres of the M bins are equally spaced from 1 down to 0; each similarity is shared between the two nearest
+    bins. Similarities below 0 fall into the last bin, and get no gradient. With the soft counts c⁺_m of positives and
+    c_m of all images in bin m, AP = Σ_m (Σ_{k≤m} c⁺_k / Σ_{k≤m} c_k) · c⁺_m / Σ c⁺.
+    If the similarities are at different bin centres, this is exactly average precision. With many bins and similarities
+    above 0, the loss is at most 0.09 larger than 1 − average precision, because the part of a positive in the upper bin
+    counts before the rest of it.
 
     Args:
         similarity: of each query to each image, cosines in [−1, 1], of shape (Q, N); −∞ for an image that is not a
@@ -30,7 +30,7 @@ def listwise_loss(similarity: Tensor, relevant: Tensor, bins: int = 25) -> Tenso
     """
     candidate = similarity != -torch.inf
     relevant = relevant & candidate
-    position = (1 - similarity.masked_fill(~candidate, 0).clamp(-1, 1)) * ((bins - 1) / 2)
+    position = (1 - similarity.masked_fill(~candidate, 0).clamp(0, 1)) * (bins - 1)
     images, positives = _soft_counts(position, candidate, bins), _soft_counts(position, relevant, bins)
     precision = positives.cumsum(dim=1) / images.cumsum(dim=1).clamp_min(1e-12)
     count = relevant.sum(dim=1)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lrcr.losses.matches import mutual_nearest_neighbours
+from lrcr.losses.matches import mutual_nearest_neighbours, passes_ratio_test
 from lrcr.losses.triplet import triplet_loss
 
 
@@ -45,8 +45,6 @@ def match(anchor: Tensor, positive: Tensor, attention: Tensor, ratio: float) -> 
         The rows of the matches in the anchor and in the positive, each of shape (matches,).
     """
     rows, positive_rows = mutual_nearest_neighbours(anchor, positive)
-    distances = torch.cdist(positive[positive_rows], anchor)
-    nearest = distances.gather(1, rows[:, None])
-    second = distances.scatter(1, rows[:, None], torch.inf).amin(dim=1, keepdim=True)
-    kept = (nearest <= ratio * second)[:, 0] & (attention[positive_rows] > attention.median())
+    kept = passes_ratio_test(positive[positive_rows], anchor, rows, ratio)
+    kept &= attention[positive_rows] > attention.median()
     return rows[kept], positive_rows[kept]

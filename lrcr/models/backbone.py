@@ -138,12 +138,12 @@ class Backbone(nn.Module):
         if 0 < stages < number:
             where = f"{self.name} at stride {self.stride}"
             raise WeightsError(f"train.freeze: {number}, but {where} has {stages} stages; lower it")
-        if not stages or not self._is_sequence():
+        if not stages or not self.is_sequence():
             remedy = "set it to none or backbone"
             raise WeightsError(f"train.freeze: {number}, but {self.name} cannot be split between stages; {remedy}")
 
     @torch.no_grad()
-    def _is_sequence(self) -> bool:
+    def is_sequence(self) -> bool:
         """Whether the stages, called one after the other, compute the map of the network."""
         probe = torch.rand(1, 3, _SIDE, _SIDE, generator=torch.Generator().manual_seed(0)).to(self.scale)
         training = self.training
@@ -174,6 +174,18 @@ def freeze_batchnorm_stats(module: nn.Module) -> None:
     for child in module.modules():
         if isinstance(child, _BatchNorm):
             child.eval()
+
+
+def has_folded_batchnorm(module: nn.Module) -> bool:
+    """Whether all BatchNorm of a module does no more than add a bias, because it is folded into convolutions."""
+    layers = [child for child in module.modules() if isinstance(child, _BatchNorm)]
+    return all(
+        layer.running_mean is not None
+        and layer.running_var is not None
+        and not layer.running_mean.any()
+        and torch.allclose(layer.weight * (layer.running_var + layer.eps).rsqrt(), torch.ones(()), atol=1e-3)
+        for layer in layers
+    )
 
 
 def build_backbone(params: BackboneParams) -> Backbone:

@@ -1,32 +1,30 @@
-"""The model file: the weights and the manifest of a model of any architecture."""
+"""The model file: safetensors, with the tensors of a model of any architecture and its manifest in the header."""
 
+import json
 from pathlib import Path
 
-import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lrcr.errors import ArtifactError
+from lrcr.models.header import MANIFEST_KEY, not_a_model, read_model_manifest
 from lrcr.storage.artifacts import Manifest, staged_file
 
 
 def write_model_file(path: Path, state: dict[str, Tensor], manifest: Manifest) -> None:
     """Write the tensors and the manifest of a model, atomically."""
-    on_cpu = {name: tensor.cpu() for name, tensor in state.items()}
+    on_cpu = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
     with staged_file(path) as temporary:
-        torch.save({"manifest": manifest.as_dict(), "state_dict": on_cpu}, temporary)
+        save_file(on_cpu, temporary, {MANIFEST_KEY: json.dumps(manifest.as_dict())})
 
 
 def read_model_file(path: Path) -> tuple[dict[str, Tensor], Manifest]:
-    """Read the tensors (on the CPU) and the manifest of a model; only tensors and plain values are unpickled.
+    """Read the tensors (on the CPU) and the manifest of a model.
 
     Raises:
         ArtifactError: the file is missing, damaged or is not a model of lrcr.
     """
+    manifest = read_model_manifest(path)
     try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-        values, state = stored["manifest"], stored["state_dict"]
-    except FileNotFoundError:
-        raise ArtifactError(f"{path}: no such file; train a model first") from None
-    except Exception as error:
-        raise ArtifactError(f"{path}: not a model of lrcr ({type(error).__name__}); train it again") from None
-    return state, Manifest.from_dict(values, path, "model")
+        return load_file(path), manifest
+    except Exception as error:  # a type of numbers, say, that torch does not have
+        raise not_a_model(path, error) from None

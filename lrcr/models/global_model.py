@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lrcr.models.backbone import Backbone
 from lrcr.models.descriptors import ImageDescriptors
 from lrcr.models.model import Feature, Model
-from lrcr.models.pooling import mac, rmac_regions, spoc
+from lrcr.models.pooling import mac, rmac_regions, scale_gem, spoc
 from lrcr.models.second_order import SecondOrderAttention
 from lrcr.models.whitening import Whitening
 
@@ -61,7 +61,7 @@ class RMAC(nn.Module):
 
 
 class GlobalModel(Model):
-    """Features → pooling → projection → L2 normalisation.
+    """Features → pooling → projection → L2 normalisation. A projection that is learned by whitening gets unit vectors.
 
     Args:
         backbone: with second-order attention inside, if the model uses it.
@@ -69,15 +69,24 @@ class GlobalModel(Model):
         projection: (B, C) → (B, D).
         dim: D.
         freeze_batchnorm: see `Model`.
+        maximum_of_scales: whether the vectors of several scales are joined by `scale_gem` in place of their mean.
     """
 
     def __init__(
-        self, backbone: Backbone, pooling: nn.Module, projection: nn.Module, dim: int, *, freeze_batchnorm: bool
+        self,
+        backbone: Backbone,
+        pooling: nn.Module,
+        projection: nn.Module,
+        dim: int,
+        *,
+        freeze_batchnorm: bool,
+        maximum_of_scales: bool = False,
     ) -> None:
         super().__init__(backbone, freeze_batchnorm=freeze_batchnorm)
         self.pooling = pooling
         self.projection = projection
         self._dim = dim
+        self.maximum_of_scales = maximum_of_scales
 
     @property
     def dim(self) -> int:
@@ -86,7 +95,7 @@ class GlobalModel(Model):
 
     @property
     def whitening_layer(self) -> Whitening | None:
-        """The projection, if it is learned by PCA whitening; otherwise None."""
+        """The projection, if it is learned by PCA whitening or centring; otherwise None."""
         return self.projection if isinstance(self.projection, Whitening) else None
 
     def supports(self, feature: Feature) -> bool:
@@ -105,14 +114,17 @@ class GlobalModel(Model):
 
     def embed(self, features: Tensor) -> Tensor:
         """The vector of each image: the backbone's features of shape (B, C, H, W) → unit vectors of shape (B, D)."""
-        return F.normalize(self.projection(self.pooling(features)), dim=1)
+        pooled = self.pooling(features)
+        if self.whitening_layer is not None:
+            pooled = F.normalize(pooled, dim=1)
+        return F.normalize(self.projection(pooled), dim=1)
 
     def whitening_samples(self, features: Tensor, count: int) -> list[Tensor]:
         """The pooled unit vector of each image, of shape (1, C), from which a whitening projection is learned."""
         return list(torch.split(F.normalize(self.pooling(features), dim=1), 1))
 
     def describe_maps(self, maps: Sequence[Tensor], scales: Sequence[float], count: int) -> list[ImageDescriptors]:
-        """The vector of each of B images: the normalised mean of its unit vectors at all scales; see `Model`.
+        """The vector of each of B images: the normalised mean, or maximum, of its unit vectors at all scales.
 
         R-MAC returns several rows instead, the unit vectors of all regions at all scales, so that each can be
         whitened; the sum of these rows is the image's vector. The strength is 1 and the position is the centre of the
@@ -125,8 +137,9 @@ class GlobalModel(Model):
 
     def _rows(self, maps: Sequence[Tensor], scales: Sequence[float]) -> tuple[Tensor, Sequence[float]]:
         """The rows of each image, of shape (B, R, D), and the scale of each row, from the trunk's maps."""
-        mean = torch.stack([self.embed(features) for features in maps]).mean(dim=0)
-        return F.normalize(mean, dim=1)[:, None], [1.0]
+        vectors = torch.stack([self.embed(features) for features in maps])
+        joined = scale_gem(vectors) if self.maximum_of_scales else vectors.mean(dim=0)
+        return F.normalize(joined, dim=1)[:, None], [1.0]
 
 
 class RegionalModel(GlobalModel):

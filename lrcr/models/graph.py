@@ -67,8 +67,8 @@ class GraphRefinement(Refinement):
         width: dimensions of projections and states.
         layers: number of propagation layers.
         temperature: of the softmax, > 0; the smaller, the larger the weights of the most similar nodes.
-        neighbours: number of nearest nodes that each node is connected to, itself included; None connects all nodes. With
-            1 each node has its own feature alone: the control without a graph.
+        neighbours: number of nearest nodes that each node is connected to, itself included; None connects all nodes.
+            With 1 each node has its own feature alone: the control without a graph.
         output: `refine` (a change of the features) or `reweight` (a gate for each node).
         self_edges: whether a node is connected to itself; the edge to itself has the largest weight.
 

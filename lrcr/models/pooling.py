@@ -55,18 +55,52 @@ def gem(features: Tensor, p: Tensor | float = 3.0) -> Tensor:
     return features.clamp_min(_MIN_FEATURE).pow(p).mean(dim=(2, 3)).pow(1 / p)
 
 
+def regional_gem(features: Tensor, size: int = 5, p: float = 2.5) -> Tensor:
+    """The mean of each location and of the generalised mean over the window around it (SuperGlobal, ICCV 2023).
+
+    Args:
+        features: of shape (B, C, H, W); values below 1e-6 count as 1e-6 in the generalised mean.
+        size: side of the window in locations, odd; the border of the map is reflected, or repeated if it is too small.
+        p: the power, > 0.
+
+    Returns:
+        Of shape (B, C, H, W).
+    """
+    half = size // 2
+    mode = "reflect" if min(features.shape[2:]) > half else "replicate"
+    padded = F.pad(features.clamp_min(_MIN_FEATURE), (half, half, half, half), mode)
+    regions = F.avg_pool2d(padded.pow(p), size, stride=1).pow(1 / p)
+    return (features + regions) / 2
+
+
+def scale_gem(vectors: Tensor) -> Tensor:
+    """The maximum over scales of unit vectors: the generalised mean with p → ∞ (SuperGlobal, ICCV 2023).
+
+    Args:
+        vectors: at each of S scales, of shape (S, B, D); need not be normalised.
+
+    Returns:
+        Of shape (B, D), not normalised.
+    """
+    return F.normalize(vectors, dim=-1).amax(dim=0)
+
+
 class GeM(nn.Module):
-    """`gem` as a layer.
+    """`gem` as a layer, with SuperGlobal's options (Shao et al., ICCV 2023).
 
     Args:
         p: the power; its initial value if it is learned.
         learnable: whether p is a parameter.
+        clamp: values of the features below it are raised to it, ≥ 0.
+        regional: whether `regional_gem` comes first.
     """
 
     p: Tensor
 
-    def __init__(self, p: float = 3.0, learnable: bool = False) -> None:
+    def __init__(self, p: float = 3.0, learnable: bool = False, clamp: float = 0.0, regional: bool = False) -> None:
         super().__init__()
+        self.clamp = clamp
+        self.regional = regional
         if learnable:
             self.p = nn.Parameter(torch.tensor(p))
         else:
@@ -74,6 +108,10 @@ class GeM(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Pool features of shape (B, C, H, W) to (B, C)."""
+        if self.clamp:
+            features = features.clamp_min(self.clamp)
+        if self.regional:
+            features = regional_gem(features)
         return gem(features, self.p)
 
 
@@ -111,13 +149,13 @@ def rmac_regions(features: Tensor, levels: int = 3, overlap: float = 0.4) -> Ten
     Returns:
         Unit vectors of shape (B, R, C), that of the whole map first.
     """
-    squares = _squares(features.shape[2], features.shape[3], levels, overlap)
-    regions = [features[:, :, top : top + side, left : left + side] for top, left, side in squares]
+    found = squares(features.shape[2], features.shape[3], levels, overlap)
+    regions = [features[:, :, top : top + side, left : left + side] for top, left, side in found]
     return F.normalize(torch.stack([mac(region) for region in (features, *regions)], dim=1), dim=-1)
 
 
-def _squares(height: int, width: int, levels: int, overlap: float) -> list[tuple[int, int, int]]:
-    """Top, left and side of the regions of R-MAC on a map of the given size."""
+def squares(height: int, width: int, levels: int, overlap: float) -> list[tuple[int, int, int]]:
+    """Top, left and side of the square regions of R-MAC on a map of the given size; see `rmac_regions`."""
     shorter, excess = min(height, width), abs(height - width)
     extra = min(_EXTRA_REGIONS, key=lambda count: abs(1 - excess / count / shorter - overlap)) if excess else 0
     squares = []

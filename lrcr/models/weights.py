@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lrcr.errors import WeightsError
+from lrcr.models.header import is_safetensors
 from lrcr.models.timm_trunk import PREFIX
 from lrcr.storage.artifacts import hash_file
 
@@ -26,7 +27,7 @@ def read_weights(name: str, weights: str) -> dict[str, Tensor]:
 
     Args:
         name: of the network, as in `backbone.name`.
-        weights: imagenet, packaged, hf:REPO, or a file: .npz, .pth, .safetensors or a model of lrcr (.pt).
+        weights: imagenet, packaged, hf:REPO, or a file: .npz, .pth, .safetensors or a model file of lrcr.
 
     Raises:
         WeightsError: they cannot be read or downloaded.
@@ -130,12 +131,7 @@ def _download(repository: str) -> Path:
 def _read(path: Path, where: str) -> dict[str, Tensor]:
     """Read a file of tensors; nothing else is unpickled."""
     try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                return {name: torch.from_numpy(file[name]) for name in file.files}
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+        state = _load(path)
     except FileNotFoundError:
         raise WeightsError(f"{where}: no such file; use 'none', 'imagenet', 'packaged' or a file of weights") from None
     except Exception as error:
@@ -148,3 +144,12 @@ def _read(path: Path, where: str) -> dict[str, Tensor]:
         raise WeightsError(f"{where}: holds no dictionary of tensors; save a network's state_dict")
     trunk = {name.removeprefix(_TRUNK): tensor for name, tensor in state.items() if name.startswith(_TRUNK)}
     return {name.removeprefix(_WRAPPER): tensor for name, tensor in trunk.items()} or state
+
+
+def _load(path: Path) -> Any:
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as file:
+            return {name: torch.from_numpy(file[name]) for name in file.files}
+    if is_safetensors(path):
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)

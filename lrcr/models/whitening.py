@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lrcr.errors import ArtifactError, WeightsError
 from lrcr.models.file import read_model_file
+from lrcr.models.header import is_safetensors
 
 Array = npt.NDArray[np.float32]
 
@@ -51,6 +52,33 @@ class Whitening(nn.Module):
         with torch.no_grad():
             self.weight.copy_(torch.from_numpy(weight))
             self.bias.copy_(torch.from_numpy(bias))
+
+    def learn(self, batches: Iterable[Array], shrinkage: float) -> None:
+        """Learn weight and bias from features, each batch of shape (N_i, C); see `fit_whitening`."""
+        self.assign(*fit_whitening(batches, len(self.bias), shrinkage))
+
+
+class Centring(Whitening):
+    """A layer x → W x + b that learns b = −W · mean, and keeps the identity as W until it is trained.
+
+    Pooled vectors have no negative values, so the cosine of any two is high. Those of centred vectors differ.
+
+    Args:
+        channels: C, of the features.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels)
+
+    def learn(self, batches: Iterable[Array], shrinkage: float) -> None:
+        """Learn the bias from features, each batch of shape (N_i, C), at least one; `shrinkage` is unused."""
+        count, total = 0, np.zeros(len(self.bias))
+        for batch in batches:
+            count, total = count + len(batch), total + batch.sum(axis=0, dtype=np.float64)
+        if not np.isfinite(total).all():
+            raise WeightsError("whitening: a feature is not finite; the weights are damaged or training diverged")
+        with torch.no_grad():
+            self.bias.copy_(-(self.weight @ torch.from_numpy((total / count).astype(np.float32)).to(self.bias)))
 
 
 def fit_whitening(batches: Iterable[Array], dim: int, shrinkage: float = 1.0) -> tuple[Array, Array]:
@@ -142,7 +170,7 @@ def read_whitening(path: Path, channels: int, dim: int) -> tuple[Array, Array]:
 
 
 def read_whitening_file(path: Path, key: str) -> tuple[Array, Array]:
-    """Read `whiten_weight` (d, C) and `whiten_bias` (d,) from an .npz file, or the whitening of a model file (.pt).
+    """Read `whiten_weight` (d, C) and `whiten_bias` (d,) from an .npz file, or the whitening of a model file.
 
     Args:
         key: the key of the params that names the file, for messages.
@@ -151,7 +179,7 @@ def read_whitening_file(path: Path, key: str) -> tuple[Array, Array]:
         WeightsError: the file is missing or is neither of them, or an array is missing or not finite.
     """
     try:
-        weight, bias = _read_model(path) if path.suffix == ".pt" else _read_arrays(path)
+        weight, bias = _read_model(path) if is_safetensors(path) else _read_arrays(path)
     except FileNotFoundError:
         raise WeightsError(f"{key}: {path}: no such file; name an .npz file") from None
     except ArtifactError as error:

@@ -12,15 +12,13 @@ import pandas as pd
 
 from lrcr.config.params import Params
 from lrcr.data.dataset import Dataset, image_hashes, open_dataset
-from lrcr.features.extraction import database_manifest
-from lrcr.features.extractor import Extractor, ExtractSettings
 from lrcr.features.store import DescriptorStore, Sample, open_descriptors
-from lrcr.models.file import read_model_file
+from lrcr.models.header import read_model_manifest
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.backend import Backend, backend_of
 from lrcr.retrieval.contents import list_beside
 from lrcr.retrieval.encoding import encode_photos, encode_store, sample_of_photos
-from lrcr.retrieval.images import images_of, write_images
+from lrcr.retrieval.images import flat_boxes, images_of, write_images
 from lrcr.retrieval.layout import CODEBOOK, IMAGES, MODEL, PARAMS
 from lrcr.storage.artifacts import (
     Manifest,
@@ -55,7 +53,7 @@ def index_dataset(
         ArtifactError: an input is damaged, or the inputs were made from different models or datasets.
         ImageError: an image cannot be decoded.
     """
-    _, model = read_model_file(model_file)
+    model = read_model_manifest(model_file)
     dataset = open_dataset(dataset_folder)
     store = open_descriptors(descriptors_folder / "database")
     codebook = open_manifest(codebook_folder, "codebook")
@@ -79,7 +77,7 @@ def index_dataset(
         encoded = _from_photos(params, backend, model_file, dataset, codebook, progress)
     with encoded as (parts, sample), staged_folder(folder) as temporary:
         backend.build(parts, len(dataset.images), sample, temporary, inputs)
-        images = images_of(dataset, image_hashes(dataset_folder))
+        images = images_of(dataset, image_hashes(dataset_folder)).assign(regions=_regions(dataset, params))
         complete_index(temporary, params, model_file, codebook_folder, images, dataset.root)
 
 
@@ -127,10 +125,23 @@ def _from_photos(
     params: Params, backend: Backend[Any], model_file: Path, dataset: Dataset, codebook: Manifest, progress: Progress
 ) -> Iterator[tuple[Iterator[Any], Sample]]:
     """The parts of the index and the sampling function, from photos."""
+    from lrcr.features.extraction import database_manifest  # imports torch
+    from lrcr.features.extractor import Extractor, ExtractSettings
+    from lrcr.features.regions import database_photos
+
     extractor = Extractor(model_file, ExtractSettings.of_database(params), params.device)
-    photos, size = dataset.photos(), params.extract.shard_size
+    photos, size = database_photos(dataset, params.extract), params.extract.shard_size
     descriptors = database_manifest(params, extractor, dataset).fingerprint
     state = state_folder(__name__, descriptors, codebook.fingerprint, params.sections("index"), size)
     parts = encode_photos(backend, extractor, photos, size, state, progress)
     yield parts, partial(sample_of_photos, extractor, photos)
     shutil.rmtree(state)
+
+
+def _regions(dataset: Dataset, params: Params) -> pd.Series | None:
+    """The column `regions` of the table of images; None: the images have no regions."""
+    if params.extract.regions == "none":
+        return None
+    from lrcr.features.regions import database_photos  # imports torch
+
+    return flat_boxes(photo.regions for photo in database_photos(dataset, params.extract))

@@ -16,13 +16,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from lrcr.data.dataset import Photo
+from lrcr.data.images import Box
 from lrcr.datasets.ground_truth import read_ground_truth, read_labels
 from lrcr.datasets.photos import StoredImage, inspect_photos, photos_root, read_photos
 from lrcr.errors import ArtifactError, DatasetError, ImageError, ParamsError
+from lrcr.features.regions import grids
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.contents import listed_names
 from lrcr.retrieval.encoding import encode_photos
-from lrcr.retrieval.images import choose_roots
+from lrcr.retrieval.images import choose_roots, flat_boxes
 from lrcr.retrieval.lock import LOCK, only_writer
 from lrcr.retrieval.queries import extractor_of
 from lrcr.retrieval.sources import require_same_source
@@ -191,16 +193,32 @@ def _apply(writer: IndexWriter, described: pd.DataFrame, removed: Sequence[str],
 
 def _describe(writer: IndexWriter, described: pd.DataFrame, progress: Progress) -> None:
     """Describe photos and add them. A run after a kill reuses the finished shards."""
+    regions = _regions(writer, described)
     extractor = extractor_of(writer.folder, writer.params, writer.manifest)
-    rows = described[["root", "path"]].itertuples(index=False, name=None)
-    photos = [Photo(Path(root, path), orient=True) for root, path in rows]
+    files = map(Path, described["root"], described["path"])
+    photos = [Photo(file, orient=True, regions=boxes) for file, boxes in zip(files, regions, strict=True)]
     sections = writer.params.sections("extract", "index")
     inputs = [writer.manifest.inputs[name] for name in ("model", "codebook")]
     state = state_folder(__name__, sections, inputs, described["sha256"].tolist())
     size = writer.params.extract.shard_size
     parts = encode_photos(writer.backend, extractor, photos, size, state, progress)
-    writer.add(described.assign(root=described["root"].map(writer.roots.index)), parts)
+    roots = described["root"].map(writer.roots.index)
+    writer.add(described.assign(root=roots, regions=flat_boxes(regions).to_numpy()), parts)
     shutil.rmtree(state)
+
+
+def _regions(writer: IndexWriter, described: pd.DataFrame) -> Sequence[tuple[Box, ...] | None]:
+    """The regions of photos, as the images of the index have them.
+
+    Raises:
+        ArtifactError: those of the index were detected.
+    """
+    kind = writer.params.extract.regions
+    if kind == "detected":
+        raise ArtifactError(
+            f"{writer.folder}: its images have detected regions, which photos that are added lack; build it again"
+        )
+    return grids(described) if kind == "grid" else [None] * len(described)
 
 
 def _of_root(writer: IndexWriter, number: int) -> pd.DataFrame:

@@ -8,17 +8,19 @@ ways give the same parts.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lrcr.data.dataset import Photo
-from lrcr.features.extractor import Extractor
 from lrcr.features.store import DescriptorStore
 from lrcr.progress import Progress
 from lrcr.retrieval.backend import Backend
 from lrcr.runtime.executor import make_shards
+
+if TYPE_CHECKING:
+    from lrcr.features.extractor import Extractor
 
 _SAMPLED = 20  # photos from which a sample of descriptors is drawn if descriptors are not stored
 
@@ -42,7 +44,7 @@ def encode_store(
 
 def encode_photos(
     backend: Backend[Any],
-    extractor: Extractor,
+    extractor: "Extractor",
     photos: Sequence[Photo],
     shard_size: int,
     state: Path,
@@ -64,7 +66,7 @@ def encode_photos(
 
 
 def sample_of_photos(
-    extractor: Extractor, photos: Sequence[Photo], count: int, rng: np.random.Generator
+    extractor: "Extractor", photos: Sequence[Photo], count: int, rng: np.random.Generator
 ) -> npt.NDArray[np.floating]:
     """At most `count` descriptors, of shape (N, D), drawn at random from those of a few random photos."""
     drawn = np.sort(rng.permutation(len(photos))[:_SAMPLED])
@@ -78,7 +80,7 @@ class _Encode:
     """Writes the part of some photos; see `lrcr.runtime.executor.Make`."""
 
     backend: Backend[Any]
-    extractor: Extractor
+    extractor: "Extractor"
 
     def __call__(self, photos: Sequence[Photo], file: Path, progress: Progress) -> None:
         names = [str(photo.path) for photo in photos]

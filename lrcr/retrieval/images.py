@@ -5,10 +5,13 @@
 - `root`: number of the folder in the fact `roots` of the manifest to which `path` and `archive` are relative
 - `path`, `width`, `height`, `label`, `mask`, `archive`, `offset`, `bytes`: as in a dataset (`lrcr.data.dataset`)
 - `sha256`: hash of the image file; null where the dataset does not know it
+- `regions`: boxes that are described beside the whole image (`lrcr.data.dataset.Photo`), x0 y0 x1 y1 of one after the
+  other; null: the image has no regions
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import pandas as pd
 import pyarrow as pa
 
 from lrcr.data.dataset import Dataset
+from lrcr.data.images import Box
 from lrcr.errors import ArtifactError, ParamsError
 from lrcr.storage.arrays import REBUILD
 from lrcr.storage.artifacts import staged_file
@@ -35,6 +39,7 @@ COLUMNS = {
     "offset": "Int64",
     "bytes": "Int64",
     "sha256": "string",
+    "regions": "object",
 }
 
 
@@ -52,6 +57,18 @@ def typed(table: pd.DataFrame) -> pd.DataFrame:
     """A table with all columns, in their order; those that are missing are null."""
     missing = [column for column in COLUMNS if column not in table]
     return table.assign(**dict.fromkeys(missing))[list(COLUMNS)].astype(COLUMNS).reset_index(drop=True)
+
+
+def flat_boxes(regions: Iterable[Sequence[Box] | None]) -> pd.Series:
+    """The column `regions` of some images from the boxes of each."""
+    return pd.Series([None if boxes is None else list(chain.from_iterable(boxes)) for boxes in regions], dtype=object)
+
+
+def read_boxes(numbers: npt.NDArray[np.float64] | None) -> tuple[Box, ...] | None:
+    """The boxes of an image from its value in the column `regions`."""
+    if numbers is None:
+        return None
+    return tuple((float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in np.reshape(numbers, (-1, 4)))
 
 
 def write_images(file: Path, table: pd.DataFrame) -> None:

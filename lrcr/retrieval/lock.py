@@ -1,12 +1,13 @@
 """One writer of an index at a time."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from lrcr.errors import ArtifactError
+from lrcr.storage.artifacts import staged_folder
 
 LOCK = ".lock"
 
@@ -29,3 +30,14 @@ def only_writer(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def replaced_index(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that becomes the index `folder`, as its only writer if there is one already.
+
+    Raises:
+        ArtifactError: another writer is changing the index.
+    """
+    with only_writer(folder) if folder.exists() else nullcontext(), staged_folder(folder) as temporary:
+        yield temporary

@@ -14,11 +14,12 @@ from lrcr.config.params import Params
 from lrcr.config.reading import check_params
 from lrcr.config.retrieval import SearchParams
 from lrcr.data.dataset import ArchivedImage, image_files
+from lrcr.data.images import Box
 from lrcr.data.ranking import Ranking
 from lrcr.features.store import Descriptors
 from lrcr.retrieval.backend import OpenIndex, backend_of
 from lrcr.retrieval.contents import open_steadily, require_beside
-from lrcr.retrieval.images import choose_roots, locate_images, read_images
+from lrcr.retrieval.images import choose_roots, locate_images, read_boxes, read_images
 from lrcr.retrieval.layout import CODEBOOK, PARAMS
 from lrcr.storage.artifacts import open_manifest, read_json
 
@@ -33,6 +34,7 @@ class Result:
         image: its name.
         label: its landmark or cluster; None if it has no label.
         path: the file, or the place in an archive, from which the image is read.
+        regions: boxes that are described beside the whole image; None: it has no regions.
     """
 
     rank: int
@@ -40,6 +42,7 @@ class Result:
     image: str
     label: str | None
     path: Path | ArchivedImage
+    regions: tuple[Box, ...] | None = None
 
 
 class Searcher:
@@ -94,10 +97,11 @@ class Searcher:
         """The ranked images of one query, best first."""
         images, scores = ranking.of_query(query)
         found = self.images.iloc[images]
-        rows = zip(scores, found["name"], found["label"], image_files(Path(), found), strict=True)
+        regions = map(read_boxes, found["regions"])
+        rows = zip(scores, found["name"], found["label"], image_files(Path(), found), regions, strict=True)
         return [
-            Result(rank, float(score), name, None if pd.isna(label) else str(label), path)
-            for rank, (score, name, label, path) in enumerate(rows, 1)
+            Result(rank, float(score), name, None if pd.isna(label) else str(label), path, boxes)
+            for rank, (score, name, label, path, boxes) in enumerate(rows, 1)
         ]
 
 

@@ -1,4 +1,4 @@
-"""CFCD's training on labels: a classifier with MadaCos, then also hard local negatives (Zhu et al., ICCV 2023)."""
+"""Training on labels by a classifier; in CFCD's second phase also by hard local negatives (Zhu et al., ICCV 2023)."""
 
 from math import cos, pi
 
@@ -11,12 +11,11 @@ from lrcr.config.training import ClassificationParams
 from lrcr.data.dataset import Ids
 from lrcr.errors import DatasetError, LrcrError
 from lrcr.losses.local_triplet import local_triplet_loss
-from lrcr.losses.madacos import MadaCos, cosine_logits, madacos
 from lrcr.models.backbone import freeze_batchnorm_stats
 from lrcr.runtime import distributed
 from lrcr.runtime.seeds import generator
 from lrcr.training.classifier import ClassifierHead
-from lrcr.training.confusion import confused_classes, draw_tuples
+from lrcr.training.confusion import draw_tuples, predict_classes
 from lrcr.training.crops import crop_batches
 from lrcr.training.descriptors import describe_distributed
 from lrcr.training.setup import Setup
@@ -32,17 +31,17 @@ class ClassificationTrainer:
     """Trains model and classifier by SGD with Nesterov momentum; see `lrcr.training.phases.Trainer`.
 
     An epoch of the first phase uses all images in random order. An epoch of the second phase uses about the same number
-    of images, in tuples of an anchor, a positive and six negatives; the loss then also has local triplets. The
-    negatives are of the classes that the classifier at the start of the phase confuses most with the anchor's class. In
-    the second phase BatchNorm is in evaluation mode, because the statistics of similar images differ from those of all
-    images.
+    of images, in tuples of an anchor, a positive and six negatives; the loss then also has local triplets. Half or more
+    of the negatives are images that the classifier, as it is at the start of the epoch, confuses with the anchor's
+    class (`lrcr.training.confusion`). If the BatchNorm of the trunk is frozen, all BatchNorm is in the second phase.
 
     Args:
         trained: the model with its classifier, on the device of `setup`.
         images: the labelled images, n of them.
         classes: of the images, of shape (n,).
         epochs: number of epochs of this phase.
-        fine: whether this is the second phase.
+        fine: whether this is the second phase of CFCD.
+        attends: whether this is the second phase of DELF: the first with the rate and the crops of a second one.
         key: of the settings in the params, for messages.
     """
 
@@ -56,6 +55,7 @@ class ClassificationTrainer:
         epochs: int,
         *,
         fine: bool = False,
+        attends: bool = False,
         key: str = "train.classification",
     ) -> None:
         self.setup = setup
@@ -65,21 +65,21 @@ class ClassificationTrainer:
         self.images = images
         self.classes = classes
         self.epochs = epochs
-        self.crop_size = settings.crop_size or setup.image_size
-        self.confused = self._find_confused_classes() if fine else None
+        second = fine or attends
+        self.crop_size = (settings.fine_crop_size if second else None) or settings.crop_size or setup.image_size
+        self.fine = fine
         self.width = TUPLE if fine else 1  # images of a tuple, or a single image
         self.step = max(1, settings.batch_size // self.width) * self.width
-        self.rate = settings.fine_learning_rate if fine and settings.fine_learning_rate else settings.learning_rate
+        self.rate = (settings.fine_learning_rate if second else None) or settings.learning_rate
         self.optimizer = torch.optim.SGD(
             trained.parameters(), lr=self.rate, momentum=_MOMENTUM, nesterov=True, weight_decay=setup.weight_decay
         )
 
-    def _find_confused_classes(self) -> Ids:
-        """The classes most confused with each class, of shape (classes, 6)."""
+    def _predict(self) -> Ids:
+        """The class that the classifier predicts for each image, of shape (n,)."""
         self.trained.eval()
         vectors = describe_distributed(self.setup.model, self.setup.maps, self.images.photos)
-        classes = torch.from_numpy(self.classes).to(self.setup.device)
-        return confused_classes(vectors, classes, self.trained.weights.detach(), _NEGATIVES)
+        return predict_classes(vectors, self.trained.weights.detach())
 
     def run_epoch(self, epoch: int, first: int = 1) -> dict[str, float]:
         """Take one step for each batch; returns the values for the log: the means of loss, scale and margin.
@@ -94,9 +94,10 @@ class ClassificationTrainer:
         seeds = [self._share(rng.integers(2**63, size=len(batch))).tolist() for batch in batches]
         batches = [self._share(batch) for batch in batches]
         photos = [[self.images.photos[i] for i in batch] for batch in batches]
-        crops = crop_batches(zip(photos, seeds, strict=True), self.crop_size, self.settings.min_crop_area)
+        crop = (self.crop_size, self.settings.min_crop_area, self.settings.colour_noise)
+        crops = crop_batches(zip(photos, seeds, strict=True), *crop)
         self.trained.train()
-        if self.confused is not None:
+        if self.fine and setup.model.freeze_batchnorm:
             freeze_batchnorm_stats(self.trained)
         logged = []
         steps = setup.progress.over(zip(batches, crops, strict=True), f"epoch {epoch}", len(batches))
@@ -114,10 +115,11 @@ class ClassificationTrainer:
         The last batch is shortened so that the ranks can share it evenly.
         """
         count, even = len(self.images.photos), self.width * distributed.world_size()
-        if self.confused is None:
-            drawn = rng.permutation(count)
+        if self.fine:
+            tuples = max(1, count // self.width)
+            drawn = draw_tuples(self.images, self.classes, self._predict(), tuples, _NEGATIVES, rng).ravel()
         else:
-            drawn = draw_tuples(self.images, self.classes, self.confused, max(1, count // self.width), rng).ravel()
+            drawn = rng.permutation(count)
         batches = [
             batch[: len(batch) // even * even] for batch in np.split(drawn, range(self.step, len(drawn), self.step))
         ]
@@ -133,7 +135,7 @@ class ClassificationTrainer:
 
     def _set_rate(self, epochs: float) -> None:
         """Cosine decay over the phase; in the first phase with a linear warm-up."""
-        warmup = self.settings.warmup_epochs if self.confused is None else 0
+        warmup = 0 if self.fine else self.settings.warmup_epochs
         warm = min(1.0, (epochs + 1) / (warmup + 1))
         self.optimizer.param_groups[0]["lr"] = self.rate * warm * 0.5 * (1 + cos(pi * epochs / self.epochs))
 
@@ -143,26 +145,21 @@ class ClassificationTrainer:
         model, device = self.setup.model, self.setup.device
         features = model.backbone(images.to(device, memory_format=torch.channels_last))
         labels = torch.from_numpy(self.classes[ids]).to(device)
-        head = self._head(self.trained.cosines(model.embed(features)), labels)
+        head = self.trained.classify(model.embed(features), labels)
         loss = F.cross_entropy(head.logits, labels) / distributed.world_size()
-        if self.confused is not None:
+        beside = self.trained.local_losses(features, labels)
+        if beside is not None:
+            loss = loss + beside.mean() / distributed.world_size()
+        if self.fine:
             loss = loss + self.settings.local * self._local_losses(features).sum()
         if not torch.isfinite(loss):
-            losses = F.cross_entropy(head.logits, labels, reduction="none")
+            losses = F.cross_entropy(head.logits, labels, reduction="none") + (0 if beside is None else beside)
             where = self._locate_non_finite(ids, losses, features)
             raise LrcrError(f"training: the loss is {loss} {where}; lower {self.key}.learning_rate")
         torch.autograd.backward(loss)
         distributed.all_reduce_gradients(self.trained.parameters())
         self.optimizer.step()
         return loss.item(), float(head.scale), float(head.margin)
-
-    def _head(self, cosines: Tensor, labels: Tensor) -> MadaCos:
-        settings = self.settings
-        if settings.head == "madacos":
-            return madacos(cosines, labels, settings.alpha)
-        scale, margin = cosines.new_tensor(settings.scale), cosines.new_tensor(settings.margin)
-        median = cosines.gather(1, labels[:, None]).median()
-        return MadaCos(cosine_logits(cosines, labels, scale, margin), scale, margin, median)
 
     @torch.no_grad()
     def _locate_non_finite(self, ids: Ids, losses: Tensor, features: Tensor) -> str:
@@ -178,7 +175,7 @@ class ClassificationTrainer:
             wrong = (~self._local_losses(features).isfinite()).repeat_interleave(self.width)
         first = int(wrong.int().argmax()) // self.width * self.width
         names = [str(self.images.photos[i].path) for i in ids[first : first + self.width]]
-        return f"at {'image' if self.confused is None else 'tuple'} {', '.join(names)}"
+        return f"at {'tuple' if self.fine else 'image'} {', '.join(names)}"
 
     def _local_losses(self, features: Tensor) -> Tensor:
         """The local triplet loss of each of T tuples: the backbone's features of shape (T · 8, C, H, W) → (T,)."""

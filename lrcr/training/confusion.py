@@ -1,4 +1,4 @@
-"""The tuples of CFCD's second phase: negatives are drawn from confused classes (Zhu et al., ICCV 2023)."""
+"""The tuples of CFCD's second phase: many negatives are images that the classifier confuses (Zhu et al., ICCV 2023)."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,68 +11,91 @@ from lrcr.training.tuples import TrainingSet
 
 Ids = npt.NDArray[np.int64]
 
-_CHUNK = 1024  # classes whose confusion with all others is in memory at the same time
+_CHUNK = 1024  # images whose cosines to all classes are in memory at the same time
 
 
-def confused_classes(vectors: Tensor, classes: Tensor, weights: Tensor, count: int) -> Ids:
-    """The classes that the classifier confuses most with each class.
-
-    The confusion of classes a and b is the mean cosine of the images of a to the classifier's weight of b, plus the
-    mean cosine of the images of b to the weight of a.
+def predict_classes(vectors: Tensor, weights: Tensor) -> Ids:
+    """The class of the highest cosine for each image.
 
     Args:
-        vectors: of the training images, of shape (n, D).
-        classes: row of each image's class in `weights`, int64, of shape (n,).
+        vectors: of the images, of shape (n, D).
         weights: of the classifier, of shape (C, D).
-        count: N ≥ 1, number of confused classes of each class.
 
     Returns:
-        Of shape (C, N), the most confused first, without the class itself and without classes that have no images.
-
-    Raises:
-        DatasetError: there are fewer than N + 1 classes with images.
+        Of shape (n,).
     """
-    sizes = torch.bincount(classes, minlength=len(weights))
-    present = int((sizes > 0).sum())
-    if present <= count:
-        raise DatasetError(
-            f"training: {count} negatives need {count + 1} landmarks, there are {present}; add landmarks"
-        )
-    weights = F.normalize(weights, dim=1)
-    sums = torch.zeros_like(weights).index_add(0, classes, F.normalize(vectors, dim=1))
-    means = sums / sizes.clamp_min(1)[:, None]
-    confused = []
-    for rows in torch.split(torch.arange(len(weights), device=weights.device), _CHUNK):
-        confusion = means[rows] @ weights.T + weights[rows] @ means.T
-        confusion[:, sizes == 0] = -torch.inf
-        confusion[torch.arange(len(rows), device=rows.device), rows] = -torch.inf
-        confused.append(confusion.topk(count, dim=1).indices)
-    found: Ids = torch.cat(confused).cpu().numpy()
+    unit = F.normalize(weights, dim=1).T
+    found: Ids = torch.cat([(rows @ unit).argmax(dim=1) for rows in torch.split(vectors, _CHUNK)]).cpu().numpy()
     return found
 
 
-def draw_tuples(images: TrainingSet, classes: Ids, confused: Ids, count: int, rng: np.random.Generator) -> Ids:
-    """At most `count` tuples: anchor, positive, and one image of each of the N classes confused with the anchor's.
+def draw_tuples(
+    images: TrainingSet, classes: Ids, predicted: Ids, count: int, negatives: int, rng: np.random.Generator
+) -> Ids:
+    """At most `count` tuples: anchor, positive, and N negatives of other classes, all different.
 
-    An image is the anchor of one tuple at most. An image that is alone in its class can only be a negative.
+    The false positives of a class are the images of other classes that the classifier takes for it. A negative of an
+    anchor that is classified correctly is, with probability ½, a false positive of its class. A negative of any other
+    anchor is, with probability ⅓, a false positive of the anchor's class, and with half of the rest an image of the
+    class that the anchor is taken for. All others are images of random other classes.
 
     Args:
         images: n images.
-        classes: row of each image's class in `confused`, of shape (n,).
-        confused: from `confused_classes`, of shape (C, N).
-        count: number of tuples.
-        rng: draws the anchors, the positives and the images of the confused classes.
+        classes: of the images, of shape (n,); each class has an image.
+        predicted: by the classifier, of shape (n,).
+        count: number of tuples; an image is the anchor of one at most.
+        negatives: N.
+        rng: draws everything.
 
     Returns:
         Image ids, of shape (≤ count, 2 + N).
 
     Raises:
-        DatasetError: no two images share a class.
+        DatasetError: no two images share a class, or there are too few images of other classes.
     """
     pairs = images.draw_pairs(count, rng)
+    others = len(classes) - int(np.bincount(classes).max())
+    if others < negatives:
+        raise DatasetError(
+            f"training: {negatives} negatives need as many images of other landmarks, there are {others}; add landmarks"
+        )
+    sampler = _Negatives(classes, predicted)
+    return np.array([[*pair, *sampler.draw(int(pair[0]), negatives, rng)] for pair in pairs], np.int64)
+
+
+class _Negatives:
+    """Draws the negatives of an anchor; see `draw_tuples`."""
+
+    def __init__(self, classes: Ids, predicted: Ids) -> None:
+        self.classes, self.predicted = classes, predicted
+        wrong, total = np.flatnonzero(predicted != classes), int(classes.max()) + 1
+        self.of_class = _by_class(np.arange(len(classes)), classes, total)
+        self.false_positives = _by_class(wrong, predicted[wrong], total)
+
+    def draw(self, anchor: int, count: int, rng: np.random.Generator) -> list[int]:
+        own, taken_for = int(self.classes[anchor]), int(self.predicted[anchor])
+        likely = 1 / 2 if own == taken_for else 1 / 3
+        false_positives = rng.permutation(self.false_positives[own]).tolist()
+        confused = [] if own == taken_for else rng.permutation(self.of_class[taken_for]).tolist()
+        drawn: list[int] = []
+        while len(drawn) < count:
+            if false_positives and rng.random() < likely:
+                image = false_positives.pop()
+            elif confused and rng.random() < 1 / 2:
+                image = confused.pop()
+            else:
+                image = self._of_another_class(own, rng)
+            if image not in drawn:
+                drawn.append(image)
+        return drawn
+
+    def _of_another_class(self, own: int, rng: np.random.Generator) -> int:
+        other = int(rng.integers(len(self.of_class) - 1))
+        images = self.of_class[other + (other >= own)]
+        return int(images[rng.integers(len(images))])
+
+
+def _by_class(images: Ids, classes: Ids, total: int) -> list[Ids]:
+    """The images of each of `total` classes."""
     order = np.argsort(classes, kind="stable")
-    sizes = np.bincount(classes, minlength=len(confused))
-    starts = np.cumsum(sizes) - sizes
-    wanted = confused[classes[pairs[:, 0]]]
-    negatives = order[starts[wanted] + rng.integers(0, sizes[wanted])]
-    return np.concatenate([pairs, negatives], axis=1)
+    return np.split(images[order], np.cumsum(np.bincount(classes, minlength=total))[:-1])

@@ -3,19 +3,17 @@
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lrcr.config.model import WhiteningParams
 from lrcr.config.training import TuplesParams
 from lrcr.data.dataset import Ids, Photo
-from lrcr.features.store import draw_rows
+from lrcr.features.store import Descriptors, Floats, draw_rows
 from lrcr.losses.asmk import SoftAggregation, aggregate, ranking_loss, score_matrix
 from lrcr.losses.contrastive import contrastive_loss
 from lrcr.losses.matches import match_loss
 from lrcr.models.local import Candidates, LocalModel, Pyramid
-from lrcr.retrieval.asmk.codebook import learn_codebook
+from lrcr.retrieval.asmk.codebook import Codebook, learn_codebook
 from lrcr.retrieval.asmk.images import aggregate_images
 from lrcr.retrieval.asmk.once import search_once
 from lrcr.runtime import distributed
@@ -23,7 +21,6 @@ from lrcr.runtime.seeds import derive_seed, generator
 from lrcr.training.descriptors import describe_locally
 from lrcr.training.groups import group_pairs, similar_clusters
 from lrcr.training.setup import Setup
-from lrcr.training.whitening import learn_whitening
 
 _ITERATIONS = 10  # of k-means; few are enough for words that are used in one epoch
 _NEAREST = 100  # images of the pool among which the similar clusters of an image are
@@ -38,7 +35,6 @@ class LocalObjective:
         setup: images, the maps from which visual words are learned, and the seed.
         settings: losses, margin and scales.
         bandwidth_penalty: weight of the mean bandwidth of learnable smoothing in the loss.
-        whitening: how the whitening is learned again at the start of every epoch; None: it is not.
     """
 
     def __init__(
@@ -47,14 +43,13 @@ class LocalObjective:
         setup: Setup,
         settings: TuplesParams,
         bandwidth_penalty: float,
-        whitening: WhiteningParams | None = None,
     ) -> None:
         self.model = model
         self.maps, self.images, self.seed = setup.maps, setup.images, setup.seed
         self.settings = settings
         self.bandwidth_penalty = bandwidth_penalty
-        self.whitening = whitening
-        self.words: Tensor | None = None
+        self.codebooks: list[Tensor] = []
+        self.steps = 0
         self.similar: dict[int, Ids] = {}
 
     @property
@@ -64,36 +59,40 @@ class LocalObjective:
 
     @torch.no_grad()
     def on_epoch_start(self, pool: Sequence[Photo], epoch: int) -> None:
-        """Learn the whitening again if the settings say so, and the visual words of this epoch if the loss needs them.
+        """If the loss needs them, learn the visual words of this epoch.
 
-        The words are learned from the strongest descriptors of the pool. With groups, also find the clusters of the pool that are most similar to each other by ASMK's score.
+        The words are learned from the strongest descriptors of the pool; each step takes the next codebook. With
+        groups, also find the clusters of the pool that are most similar to each other by ASMK's score.
         """
-        if self.whitening is not None:
-            learn_whitening(self.model, self.maps, self.images.photos, self.whitening, self.seed)
         if self.settings.losses.asmk:
-            words, self.similar = distributed.broadcast(lambda: self._look_at_pool(pool, epoch))
-            self.words = torch.from_numpy(words).to(self.model.whitening.bias.device)
+            codebooks, self.similar = distributed.broadcast(lambda: self._look_at_pool(pool, epoch))
+            device = self.model.whitening.bias.device
+            self.codebooks, self.steps = [torch.from_numpy(words).to(device) for words in codebooks], 0
 
     def order(self, pairs: Ids, size: int) -> Ids:
         """See `Objective`: with groups, every second step compares pairs of similar clusters."""
         group = self.settings.group_size
         return pairs if group == 1 else group_pairs(pairs, self.images.clusters, self.similar, size, group)
 
-    def _look_at_pool(self, pool: Sequence[Photo], epoch: int) -> tuple[npt.NDArray[np.float32], dict[int, Ids]]:
-        """The visual words, and with groups the similar clusters of each cluster."""
+    def _look_at_pool(self, pool: Sequence[Photo], epoch: int) -> tuple[list[Floats], dict[int, Ids]]:
+        """The visual words of each codebook, and with groups the similar clusters of each cluster."""
         self.model.eval()  # whatever ran before: a validation, or nothing
-        losses, seed = self.settings.losses, derive_seed(self.seed, "words", epoch) % 2**31
+        losses = self.settings.losses
         described = describe_locally(self.model, self.maps, pool, self.settings.scales, losses.max_descriptors)
-        sample = draw_rows(len(described.descriptors), 64 * losses.words, generator(self.seed, "word sample", epoch))
-        codebook = learn_codebook(
-            described.descriptors[sample], losses.words, iterations=_ITERATIONS, seed=seed, exact=False
-        )
+        codebooks = [self._learn_codebook(described, epoch, number) for number in range(losses.codebooks)]
+        words = [codebook.centroids for codebook in codebooks]
         if self.settings.group_size == 1:
-            return codebook.centroids, {}
-        database, queries = (aggregate_images(described, codebook, words, binary=True) for words in (1, _QUERY_WORDS))
+            return words, {}
+        database, queries = (aggregate_images(described, codebooks[0], k, binary=True) for k in (1, _QUERY_WORDS))
         cluster_of = dict(zip(self.images.photos, self.images.clusters.tolist(), strict=True))
-        ranking = search_once(database, queries, len(codebook.centroids), top=_NEAREST)
-        return codebook.centroids, similar_clusters(ranking, np.array([cluster_of[photo] for photo in pool], np.int64))
+        ranking = search_once(database, queries, len(words[0]), top=_NEAREST)
+        return words, similar_clusters(ranking, np.array([cluster_of[photo] for photo in pool], np.int64))
+
+    def _learn_codebook(self, described: Descriptors, epoch: int, number: int) -> Codebook:
+        name = (epoch, number) if number else (epoch,)
+        words, seed = self.settings.losses.words, derive_seed(self.seed, "words", *name) % 2**31
+        sample = draw_rows(len(described.descriptors), 64 * words, generator(self.seed, "word sample", *name))
+        return learn_codebook(described.descriptors[sample], words, iterations=_ITERATIONS, seed=seed, exact=False)
 
     def embed(self, maps: Sequence[Tensor]) -> list[Pyramid]:
         """The contexts of each of B images, from the backbone's maps of shape (B, C, H, W) at each scale."""
@@ -129,16 +128,15 @@ class LocalObjective:
 
     def _ranking_loss(self, tuples: Ids, images: Sequence[Candidates]) -> Tensor:
         """The loss of the ranking of all images of a batch by ASMK's score, for each query and each positive."""
-        assert self.words is not None, "on_epoch_start learns the words"
-        mine = aggregate(images, self.words)
+        words = self.codebooks[self.steps % len(self.codebooks)]
+        self.steps += 1
+        mine = aggregate(images, words, self.settings.losses.soft_words)
         every = SoftAggregation(distributed.gather_rows(mine.residuals), distributed.gather_rows(mine.presence))
-        clusters = torch.from_numpy(self.images.clusters[tuples.ravel()]).to(self.words.device)
+        clusters = torch.from_numpy(self.images.clusters[tuples.ravel()]).to(words.device)
         every_cluster = distributed.gather_rows(clusters)
-        queries = torch.arange(0, len(images), tuples.shape[1], device=self.words.device)
+        queries = torch.arange(0, len(images), tuples.shape[1], device=words.device)
         rows, partners = torch.cat([queries, queries + 1]), torch.cat([queries + 1, queries])
         first = distributed.rank() * len(images)
         scores = score_matrix(every)[first + rows]
         negatives = clusters[rows, None] != every_cluster
-        loss = ranking_loss(scores, first + partners, negatives, self.settings.losses.temperature) / 2
-        log_words: Tensor = mine.presence.sum(dim=1).clamp_min(1e-6).log()
-        return loss - self.settings.losses.word_reward * log_words.sum() / tuples.shape[1]
+        return ranking_loss(scores, first + partners, negatives, self.settings.losses.temperature) / 2

@@ -152,7 +152,7 @@ class StoredMaps:
         return [position for position, _ in group], [self.backbone.end(maps) for maps in stacked]
 
     def _file(self, photo: Photo, scale: float) -> Path:
-        image = (str(photo.path), photo.box, photo.orient, photo.augmentation)
+        image = (str(photo.path), photo.box, photo.orient, photo.augmentation, photo.mirrored)
         return self.folder / f"{fingerprint(*image, self.image_size, scale, self._frozen)}.npy"
 
     @cached_property

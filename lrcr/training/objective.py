@@ -8,9 +8,11 @@ from torch import Tensor
 from lrcr.config.params import Params
 from lrcr.data.dataset import Ids, Photo
 from lrcr.models.local import LocalModel
+from lrcr.models.super_feature_model import SuperFeatureModel
 from lrcr.training.global_objective import ContrastiveLoss, GlobalObjective, SolarLoss
 from lrcr.training.local_objective import LocalObjective
 from lrcr.training.setup import Setup
+from lrcr.training.super_feature_objective import SuperFeatureObjective
 
 
 class Objective(Protocol):
@@ -42,8 +44,9 @@ def make_objective(params: Params, setup: Setup) -> Objective:
     """The objective of the model that the params describe."""
     model, settings = setup.model, params.train.tuples
     if isinstance(model, LocalModel):
-        whitening = params.whitening if settings.refit_whitening else None
-        return LocalObjective(model, setup, settings, params.smoothing.bandwidth_penalty, whitening)
+        return LocalObjective(model, setup, settings, params.smoothing.bandwidth_penalty)
+    if isinstance(model, SuperFeatureModel):
+        return SuperFeatureObjective(model, settings.fire)
     if params.model.name == "solar":
         return GlobalObjective(model, SolarLoss(settings.solar.margin, settings.solar.second_order))
     return GlobalObjective(model, ContrastiveLoss(settings.losses.contrastive, settings.margin))

@@ -11,6 +11,7 @@ _RATES = {
     "backbone": "backbone",
     "smoothing": "context",
     "graph": "context",
+    "super_features": "context",
     "attention": "context",
     "pooling": "context",
     "projection": "context",

@@ -1,4 +1,4 @@
-"""Pretraining of a backbone without weights: as a classifier of the labels, before the method."""
+"""Pretraining of what has no weights, a trunk or the attention of FIRe: as a classifier, before the method."""
 
 from dataclasses import replace
 
@@ -16,14 +16,15 @@ from lrcr.training.tuples import labelled_images
 _KEY = "train.pretrain"
 
 
-def pretrain(settings: PretrainParams, setup: Setup, phases: Phases) -> None:
-    """Train the backbone of a model with GeM, a layer and a classifier; both are dropped at the end.
+def pretrain(settings: PretrainParams, setup: Setup, phases: Phases, *, trains_trunk: bool = True) -> None:
+    """Train parts of a model with a layer and a classifier, which are dropped at the end.
 
-    The backbone keeps the weights of the last epoch: no epoch is validated.
+    The model keeps the weights of the last epoch: no epoch is validated.
 
     Args:
         settings: at least one epoch.
-        setup: of the backbone's model, which is not frozen yet.
+        setup: of the model, which is not frozen yet.
+        trains_trunk: False: the trunk has weights, and only what is above it is trained.
 
     Raises:
         DatasetError: fewer than two labels have two images.
@@ -33,11 +34,13 @@ def pretrain(settings: PretrainParams, setup: Setup, phases: Phases) -> None:
         images, classes = labelled_images(setup.images)
     except DatasetError as error:
         raise DatasetError(f"{error}, name backbone.weights, or set {_KEY}.epochs to 0") from error
-    model = build_pretraining_model(setup.model.backbone, setup.seed)
+    model = build_pretraining_model(setup.model, setup.seed, trains_trunk=trains_trunk)
     sync_batchnorm(model)
+    model.backbone.requires_grad_(trains_trunk)
     own = replace(setup, model=model)
     with explain_out_of_memory(f"lower {_KEY}.batch_size or {_KEY}.crop_size"):
-        head = ClassifierHead(model, int(classes.max()) + 1, setup.seed)
-        usual = ClassificationParams(**settings.model_dump())
+        usual = ClassificationParams(**settings.model_dump(), colour_noise=0.0)
+        head = ClassifierHead(model, int(classes.max()) + 1, setup.seed, usual)
         trainer = ClassificationTrainer(own, usual, head, images, classes, settings.epochs, key=_KEY)
         phases.run("pretrain", trainer, epochs=settings.epochs, validated=False)
+    model.backbone.requires_grad_(True)

@@ -1,4 +1,4 @@
-"""Training a model: pretrain a trunk without weights, learn the whitening, train by the method, keep the best."""
+"""Training a model: pretrain what has no weights, learn the whitening, train by the method, keep the best."""
 
 import shutil
 from dataclasses import replace
@@ -122,7 +122,10 @@ def _run(
     state: Path,
     log: Log,
 ) -> None:
-    """Pretrain the backbone if it has no weights, learn the whitening, run the epochs of the training, if any."""
+    """Pretrain what has no weights, learn the whitening, run the epochs of the training, if any.
+
+    A model whose training does not use the whitening learns it last.
+    """
     phases, trained_stages = None, params.train.trained_stages
     if trained_stages:
         setup.model.backbone.require_stages(trained_stages)
@@ -133,10 +136,19 @@ def _run(
         validator = make_validator(params.train.validation, setup, validation)
         phases = Phases(state, validator.score, params.train.validation.every, log)
         if params.pretrains:
-            pretrain(params.train.pretrain, setup, phases)
+            trains_trunk = params.backbone.weights == "none"
+            pretrain(params.train.pretrain, setup, phases, trains_trunk=trains_trunk)
     if trained_stages is not None:
         setup.model.freeze(trained_stages)
-    if params.whitening.file is None or not setup.model.supports("local descriptors"):
-        learn_whitening(setup.model, setup.maps, setup.images.photos, params.whitening, params.seed, setup.progress)
+    learns = params.whitening.file is None or not setup.model.supports("local descriptors")
+    late = setup.model.supports("late whitening")
+    if learns and not late:
+        _learn_whitening(params, setup)
     if phases is not None:
         method.train(setup, phases)
+    if learns and late:
+        _learn_whitening(params, setup)
+
+
+def _learn_whitening(params: Params, setup: Setup) -> None:
+    learn_whitening(setup.model, setup.maps, setup.images.photos, params.whitening, params.seed, setup.progress)

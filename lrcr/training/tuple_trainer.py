@@ -85,9 +85,14 @@ class TupleTrainer:
         """The photos as they are in the tuples of an epoch: each is itself or one of its augmented versions."""
         photos, seed = self.setup.images.photos, self.setup.seed
         versions = generator(seed, "versions", epoch).integers(self.settings.augmented_versions + 1, size=len(photos))
+        mirrored = generator(seed, "mirror", epoch).random(len(photos)) < (0.5 if self.settings.mirror else 0)
+        seeds = [
+            derive_seed(seed, "augmentation", number, version) if version else None
+            for number, version in enumerate(versions.tolist())
+        ]
         return [
-            replace(photo, augmentation=derive_seed(seed, "augmentation", number, int(version))) if version else photo
-            for number, (photo, version) in enumerate(zip(photos, versions, strict=True))
+            replace(photo, augmentation=augmentation, mirrored=mirror)
+            for photo, augmentation, mirror in zip(photos, seeds, mirrored.tolist(), strict=True)
         ]
 
     def _step(self, tuples: Ids) -> float:

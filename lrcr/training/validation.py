@@ -1,14 +1,13 @@
 """Validation: mAP (medium) on a validation set, of the training descriptor or of ASMK."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 import torch
 
-from lrcr.config.training import ValidationParams
-from lrcr.data.dataset import Dataset, Ids, Photo, cluster_ids, empty_table, leave_one_out
+from lrcr.config.validation import ValidationParams
+from lrcr.data.dataset import Dataset, Ids, cluster_ids, empty_table, leave_one_out
 from lrcr.data.ranking import Ranking
 from lrcr.errors import DatasetError
 from lrcr.evaluation.metrics import evaluate
@@ -74,7 +73,8 @@ def make_validator(params: ValidationParams, setup: Setup, validation: Dataset) 
     """
     if validation.queries.empty:
         raise DatasetError(f"{validation.name}: has no queries; give it labels or a ground truth, or unset data.val")
-    by = params.by or ("asmk" if setup.model.supports("local descriptors") else "global")
+    matched = setup.model.supports("local descriptors") and not setup.model.supports("late whitening")
+    by = params.by or ("asmk" if matched else "global")
     return AsmkValidator(params, setup, validation) if by == "asmk" else GlobalValidator(setup, validation)
 
 
@@ -117,16 +117,22 @@ class AsmkValidator:
         codebook = learn_codebook(
             descriptors, learned.words, iterations=learned.iterations, seed=learned.seed, exact=False, gpu=gpu
         )
-        database = self._aggregate(self.validation.photos(), codebook, 1)
-        queries = self._aggregate(self.validation.query_photos(), codebook, search.multiple_assignment)
+        database, queries = self._aggregate(codebook)
         words = len(codebook.centroids)
         ranking = search_once(database, queries, words, alpha=search.alpha, tau=search.tau, idf=search.idf)
         return _map_medium(ranking, self.validation)
 
-    def _aggregate(self, photos: Sequence[Photo], codebook: Codebook, assignment: int) -> Aggregated:
-        extract = self.params.extract
-        described = describe_locally(self.setup.model, self.maps, photos, extract.scales, extract.max_descriptors)
-        return aggregate_images(described, codebook, assignment, binary=True)
+    def _aggregate(self, codebook: Codebook) -> tuple[Aggregated, Aggregated]:
+        """The postings of database and queries; a query that is an image of the database is described once."""
+        extract, assignments = self.params.extract, (1, self.params.search.multiple_assignment)
+        parts = (self.validation.photos(), self.validation.query_photos())
+        row = {photo: row for row, photo in enumerate(dict.fromkeys(photo for photos in parts for photo in photos))}
+        described = describe_locally(self.setup.model, self.maps, list(row), extract.scales, extract.max_descriptors)
+        database, queries = (
+            aggregate_images(described.take([row[photo] for photo in photos]), codebook, assignment, binary=True)
+            for photos, assignment in zip(parts, assignments, strict=True)
+        )
+        return database, queries
 
 
 def _map_medium(ranking: Ranking, dataset: Dataset) -> float:

@@ -8,7 +8,7 @@ from lrcr.config.model import WhiteningParams
 from lrcr.data.dataset import Photo
 from lrcr.features.extraction import sample_photos
 from lrcr.models.model import Model
-from lrcr.models.whitening import Array, fit_whitening
+from lrcr.models.whitening import Array
 from lrcr.progress import SILENT, Progress
 from lrcr.runtime import distributed
 from lrcr.training.maps import Maps
@@ -45,5 +45,5 @@ def learn_whitening(
                 task.advance(len(positions))
 
     if distributed.rank() == 0:
-        layer.assign(*fit_whitening(features(), len(layer.bias), settings.shrinkage))
+        layer.learn(features(), settings.shrinkage)
     distributed.broadcast_module(layer)

@@ -12,6 +12,7 @@ import typer.main
 
 from lrcr.cli.main import app
 from lrcr.evaluation.per_query import write_per_query
+from lrcr.retrieval.layout import MODEL
 
 from .command import ONE_WORD, SMALL, refuse, run
 
@@ -58,12 +59,12 @@ def test_wrong_arguments_are_refused_before_torch_is_imported(arguments):
     assert not imported & {"torch", "torchvision", "timm"}
 
 
-@pytest.mark.parametrize("command", ["inspect", "verify", "compare"])
-def test_commands_that_run_no_network_import_no_torch(index, tmp_path, command):
+@pytest.mark.parametrize("what", ["inspect", "inspect a model", "verify", "compare"])
+def test_commands_that_run_no_network_import_no_torch(index, tmp_path, what):
     landmarks = pd.DataFrame({"query": [0, 1], "landmark": ["a", "b"]})
     write_per_query(tmp_path / "ap.csv", landmarks.assign(easy=50.0, medium=np.array([20.0, 80.0]), hard=np.nan))
-    arguments = (tmp_path / "ap.csv", tmp_path / "ap.csv") if command == "compare" else (index,)
-    done = start(command, *arguments, PYTHONPROFILEIMPORTTIME="1")
+    given = {"compare": (tmp_path / "ap.csv", tmp_path / "ap.csv"), "inspect a model": (index / MODEL,)}
+    done = start(what.split()[0], *given.get(what, (index,)), PYTHONPROFILEIMPORTTIME="1")
     assert done.returncode == 0 and done.stdout
     imported = imported_by(done)
     assert "lrcr.cli.main" in imported or "lrcr.cli.searching" in imported

@@ -97,7 +97,7 @@ def test_boxes_of_a_folder_tell_where_a_model_looks(tmp_path):
         (["--set", "backbone.weights=none.npz"], "none.npz: no such file"),
         (["--set", "whitening.file=none.npz"], "none.npz: no such file"),
         (["--params", "none.yaml"], "none.yaml: no such file"),
-        (["--recipe", "none"], "--recipe: unknown recipe 'none'; use one of cfcd-r50, "),
+        (["--recipe", "none"], "--recipe: unknown recipe 'none'; use one of apgem-r101, cfcd-r50, "),
         (["--codebook-photos", "nowhere"], "nowhere: no such folder"),
     ],
 )

@@ -3,13 +3,16 @@
 import inspect
 import os
 import resource
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
 import typer.main
 
+from lrcr.api import build_index, open_index
 from lrcr.cli.main import app
 from lrcr.config.recipes import recipe_names
 
@@ -122,12 +125,12 @@ def empty_app() -> str:
     return "\n".join([*parts, f"app.add_typer(plot, name={group.name!r})", "app()"])
 
 
-def cpu_seconds(command: list[str]) -> float:
-    """Of a process and its children, in user and kernel."""
+def measure(command: list[str]) -> tuple[subprocess.CompletedProcess, float]:
+    """Run a command; its CPU seconds are those of the process and its children, in user and kernel."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, capture_output=True)
+    done = subprocess.run(command, capture_output=True, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return done, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), (["index"], 2)], ids=["help", "missing arguments"])
@@ -138,6 +141,34 @@ def test_starting_costs_at_most_half_more_than_an_empty_app(tmp_path, arguments,
     shown = [subprocess.run(command, capture_output=True, text=True) for command in commands]
     assert [done.returncode for done in shown] == [code, code]
     assert shown[0].stdout == shown[1].stdout and shown[0].stderr == shown[1].stderr, "not the same app"
-    times = [[cpu_seconds(command) for command in commands] for _ in range(5)]
+    times = [[measure(command)[1] for command in commands] for _ in range(5)]
     ours, theirs = map(min, zip(*times, strict=True))
     assert ours <= 1.5 * theirs, f"{ours:.3f} s of CPU against {theirs:.3f} s"
+
+
+def describing_seconds(index) -> float:
+    """CPU seconds in which the network of an index describes a photo, after a first one."""
+    opened, photo = open_index(index), index.parent / "photos/images/0/0.png"
+    opened.search(photo, top=1)
+    before = time.process_time()
+    opened.search(photo, top=1)
+    return time.process_time() - before
+
+
+@pytest.mark.slow
+def test_a_search_costs_at_most_30_percent_more_than_its_imports(photos, tmp_path):
+    """With the default trunk, beside describing the query; best of at most five."""
+    shutil.copytree(photos, tmp_path / "photos")
+    folder, query = tmp_path / "my.index", tmp_path / "photos/images/0/0.png"
+    build_index(tmp_path / "photos", folder)
+    searching = [sys.executable, "-c", PROGRAM, "search", str(folder), str(query)]
+    importing = [sys.executable, "-c", "import torch, timm, numba"]
+    described, ours, theirs = describing_seconds(folder), [], []
+    for _ in range(5):
+        done, seconds = measure(searching)
+        assert (done.returncode, done.stderr) == (0, "") and "0/0.png" in done.stdout
+        ours.append(seconds)
+        theirs.append(measure(importing)[1])
+        if min(ours) <= 1.3 * min(theirs) + described:
+            return
+    pytest.fail(f"{min(ours):.2f} s of CPU against {min(theirs):.2f} s for imports and {described:.2f} s for the photo")

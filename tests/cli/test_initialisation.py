@@ -34,7 +34,9 @@ def test_params_are_overwritten_only_by_force():
 
 
 def test_an_unknown_recipe_writes_nothing():
-    assert refuse("init", "--recipe", "how-r19").startswith("--recipe: unknown recipe 'how-r19'; use one of cfcd-r50,")
+    assert refuse("init", "--recipe", "how-r19").startswith(
+        "--recipe: unknown recipe 'how-r19'; use one of apgem-r101, cfcd-r50,"
+    )
     assert not FILE.exists()
     FILE.mkdir()
     assert refuse("init", "--force") == "params.yaml: is a folder, not a file; name another file"

@@ -38,6 +38,12 @@ def test_a_model_is_described_by_its_manifest_and_its_size(model):
     assert inspect(model)["params"]["train"]["epochs"] == 1
 
 
+def test_the_name_of_a_model_is_free(model, tmp_path):
+    for name in ("a.safetensors", "a.pt"):
+        shutil.copy(model, tmp_path / name)
+        assert inspect(tmp_path / name) == inspect(model)
+
+
 def test_a_table_is_described_by_its_columns(index):
     found = inspect(index / "images.parquet")
     table = pd.read_parquet(index / "images.parquet")
@@ -65,9 +71,10 @@ def test_json_is_shown_as_it_is(tmp_path):
         (
             "a.csv",
             b"image,label",
-            "a.csv: not an artifact of lrcr; name a folder with a manifest or a file of .pt, .h5",
+            "a.csv: not an artifact of lrcr; name a folder with a manifest or a file of .safetensors, .pt, .h5",
         ),
         ("a.pt", b"weights", "a.pt: not a model of lrcr"),
+        ("a.safetensors", b"weights", "a.safetensors: not a model of lrcr"),
         ("a.parquet", b"PAR1", "a.parquet: not a Parquet table ("),
         ("a.h5", b"HDF", "a.h5: "),
         ("a.json", b"{", "a.json: "),

@@ -9,7 +9,7 @@ import pytest
 
 from lrcr.data.dataset import Photo
 from lrcr.errors import ArtifactError
-from lrcr.models.file import read_model_file
+from lrcr.models.header import read_model_manifest
 from lrcr.report.matches import PhotoKeypoints, ResultMatches, draw_matches
 from lrcr.report.rankings import QueryTile, ResultTile, draw_rankings
 from lrcr.retrieval.queries import open_extractor
@@ -146,7 +146,7 @@ def test_without_options_packaged_weights_describe_the_photos_and_no_network_is_
     monkeypatch.setattr("socket.socket.connect", no_network)
     monkeypatch.setattr("socket.getaddrinfo", no_network)
     lrcr("index", photos, "-o", tmp_path / "my.index")
-    _, manifest = read_model_file(tmp_path / "my.index/model.pt")
+    manifest = read_model_manifest(tmp_path / "my.index/model.safetensors")
     backbone = manifest.params["backbone"]
     assert (backbone["name"], backbone["weights"]) == ("timm/tf_efficientnet_lite0", "packaged")
     for query in ("0/0.png", "2/1.png"):
@@ -174,7 +174,7 @@ def test_bad_input_is_one_line(photos, index, tmp_path):
     assert "index.binary=false: index is decided by the index" in refuse(
         "search", index, query, *sets("index.binary=false")
     )
-    exists = f"--output {photos}: exists and is not an index; name another folder"
+    exists = f"{photos}: exists and is not an index; name another folder"
     assert refuse("index", photos, "-o", photos) == exists
     unstored = "--set search.tau=0.25: params of search are not stored in an index; use it with `lrcr search`"
     assert refuse("index", photos, "-o", tmp_path / "new.index", *sets("search.tau=0.25")) == unstored

@@ -371,6 +371,12 @@ def test_fit_section_follows_exactly_what_decides_the_fit_descriptors():
         assert load_params(overrides=[other]).fit_section() != fit
 
 
+def test_words_are_learned_from_a_sample_and_a_whitening_from_all_images():
+    fits = [load_params(overrides=["model.name=gem", f"codebook.images={n}"]).fit_section() for n in (8, 9)]
+    assert fits[0] == fits[1] and fits[0]["fit"]["images"] is None
+    assert load_params(overrides=["model.name=fire"]).fit_section()["fit"]["images"] == 20000
+
+
 def test_each_family_has_its_published_scales_unless_others_are_given():
     params = load_params(overrides=["model.name=cfcd"])
     assert params.scales == params.fit_scales == [0.3535, 0.5, 0.7071, 1.0, 1.4142]

@@ -22,7 +22,8 @@ from lrcr.models.smoothing import AverageSmoothing, LearnableSmoothing
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "lrcr" / "config" / "recipes"
-PIPELINE = ("how-r18", "how-r50", "lrcr-r18", "cfcd-r50", "scratch")
+GLOBAL = ("gem-r101", "rmac-r101", "solar-r101", "apgem-r101", "delg-r50", "cfcd-r50")
+PIPELINE = ("how-r18", "how-r50", "lrcr-r18", "delf-r50", "delf-r-r50", "fire-r50", "scratch", *GLOBAL)
 """Those with datasets, under which the pipeline of dvc.yaml can run."""
 
 BENCHMARKS = {
@@ -94,6 +95,7 @@ HOW: dict[str, Any] = {
             "group_size": 1,
             "scales": [1.0],
             "augmented_versions": 0,
+            "mirror": False,
             "margin": 0.8,
             "schedule": "joint",
             "losses": {
@@ -103,14 +105,20 @@ HOW: dict[str, Any] = {
                 "max_descriptors": 400,
                 "words": 1024,
                 "temperature": 0.5,
+                "codebooks": 1,
+                "soft_words": 1,
             },
             "solar": {"margin": 1.25, "second_order": 10.0},
+            "fire": {"contrastive": 0.02, "margin": 1.1, "ratio": 0.9, "decorrelation": 0.1},
         },
     },
     "extract": {
         "image_size": 1024,
         "scales": [2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25],
         "max_descriptors": 1000,
+        "min_strength": 0.0,
+        "regions": "none",
+        "min_region_score": 0.1,
         "compute": "float16",
         "dtype": "float32",
         "shard_size": 500,
@@ -155,6 +163,10 @@ def changed(values: dict, changes: dict) -> dict:
     return values
 
 
+POOLING = {
+    **{"p": 3.0, "clamp": 0.0, "regional": False, "over_scales": "mean"},
+    **{"levels": 3, "overlap": 0.4, "projection": None},
+}
 CFCD = {
     **{name: HOW[name] for name in ("seed", "index", "search")},
     "datasets": {
@@ -165,7 +177,7 @@ CFCD = {
     "model": {"name": "cfcd"},
     "backbone": {"name": "resnet50", "skip_layers": 0, "stride": None, "weights": "imagenet", "crop_border": 1},
     "whitening": {**HOW["whitening"], "dim": 96},  # unused, as the border to crop is
-    "pooling": {"p": 3.0, "levels": 3, "overlap": 0.4, "projection": 512},
+    "pooling": {**POOLING, "projection": 512},
     "train": {
         "method": "classification",
         "epochs": 50,
@@ -183,8 +195,11 @@ CFCD = {
             "warmup_epochs": 5,
             "fine_epochs": 50,
             "fine_learning_rate": None,
+            "fine_crop_size": None,
             "head": "madacos",
             "alpha": 0.02,
+            "batchnorm": "trained",
+            "colour_noise": 0.1,
             "scale": 32.0,
             "margin": 0.15,
             "local": 0.05,
@@ -197,6 +212,141 @@ CFCD = {
         "scales": [0.3535, 0.5, 0.7071, 1.0, 1.4142],
         "whitening": "none",
     },
+}
+DELF = {
+    **{name: HOW[name] for name in ("seed", "extract", "codebook", "index")},
+    **{name: CFCD[name] for name in ("datasets", "data")},
+    "model": {"name": "delf"},
+    "backbone": {"name": "resnet50", "skip_layers": 1, "stride": None, "weights": "imagenet", "crop_border": 0},
+    "whitening": {**HOW["whitening"], "shrinkage": 0.0},
+    "train": {
+        **CFCD["train"],
+        "epochs": 25,
+        "classification": {
+            **CFCD["train"]["classification"],
+            "crop_size": 224,
+            "min_crop_area": 0.25,
+            "learning_rate": 0.01,
+            "batch_size": 32,
+            "warmup_epochs": 0,
+            "fine_epochs": 10,
+            "fine_crop_size": 720,
+            "head": "linear",
+            "colour_noise": 0.0,
+        },
+    },
+    "search": {**HOW["search"], "multiple_assignment": 3, "tau": 0.25, "idf": True},
+}
+DELG = {
+    **{name: CFCD[name] for name in ("seed", "datasets", "data", "index", "search")},
+    "model": {"name": "delg"},
+    "backbone": {"name": "resnet50", "skip_layers": 0, "stride": None, "weights": "imagenet", "crop_border": 0},
+    "whitening": {**HOW["whitening"], "dim": 96},  # unused
+    "pooling": {**POOLING, "projection": 2048},
+    "train": {
+        **CFCD["train"],
+        "epochs": 25,
+        "classification": {
+            **CFCD["train"]["classification"],
+            "min_crop_area": 0.25,
+            "learning_rate": 0.01,
+            "batch_size": 32,
+            "warmup_epochs": 0,
+            "fine_epochs": 0,
+            "head": "arcface",
+            "colour_noise": 0.0,
+            "scale": 45.25,
+            "margin": 0.1,
+        },
+    },
+    "extract": {
+        **HOW["extract"],
+        "scales": [2.0, 1.4142, 1.0, 0.7071, 0.5, 0.3535, 0.25],
+        "vector_scales": [0.7071, 1.0, 1.4142],
+        "min_strength": 0.1,
+    },
+    "codebook": {
+        **CFCD["codebook"],
+        "scales": [2.0, 1.4142, 1.0, 0.7071, 0.5, 0.3535, 0.25],
+    },
+}
+GEM = changed(
+    HOW,
+    {
+        "model.name": "gem",
+        "backbone.name": "resnet101",
+        "train.epochs": 100,
+        "train.image_size": 362,
+        "train.validation": {"by": "global", "every": 1},
+        "train.tuples.negative_pool": 22000,
+        "train.tuples.margin": 0.85,
+        "train.tuples.learning_rates": {"backbone": 5e-7, "context": 5e-6, "whitening": 0.0},
+        "train.tuples.warmup_steps": 0,
+        "extract.scales": [1.0, 0.7071, 0.5],
+        "codebook.scales": [1.0, 0.7071, 0.5],
+        "codebook.whitening": "discriminative",
+    },
+)
+del GEM["smoothing"], GEM["graph"]
+GEM["pooling"] = POOLING
+RMAC = changed(GEM, {"model.name": "rmac", "train.epochs": 0, "codebook.whitening": "pca"})
+LANDMARKS = {
+    "datasets": {**BENCHMARKS, "gldv2-train": {"kind": "gldv2", "split": "train"}},
+    "data.train": "gldv2-train",
+    "pooling.projection": 2048,
+}
+SOLAR = changed(
+    GEM,
+    {
+        **LANDMARKS,
+        "model.name": "solar",
+        "train.epochs": 50,
+        "train.image_size": 1024,
+        "train.tuples.negative_pool": 20000,
+        "train.tuples.batch_size": 8,
+        "train.tuples.learning_rates": {"backbone": 1e-6, "context": 1e-6, "whitening": 0.0},
+        "extract.scales": [0.7071, 1.0, 1.4142],
+        "codebook.scales": [0.7071, 1.0, 1.4142],
+        "codebook.whitening": "none",
+    },
+)
+APGEM = changed(
+    GEM,
+    {
+        **LANDMARKS,
+        "model.name": "apgem",
+        "train.method": "listwise",
+        "train.epochs": 1,
+        "train.image_size": 800,
+        "train.weight_decay": 1e-6,
+        "extract.scales": [1.0],
+        "codebook.scales": [1.0],
+        "codebook.whitening": "pca",
+    },
+)
+del APGEM["train"]["tuples"]
+APGEM["train"]["listwise"] = {
+    **{"epochs": None, "crop_size": None, "min_crop_area": 0.08, "batch_size": 4096, "chunk_size": 8, "bins": 25},
+    **{"learning_rates": {"backbone": 1e-4, "context": 1e-4, "whitening": 0.0}, "warmup_steps": 0, "lr_decay": 0.99},
+}
+FIRE = changed(
+    HOW,
+    {
+        "model.name": "fire",
+        "backbone.name": "resnet50",
+        "backbone.skip_layers": 1,
+        "train.epochs": 200,
+        "train.tuples.mirror": True,
+        "train.tuples.warmup_steps": 0,
+        "train.tuples.learning_rates": {"backbone": 3e-5, "context": 3e-5, "whitening": 0.0},
+    },
+)
+for section in ("smoothing", "graph"):
+    del FIRE[section]
+FIRE["super_features"] = {"templates": 256, "dim": 1024, "iterations": 6}
+FIRE["train"]["pretrain"] = {
+    **{"epochs": 30, "crop_size": 224, "min_crop_area": 0.08},
+    **{"batch_size": 128, "learning_rate": 0.1, "warmup_epochs": 5},
 }
 SCRATCH = changed(
     HOW,
@@ -267,6 +417,14 @@ EXPECTED = {
             "train.tuples.losses.asmk": 1.0,
         },
     ),
+    "delf-r50": DELF,
+    "delf-r-r50": changed(DELF, {"extract.regions": "grid", "extract.shard_size": 50}),
+    "delg-r50": DELG,
+    "fire-r50": FIRE,
+    "gem-r101": GEM,
+    "rmac-r101": RMAC,
+    "solar-r101": SOLAR,
+    "apgem-r101": APGEM,
     "cfcd-r50": CFCD,
     "scratch": SCRATCH,
     "context": changed(
@@ -277,26 +435,33 @@ EXPECTED = {
             "backbone.skip_layers": 1,
             "backbone.crop_border": 1,
             "smoothing.kind": "learnable",
-            "smoothing.kernel": 7,
-            "smoothing.learn": "shared",
-            "smoothing.initial_bandwidth": 1.0,
+            "smoothing.initial_bandwidth": 2.0,
             "graph.kind": "gcn",
             "whitening.images": 300,
             "train.freeze": "backbone",
+            "train.compute": "float32",
             "train.image_size": 512,
-            "train.epochs": 1,
-            "train.validation": {"by": "global", "every": 1},
-            "train.tuples.schedule": "separate",
-            "train.tuples.scales": [1.414, 1.0, 0.707, 0.5],
-            "train.tuples.queries_per_epoch": 150,
-            "train.tuples.negative_pool": 160,
+            "train.weight_decay": 0.0,
+            "train.epochs": 6,
+            "train.validation.every": 2,
+            "train.validation.extract": {"image_size": 512, "scales": [1.0, 0.707, 0.5], "max_descriptors": 500},
+            "train.validation.codebook.words": 2048,
+            "train.validation.codebook.images": 300,
+            "train.tuples.schedule": "sequential",
+            "train.tuples.scales": [1.0, 0.707, 0.5],
+            "train.tuples.negatives": 0,
+            "train.tuples.batch_size": 16,
+            "train.tuples.group_size": 4,
+            "train.tuples.queries_per_epoch": 960,
+            "train.tuples.negative_pool": 300,
             "train.tuples.learning_rates.backbone": 0.0,
             "train.tuples.learning_rates.context": 5e-4,
-            "train.tuples.warmup_steps": 10,
+            "train.tuples.warmup_steps": 20,
             "train.tuples.lr_decay": 0.8,
             "train.tuples.losses.contrastive": 0.0,
             "train.tuples.losses.asmk": 1.0,
-            "train.tuples.losses.max_descriptors": 500,
+            "train.tuples.losses.codebooks": 4,
+            "train.tuples.losses.soft_words": 5,
             "extract.image_size": 512,
             "extract.compute": "auto",
             "codebook.words": 2048,
@@ -335,6 +500,11 @@ def test_every_recipe_resolves_to_its_published_values(name):
         ("how-r18", 512, 32, 128, AverageSmoothing, NoRefinement),
         ("how-r50", 1024, 16, 128, AverageSmoothing, NoRefinement),
         ("lrcr-r18", 512, 32, 128, LearnableSmoothing, GraphRefinement),
+        ("delf-r50", 1024, 16, 128, None, None),
+        ("delf-r-r50", 1024, 16, 128, None, None),
+        ("delg-r50", 1024, 16, 2048, None, None),
+        ("fire-r50", 1024, 16, 128, None, None),
+        *((name, 2048, 32, 2048, None, None) for name in ("gem-r101", "rmac-r101", "solar-r101", "apgem-r101")),
         ("cfcd-r50", 2048, 32, 512, None, None),
         ("context", 256, 16, 128, LearnableSmoothing, GraphRefinement),
         ("scratch", 128, 8, 64, AverageSmoothing, NoRefinement),
@@ -346,11 +516,12 @@ def test_the_network_of_every_recipe(name, channels, stride, dim, smoothing, gra
     model = build_model(params).eval()
     assert model.backbone(torch.zeros(1, 3, 128, 96)).shape == (1, channels, 128 // stride, 96 // stride)
     assert (model.backbone.channels, model.backbone.stride) == (channels, stride)
-    if params.model.is_local:
+    if smoothing is not None:
         assert model.whitening.bias.shape == (dim,)
+    if smoothing is not None:
         assert isinstance(model.smoothing, smoothing) and isinstance(model.graph, graph)
         assert model.smoothing.kernel == params.smoothing.kernel
-    else:
+    if not params.model.is_local:
         assert model(torch.rand(1, 3, 128, 96)).shape == (1, dim)
 
 
@@ -366,11 +537,12 @@ def test_a_recipe_that_extends_another_says_only_what_differs(name):
 def test_how_states_everything_that_it_publishes():
     """So that HOW stays HOW whatever the defaults become."""
     stated = set(leaves(read(FOLDER / "how-r18.yaml")))
-    unread = r"pooling|train\.(pretrain|listwise|classification)|train\.tuples\.(solar|warmup_steps)"
-    unread += r"|train\.tuples\.losses\.(max_descriptors|words|temperature)|extract\.global_scales"
+    unread = r"pooling|super_features|train\.(pretrain|listwise|classification)"
+    unread += r"|train\.tuples\.(solar|fire|warmup_steps)"
+    unread += r"|train\.tuples\.losses\.(max_descriptors|words|temperature|codebooks|soft_words)|extract\.global_scales"
     context = r"smoothing\.(?!kind|kernel)|graph\.(?!kind)"
     neutral = r"seed|device|threads|train\.method|.*\.(seed|file|per_word|dtype|shard_size|pack_ids|memory_gib|top)$"
-    neutral += r"|codebook\.(whitening|dim)|extract\.decoded_images"
+    neutral += r"|codebook\.(whitening|dim)|extract\.(decoded_images|min_region_score)"
     every = set(leaves(load_params(recipe="how-r18").model_dump(mode="json")))
     assert stated == {key for key in every if not re.match(f"{unread}|{context}|{neutral}", key)}
 
@@ -426,7 +598,8 @@ def refusal(*args, **kwargs) -> str:
 
 @pytest.mark.parametrize("name", ["how", "../recipes/how-r18", ""])
 def test_unknown_recipes_are_refused_with_the_known_ones(tmp_path, name):
-    known = "cfcd-r50, context, how-r18, how-r50, lrcr-r18, scratch"
+    known = "apgem-r101, cfcd-r50, context, delf-r-r50, delf-r50, delg-r50, fire-r50, gem-r101, how-r18, how-r50, "
+    known += "lrcr-r18, rmac-r101, scratch, solar-r101"
     assert refusal(recipe=name) == f"--recipe: unknown recipe {name!r}; use one of {known}"
     file = tmp_path / "params.yaml"
     file.write_text(f"extends: {name!r}")

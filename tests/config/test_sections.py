@@ -14,7 +14,9 @@ RANDOM = (*RESNET, "backbone.weights=none")
 BASES = {
     "how": load_params(recipe="how-r18"),
     "how by global": load_params(recipe="how-r18", overrides=["train.validation.by=global"]),
+    "fire": load_params(overrides=[*RESNET, "model.name=fire"]),
     "apgem": load_params(overrides=[*RESNET, "model.name=apgem"]),
+    "delf": load_params(recipe="delf-r50"),
     "cfcd": load_params(recipe="cfcd-r50"),
     "pretrained": load_params(overrides=[*RANDOM, "model.name=apgem"]),
     "random": load_params(overrides=[*RANDOM, "model.name=apgem", "train.pretrain.epochs=0"]),
@@ -30,7 +32,7 @@ ELSEWHERE = [
 TUPLES = [
     *("train.tuples.margin=0.7", "train.tuples.negatives=7", "train.tuples.learning_rates.context=0.5"),
     *("train.tuples.warmup_steps=7", "train.tuples.losses.words=7", "train.tuples.scales=[0.5]"),
-    "train.tuples.augmented_versions=7",
+    *("train.tuples.augmented_versions=7", "train.tuples.mirror=true", "train.tuples.fire.margin=7"),
 ]
 LISTWISE = [
     *("train.listwise.bins=7", "train.listwise.epochs=7", "train.listwise.lr_decay=0.5"),
@@ -54,16 +56,20 @@ PRETRAIN = [
 ]
 CONTEXT = ["smoothing.kernel=5", "smoothing.kind=none", "graph.kind=gcn", "graph.width=8"]
 POOLING = ["pooling.p=2"]
+SUPER_FEATURES = ["super_features.templates=7", "super_features.dim=7", "super_features.iterations=7"]
 CHANGES = {
     "how": [*TRAINING, *TUPLES, *VALIDATION, *CONTEXT],
     "how by global": [*TRAINING, *TUPLES, *CONTEXT],
+    "fire": [*TRAINING, *TUPLES, *VALIDATION, *PRETRAIN, *SUPER_FEATURES],
     "apgem": [*TRAINING, *LISTWISE, *POOLING],
+    "delf": [*TRAINING, *CLASSIFICATION],
     "cfcd": [*TRAINING, *CLASSIFICATION, *POOLING],
     "pretrained": [*TRAINING, *PRETRAIN, *LISTWISE, *POOLING],
     "random": [*TRAINING, *PRETRAIN[:1], *LISTWISE, *POOLING],
     "untrained": [*TRAINING, *LISTWISE, *POOLING],
 }
 ALL = [*ELSEWHERE, *PRETRAIN, *TUPLES, *LISTWISE, *CLASSIFICATION, *VALIDATION, *TRAINING, *CONTEXT, *POOLING]
+ALL += SUPER_FEATURES
 
 
 def change(params: Params, override: str) -> Params:
@@ -91,7 +97,10 @@ def test_a_model_is_what_its_sections_say():
 
 @pytest.mark.parametrize(
     ("name", "method"),
-    [("local", "tuples"), ("gem", "tuples"), ("solar", "tuples"), ("apgem", "listwise"), ("cfcd", "classification")],
+    [
+        *(("local", "tuples"), ("fire", "tuples"), ("gem", "tuples"), ("solar", "tuples"), ("apgem", "listwise")),
+        *(("delf", "classification"), ("delg", "classification"), ("cfcd", "classification")),
+    ],
 )
 def test_without_a_method_a_model_is_trained_as_in_its_publication(name, method):
     params = load_params(overrides=[*RESNET, f"model.name={name}"])
@@ -120,6 +129,24 @@ def test_methods_for_global_vectors_are_refused_for_local_models(method):
 
 
 @pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["train.tuples.losses.matches=1"], "train.tuples.losses: fire has its own (train.tuples.fire); leave matches"),
+        (["train.tuples.scales=[1.0, 0.5]"], "train.tuples.scales: fire is trained at one scale; leave one"),
+        (["train.tuples.schedule=separate"], "train.tuples.schedule: fire has no smoothing and graph; set it to joint"),
+        (
+            ["train.method=listwise"],
+            "train.method: listwise trains global vectors; set it to tuples, or model.name gem",
+        ),
+    ],
+)
+def test_what_fire_does_not_have_is_refused(overrides, message):
+    with pytest.raises(ParamsError) as error:
+        load_params(overrides=["model.name=fire", *overrides])
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
     "overrides",
     [
         ["model.name=cfcd", "train.tuples.learning_rates.whitening=1"],
@@ -135,7 +162,8 @@ def test_sections_that_are_not_read_refuse_nothing(overrides):
 
 
 def test_all_other_sections_are_complete():
-    names = [name for name in Params.model_fields if name not in ("train", "pooling", "smoothing", "graph")]
+    shapes = ("pooling", "smoothing", "graph", "super_features")
+    names = [name for name in Params.model_fields if name not in ("train", *shapes)]
     params = load_params(overrides=["extract.global_scales=[2]"])
     dumped = params.model_dump(mode="json")
     dumped["extract"]["scales"], dumped["codebook"]["scales"] = params.scales, params.fit_scales

@@ -135,6 +135,12 @@ def test_a_photo_with_a_seed_is_augmented(photos):
         assert torch.equal(image, expected) and not torch.equal(image, plain)
 
 
+def test_a_photo_is_mirrored_after_it_is_augmented(photos):
+    for photo in (photos[0], replace(photos[0], augmentation=1)):
+        [plain, mirrored] = next(iter(load_batches([photo, replace(photo, mirrored=True)], 8, 8))).images
+        assert torch.equal(mirrored, plain.flip(2)) and not torch.equal(mirrored, plain)
+
+
 class Alive:
     """Counts the results of calls that are in memory, and the most that ever were."""
 

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save
 
 from lrcr.config.datasets import RevisitedParams
 from lrcr.datasets.archives import Member, decompress, list_members
@@ -25,7 +27,10 @@ from lrcr.datasets.revisited import make_revisited, read_list, read_revisited
 from lrcr.datasets.sfm120k import read_pairs, read_validation
 from lrcr.datasets.sources import BENCHMARKS
 from lrcr.errors import LrcrError
+from lrcr.models.file import read_model_file
+from lrcr.models.header import count_parameters
 from lrcr.models.how_weights import import_how
+from lrcr.storage.artifacts import Manifest
 
 from . import lookalikes
 from .server import serve
@@ -42,6 +47,7 @@ CHECKPOINT = {
     "meta": {"architecture": "resnet18", "skip_layer": 3, "dim": 4, "feat_pool_k": 3, "mean": [0.5], "std": [0.2]},
     "state_dict": {"features.0.weight": torch.zeros(64, 3, 7, 7), "whiten.bias": torch.zeros(4)},
 }
+MODEL = Manifest("model", {"whitening": {"dim": 4}}, {"train": "ab"}, {"epochs": 2})
 CHECKSUMS = b'{"a.tar": {"bytes": 12, "sha256": "00ff"}, "b": {"bytes": 3, "sha256": "aa"}}'
 
 
@@ -88,6 +94,11 @@ PARSERS = {
         [Member("a/b.jpg", 1024, 5), Member("c" * 120, 3072, 1)],
     ),
     "gzip": Parser(unpack, gzip.compress(b"some bytes" * 30), b"some bytes" * 30),
+    "model": Parser(
+        lambda path: (read_model_file(path)[1], count_parameters(path)),
+        save({"whitening.bias": torch.zeros(4)}, {"manifest": json.dumps(MODEL.as_dict())}),
+        (MODEL, 4),
+    ),
     "checkpoint": Parser(lambda path: import_how(path, path.with_name("model.pt")), saved(CHECKPOINT), None),
 }
 

@@ -364,6 +364,13 @@ def test_the_fit_set_is_a_sample_at_its_own_scales(tmp_path, model_file, dataset
     assert store.manifest.facts["clusters"] == cluster_ids(opened)[drawn].tolist()
 
 
+def test_the_fit_set_of_a_global_model_is_all_images(tmp_path, dataset):
+    params = small("model.name=gem", "codebook.images=2")
+    save_model(tmp_path / "model.pt", build_model(params), Manifest("model", params.sections(*MODEL_SECTIONS), {}))
+    extract_fit(params, tmp_path / "model.pt", dataset, tmp_path / "fit")
+    assert open_descriptors(tmp_path / "fit").manifest.facts["images"] == 7
+
+
 def test_a_global_model_gives_one_row_an_image_in_its_centre(tmp_path, dataset):
     params = small("model.name=gem", "extract.max_descriptors=1")
     model = build_model(params).eval()

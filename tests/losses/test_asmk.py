@@ -124,3 +124,36 @@ def test_only_positive_and_negatives_of_a_query_are_compared():
     other = scores.clone()
     other[0, 0] = other[0, 4] = 100.0
     assert ranking_loss(other, torch.tensor([1]), negatives, 0.5).item() == pytest.approx(found.item())
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32), n=st.integers(1, 20), words=st.integers(2, 8), data=st.data())
+def test_soft_assignment_against_the_definition(seed, n, words, data):
+    k = data.draw(st.integers(2, words))
+    centroids, descriptors = draw(words, 6, seed=seed), draw(n, 6, seed=seed + 1)
+    probability = torch.rand(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    found = aggregate([Candidates(descriptors, probability)], centroids, k)
+    squared = ((descriptors.numpy()[:, None] - centroids.numpy()) ** 2).sum(axis=2)
+    nearest = np.argsort(squared, axis=1)[:, :k]
+    typical = np.mean([squared[i, nearest[i, 1]] - squared[i, nearest[i, 0]] for i in range(n)])
+    sums, absent = np.zeros((words, 6)), np.ones(words)
+    for i in range(n):
+        weights = np.exp(-(squared[i, nearest[i]] - squared[i].min()) / typical)
+        for word, weight in zip(nearest[i], weights / weights.sum(), strict=True):
+            sums[word] += probability[i].item() * weight * (descriptors[i].numpy() - centroids[word].numpy())
+            absent[word] *= 1 - probability[i].item() * weight
+    norms = np.linalg.norm(sums, axis=1, keepdims=True)
+    np.testing.assert_allclose(found.residuals[0], sums / np.maximum(norms, 1e-12), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.presence[0], 1 - absent, rtol=1e-5, atol=1e-6)
+
+
+def test_only_with_soft_words_a_move_to_another_word_has_a_gradient():
+    """The presence of words depends on where the descriptors lie, which a hard assignment does not see."""
+    centroids = draw(4, 8, seed=9)
+    for soft_words, moves in ((1, False), (3, True)):
+        descriptors = draw(12, 8, seed=1).requires_grad_()
+        presence = aggregate([surely(descriptors)], centroids, soft_words).presence.sum()
+        assert presence.requires_grad == moves
+        if moves:
+            [gradient] = torch.autograd.grad(presence, descriptors)
+            assert gradient.any(dim=1).sum() > 6

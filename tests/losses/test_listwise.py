@@ -10,9 +10,9 @@ from lrcr.losses.listwise import backward_in_two_passes, listwise_loss
 
 
 def draw(queries: int, images: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Similarities in (−1, 1) and relevance of about a third."""
+    """Similarities in [0, 1) and relevance of about a third."""
     generator = torch.Generator().manual_seed(seed)
-    similarity = 2 * torch.rand(queries, images, generator=generator, dtype=torch.float64) - 1
+    similarity = torch.rand(queries, images, generator=generator, dtype=torch.float64)
     return similarity, torch.rand(queries, images, generator=generator) < 0.3
 
 
@@ -25,10 +25,10 @@ def average_precision(similarity: np.ndarray, relevant: np.ndarray) -> float:
 
 def quantised_by_definition(similarity: np.ndarray, relevant: np.ndarray, bins: int) -> float:
     """Bin by bin, image by image."""
-    width = 2 / (bins - 1)
+    width = 1 / (bins - 1)
     above, above_positive, total = 0.0, 0.0, 0.0
     for m in range(bins):
-        shares = [max(0.0, 1 - abs(value - (1 - m * width)) / width) for value in similarity]
+        shares = [max(0.0, 1 - abs(max(0.0, value) - (1 - m * width)) / width) for value in similarity]
         positive = sum(share for share, is_positive in zip(shares, relevant, strict=True) if is_positive)
         above, above_positive = above + sum(shares), above_positive + positive
         total += above_positive / above * positive if above else 0.0
@@ -39,9 +39,24 @@ def quantised_by_definition(similarity: np.ndarray, relevant: np.ndarray, bins: 
 @given(st.integers(1, 4), st.integers(1, 12), st.integers(2, 30), st.integers(0, 100))
 def test_loss_against_the_definition(queries, images, bins, seed):
     similarity, relevant = draw(queries, images, seed)
+    similarity = 1.5 * similarity - 0.5  # a third is below the last bin
     asked = [(s.numpy(), r.numpy()) for s, r in zip(similarity, relevant, strict=True) if r.any()]
     expected = np.mean([1 - quantised_by_definition(s, r, bins) for s, r in asked]) if asked else 0.0
     assert listwise_loss(similarity, relevant, bins).item() == pytest.approx(expected, abs=1e-9)
+
+
+def test_loss_and_gradient_against_the_reference(fixtures):
+    with np.load(fixtures / "ap_loss.npz") as parity:
+        scores, relevant = torch.from_numpy(parity["scores"]).requires_grad_(), torch.from_numpy(parity["labels"])
+        expected, gradient, ends = float(parity["loss"]), parity["gradient"], parity["scores"] == 1
+    assert (scores < 0).any() and (scores == 1).any(), "below the bins, and at their end"
+    loss = listwise_loss(scores, relevant)
+    loss.backward()
+    assert loss.item() == pytest.approx(expected, abs=1e-5)
+    np.testing.assert_allclose(scores.grad[~ends], gradient[~ends], rtol=0, atol=1e-5)
+    # An image compared with itself stays the first if its score falls a little, so the derivative is 0. Those of the
+    # reference, of min and clamp at the end of its bins, are not derivatives of its loss.
+    assert (scores.grad[ends] == 0).all() and ends.sum() == 19
 
 
 def exact_loss(similarity: torch.Tensor, relevant: torch.Tensor) -> float:
@@ -51,7 +66,7 @@ def exact_loss(similarity: torch.Tensor, relevant: torch.Tensor) -> float:
 @pytest.mark.parametrize("bins", [25, 101])
 def test_of_similarities_at_different_centres_it_is_average_precision(bins):
     rng = np.random.default_rng(bins)
-    centres = np.stack([rng.permutation(np.linspace(-1, 1, bins))[:20] for _ in range(3)])
+    centres = np.stack([rng.permutation(np.linspace(0, 1, bins))[:20] for _ in range(3)])
     _, relevant = draw(3, 20, seed=bins)
     relevant[:, 0] = True
     similarity = torch.from_numpy(centres)
@@ -69,8 +84,8 @@ def test_with_many_bins_it_nears_average_precision_from_above(seed):
 
 def test_a_perfect_ranking_costs_nothing_and_the_reverse_most():
     relevant = torch.tensor([[True, True, False, False]])
-    assert listwise_loss(torch.tensor([[1.0, 0.9, -0.5, -1.0]]), relevant).item() == pytest.approx(0, abs=1e-6)
-    worst = listwise_loss(torch.tensor([[-1.0, -0.5, 0.5, 1.0]]), relevant).item()
+    assert listwise_loss(torch.tensor([[1.0, 0.9, 0.2, -1.0]]), relevant).item() == pytest.approx(0, abs=1e-6)
+    worst = listwise_loss(torch.tensor([[0.0, 0.25, 0.5, 1.0]]), relevant).item()
     assert worst == pytest.approx(1 - (1 / 3 + 2 / 4) / 2)
 
 
@@ -99,7 +114,7 @@ def test_gradient_against_differences_and_its_direction():
     relevant[:, 0] = True
     similarity.requires_grad_()
     assert torch.autograd.gradcheck(lambda x: listwise_loss(x, relevant, 5), similarity)
-    similarity = torch.tensor([[0.30, 0.33]], requires_grad=True)
+    similarity = torch.tensor([[0.65, 0.665]], requires_grad=True)
     listwise_loss(similarity, torch.tensor([[True, False]])).backward()
     assert similarity.grad[0, 0] < 0 < similarity.grad[0, 1], "the positive is to rise, the negative to fall"
 

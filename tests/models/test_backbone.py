@@ -10,7 +10,9 @@ from torch import nn
 from lrcr.config.model import BackboneParams
 from lrcr.errors import WeightsError
 from lrcr.models.backbone import Backbone, build_backbone
+from lrcr.models.file import write_model_file
 from lrcr.models.weights import load_weights
+from lrcr.storage.artifacts import Manifest
 
 SMALL = {"name": "resnet18", "skip_layers": 3}
 
@@ -40,6 +42,16 @@ def state(network) -> dict[str, torch.Tensor]:
 
 def save_pth(path, state):
     torch.save(state, path)
+    return path
+
+
+def as_of_a_model(state):
+    """The tensors of a local model with this trunk, as far as they matter."""
+    return {f"backbone.trunk.{name}": tensor for name, tensor in state.items()} | {"whitening.bias": torch.zeros(3)}
+
+
+def save_model_file(path, state):
+    write_model_file(path, as_of_a_model(state), Manifest("model", {}, {}))
     return path
 
 
@@ -133,18 +145,13 @@ def test_parameters_carry_the_names_of_torchvision(network):
         assert set(Backbone("resnet18", skip_layers=skip_layers).trunk.state_dict()) == expected
 
 
-@pytest.mark.parametrize("kind", ["npz", "pth", "wrapped", "model"])
+@pytest.mark.parametrize("kind", ["npz", "pth", "wrapped", "model", "earlier model"])
 def test_weights_from_a_file_give_the_features_of_torchvision(tmp_path, network, state, kind):
     path = {
         "npz": lambda: save_npz(tmp_path / "a.npz", state),
         "pth": lambda: save_pth(tmp_path / "a.pth", state),
-        "model": lambda: save_pth(
-            tmp_path / "a.pt",
-            {
-                "manifest": {},
-                "state_dict": {f"backbone.trunk.{k}": v for k, v in state.items()} | {"whitening.bias": torch.zeros(3)},
-            },
-        ),
+        "model": lambda: save_model_file(tmp_path / "a.pt", state),
+        "earlier model": lambda: save_pth(tmp_path / "a.pt", {"manifest": {}, "state_dict": as_of_a_model(state)}),
         "wrapped": lambda: save_pth(tmp_path / "a.pth", {"state_dict": state, "epoch": 3}),
     }[kind]()
     images = torch.rand(1, 3, 40, 56, generator=torch.Generator().manual_seed(1))

@@ -1,8 +1,12 @@
+import copy
+import json
 import pickle
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from lrcr.config.params import Params
 from lrcr.config.reading import load_params
@@ -76,6 +80,13 @@ def test_equal_models_are_stored_in_equal_bytes(tmp_path, model, model_file):
     assert (tmp_path / "a" / "model.pt").read_bytes() == model_file.read_bytes()
 
 
+def test_the_memory_format_of_weights_is_not_stored(tmp_path, model, model_file):
+    other = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    assert not other.backbone.trunk.conv1.weight.is_contiguous()
+    save_model(tmp_path / "other.pt", other, manifest(small("smoothing.kernel=5", "seed=3")))
+    assert (tmp_path / "other.pt").read_bytes() == model_file.read_bytes()
+
+
 def test_the_seed_decides_the_weights_and_leaves_no_trace():
     torch.manual_seed(5)
     before = torch.get_rng_state()
@@ -97,15 +108,20 @@ def test_params_shape_the_model(tmp_path):
         np.testing.assert_array_equal(model.whitening.bias.detach(), file["whiten_bias"].astype(np.float32))
 
 
-def test_only_classification_of_a_trunk_without_weights_or_pretraining_trains_batchnorm(tmp_path):
-    weights = tmp_path / "a.npz"
-    trunk = build_model(small()).backbone.trunk
-    np.savez(weights, **{name: tensor.numpy() for name, tensor in trunk.state_dict().items()})
-    alone, labels = "train.pretrain.epochs=0", ("model.name=gem", "train.method=classification")
-    assert not build_model(small(alone, *labels)).freeze_batchnorm
-    assert build_model(small(*labels)).freeze_batchnorm, "it is trained in pretraining"
-    assert build_model(small(alone, *labels, f"backbone.weights={weights}")).freeze_batchnorm
-    assert build_model(small(alone)).freeze_batchnorm
+def test_only_classification_trains_batchnorm_and_only_if_it_is_not_folded(tmp_path):
+    folded, whole = tmp_path / "folded.npz", tmp_path / "whole.npz"
+    state = {name: tensor.numpy() for name, tensor in build_model(small()).backbone.trunk.state_dict().items()}
+    np.savez(folded, **state)
+    np.savez(whole, **{name: values + (0.1 if name.endswith("running_mean") else 0) for name, values in state.items()})
+    labels = ("model.name=gem", "train.method=classification")
+    key = "train.classification.batchnorm"
+    assert not build_model(small(*labels)).freeze_batchnorm
+    assert not build_model(small(*labels, f"backbone.weights={whole}")).freeze_batchnorm
+    assert build_model(small(*labels, f"backbone.weights={whole}", f"{key}=frozen")).freeze_batchnorm
+    assert build_model(small(*labels, f"backbone.weights={folded}")).freeze_batchnorm
+    assert not build_model(small(*labels, f"backbone.weights={folded}", f"{key}=trained")).freeze_batchnorm
+    assert build_model(small()).freeze_batchnorm
+    assert build_model(small("model.name=gem", f"backbone.weights={whole}")).freeze_batchnorm
 
 
 def test_more_dimensions_than_channels_are_refused():
@@ -162,38 +178,52 @@ class Payload:
         return (pytest.fail, ("unpickled",))
 
 
-def test_nothing_but_tensors_and_plain_values_is_unpickled(tmp_path):
+def test_nothing_is_unpickled_and_torch_files_are_refused(tmp_path):
     torch.save({"manifest": Payload(), "state_dict": {}}, tmp_path / "model.pt")
-    with pytest.raises(ArtifactError, match="not a model of lrcr"):
-        open_model(tmp_path / "model.pt")
+    for use in (open_model, adopt):
+        with pytest.raises(ArtifactError) as error:
+            use(tmp_path / "model.pt")
+        reason = "not a model of lrcr (a torch file, as earlier versions wrote); train it again"
+        assert str(error.value) == f"{tmp_path / 'model.pt'}: {reason}"
 
 
 def change(model_file, edit) -> None:
-    stored = torch.load(model_file, weights_only=True)
-    edit(stored)
-    torch.save(stored, model_file)
+    """Edit the manifest (a dictionary) and the tensors of a model file."""
+    with safe_open(model_file, framework="pt") as file:
+        stored = json.loads(file.metadata()["manifest"])
+    tensors = load_file(model_file)
+    edit(stored, tensors)
+    save_file(tensors, model_file, {"manifest": json.dumps(stored)})
 
 
 def test_files_of_tensors_without_a_manifest_are_refused(model_file, model):
-    torch.save(model.state_dict(), model_file)
-    with pytest.raises(ArtifactError, match=r"not a model of lrcr \(KeyError\)"):
-        open_model(model_file)
+    for metadata in (None, {"format": "pt"}):
+        save_file(model.state_dict(), model_file, metadata)
+        with pytest.raises(ArtifactError, match=r"not a model of lrcr \(KeyError\)"):
+            open_model(model_file)
+
+
+def test_a_manifest_that_is_not_json_is_refused(model_file, model):
+    for text in ("{", "[" * 100_000):
+        save_file(model.state_dict(), model_file, {"manifest": text})
+        with pytest.raises(ArtifactError, match=r"model\.pt: not a model of lrcr \(\w+\); train it again"):
+            open_model(model_file)
 
 
 def test_an_altered_manifest_is_refused(model_file):
-    change(model_file, lambda stored: stored["manifest"]["params"]["smoothing"].update(kernel=3))
+    change(model_file, lambda stored, _: stored["params"]["smoothing"].update(kernel=3))
     with pytest.raises(ArtifactError, match=r"model\.pt: its fingerprint does not fit its contents"):
         open_model(model_file)
 
 
 def test_a_model_that_lacks_a_tensor_is_refused(model_file):
-    change(model_file, lambda stored: stored["state_dict"].pop("whitening.bias"))
+    change(model_file, lambda _, tensors: tensors.pop("whitening.bias"))
     with pytest.raises(WeightsError, match=r"model\.pt: lacks the tensor 'whitening\.bias'"):
         open_model(model_file)
 
 
 def test_a_model_that_diverged_is_refused(model_file):
-    change(model_file, lambda stored: stored["state_dict"]["whitening.bias"].fill_(float("nan")))
+    change(model_file, lambda _, tensors: tensors["whitening.bias"].fill_(float("nan")))
     with pytest.raises(WeightsError, match=r"'whitening\.bias' holds values that are not finite"):
         open_model(model_file)
 

@@ -16,7 +16,7 @@ from lrcr.models.factory import MODEL_SECTIONS, build_model, open_local_model, o
 from lrcr.models.global_model import RMAC, GlobalModel, SPoC
 from lrcr.models.inference import ready_for_inference
 from lrcr.models.pooling import gem, mac, rmac, spoc
-from lrcr.models.whitening import Whitening
+from lrcr.models.whitening import Centring, Whitening
 from lrcr.storage.artifacts import Manifest
 
 NAMES = ["mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd"]
@@ -70,6 +70,16 @@ def test_the_vector_of_several_scales_is_the_normalised_mean(name):
 
 
 @torch.inference_mode()
+def test_the_vector_of_several_scales_may_be_the_maximum():
+    model, scales = build("gem", "pooling.over_scales=max", "pooling.regional=true").eval(), [0.5, 1.0, 1.4142]
+    images = draw(3, 40, 56)
+    maximum = torch.stack([model(resize(images, scale)) for scale in scales]).amax(dim=0)
+    for own, vector in zip(model.describe(images, scales, 1), F.normalize(maximum, dim=1), strict=True):
+        torch.testing.assert_close(own.descriptors, vector[None])
+    assert (model.pooling.regional, build("gem", "pooling.clamp=0.1").pooling.clamp) == (True, 0.1)
+
+
+@torch.inference_mode()
 def test_rmac_gives_the_regions_of_all_scales_and_their_sum_is_its_vector():
     model = build("rmac").eval()
     images = draw(2, 64, 96)
@@ -108,7 +118,7 @@ def test_every_model_comes_back_as_it_was_stored(tmp_path, name):
         assert torch.equal(opened(draw(2, 40, 40)), model(draw(2, 40, 40)))
         fast = ready_for_inference(opened, CPU)
         torch.testing.assert_close(fast(draw(2, 40, 40)), model(draw(2, 40, 40)), rtol=1e-3, atol=1e-4)
-    with pytest.raises(ArtifactError, match=f"a model of kind {name} has no attention to draw"):
+    with pytest.raises(ArtifactError, match=f"a model of kind {name} has no maps to draw"):
         open_local_model(tmp_path / "model.pt")
 
 
@@ -144,6 +154,9 @@ def test_a_projection_follows_gem_where_it_is_asked_for():
     model = build("gem", "pooling.projection=24")
     assert isinstance(model.projection, Whitening) and model.dim == 24
     assert build("cfcd", "pooling.projection=32").dim == 32
+    centred = build("apgem")
+    assert isinstance(centred.projection, Centring) and centred.dim == 128
+    assert type(build("apgem", "pooling.projection=24").projection) is Whitening
 
 
 def test_power_is_learned_but_for_cfcd():

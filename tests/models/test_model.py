@@ -15,13 +15,18 @@ SMALL = (
     *("backbone.name=resnet18", "backbone.skip_layers=3", "backbone.weights=none", "backbone.crop_border=0"),
     *("smoothing.kind=average", "whitening.dim=16"),
 )
+LOCAL = ("how", "lrcr", "fire")
 CONTEXT = ("smoothing.kind=learnable", "graph.kind=gcn")
 MODELS = {
     "how": (),
     "lrcr": CONTEXT,
+    "delf": ("model.name=delf",),
+    "delg": ("model.name=delg", "backbone.skip_layers=2"),
+    "fire": ("model.name=fire", "super_features={templates: 8, dim: 24}"),
     **{name: (f"model.name={name}",) for name in ("mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd")},
     "projected": ("model.name=gem", "pooling.projection=24"),
 }
+LOCAL = ("how", "lrcr", "delf")
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -55,12 +60,15 @@ def test_training_descriptors_are_unit_vectors_of_the_features(model):
 @torch.inference_mode()
 def test_local_descriptors_or_one_vector(kind):
     name, model = kind
-    local = name in ("how", "lrcr")
-    assert model.supports("local descriptors") == model.supports("attention") == local
+    local = name in LOCAL
+    assert model.supports("local descriptors") == local
+    assert model.supports("attention") == (name in ("how", "lrcr")), "of each location"
+    assert model.supports("late whitening") == (name == "delf")
+    assert model.supports("local branch") == (name == "delg") == (model.local_branch(draw(1, 64, 3, 3)) is not None)
     for found in model.describe(draw(2, 3, 32, 40), [1.0, 0.5], 7):
-        assert found.descriptors.shape[1] == model.dim
+        assert found.descriptors.shape[1] == {"delf": 16, "delg": 32}.get(name, model.dim)
         if name != "rmac":
-            assert len(found.descriptors) == (7 if local else 1)
+            assert len(found.descriptors) == (7 if local or name == "delg" else 1)
         assert {len(values) for values in (found.strength, found.position, found.scale)} == {len(found.descriptors)}
 
 
@@ -69,15 +77,18 @@ def test_the_whitening_is_learned_from_what_it_is_applied_to(kind):
     name, model = kind
     features = model.backbone(draw(2, 3, 32, 40))
     found = model.whitening_samples(features, 7)
-    assert [tuple(rows.shape) for rows in found] == [((7 if name in ("how", "lrcr") else 1), 64)] * 2
+    shape = (7 if name in LOCAL else 1, {"fire": 24, "delg": 128}.get(name, 64))
+    assert [tuple(rows.shape) for rows in found] == [shape] * 2
     whitening = model.whitening_layer
-    assert (whitening is not None) == (name in ("how", "lrcr", "projected"))
-    if name == "projected":
+    assert (whitening is not None) == (name in (*LOCAL, "projected", "apgem"))
+    if name in ("projected", "apgem"):
         torch.testing.assert_close(F.normalize(whitening(torch.cat(found)), dim=1), model.embed(features))
-    if name in ("how", "lrcr"):
+    if name in LOCAL:
         described = model.describe_maps([features], [1.0], 7)
         for rows, own in zip(found, described, strict=True):
-            torch.testing.assert_close(whitening(rows), own.descriptors)
+            whitened = whitening(rows)
+            expected = F.normalize(whitened, dim=1) if name == "delf" else whitened
+            torch.testing.assert_close(expected, own.descriptors)
 
 
 @pytest.mark.parametrize("frozen", [True, False])

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrcr.models.pooling import GeM, attention_pool, gem, mac, rmac, rmac_regions, spoc
+from lrcr.models.pooling import GeM, attention_pool, gem, mac, regional_gem, rmac, rmac_regions, scale_gem, spoc
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -16,6 +16,29 @@ def test_against_the_reference(fixtures, name, pool):
     with np.load(fixtures / "layers.npz") as parity:
         features, expected = torch.from_numpy(parity["feature_map"]), parity[name]
     np.testing.assert_allclose(pool(features), expected, rtol=0, atol=1e-5)
+
+
+def test_the_pooling_of_superglobal_against_the_reference(fixtures):
+    with np.load(fixtures / "superglobal.npz") as file:
+        names = ("feature_map", "relup", "rgem", "gem", "sgem_in", "sgem")
+        parity = {name: torch.from_numpy(file[name]) for name in names}
+    features = parity["feature_map"]
+    assert (parity["relup"] != features).any()
+    close = {"rtol": 0, "atol": 1e-5}
+    torch.testing.assert_close(GeM(4.6)(features), parity["gem"], **close)
+    torch.testing.assert_close(regional_gem(features), parity["rgem"], **close)
+    torch.testing.assert_close(scale_gem(parity["sgem_in"]), parity["sgem"], **close)
+    torch.testing.assert_close(GeM(4.6, clamp=0.014)(features), gem(parity["relup"], 4.6), **close)
+    torch.testing.assert_close(GeM(4.6, regional=True)(features), gem(parity["rgem"], 4.6), **close)
+    both = GeM(4.6, clamp=0.014, regional=True)(features)
+    torch.testing.assert_close(both, gem(regional_gem(parity["relup"]), 4.6), **close)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 7), (3, 3)])
+def test_regional_gem_of_small_maps(height, width):
+    """A constant map stays as it is, whatever its size."""
+    features = torch.full((1, 2, height, width), 0.3, dtype=torch.float64)
+    torch.testing.assert_close(regional_gem(features), features)
 
 
 def rmac_by_definition(features: np.ndarray, levels: int, overlap: float) -> np.ndarray:
@@ -90,13 +113,13 @@ def test_p_is_learned_where_it_may_be():
     assert not list(GeM(3.0).parameters()) and GeM(3.0).state_dict().keys() == pool.state_dict().keys()
 
 
-@pytest.mark.parametrize("pool", [mac, spoc, gem, rmac])
+@pytest.mark.parametrize("pool", [mac, spoc, gem, rmac, regional_gem])
 def test_gradients_against_differences(pool):
     assert torch.autograd.gradcheck(pool, draw(2, 3, 7, 5).requires_grad_())
 
 
 def test_maps_that_are_zero_have_finite_vectors_and_gradients():
-    for pool in (mac, spoc, gem, rmac):
+    for pool in (mac, spoc, gem, rmac, regional_gem):
         features = torch.zeros(1, 3, 6, 4, requires_grad=True)
         vector = pool(features)
         vector.sum().backward()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lrcr.errors import WeightsError
 from lrcr.models.smoothing import AverageSmoothing
-from lrcr.models.whitening import Whitening, fit_discriminative_whitening, fit_whitening, read_whitening
+from lrcr.models.whitening import Centring, Whitening, fit_discriminative_whitening, fit_whitening, read_whitening
 
 
 def draw(count: int, channels: int, seed: int = 0) -> np.ndarray:
@@ -29,6 +29,23 @@ def test_whitening_against_the_reference(fixtures):
     weight, bias = fit_whitening([features], 16)
     np.testing.assert_allclose(np.abs(apply(features[:50], weight, bias)), expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(weight @ mean + bias, 0, atol=1e-5)
+
+
+def test_a_layer_learns_by_pca_and_centring_only_the_mean():
+    features = draw(200, 6)
+    layer, centring = Whitening(6, 4), Centring(6)
+    for each in (layer, centring):
+        each.learn([features[:50], features[50:]], shrinkage=0.5)
+    weight, bias = fit_whitening([features], 4, shrinkage=0.5)
+    np.testing.assert_allclose(layer.weight.detach(), weight, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(layer.bias.detach(), bias, rtol=1e-4, atol=1e-6)
+    centred = centring(torch.from_numpy(features)).detach().numpy()
+    np.testing.assert_allclose(centred, features - features.mean(axis=0), atol=1e-5)
+    one = Centring(6)
+    one.learn([features[:1]], shrinkage=1.0)
+    assert one(torch.from_numpy(features[:1])).abs().max() < 1e-6, "few features suffice"
+    with pytest.raises(WeightsError, match="whitening: a feature is not finite"):
+        centring.learn([features * np.nan], shrinkage=1.0)
 
 
 @given(st.integers(1, 6), st.integers(0, 5))

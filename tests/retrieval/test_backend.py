@@ -164,9 +164,21 @@ def test_speed_is_measured_by_drawn_queries(tmp_path, codebooks):
         empty.measure(3)
 
 
+def test_codes_that_do_not_fill_words_of_32_bits_are_warned_of_once(tmp_path, codebooks, caplog):
+    images, backend = draw([5, 6, 3]), codebooks["asmk"]
+    build(backend, [backend.encode(images, list("abc"))], 3, tmp_path / "index").prepare(images)
+    assert caplog.text.count("set whitening.dim to a multiple of 32") == 1
+    assert "index: codes of 6 bits: those missing to 32 count as equal" in caplog.text
+    caplog.clear()
+    floats = AsmkBackend(backend.codebook_folder, IndexParams(binary=False), seed=0)
+    build(floats, [floats.encode(images, list("abc"))], 3, tmp_path / "floats")
+    assert not caplog.text
+
+
 def test_the_backend_follows_the_model(tmp_path, monkeypatch):
     words = backend_of(small("index.pack_ids=true", "seed=3", "device=cpu"), tmp_path)
     assert words == AsmkBackend(tmp_path, IndexParams(pack_ids=True), 3)
+    assert backend_of(small("model.name=fire", "device=cpu"), tmp_path) == AsmkBackend(tmp_path, IndexParams(), 0)
     for name in ("mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd"):
         assert backend_of(small_global(name, "device=cpu"), tmp_path) == FlatBackend(tmp_path, IndexParams(), False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -10,7 +10,7 @@ from lrcr.config.retrieval import CodebookParams
 from lrcr.data.dataset import open_dataset
 from lrcr.errors import ArtifactError, ParamsError
 from lrcr.features.store import open_descriptors
-from lrcr.models.file import read_model_file
+from lrcr.models.header import read_model_manifest
 from lrcr.progress import Progress
 from lrcr.retrieval.asmk.codebook import open_codebook
 from lrcr.retrieval.flat.whitening import open_whitening
@@ -38,7 +38,7 @@ def test_an_index_is_identified_by_what_it_was_made_from(words, landmarks):
     manifest = open_manifest(words / "index", "index")
     assert manifest.params == small().sections("index")
     assert manifest.inputs == {
-        "model": read_model_file(words / "model.pt")[1].fingerprint,
+        "model": read_model_manifest(words / "model.pt").fingerprint,
         "dataset": open_dataset(landmarks).fingerprint,
         "codebook": open_manifest(words / "codebook", "codebook").fingerprint,
         "descriptors": open_descriptors(words / "descriptors/database").manifest.fingerprint,

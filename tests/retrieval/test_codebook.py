@@ -6,7 +6,7 @@ import torch
 
 from lrcr.errors import ArtifactError, ParamsError, WeightsError
 from lrcr.features.store import open_descriptors
-from lrcr.models.file import read_model_file
+from lrcr.models.header import read_model_manifest
 from lrcr.progress import Progress
 from lrcr.retrieval.asmk.codebook import learn_codebook, open_codebook
 from lrcr.retrieval.codebook import make_codebook
@@ -30,7 +30,7 @@ def test_words_are_those_of_k_means_over_the_fit_set(tmp_path, words, assignment
     np.testing.assert_array_equal(found.centroids, expected.centroids)
     assert manifest.params == params.sections("codebook")
     assert manifest.inputs == {
-        "model": read_model_file(words / "model.pt")[1].fingerprint,
+        "model": read_model_manifest(words / "model.pt").fingerprint,
         "descriptors": fit.manifest.fingerprint,
     }
     assert manifest.facts.items() >= {"device": "cpu", "threads": 1}.items()

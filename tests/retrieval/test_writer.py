@@ -240,7 +240,7 @@ def test_a_compacted_index_holds_what_one_built_at_once_holds(index, tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("model", "its model.pt is not that of .*; build it with the same model and codebook"),
+        ("model", "its model\\.safetensors is not that of .*; build it with the same model and codebook"),
         ("codebook", "its codebook/centroids.npy is not that of .*; build it with the same model and codebook"),
         ("params", "built with extract.image_size = 77, but .* with 48; build one of them again"),
     ],

@@ -105,7 +105,7 @@ def test_plots_show_the_curves_and_the_report(finished):
     assert "data/report/synthetic/rankings.png" in page and "data/maps/synthetic/00" in page
 
 
-@pytest.mark.parametrize("stage", ["check", "codebook", "evaluate synthetic", "report synthetic"])
+@pytest.mark.parametrize("stage", ["check", "codebook", "index synthetic", "evaluate synthetic", "report synthetic"])
 def test_a_stage_that_runs_no_network_imports_none(project, stage):
     output = project.run(f"'{sys.executable}' -X importtime -m stages.{stage}")
     imported = {line.rpartition("|")[2].strip() for line in output.splitlines() if line.startswith("import time:")}

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from lrcr.data.dataset import open_dataset
+from lrcr.data.images import STD
 from lrcr.errors import ImageError
 from lrcr.training.crops import crop_batches, draw_box, random_crop
 
@@ -14,6 +15,22 @@ def test_crops_follow_their_seed_and_come_in_order(nine):
     assert [crop.shape for crop in crops] == [(3, 3, 16, 16), (2, 3, 16, 16), (1, 3, 16, 16)]
     assert torch.equal(crops[1][1], random_crop(photos[4], 16, 0.08, 5)) and torch.equal(crops[0][0], crops[2][0])
     assert not torch.equal(random_crop(photos[4], 16, 0.08, 5), random_crop(photos[4], 16, 0.08, 6))
+
+
+def test_colour_noise_shifts_a_crop_along_the_principal_components_of_colours(nine):
+    photo = open_dataset(nine).photos()[0]
+    plain = random_crop(photo, 16, 0.08, 0)
+    shift = random_crop(photo, 16, 0.08, 0, 0.1) - plain
+    assert shift.flatten(1).std(dim=1).max() < 1e-6 < shift.abs().max(), "the same shift at all locations"
+    shifts = []
+    for seed in range(300):
+        shift = random_crop(photo, 2, 0.08, seed, 0.1) - random_crop(photo, 2, 0.08, seed)
+        shifts.append(shift[:, 0, 0].numpy() * STD)
+    variances, axes = np.linalg.eigh(np.cov(np.array(shifts).T))
+    np.testing.assert_allclose(variances[::-1] ** 0.5, [0.02175, 0.00188, 0.00045], rtol=0.15)
+    strongest = np.abs(axes[:, -1])
+    np.testing.assert_allclose(strongest, [0.5675, 0.5808, 0.5836], atol=0.01)
+    assert torch.equal(*(next(crop_batches([([photo], [7])], 16, 0.08, 0.1)) for _ in range(2)))
 
 
 def test_a_photo_that_cannot_be_decoded_is_named(tmp_path, draw_dataset):

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 
-from lrcr.losses.asmk import aggregate
 from lrcr.training.local_objective import LocalObjective
 
 from .small import context, make_trainer
@@ -50,7 +49,7 @@ def learn_words(landmarks, pretrained, epoch: int, *overrides: str) -> np.ndarra
     trainer = make_trainer(context(pretrained, *losses, *overrides), landmarks)
     assert isinstance(trainer.objective, LocalObjective)
     trainer.objective.on_epoch_start(trainer.setup.images.photos[:6], epoch)
-    return trainer.objective.words.numpy()
+    return trainer.objective.codebooks[0].numpy()
 
 
 def test_every_epoch_learns_its_own_words_by_the_seed(landmarks, pretrained):
@@ -61,10 +60,28 @@ def test_every_epoch_learns_its_own_words_by_the_seed(landmarks, pretrained):
     assert not np.array_equal(first, learn_words(landmarks, pretrained, 1, "seed=1"))
 
 
+def test_the_steps_of_an_epoch_take_its_codebooks_in_turn(landmarks, pretrained):
+    losses = "train.tuples.losses={contrastive: 0, asmk: 1, words: 4, codebooks: 3}"
+    trainer = make_trainer(context(pretrained, losses, "train.tuples.negatives=0"), landmarks)
+    objective, tuples = trainer.objective, np.array([[0, 5], [1, 2]])
+    objective.on_epoch_start(trainer.setup.images.photos, 1)
+    assert len({words.numpy().tobytes() for words in objective.codebooks}) == 3
+    alone = learn_words(landmarks, pretrained, 1)
+    assert alone.shape == tuple(objective.codebooks[0].shape)
+
+    def loss() -> float:
+        return objective.loss(tuples, trainer._embed(tuples.ravel())).item()
+
+    first = [loss() for _ in range(6)]
+    assert first[:3] == first[3:] and len(set(first)) == 3
+    objective.on_epoch_start(trainer.setup.images.photos, 1)
+    assert loss() == first[0], "an epoch starts with its first codebook, whatever ran before"
+
+
 def test_no_words_are_learned_where_no_loss_needs_them(landmarks, pretrained):
     trainer = make_trainer(context(pretrained), landmarks)
     trainer.objective.on_epoch_start(trainer.setup.images.photos, 1)
-    assert trainer.objective.words is None
+    assert not trainer.objective.codebooks
 
 
 def test_asmk_compares_all_images_of_a_step(landmarks, pretrained):
@@ -83,47 +100,6 @@ def test_asmk_compares_all_images_of_a_step(landmarks, pretrained):
     assert loss(first, first) == pytest.approx(0, abs=1e-6)
     assert loss(first, second) > 1e-3
     assert trainer.run_epoch(1)["loss"] > 0
-
-
-def test_words_are_rewarded_by_their_logarithm(landmarks, pretrained):
-    """The loss falls by the weight times the mean logarithm of the words of the images of a pair."""
-    found = {}
-    for reward in (0.0, 1.0, 3.0):
-        losses = f"train.tuples.losses={{contrastive: 0, asmk: 1, words: 4, word_reward: {reward}}}"
-        trainer = make_trainer(context(pretrained, losses, "train.tuples.negatives=0"), landmarks)
-        trainer.objective.on_epoch_start(trainer.setup.images.photos, 1)
-        pyramids = trainer._embed(np.array([0, 5]))
-        candidates = [trainer.setup.model.candidates(pyramid, 400) for pyramid in pyramids]
-        words = aggregate(candidates, trainer.objective.words).presence.sum(dim=1)
-        found[reward] = trainer.objective.loss(np.array([[0, 5]]), pyramids).item()
-    mean = words.log().mean().item()
-    assert mean > 0.1
-    assert found[0.0] - found[1.0] == pytest.approx(mean, rel=1e-4)
-    assert found[0.0] - found[3.0] == pytest.approx(3 * mean, rel=1e-4)
-
-
-def test_the_whitening_follows_the_features_only_if_it_is_told_to(landmarks, pretrained):
-    whitened = {}
-    for refit in ("true", "false"):
-        losses = ("train.tuples.losses={asmk: 1, words: 4}", f"train.tuples.refit_whitening={refit}")
-        trainer = make_trainer(context(pretrained, *losses), landmarks)
-        model, images = trainer.setup.model, trainer.setup.images
-        with torch.no_grad():
-            model.smoothing.bandwidth.bias.fill_(5.0)  # other features than those it was learned from
-        before = model.whitening.weight.clone()
-        trainer.objective.on_epoch_start(images.photos, 1)
-        whitened[refit] = not torch.equal(before, model.whitening.weight)
-        covariance = torch.cat(
-            [
-                sample
-                for batch in trainer.setup.maps.batches(images.photos)
-                for sample in model.whitening_samples(batch[1][0], 1000)
-            ]
-        ).T.cov()
-        projected = model.whitening.weight.flatten(1) @ covariance @ model.whitening.weight.flatten(1).T
-        identity = torch.eye(len(projected))
-        assert torch.allclose(projected, identity, atol=0.05) == whitened[refit]
-    assert whitened == {"true": True, "false": False}
 
 
 def test_with_groups_every_second_step_compares_similar_clusters(landmarks, pretrained):

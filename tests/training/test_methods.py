@@ -234,7 +234,7 @@ def test_classification_continues_from_its_best_epoch_with_hard_negatives(nine, 
     phases, before, after = dictate(params, nine, *scores)
     assert phases.order == [("coarse", 4), ("fine", 3)]
     coarse, fine = (trainer for _, trainer, *_ in phases.ran)
-    assert (coarse.confused is None, fine.confused is None) == (True, False)
+    assert (coarse.fine, fine.fine) == (False, True)
     assert (coarse.epochs, fine.epochs) == (4, 3)
     assert same({f"model.{name}": tensor for name, tensor in before.items()}, without_classifier(phases.starts[0]))
     assert same(phases.starts[1], phases.states["coarse"].weights), "of the model and its classifier"

@@ -3,8 +3,9 @@ import pytest
 from lrcr.training.global_objective import ContrastiveLoss, GlobalObjective, SolarLoss
 from lrcr.training.local_objective import LocalObjective
 from lrcr.training.objective import make_objective
+from lrcr.training.super_feature_objective import SuperFeatureObjective
 
-from .small import context, make_setup, small_global
+from .small import context, make_setup, small, small_global
 
 
 def test_a_local_model_has_the_losses_of_the_params(landmarks, pretrained):
@@ -15,6 +16,14 @@ def test_a_local_model_has_the_losses_of_the_params(landmarks, pretrained):
     assert (objective.model, objective.maps) == (setup.model, setup.maps)
     assert objective.settings == params.train.tuples
     assert (objective.bandwidth_penalty, objective.seed) == (0.5, 3)
+
+
+def test_super_features_have_losses_of_their_own(landmarks):
+    params = small("model.name=fire", "super_features={templates: 5, dim: 12}", "train.tuples.fire.margin=1.3")
+    setup = make_setup(params, landmarks)
+    objective = make_objective(params, setup)
+    assert isinstance(objective, SuperFeatureObjective) and objective.model is setup.model
+    assert objective.settings == params.train.tuples.fire and objective.settings.margin == 1.3
 
 
 @pytest.mark.parametrize(

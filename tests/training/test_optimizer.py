@@ -46,6 +46,8 @@ def test_every_part_of_every_model_has_a_rate():
     for name in ("mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd"):
         rates = optimize(small_global(name)).rates
         assert rates == {"backbone": 1e-3, "attention": 1e-2, "pooling": 1e-2, "projection": 1e-2}
+    fire = optimize(small("model.name=fire", "super_features={templates: 5, dim: 12}"))
+    assert fire.rates == {"backbone": 1e-3, "super_features": 5e-5, "whitening": 0}
     assert optimize(small()).rates == {"backbone": 1e-3, "smoothing": 5e-5, "graph": 5e-5, "whitening": 0}
 
 

@@ -14,7 +14,7 @@ from lrcr.errors import DatasetError, LrcrError, OutOfMemoryError
 from lrcr.models.factory import build_model, build_pretraining_model, open_model
 from lrcr.models.global_model import GlobalModel
 from lrcr.models.pooling import GeM
-from lrcr.training import classification, train
+from lrcr.training import classification, classifier, train
 from lrcr.training.classification import ClassificationTrainer
 from lrcr.training.crops import crop_batches
 from lrcr.training.descriptors import describe_globally
@@ -69,8 +69,8 @@ def test_the_whole_trunk_is_trained_and_nothing_else(tmp_path, landmarks):
 
 
 def test_the_layer_of_the_classifier_is_drawn_by_the_seed():
-    backbone = build_model(small()).backbone
-    first, again, other = (build_pretraining_model(backbone, seed).projection.state_dict() for seed in (0, 0, 1))
+    model = build_model(small())
+    first, again, other = (build_pretraining_model(model, seed).projection.state_dict() for seed in (0, 0, 1))
     assert same(first, again) and moved(first, other) == {"0.weight", "0.bias"}
 
 
@@ -190,7 +190,7 @@ def test_crops_have_a_size_and_an_area_of_their_own(tmp_path, landmarks, monkeyp
     seen = []
     monkeypatch.setattr(classification, "crop_batches", lambda *given: seen.append(given[1:]) or crop_batches(*given))
     run(pretrained("train.pretrain.min_crop_area=0.5", "train.epochs=1"), landmarks, tmp_path / "model.pt")
-    assert seen == [(24, 0.5)] * 2
+    assert seen == [(24, 0.5, 0.0)] * 2
 
 
 @pytest.mark.parametrize("labels", [[None] * 4, ["a", "a", "b", None]])
@@ -212,7 +212,7 @@ def test_a_loss_that_is_not_finite_names_the_rate_of_pretraining(tmp_path, landm
 
 
 def test_out_of_memory_names_what_to_lower(tmp_path, landmarks, monkeypatch):
-    monkeypatch.setattr(classification, "madacos", lambda *_: torch.empty(2**50))
+    monkeypatch.setattr(classifier, "madacos", lambda *_: torch.empty(2**50))
     remedy = "; lower train.pretrain.batch_size or train.pretrain.crop_size"
     with pytest.raises(OutOfMemoryError, match=re.escape(remedy)):
         run(pretrained(), landmarks, tmp_path / "model.pt")

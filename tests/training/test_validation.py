@@ -8,7 +8,7 @@ import torch
 
 from lrcr.config.base import Section
 from lrcr.config.params import Params
-from lrcr.config.training import ValidationCodebook, ValidationExtract, ValidationSearch
+from lrcr.config.validation import ValidationCodebook, ValidationExtract, ValidationSearch
 from lrcr.data.dataset import Dataset, cluster_ids, open_dataset
 from lrcr.errors import DatasetError
 from lrcr.features.extraction import sample_photos
@@ -192,8 +192,7 @@ def test_asmk_is_measured_as_its_section_says(dataset, setup, used):
     assert settings_used(used, setup, dataset, *overrides) == {
         "extract": [
             (fit, 40, [0.7], 35),
-            (dataset.photos(), 40, [1.0, 0.5], 30),
-            (dataset.query_photos(), 40, [1.0, 0.5], 30),
+            (list(dict.fromkeys(dataset.photos() + dataset.query_photos())), 40, [1.0, 0.5], 30),
         ],
         "codebook": {"words": 6, "descriptors": 6 * 39, "iterations": 3, "seed": 4, "exact": False},
         "assignment": [(1, True), (2, True)],

@@ -27,6 +27,16 @@ def assert_white(whitened: np.ndarray, atol: float) -> None:
 
 
 @torch.no_grad()
+def test_the_vectors_of_apgem_are_centred_before_training(nine):
+    model = learn(small_global("apgem", "whitening.images=18"), nine)
+    maps = TrunkMaps(model.backbone, SIZE, CPU)
+    vectors = [F.normalize(model.pooling(features)) for _, [features] in maps.batches(open_dataset(nine).photos())]
+    centred = model.projection(torch.cat(vectors))
+    torch.testing.assert_close(centred.mean(dim=0), torch.zeros(64), atol=1e-3, rtol=0)
+    assert (model.projection.weight == torch.eye(64)).all()
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("images", [7, 100])
 def test_the_strongest_smoothed_features_of_a_sample_become_white(landmarks, images):
     params = small(f"whitening.images={images}", "seed=3")

@@ -1,5 +1,6 @@
 """The backend of local descriptors, ASMK: descriptors → postings → inverted file → ranking."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -26,6 +27,7 @@ from lrcr.retrieval.asmk.weights import measure_segments
 from lrcr.runtime.seeds import generator
 from lrcr.storage.artifacts import Manifest
 
+_LOG = logging.getLogger(__name__)
 _RECALL_SAMPLE = 2000  # descriptors
 _RECALL_DEPTHS = {1, 5}  # words of a database and of a query descriptor in the literature
 
@@ -75,6 +77,13 @@ class AsmkBackend:
         Raises:
             ArtifactError: the codebook is damaged or does not fit the descriptors.
         """
+        dim = self._layout.dim
+        if self.index.binary and dim % 32:
+            _LOG.warning(
+                "index: codes of %d bits: those missing to %d count as equal, so unrelated descriptors are similar; "
+                "set whitening.dim to a multiple of 32",
+                *(dim, -(-dim // 32) * 32),
+            )
         build_index(
             folder,
             parts,
@@ -194,8 +203,8 @@ class AsmkSearch:
         """The matches of a query and an image; see `lrcr.retrieval.asmk.explain`."""
         settings, index = self.settings, self.index
         return explain(
-            Side(query.descriptors, settings.multiple_assignment),
-            Side(image.descriptors, self.assignment),
+            Side(query, settings.multiple_assignment),
+            Side(image, self.assignment),
             self.codebook,
             index.idf if settings.idf else np.ones_like(index.idf),
             alpha=settings.alpha,

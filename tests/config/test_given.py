@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lrcr.cli.options import params_of_search, params_without_training, read_params
+from lrcr.config.given import params_of_search, params_without_training, read_params
 from lrcr.config.reading import load_params
 from lrcr.errors import ParamsError
 from lrcr.runtime.threads import use_threads

@@ -1,0 +1,264 @@
+"""The functions that `import lrcr` shows. The commands of `lrcr` call them; each imports what it needs.
+
+Params are given as to the commands: by the name of a recipe, by a file, and singly; each counts more than those before.
+"""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrcr.config.given import params_of_search, params_without_training, read_params
+from lrcr.progress import SILENT, Progress
+from lrcr.retrieval.layout import require_place
+
+if TYPE_CHECKING:
+    from lrcr.evaluation.evaluate import Result
+    from lrcr.evaluation.seeds import Comparison, Side
+    from lrcr.models.model import Model
+    from lrcr.retrieval.photos import PhotoIndex
+
+    Evaluated = Result | Path | str
+
+
+def build_index(
+    photos: Path | str,
+    folder: Path | str,
+    *,
+    model: Path | str | None = None,
+    codebook_photos: Path | str | None = None,
+    recipe: str | None = None,
+    params: Path | str | None = None,
+    overrides: Sequence[str] = (),
+    progress: Progress = SILENT,
+) -> "PhotoIndex":
+    """Build an index of a folder of photos, and open it. An index that is already there is replaced.
+
+    Args:
+        photos: folder of photos, with its subfolders; it is only read.
+        folder: of the index.
+        model: model file of `train`; None: the backbone as it is, not trained.
+        codebook_photos: folder of photos to learn whitening and codebook from; None: `photos`.
+        recipe: name of a recipe of params.
+        params: YAML file of params.
+        overrides: single params, for example `["extract.image_size=512"]`.
+        progress: is told what is done.
+
+    Raises:
+        ParamsError: a param is refused, or has no effect, or `folder` is something else than an index.
+        LrcrError: a photo, the model or the weights cannot be read, or another process is changing the index.
+
+    Example:
+        >>> import lrcr
+        >>> index = lrcr.build_index("photos", "my.index")
+        >>> len(index)
+        12
+    """
+    target, model_file = Path(folder), _path(model)
+    require_place(target)
+    chosen = params_without_training(_path(params), overrides, recipe, model_file, searches=False)
+    from lrcr.pipeline import prepare  # imports torch, which takes seconds
+    from lrcr.retrieval.lock import replaced_index
+
+    with (
+        prepare(chosen, Path(photos), model=model_file, fit=_path(codebook_photos), progress=progress) as ready,
+        replaced_index(target) as temporary,
+    ):
+        shutil.copytree(ready.index, temporary, dirs_exist_ok=True)
+    return open_index(target)
+
+
+def open_index(
+    folder: Path | str,
+    *,
+    photos: Sequence[Path | str] = (),
+    recipe: str | None = None,
+    params: Path | str | None = None,
+    overrides: Sequence[str] = (),
+) -> "PhotoIndex":
+    """Open an index for search; the network is read with the first query.
+
+    It answers from the state that it opened, also while the index is changed.
+
+    Args:
+        folder: of the index.
+        photos: where the photos are now, if they were moved: one folder for each folder of the index.
+        recipe: name of a recipe of params, of which the section `search` is read.
+        params: YAML file of params, of which the section `search` is read.
+        overrides: single params of a search, for example `["search.tau=0.25"]`.
+
+    Raises:
+        ParamsError: a param is refused, or is decided by the index, or `photos` are not as many folders as its own.
+        ArtifactError: a file of the index is missing or damaged.
+
+    Example:
+        >>> import lrcr
+        >>> index = lrcr.open_index("my.index", overrides=["search.multiple_assignment=1"])
+        >>> hits = index.search("photos/church/00.jpg", top=2)
+        >>> [(hit.rank, hit.label, round(hit.score, 2)) for hit in hits[:1]]
+        [(1, 'church', 1.0)]
+    """
+    search = params_of_search(_path(params), overrides, recipe)
+    from lrcr.retrieval.photos import PhotoIndex
+
+    return PhotoIndex(Path(folder), search, [Path(root) for root in photos])
+
+
+def train(
+    photos: Path | str,
+    file: Path | str,
+    *,
+    val: Path | str | None = None,
+    recipe: str | None = None,
+    params: Path | str | None = None,
+    overrides: Sequence[str] = (),
+    log: Callable[[dict[str, float]], None] | None = None,
+    progress: Progress = SILENT,
+) -> list[dict[str, float]]:
+    """Train a model on a folder of labelled photos.
+
+    Args:
+        photos: folder of photos with `labels.csv` (image,label).
+        file: model file to write, for example `model.safetensors`.
+        val: folder of validation photos; None: 20 % of the landmarks are held out.
+        recipe: name of a recipe of params.
+        params: YAML file of params.
+        overrides: single params, for example `["extract.image_size=512"]`.
+        log: called with the values of each epoch when it ends.
+        progress: is told what is done.
+
+    Returns:
+        The values of each epoch: `epoch`, `loss`, `rate`, `validation_map`, and those of the method. First comes the
+        `validation_map` of the start.
+
+    Raises:
+        LrcrError: the photos have no labels, a param is refused, or the weights do not fit.
+
+    Example:
+        >>> import lrcr
+        >>> quick = ["train.epochs=1", "train.image_size=96", "train.tuples.negatives=1"]
+        >>> epochs = lrcr.train("photos", "model.safetensors", overrides=quick)
+        >>> [values["epoch"] for values in epochs]
+        [0, 1]
+    """
+    chosen = read_params(_path(params), overrides, recipe)
+    from lrcr.pipeline import train_on_folder  # imports torch, which takes seconds
+
+    epochs: list[dict[str, float]] = []
+
+    def note(values: dict[str, float]) -> None:
+        epochs.append(values)
+        if log is not None:
+            log(values)
+
+    train_on_folder(chosen, Path(photos), Path(file), val=_path(val), log=note, progress=progress)
+    return epochs
+
+
+def load_model(file: Path | str) -> "Model":
+    """Read a trained model, on the CPU and in evaluation mode.
+
+    Called with images of shape (B, 3, H, W), normalised as for ImageNet, it gives unit vectors of shape (B, D).
+
+    Raises:
+        LrcrError: the file is missing, damaged, or is not a model of this version of lrcr.
+
+    Example:
+        >>> import lrcr, torch
+        >>> model = lrcr.load_model("model.safetensors")
+        >>> model(torch.zeros(2, 3, 96, 128)).shape == (2, model.dim)
+        True
+    """
+    from lrcr.models.factory import open_model
+
+    return open_model(Path(file))[0]
+
+
+def evaluate(
+    photos: Path | str,
+    *,
+    model: Path | str | None = None,
+    codebook_photos: Path | str | None = None,
+    recipe: str | None = None,
+    params: Path | str | None = None,
+    overrides: Sequence[str] = (),
+    progress: Progress = SILENT,
+) -> "Result":
+    """Measure mAP on a folder of photos with ground truth: extract, codebook, index, evaluate.
+
+    Args:
+        photos: folder of photos with `ground_truth.json` or `labels.csv`.
+        model: as in `build_index`.
+        codebook_photos: as in `build_index`.
+        recipe: name of a recipe of params.
+        params: YAML file of params.
+        overrides: single params, for example `["extract.image_size=512"]`.
+        progress: is told what is done.
+
+    Returns:
+        `metrics`, `per_query` (a table of the AP of each query), `cost`, and the `ranking` itself.
+
+    Raises:
+        LrcrError: a param is refused or has no effect, there is no ground truth, or a photo cannot be read.
+
+    Example:
+        >>> import lrcr
+        >>> result = lrcr.evaluate("photos", overrides=["extract.image_size=160"])
+        >>> sorted(result.metrics["map"])
+        ['easy', 'hard', 'medium']
+        >>> len(result.per_query)
+        12
+    """
+    model_file = _path(model)
+    chosen = params_without_training(_path(params), overrides, recipe, model_file, searches=True)
+    from lrcr.evaluation.evaluate import evaluate_dataset, require_queries
+    from lrcr.pipeline import prepare  # imports torch, which takes seconds
+
+    fit = _path(codebook_photos)
+    with prepare(chosen, Path(photos), model=model_file, fit=fit, check=require_queries, progress=progress) as ready:
+        result = evaluate_dataset(ready.params, ready.dataset, ready.descriptors, ready.index)
+    return replace(result, cost={**ready.cost, **result.cost})
+
+
+def compare(a: "Evaluated | Sequence[Evaluated]", b: "Evaluated | Sequence[Evaluated]") -> "dict[str, Comparison]":
+    """Compare two methods: mAP of `a` minus that of `b`, with its interval from a bootstrap over landmarks.
+
+    Args:
+        a: what `evaluate` returned, or a .csv of `lrcr evaluate --per-query`; of several seeds a list of these.
+        b: the other method: as many seeds, in the same order.
+
+    Returns:
+        The comparison in each setup: easy, medium and hard.
+
+    Raises:
+        ArtifactError: a file is missing or damaged, or the evaluations are of different queries.
+
+    Example:
+        >>> import lrcr
+        >>> large = lrcr.evaluate("photos", overrides=["extract.image_size=160"])
+        >>> small = lrcr.evaluate("photos", overrides=["extract.image_size=96"])
+        >>> difference = lrcr.compare(large, small)["medium"].difference
+        >>> difference.low <= difference.mean <= difference.high
+        True
+    """
+    from lrcr.evaluation.protocol import SETUPS
+    from lrcr.evaluation.seeds import compare_seeds
+
+    sides = _sides(a, "a"), _sides(b, "b")
+    return {setup: compare_seeds(*sides, setup) for setup in SETUPS}
+
+
+def _sides(given: "Evaluated | Sequence[Evaluated]", name: str) -> "list[Side]":
+    from lrcr.evaluation.per_query import open_per_query
+    from lrcr.evaluation.seeds import Side
+
+    each: Any = given if isinstance(given, list | tuple) else [given]
+    return [
+        Side(str(one), open_per_query(Path(one))) if isinstance(one, str | Path) else Side(name, one.per_query)
+        for one in each
+    ]
+
+
+def _path(given: Path | str | None) -> Path | None:
+    return None if given is None else Path(given)

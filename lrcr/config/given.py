@@ -1,0 +1,66 @@
+"""The params that a command or a function of the API is given: they are read, and what has no effect is refused."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lrcr.errors import ParamsError
+from lrcr.runtime.threads import use_threads
+
+if TYPE_CHECKING:
+    from lrcr.config.params import Params
+    from lrcr.config.retrieval import SearchParams
+
+
+def read_params(file: Path | None, overrides: Sequence[str] | None, recipe: str | None) -> "Params":
+    """Read the params of a command, and set the number of threads that they name.
+
+    Raises:
+        ParamsError: a key is unknown, or its value is refused.
+    """
+    from lrcr.config.reading import load_params  # imports pydantic
+
+    params = load_params(file, overrides or (), recipe)
+    use_threads(params.threads)
+    return params
+
+
+def params_of_search(file: Path | None, overrides: Sequence[str] | None, recipe: str | None) -> "SearchParams":
+    """The params of a search; overrides of params that the index was built with are refused.
+
+    Raises:
+        ParamsError: a key is unknown, its value is refused, or it is neither `threads` nor in the section `search`.
+    """
+    for override in overrides or ():
+        section = override.partition("=")[0].partition(".")[0]
+        if section not in ("search", "threads"):
+            raise ParamsError(f"--set {override}: {section} is decided by the index; set params of search only")
+    return read_params(file, overrides, recipe).search
+
+
+def params_without_training(
+    file: Path | None, overrides: Sequence[str] | None, recipe: str | None, model: Path | None, *, searches: bool
+) -> "Params":
+    """The params of a command that extracts descriptors; overrides that would have no effect are refused.
+
+    Args:
+        searches: whether the command also searches.
+
+    Raises:
+        ParamsError: a key is unknown, its value is refused, or it would have no effect.
+    """
+    from lrcr.config.params import MODEL_SECTIONS
+
+    for override in overrides or ():
+        section = override.partition("=")[0].partition(".")[0]
+        if section in ("data", "datasets"):
+            raise ParamsError(f"--set {override}: this command reads the folder in its arguments; leave {section} out")
+        if section == "search" and not searches:
+            raise ParamsError(
+                f"--set {override}: params of search are not stored in an index; use it with `lrcr search`"
+            )
+        if section == "train":
+            raise ParamsError(f"--set {override}: this command does not train; use it with `lrcr train`")
+        if model is not None and section in MODEL_SECTIONS:
+            raise ParamsError(f"--set {override}: {section} is decided by --model {model}; leave one of the two out")
+    return read_params(file, overrides, recipe)

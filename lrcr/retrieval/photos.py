@@ -1,0 +1,146 @@
+"""Search with photos: a query photo is described with the model of the index, and hits are explained by locations."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from lrcr.config.retrieval import SearchParams
+from lrcr.data.dataset import Photo
+from lrcr.errors import ParamsError
+from lrcr.features.store import Descriptors
+from lrcr.retrieval.asmk.explain import Match
+from lrcr.retrieval.searcher import Result, Searcher
+from lrcr.runtime.imports import quick_imports
+
+if TYPE_CHECKING:
+    from lrcr.features.extractor import Extractor
+
+
+@dataclass(frozen=True)
+class Hit(Result):
+    """An image that was found.
+
+    Args:
+        query: the descriptors of the query photo.
+    """
+
+    query: Descriptors = field(repr=False, compare=False, kw_only=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Where a query and a hit match.
+
+    Args:
+        query: x and y of each descriptor of the query, of shape (N, 2), in pixels of the photo.
+        hit: those of the hit, of shape (M, 2).
+        matches: the largest contribution first; their rows are rows of `query` and `hit`.
+    """
+
+    query: npt.NDArray[np.float32]
+    hit: npt.NDArray[np.float32]
+    matches: list[Match]
+
+    @property
+    def locations(self) -> npt.NDArray[np.float64]:
+        """The mean location of each match in the query (x, y) and in the hit (x, y), of shape (matches, 4)."""
+        ends = [(*self.query[m.query].mean(axis=0), *self.hit[m.image].mean(axis=0)) for m in self.matches]
+        return np.array(ends, np.float64).reshape(-1, 4)
+
+
+class PhotoIndex:
+    """An index that is searched with photos.
+
+    Args:
+        folder: of the index.
+        search: settings of the search; None takes the defaults.
+        photos: where the photos are now, if they were moved (`lrcr.retrieval.images.choose_roots`).
+
+    Attributes:
+        searcher: the open index and the table of its images.
+
+    Raises:
+        ArtifactError: a file of the index is missing or damaged.
+        ParamsError: `photos` are not as many folders as those of the index.
+    """
+
+    def __init__(self, folder: Path, search: SearchParams | None = None, photos: Sequence[Path] = ()) -> None:
+        self.searcher = Searcher(folder, search, photos)
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return self.searcher.index.images
+
+    @property
+    def summary(self) -> str:
+        """The size of the index, as a text."""
+        return self.searcher.index.summary
+
+    @property
+    def explains(self) -> bool:
+        """Whether the images have local descriptors, by which hits can be explained."""
+        return self.searcher.index.explains
+
+    @cached_property
+    def _extractor(self) -> "Extractor":
+        with quick_imports():
+            from lrcr.retrieval.queries import open_extractor  # imports torch, which takes seconds
+
+            return open_extractor(self.searcher)
+
+    def search(
+        self, photo: Path | str, top: int = 10, box: tuple[float, float, float, float] | None = None
+    ) -> list[Hit]:
+        """Find the images that show the same thing as a photo, best first.
+
+        Args:
+            photo: the query, any image file.
+            top: number of hits, at least 1.
+            box: x0, y0, x1, y1: search for this part of the photo, in pixels of the file.
+
+        Raises:
+            ParamsError: `top` is below 1.
+            ImageError: the photo cannot be decoded, or the box is not inside it.
+            ArtifactError: a file of the index is missing or damaged.
+
+        Example:
+            >>> import lrcr
+            >>> index = lrcr.open_index("my.index")
+            >>> for hit in index.search("photos/church/00.jpg", top=2):
+            ...     print(hit.rank, hit.path.name, hit.label)
+            1 00.jpg church
+            2 01.jpg church
+            >>> hits = index.search("photos/church/00.jpg", box=(60, 60, 200, 200))
+            >>> hits[0].score > hits[-1].score
+            True
+        """
+        if top < 1:
+            raise ParamsError(f"top: {top} is below 1; ask for at least one hit")
+        query = self._extractor.describe([Photo(Path(photo), box, orient=True)])
+        return [Hit(**vars(found), query=query) for found in self.searcher.results(self.searcher.search(query, top))]
+
+    def explain(self, hit: Hit) -> Explanation:
+        """Where query and hit match; the contributions of the matches add up to the score.
+
+        The photo of the hit is described again.
+
+        Raises:
+            ArtifactError: the index holds global vectors, which have no locations.
+            ImageError: the photo is missing or cannot be decoded.
+
+        Example:
+            >>> import lrcr
+            >>> index = lrcr.open_index("my.index")
+            >>> hit = index.search("photos/church/00.jpg", top=2)[1]
+            >>> found = index.explain(hit)
+            >>> abs(sum(match.contribution for match in found.matches) - hit.score) < 1e-5
+            True
+            >>> x, y, hit_x, hit_y = found.locations[0]
+        """
+        described = self._extractor.describe([Photo(hit.path, orient=True, regions=hit.regions)])
+        return Explanation(hit.query.xy, described.xy, self.searcher.index.explain(hit.query, described))
