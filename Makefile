@@ -12,8 +12,8 @@ test: .venv/installed  ## run linter, type checker and tests at the same time
 pytest: .venv/installed  ## run the tests, in two processes
 	.venv/bin/python -m pytest
 
-faults: .venv/installed  ## kill every stage and whole runs at random moments with kill -9, and print the results
-	LRCR_KILLS=10 LRCR_PIPELINE_KILLS=10 .venv/bin/python -m pytest -n 0 -m faults tests/kills tests/stages
+faults: .venv/installed  ## kill stages, changes of an index and whole runs at random moments; change indexes at random
+	LRCR_KILLS=10 LRCR_PIPELINE_KILLS=10 LRCR_SEQUENCES=300 .venv/bin/python -m pytest -n 0 -m faults tests/kills tests/stages tests/retrieval/test_writer.py
 
 lint: .venv/installed  ## run what pre-commit checks
 	.venv/bin/ruff check .

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from lrcr.config.given import params_of_search, params_without_training, read_params
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.layout import require_place
-from lrcr.storage.artifacts import staged_folder
 
 if TYPE_CHECKING:
     from lrcr.evaluation.evaluate import Result
@@ -48,7 +47,7 @@ def build_index(
 
     Raises:
         ParamsError: a param is refused, or has no effect, or `folder` is something else than an index.
-        LrcrError: a photo, the model or the weights cannot be read.
+        LrcrError: a photo, the model or the weights cannot be read, or another process is changing the index.
 
     Example:
         >>> import lrcr
@@ -60,28 +59,37 @@ def build_index(
     require_place(target)
     chosen = params_without_training(_path(params), overrides, recipe, model_file, searches=False)
     from lrcr.pipeline import prepare  # imports torch, which takes seconds
+    from lrcr.retrieval.lock import replaced_index
 
     with (
         prepare(chosen, Path(photos), model=model_file, fit=_path(codebook_photos), progress=progress) as ready,
-        staged_folder(target) as temporary,
+        replaced_index(target) as temporary,
     ):
         shutil.copytree(ready.index, temporary, dirs_exist_ok=True)
     return open_index(target)
 
 
 def open_index(
-    folder: Path | str, *, recipe: str | None = None, params: Path | str | None = None, overrides: Sequence[str] = ()
+    folder: Path | str,
+    *,
+    photos: Sequence[Path | str] = (),
+    recipe: str | None = None,
+    params: Path | str | None = None,
+    overrides: Sequence[str] = (),
 ) -> "PhotoIndex":
     """Open an index for search; the network is read with the first query.
 
+    It answers from the state that it opened, also while the index is changed.
+
     Args:
         folder: of the index.
+        photos: where the photos are now, if they were moved: one folder for each folder of the index.
         recipe: name of a recipe of params, of which the section `search` is read.
         params: YAML file of params, of which the section `search` is read.
         overrides: single params of a search, for example `["search.tau=0.25"]`.
 
     Raises:
-        ParamsError: a param is refused, or is decided by the index.
+        ParamsError: a param is refused, or is decided by the index, or `photos` are not as many folders as its own.
         ArtifactError: a file of the index is missing or damaged.
 
     Example:
@@ -94,7 +102,7 @@ def open_index(
     search = params_of_search(_path(params), overrides, recipe)
     from lrcr.retrieval.photos import PhotoIndex
 
-    return PhotoIndex(Path(folder), search)
+    return PhotoIndex(Path(folder), search, [Path(root) for root in photos])
 
 
 def train(

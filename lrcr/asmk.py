@@ -26,7 +26,8 @@ from lrcr.retrieval.asmk.aggregation import Aggregated, aggregate
 from lrcr.retrieval.asmk.codebook import Codebook, learn_codebook, open_codebook, save_codebook
 from lrcr.retrieval.asmk.segments import Layout
 from lrcr.retrieval.layout import CODEBOOK, require_place
-from lrcr.storage.artifacts import Manifest, staged_folder
+from lrcr.retrieval.lock import replaced_index
+from lrcr.storage.artifacts import Manifest
 
 __all__ = ["Codebook", "Index", "build", "open_index", "train_codebook"]
 
@@ -77,7 +78,8 @@ def build(
         pack_ids: whether image ids take about 10 bits; see `index.pack_ids`.
 
     Raises:
-        ArtifactError: the arrays contradict each other, do not fit the codebook or are not finite.
+        ArtifactError: the arrays contradict each other, do not fit the codebook or are not finite, or another process
+            is changing the index.
         ParamsError: `folder` is something else than an index.
     """
     target = Path(folder)
@@ -85,7 +87,7 @@ def build(
     part = _aggregate(descriptors, images, codebook, assignment, binary=binary)
     words, dim = codebook.centroids.shape
     layout = Layout(words, dim, binary, pack_ids)
-    with staged_folder(target) as temporary:
+    with replaced_index(target) as temporary:
         (temporary / CODEBOOK).mkdir()
         save_codebook(temporary / CODEBOOK, codebook, Manifest("codebook", {}, {}))
         engine.build_index(temporary, [part], layout, params={}, inputs={})

@@ -147,6 +147,8 @@ def test_functions_are_short():
 
 MODEL_NAMES = {
     "local",
+    "delf",
+    "delg",
     "fire",
     "mac",
     "spoc",

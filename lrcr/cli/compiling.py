@@ -14,7 +14,7 @@ def compile() -> None:
 
 
 def _search(folder: Path) -> None:
-    """Learn words, index a few random descriptors with the default params, search for them, evaluate the ranking."""
+    """Learn words; index a few random descriptors with the default params, search, evaluate, write the index again."""
     import numpy as np
     import pandas as pd
 
@@ -38,3 +38,5 @@ def _search(folder: Path) -> None:
     index = backend.open(folder / "index", SearchParams())
     ranking = index.rank(index.prepare(images), None)
     evaluate(ranking, pd.DataFrame({"query": [0], "image": [1], "grade": ["easy"]}), len(images))
+    restored = backend.restore(folder / "index", index.manifest.facts["segments"], np.array([1, 0]))
+    backend.append(folder / "index", restored, len(images), number=1)

@@ -60,7 +60,8 @@ def _describe_shard(path: Path) -> Any:
 
     shard = read_shard(path)
     shape = list(shard.descriptors.shape)
-    return {"kind": "shard of descriptors", "images": len(shard), "descriptors": shape}
+    vectors = {} if shard.vectors is None else {"vectors": list(shard.vectors.shape)}
+    return {"kind": "shard of descriptors", "images": len(shard), "descriptors": shape, **vectors}
 
 
 def _describe_table(path: Path) -> Any:

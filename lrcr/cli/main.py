@@ -4,6 +4,7 @@ import typer
 
 from lrcr.cli import (
     bench,
+    collection,
     comparison,
     compiling,
     evaluation,
@@ -34,6 +35,12 @@ for group, command, example in (
     (app, initialisation.init, "lrcr init --recipe how-r18"),
     (app, searching.index, "lrcr index photos/ -o my.index"),
     (app, searching.search, "lrcr search my.index query.jpg --plot results.png"),
+    (app, collection.add, "lrcr add my.index new-photos/ photo.jpg"),
+    (app, collection.remove, "lrcr remove my.index church/0.jpg"),
+    (app, collection.update, "lrcr update my.index"),
+    (app, collection.sync, "lrcr sync my.index photos/"),
+    (app, collection.merge, "lrcr merge a.index b.index -o c.index"),
+    (app, collection.compact, "lrcr compact my.index"),
     (app, evaluation.evaluate, "lrcr evaluate photos/ --per-query ap.csv"),
     (app, training.train, "lrcr train photos/ -o model.safetensors --recipe context"),
     (app, comparison.compare, "lrcr compare new.csv old.csv --setup medium"),

@@ -41,4 +41,12 @@ CodebookPhotos = Annotated[
         help="Folder of photos to learn whitening and codebook from; default: PHOTOS.",
     ),
 ]
+MovedPhotos = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--photos",
+        metavar="NEWROOT",
+        help="Where the photos are now, if they were moved; repeat it for each folder of a merged index.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lrcr.api import build_index, open_index
-from lrcr.cli.options import AsJson, CodebookPhotos, ModelFile, Overrides, ParamsFile, Recipe
+from lrcr.cli.options import AsJson, CodebookPhotos, ModelFile, MovedPhotos, Overrides, ParamsFile, Recipe
 from lrcr.cli.terminal import import_torch, progress, say
 from lrcr.errors import ParamsError
 
@@ -67,13 +67,14 @@ def search(
             help="Draw the matching locations of query and results into this .png or .jpg.",
         ),
     ] = None,
+    moved: MovedPhotos = None,
     recipe: Recipe = None,
     params: ParamsFile = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the images of an index that show the same thing as the query photo."""
-    index = open_index(folder, recipe=recipe, params=params, overrides=overrides or ())
+    index = open_index(folder, photos=moved or (), recipe=recipe, params=params, overrides=overrides or ())
     if plot_matches is not None and not index.explains:
         raise ParamsError(
             f"--plot-matches {plot_matches}: {folder} holds global vectors, which have no locations; leave it out"

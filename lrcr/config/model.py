@@ -11,25 +11,36 @@ Method = Literal["tuples", "listwise", "classification"]
 _TORCHVISION = ("resnet18", "resnet50", "resnet101", "convnext_tiny", "vit_b_16")
 _TIMM = "timm/"
 _PACKAGED = "timm/tf_efficientnet_lite0"
-_SHAPED_BY = {"local": ("smoothing", "graph"), "fire": ("super_features",)}
-_METHODS: dict[str, Method] = {"apgem": "listwise", "cfcd": "classification"}
+_SHAPED_BY = {"local": ("smoothing", "graph"), "fire": ("super_features",), "delf": ()}
+_METHODS: dict[str, Method] = {"apgem": "listwise", **dict.fromkeys(("delf", "delg", "cfcd"), "classification")}
 
 
 class ModelParams(Section):
     """Which model describes an image: by many local descriptors, or by one global vector."""
 
-    name: Literal["local", "fire", "mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd"] = Field(
+    name: Literal["local", "delf", "fire", "delg", "mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd"] = Field(
         "local",
         description=(
-            "local: local descriptors, matched by ASMK (HOW, LRCR); fire: super-features, matched by ASMK; all others: "
-            "one global vector an image"
+            "local (HOW, LRCR), delf: local descriptors, matched by ASMK; fire: super-features, matched by ASMK; "
+            "delg: one global vector an image, and local descriptors; all others: one global vector an image"
         ),
     )
 
     @property
     def is_local(self) -> bool:
         """Whether images are described by local descriptors."""
-        return self.name in ("local", "fire")
+        return self.name in ("local", "delf", "fire")
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether images are described by local descriptors and a vector, by which they are searched."""
+        return self.name == "delg"
+
+    @property
+    def second_phase(self) -> Literal["tuples", "attention", "none"]:
+        """The second phase of classification: tuples with hard local negatives, or the attention module alone."""
+        phases: dict[str, Literal["attention", "none"]] = {"delf": "attention", "delg": "none"}
+        return phases.get(self.name, "tuples")
 
     @property
     def shaped_by(self) -> tuple[str, ...]:
@@ -67,7 +78,7 @@ class BackboneParams(Section):
         ),
     )
     crop_border: Natural = Field(
-        1, description="local models: rows and columns cropped on each side of the feature map; HOW: 0"
+        1, description="local descriptors: rows and columns cropped on each side of the feature map; HOW: 0"
     )
 
     @model_validator(mode="after")
@@ -172,7 +183,7 @@ class PoolingParams(Section):
     p: Positive = Field(
         3.0,
         description=(
-            "power of GeM, > 0; gem, solar, apgem: only at the start of training. GeM, CFCD: 3, SuperGlobal: 4.6"
+            "power of GeM, > 0; gem, solar, apgem: only at the start of training. GeM, CFCD, DELG: 3, SuperGlobal: 4.6"
         ),
     )
     clamp: NotNegative = Field(
@@ -190,7 +201,9 @@ class PoolingParams(Section):
     )
     over_scales: Literal["mean", "max"] = Field(
         "mean",
-        description="all but rmac: how the vectors of the scales of extraction are joined. GeM: mean, SuperGlobal: max",
+        description=(
+            "all but rmac, delg: how the vectors of the scales of extraction are joined. GeM: mean, SuperGlobal: max"
+        ),
     )
     levels: Count = Field(3, description="rmac: levels of regions, ≥ 1. R-MAC: 3")
     overlap: Annotated[float, Field(ge=0, lt=1)] = Field(
@@ -199,8 +212,9 @@ class PoolingParams(Section):
     projection: Count | None = Field(
         None,
         description=(
-            "dimensions of a linear layer after GeM, learned by PCA before training; null: 512 for cfcd; for apgem "
-            "those of the map, and before training the layer only subtracts the mean; no layer for gem, solar"
+            "dimensions of a linear layer after GeM, learned by PCA before training; null: 512 for cfcd; for delg "
+            "those of the map; for apgem also, and before training the layer only subtracts the mean; no layer for "
+            "gem, solar"
         ),
     )
 
@@ -212,13 +226,13 @@ class WhiteningParams(Section):
         96,
         description=(
             "dimensions of a local descriptor, best a multiple of 32: in ASMK's codes the bits that are missing to the "
-            "next multiple count as equal. HOW: 128"
+            "next multiple count as equal. HOW: 128; delf: of fewer channels the largest multiple of 32"
         ),
     )
     images: Count = Field(5000, description="images to learn from, drawn by the seed; HOW: 5000")
     max_descriptors: Count = Field(1000, description="strongest locations of each image; HOW: 1000")
     shrinkage: Annotated[float, Field(ge=0, le=1)] = Field(
-        1.0, description="from 0 (rotation only) to 1 (unit variance); HOW: 1"
+        1.0, description="from 0 (rotation only) to 1 (unit variance); HOW: 1, DELF: 0"
     )
     file: str | None = Field(
         None, description="take the whitening from this file: .npz with whiten_weight, whiten_bias, or a model of lrcr"

@@ -5,6 +5,7 @@ smoothing and fewer dimensions: the best off the shelf that needs no download. W
 value of that model's publication.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -21,7 +22,15 @@ from lrcr.config.model import (
     SuperFeaturesParams,
     WhiteningParams,
 )
-from lrcr.config.retrieval import GLOBAL_SCALES, LOCAL_SCALES, CodebookParams, ExtractParams, IndexParams, SearchParams
+from lrcr.config.retrieval import (
+    GLOBAL_SCALES,
+    JOINT_SCALES,
+    LOCAL_SCALES,
+    CodebookParams,
+    ExtractParams,
+    IndexParams,
+    SearchParams,
+)
 from lrcr.config.training import TrainParams
 
 ARCHITECTURE = ("model", "backbone", "smoothing", "graph", "super_features", "pooling", "whitening")
@@ -60,8 +69,8 @@ class Params(Section):
     data: DataParams = Field(DataParams(), description="which dataset is used for what")
     model: ModelParams = Field(ModelParams(), description="which model describes the images")
     backbone: BackboneParams = Field(BackboneParams(), description="the trunk of the model")
-    smoothing: SmoothingParams = Field(SmoothingParams(), description="of local models: smoothing of the feature map")
-    graph: GraphParams = Field(GraphParams(), description="of local models: graph refinement")
+    smoothing: SmoothingParams = Field(SmoothingParams(), description="of model local: smoothing of the feature map")
+    graph: GraphParams = Field(GraphParams(), description="of model local: graph refinement")
     super_features: SuperFeaturesParams = Field(
         SuperFeaturesParams(), description="of fire: from feature map to super-features"
     )
@@ -84,14 +93,15 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _method_fits_the_model(self) -> "Params":
-        if self.model.is_local and self.method != "tuples":
+        if self.model.name in ("local", "fire") and self.method != "tuples":
             raise ValueError(f"train.method: {self.method} trains global vectors; set it to tuples, or model.name gem")
+        if self.model.name in ("delf", "delg") and self.method != "classification":
+            raise ValueError(f"train.method: {self.method} trains no attention module; set it to classification")
         if self.model.name == "fire" and len(self.train.tuples.scales) > 1:
             raise ValueError("train.tuples.scales: fire is trained at one scale; leave one")
-        if self.model.name == "solar" and self.train.freeze != "none":
-            raise ValueError(
-                f"train.freeze: {self.train.freeze} would freeze the layers around solar's attention; set it to none"
-            )
+        if self.model.name in ("solar", "delg") and self.train.freeze != "none":
+            where = f"the layers around {self.model.name}'s attention"
+            raise ValueError(f"train.freeze: {self.train.freeze} would freeze {where}; set it to none")
         if self.train.tuples.schedule != "joint" and self.method == "tuples":
             self._context_to_schedule()
         return self
@@ -107,7 +117,7 @@ class Params(Section):
     @model_validator(mode="after")
     def _settings_of_the_model(self) -> "Params":
         name, projection = self.model.name, self.pooling.projection
-        if projection is not None and name not in ("gem", "solar", "apgem", "cfcd"):
+        if projection is not None and name not in ("gem", "solar", "apgem", "cfcd", "delg"):
             raise ValueError(f"pooling.projection: {name} has none; leave it out or set model.name gem")
         if name == "solar" and not self.backbone.name.startswith("resnet"):
             raise ValueError(f"model.name: solar attends between the blocks of a ResNet, not of {self.backbone.name}")
@@ -118,6 +128,16 @@ class Params(Section):
             raise ValueError("train.tuples.losses: fire has its own (train.tuples.fire); leave matches and asmk at 0")
         if not self.model.is_local and self.train.validation.by == "asmk":
             raise ValueError(f"train.validation.by: {name} has no local descriptors for asmk; set it to global")
+        if name == "delg" and self.vector_whitening != "none":
+            raise ValueError(f"codebook.whitening: {self.vector_whitening} would follow delg's layer; set it to none")
+        if name == "delf" and self.train.validation.by == "asmk":
+            raise ValueError("train.validation.by: asmk needs the PCA of delf, which is learned last; set it to global")
+        return self
+
+    @model_validator(mode="after")
+    def _regions_of_local_descriptors(self) -> "Params":
+        if self.extract.regions != "none" and not self.model.is_local:
+            raise ValueError(f"extract.regions: {self.model.name} has no local descriptors; set it to none")
         return self
 
     @property
@@ -128,7 +148,7 @@ class Params(Section):
     @property
     def validation(self) -> Literal["global", "asmk"]:
         """How the best epoch is chosen: by `train.validation.by`, or as its description says."""
-        return self.train.validation.by or ("asmk" if self.model.is_local else "global")
+        return self.train.validation.by or ("asmk" if self.model.name in ("local", "fire") else "global")
 
     @property
     def pretrains(self) -> bool:
@@ -148,9 +168,14 @@ class Params(Section):
     @property
     def scales(self) -> list[float]:
         """Scales of extraction: those given, or the published ones of the model's family."""
-        if self.model.is_local:
+        if self.model.is_local or self.model.is_joint:
             return self.extract.scales or LOCAL_SCALES
         return self.extract.global_scales or self.extract.scales or GLOBAL_SCALES
+
+    @property
+    def vector_scales(self) -> Sequence[float]:
+        """Scales of the vector of a model that has local descriptors as well; empty for all others."""
+        return (self.extract.global_scales or JOINT_SCALES) if self.model.is_joint else ()
 
     @property
     def fit_scales(self) -> list[float]:
@@ -165,7 +190,7 @@ class Params(Section):
     @property
     def vector_whitening(self) -> Literal["none", "pca", "discriminative"]:
         """How global vectors are whitened: as given, or not after a projection and by PCA otherwise."""
-        projected = self.model.name == "cfcd" or self.pooling.projection is not None
+        projected = self.model.name in ("cfcd", "delg") or self.pooling.projection is not None
         return self.codebook.whitening or ("none" if projected else "pca")
 
     @property
@@ -183,6 +208,8 @@ class Params(Section):
         dumped["train"] = self.train.resolved(self.method, self._pretrainable, self.validation)
         dumped["extract"]["scales"] = self.scales
         del dumped["extract"]["global_scales"]
+        if self.model.is_joint:
+            dumped["extract"]["vector_scales"] = self.vector_scales
         dumped["codebook"]["scales"] = self.fit_scales
         if not self.model.is_local:
             dumped["codebook"]["whitening"] = self.vector_whitening

@@ -12,6 +12,9 @@ LOCAL_SCALES = [2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25]
 GLOBAL_SCALES = [0.3535, 0.5, 0.7071, 1.0, 1.4142]
 """The scales of CFCD."""
 
+JOINT_SCALES = [0.7071, 1.0, 1.4142]
+"""The scales of the vector of DELG."""
+
 Float = Literal["float32", "float16"]
 
 
@@ -27,11 +30,26 @@ class ExtractParams(Section):
         ),
     )
     global_scales: Scales | None = Field(
-        None, description="scales of global models, which do best near the image size of training; null: scales"
+        None,
+        description=(
+            "scales of global vectors, which do best near the image size of training; null: scales, for delg 0.7071, "
+            "1, 1.4142 (DELG)"
+        ),
     )
     max_descriptors: Count = Field(
         1000, description="strongest local descriptors of an image, over all scales; HOW: 1000"
     )
+    min_strength: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="lowest strength of a local descriptor, as a share of that of the image's strongest; HOW: 0"
+    )
+    regions: Literal["none", "grid", "detected"] = Field(
+        "none",
+        description=(
+            "of database images, for ASMK: each region is described and aggregated on its own, the whole image being "
+            "one; grid: those of R-MAC; detected: those of regions.parquet of the dataset. DELF-R: detected"
+        ),
+    )
+    min_region_score: float = Field(0.1, description="lowest score of a detected region; DELF-R: 0.1")
     compute: Compute = Field(
         "auto",
         description=(

@@ -184,17 +184,28 @@ class ListwiseParams(AdamParams, CropParams):
 
 
 class ClassificationParams(CropParams):
-    """Training by classification with SGD, then also with hard local negatives (CFCD: Zhu et al., ICCV 2023)."""
+    """Training by classification with SGD, in two phases.
+
+    Of delf the second phase trains the attention alone, with a frozen trunk (Noh et al., ICCV 2017); of global models
+    it adds hard local negatives (CFCD: Zhu et al., ICCV 2023); delg has none.
+    """
 
     learning_rate: Positive = Field(0.005, description="highest of the first phase, > 0; CFCD: 0.005")
     batch_size: Annotated[int, Field(ge=2)] = Field(128, description="images in a step, ≥ 2; CFCD: 128")
     warmup_epochs: Natural = Field(5, description="first epochs, in which the learning rate rises linearly; CFCD: 5")
-    fine_epochs: Natural = Field(50, description="epochs of the second phase, with hard local negatives; CFCD: 50")
+    fine_epochs: Natural = Field(50, description="epochs of the second phase; CFCD: 50")
     fine_learning_rate: Positive | None = Field(
         None, description="learning rate at the start of the second phase, > 0; null: learning_rate"
     )
-    head: Literal["madacos", "fixed"] = Field(
-        "madacos", description="madacos: adaptive scale and margin; fixed: those below. CFCD: madacos"
+    fine_crop_size: Count | None = Field(
+        None, description="side of the crops in the second phase in pixels; null: as in the first. DELF: 720 after 224"
+    )
+    head: Literal["madacos", "fixed", "arcface", "linear"] = Field(
+        "madacos",
+        description=(
+            "madacos: cosines, adaptive scale and margin; fixed: those below; arcface: a learned scale, the margin in "
+            "the angle; linear: a linear layer. CFCD: madacos, DELF: linear, DELG: arcface"
+        ),
     )
     alpha: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.02, description="madacos: probability of the median sample's class, in (0, 1); CFCD: 0.02"
@@ -202,15 +213,17 @@ class ClassificationParams(CropParams):
     batchnorm: Literal["trained", "frozen"] | None = Field(
         None,
         description=(
-            "BatchNorm of the trunk: trained, or in evaluation mode (in the second phase also that of the layer after "
-            "GeM); null: trained, unless the weights have it folded into convolutions. CFCD: trained"
+            "BatchNorm of the trunk: trained, or in evaluation mode (in CFCD's second phase also that of the layer "
+            "after GeM); null: trained, unless the weights have it folded into convolutions. CFCD: trained"
         ),
     )
     colour_noise: NotNegative = Field(
         0.1, description="deviation of the noise along the principal components of colours, ≥ 0; CFCD: 0.1"
     )
-    scale: Positive = Field(32.0, description="fixed: scale of the cosines, > 0")
-    margin: NotNegative = Field(0.15, description="fixed: margin in cosine, ≥ 0")
+    scale: Positive = Field(
+        32.0, description="fixed: scale of the cosines, > 0; arcface: at the start of training. DELG: 45.25"
+    )
+    margin: NotNegative = Field(0.15, description="fixed: margin in cosine, ≥ 0; arcface: in radians. DELG: 0.1")
     local: NotNegative = Field(
         0.05,
         description="weight of the local triplets in the second phase, ≥ 0; CFCD: 0.05 (effectively 1 in its code)",
@@ -232,7 +245,7 @@ class TrainParams(Section):
 
     method: Method | None = Field(
         None,
-        description="null: that of the model's publication (apgem: listwise, cfcd: classification, all others: tuples)",
+        description="null: as published (apgem: listwise; delf, delg, cfcd: classification; all others: tuples)",
     )
     epochs: Natural = Field(
         20, description="epochs of each phase; 0: off the shelf, only the whitening is learned. HOW: 20"

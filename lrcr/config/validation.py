@@ -1,4 +1,4 @@
-"""The sections of the params of validation."""
+"""The sections of the params that say how the best epoch of a training is chosen."""
 
 from typing import Annotated, Literal
 
@@ -52,8 +52,8 @@ class ValidationParams(Section):
     by: Literal["global", "asmk"] | None = Field(
         None,
         description=(
-            "global: with one vector an image, at train.image_size; asmk: by the sections below; null: asmk for local "
-            "models, global for all others. HOW: asmk"
+            "global: with one vector an image, at train.image_size; asmk: by the sections below; null: asmk for local, "
+            "fire, global for all others. HOW: asmk"
         ),
     )
     every: Count = Field(1, description="epochs between two validations; HOW: 5")

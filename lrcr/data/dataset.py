@@ -10,12 +10,13 @@
   (position of the image file in the archive); `path` is then the name in the archive
 - `relevance`: `query`, `image`, `grade` (easy, hard or junk)
 - `pairs`: `query`, `positive` (image ids; for training)
+- `regions` (optional): see `lrcr.data.regions`
 """
 
 import hashlib
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -24,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from lrcr.data.regions import empty_regions, read_regions, write_regions
 from lrcr.errors import ArtifactError, DatasetError
 from lrcr.storage.artifacts import Manifest, hash_file, read_json, write_json
 
@@ -32,6 +34,8 @@ Ids = npt.NDArray[np.int64]
 GRADES = ("easy", "hard", "junk")
 _MAP_DEPTHS = {"gldv2": 100}  # kind of the benchmarks that measure mAP@k → k
 DESCRIPTION = "dataset.json"
+CONTENTS = "contents.parquet"
+"""The hashes of the image files of a folder dataset: columns `path` and `sha256`."""
 _ARCHIVED = {"archive": "string", "offset": "Int64", "bytes": "Int64"}
 _OPTIONAL = {"images": ("mask", *_ARCHIVED), "queries": tuple(_ARCHIVED)}
 _DTYPES: dict[str, dict[str, str]] = {
@@ -90,6 +94,7 @@ class Photo:
         box: crop x0, y0, x1, y1 in pixels of the stored, unrotated image; None for the whole image.
         orient: whether EXIF orientation is applied.
         augmentation: seed of `lrcr.data.augmentation.augment`; None: the image as it is.
+        regions: boxes, as `box`, that are described beside the whole image; None: the image has no regions.
         mirrored: whether left and right are exchanged.
     """
 
@@ -97,6 +102,7 @@ class Photo:
     box: tuple[float, float, float, float] | None = None
     orient: bool = False
     augmentation: int | None = None
+    regions: tuple[tuple[float, float, float, float], ...] | None = None
     mirrored: bool = False
 
 
@@ -110,6 +116,7 @@ class Dataset:
         orient: whether EXIF orientation is applied (folders: yes; published benchmarks: no).
         fingerprint: identity of tables and image contents.
         map_depth: k of mAP@k, if the benchmark measures it.
+        regions: see `lrcr.data.regions`.
     """
 
     name: str
@@ -121,6 +128,7 @@ class Dataset:
     relevance: pd.DataFrame
     pairs: pd.DataFrame
     map_depth: int | None = None
+    regions: pd.DataFrame = field(default_factory=empty_regions)
 
     def __post_init__(self) -> None:
         """Check ids and grades of the tables."""
@@ -194,7 +202,7 @@ def write_dataset(
         orient: whether EXIF orientation is applied to the images.
         contents: a hash over the contents of all images and masks.
         licence: note on the rights in the images.
-        tables: `images`, and `queries`, `relevance`, `pairs` if the dataset has them.
+        tables: `images`, and `queries`, `relevance`, `pairs`, `regions` if the dataset has them.
         facts: more facts to store (refused files, for example); they do not affect the fingerprint.
 
     Raises:
@@ -211,6 +219,8 @@ def write_dataset(
     inside = root.resolve().is_relative_to(folder.resolve())
     stored_root = str(root.resolve().relative_to(folder.resolve())) if inside else str(root.resolve())
     facts = {"licence": licence, "root": stored_root, "orient": orient, "counts": counts, **(facts or {})}
+    if "regions" in tables:
+        facts["regions"] = write_regions(folder, tables["regions"])
     manifest = Manifest("dataset", {"name": name, "kind": kind, **params}, hashes, facts)
     write_json(folder / DESCRIPTION, manifest.as_dict())
     open_dataset(folder)
@@ -233,6 +243,7 @@ def open_dataset(folder: Path) -> Dataset:
         fingerprint=manifest.fingerprint,
         **frames,
         map_depth=_MAP_DEPTHS.get(str(manifest.params.get("kind"))),
+        regions=read_regions(folder, manifest.facts.get("regions"), frames["images"]),
     )
 
 
@@ -248,6 +259,23 @@ def hash_contents(hashes: dict[str, str]) -> str:
     for path in sorted(hashes):
         digest.update(f"{path}\0{hashes[path]}\n".encode())
     return digest.hexdigest()
+
+
+def image_hashes(folder: Path) -> dict[str, str]:
+    """Path → SHA-256 of the image files of the dataset in `folder`; {} where it does not store them.
+
+    Raises:
+        ArtifactError: they are not those of the dataset.
+    """
+    file, description = folder / CONTENTS, folder / DESCRIPTION
+    if not file.exists():
+        return {}
+    table = pd.read_parquet(file)
+    hashes = dict(zip(table["path"], table["sha256"], strict=True))
+    manifest = Manifest.from_dict(read_json(description), description, "dataset")
+    if hash_contents(hashes) != manifest.inputs.get("contents"):
+        raise ArtifactError(f"{file}: altered since it was made; make the dataset again")
+    return hashes
 
 
 def leave_one_out(images: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

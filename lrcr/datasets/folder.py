@@ -4,9 +4,10 @@
     photos/labels.csv           optional: columns `image,label`; an empty label means no label
     photos/ground_truth.json    optional: {"database": [names]?, "queries": [{"image": name, "bbox": [x0, y0, x1, y1]?,
                                 "easy": [names]?, "hard": [names]?, "junk": [names]?}]}
+    photos/regions.csv          optional: columns `image,x0,y0,x1,y1,score`; boxes of objects, one a line
 
 Names are relative to `images/`, with `/` between folders; without a folder `images/` they are relative to the user's
-folder itself. They are UTF-8 and case-sensitive. A bbox is in pixels of the stored, unrotated image; messages count
+folder itself. They are UTF-8 and case-sensitive. A box is in pixels of the stored, unrotated image; messages count
 queries from 0.
 
 The database is the list `database`, in the given order; without that key it is all images, sorted by name. Without
@@ -20,8 +21,8 @@ from pathlib import Path
 import pandas as pd
 
 from lrcr.config.datasets import FolderParams
-from lrcr.data.dataset import hash_contents, leave_one_out, write_dataset
-from lrcr.datasets.ground_truth import graded_tables, read_ground_truth, read_labels
+from lrcr.data.dataset import CONTENTS, hash_contents, leave_one_out, write_dataset
+from lrcr.datasets.ground_truth import graded_tables, read_ground_truth, read_labels, read_regions
 from lrcr.datasets.photos import read_photos
 from lrcr.progress import SILENT, Progress
 
@@ -47,7 +48,9 @@ def make_folder(folder: Path, name: str, params: FolderParams, *, progress: Prog
     database = (truth and truth.database) or list(photos.accepted)
     rows = [(image, path, *photos.accepted[path][:2], labels.get(path)) for image, path in enumerate(database)]
     images = pd.DataFrame(rows, columns=["image", "path", "width", "height", "label"])
+    hashes = {image: photo.sha256 for image, photo in photos.accepted.items()}
     queries, relevance = leave_one_out(images) if truth is None else graded_tables(truth, database, photos, file)
+    regions = read_regions(source / "regions.csv", database, photos)
     write_dataset(
         folder,
         name=name,
@@ -55,8 +58,10 @@ def make_folder(folder: Path, name: str, params: FolderParams, *, progress: Prog
         params={},  # the fingerprint depends on the contents of the images, not on the path of the folder
         root=photos.root,
         orient=True,
-        contents=hash_contents({image: photo.sha256 for image, photo in photos.accepted.items()}),
+        contents=hash_contents(hashes),
         licence="the user's own folder; whoever shares it answers for the rights in its images",
-        tables={"images": images, "queries": queries, "relevance": relevance},
+        tables={"images": images, "queries": queries, "relevance": relevance}
+        | ({} if regions is None else {"regions": regions}),
         facts={"source": params.path, "refused": photos.refused, "skipped": len(photos.skipped)},
     )
+    pd.DataFrame(hashes.items(), columns=["path", "sha256"]).to_parquet(folder / CONTENTS, index=False)

@@ -1,8 +1,9 @@
-"""The user's files about a folder of photos: `labels.csv` and `ground_truth.json` (format: `lrcr.datasets.folder`)."""
+"""The user's files about a folder of photos, in the format of `lrcr.datasets.folder`: labels, ground truth, regions."""
 
 import csv
 import reprlib
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from pydantic import Field, ValidationError
 from lrcr.config.base import Section
 from lrcr.data.dataset import GRADES
 from lrcr.data.images import round_box
+from lrcr.data.regions import BOX
 from lrcr.datasets.photos import Photos, StoredImage
 from lrcr.errors import DatasetError, ImageError
 
@@ -42,26 +44,60 @@ def read_labels(file: Path, photos: Photos) -> dict[str, str | None]:
     labels: dict[str, str | None] = {}
     if not file.exists():
         return labels
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            rows = csv.DictReader(lines, strict=True)
-            missing = {"image", "label"} - set(rows.fieldnames or ())
-            if missing:
-                raise DatasetError(f"{file}: no column {min(missing)!r}; write image,label as the first line")
-            for row in rows:
-                _add_label(labels, row, photos, f"{file}: line {rows.line_num}")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{file}: cannot be read ({error}); store it as CSV in UTF-8") from None
+    for where, row in _read_rows(file, ("image", "label")):
+        image, label = row["image"], row["label"] or None
+        photos.require(image, where)
+        if labels.setdefault(image, label) != label:
+            earlier = labels[image]
+            raise DatasetError(f"{where} gives {image!r} the label {label!r}, an earlier line {earlier!r}; keep one")
     return labels
 
 
-def _add_label(labels: dict[str, str | None], row: dict[str, Any], photos: Photos, where: str) -> None:
-    if None in row or None in row.values():
-        raise DatasetError(f"{where}: the numbers of fields and columns differ; put names with commas in quotes")
-    image, label = row["image"], row["label"] or None
-    photos.require(image, where)
-    if labels.setdefault(image, label) != label:
-        raise DatasetError(f"{where} gives {image!r} the label {label!r}, an earlier line {labels[image]!r}; keep one")
+def read_regions(file: Path, database: list[str], photos: Photos) -> pd.DataFrame | None:
+    """Read `regions.csv` as the table of regions (`lrcr.data.regions`); None if there is no such file.
+
+    Regions of images that are not in the database are left out.
+
+    Args:
+        database: names of the images of the database, by id.
+
+    Raises:
+        DatasetError: it is not CSV with these columns, names an unknown image, or a box or a score is no number or does
+            not fit its image.
+    """
+    if not file.exists():
+        return None
+    ids = {name: image for image, name in enumerate(database)}
+    table = []
+    for where, row in _read_rows(file, ("image", *BOX, "score")):
+        photos.require(row["image"], where)
+        try:
+            *box, score = (float(row[name]) for name in (*BOX, "score"))
+        except ValueError as error:
+            raise DatasetError(f"{where}: {error}; write numbers") from None
+        _check_box(box, photos.accepted[row["image"]], where)
+        if row["image"] in ids:
+            table.append((ids[row["image"]], *box, score))
+    return pd.DataFrame(table, columns=["image", *BOX, "score"])
+
+
+def _read_rows(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """The rows of a CSV file that has these columns, each with its place for messages."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            rows = csv.DictReader(lines, strict=True)
+            missing = set(columns) - set(rows.fieldnames or ())
+            if missing:
+                first_line = ",".join(columns)
+                raise DatasetError(f"{file}: no column {min(missing)!r}; write {first_line} as the first line")
+            for row in rows:
+                where = f"{file}: line {rows.line_num}"
+                if None in row or None in row.values():
+                    remedy = "put names with commas in quotes"
+                    raise DatasetError(f"{where}: the numbers of fields and columns differ; {remedy}")
+                yield where, row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{file}: cannot be read ({error}); store it as CSV in UTF-8") from None
 
 
 def read_ground_truth(file: Path, photos: Photos) -> GroundTruth | None:

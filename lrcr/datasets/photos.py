@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,21 +52,44 @@ class Photos:
         raise DatasetError(f"{where} names {name!r}, which is not under {self.root.resolve().name}/{hint}")
 
 
-def read_photos(path: Path, *, progress: Progress = SILENT) -> Photos:
+def photos_root(path: Path) -> Path:
+    """The folder to which the names of photos are relative: `images/` of a user's folder, or the folder itself.
+
+    Raises:
+        DatasetError: the folder does not exist.
+    """
+    if not path.is_dir():
+        raise DatasetError(f"{path}: no such folder; give a folder of images")
+    return path / "images" if (path / "images").is_dir() else path
+
+
+def read_photos(path: Path, *, known: Mapping[str, StoredImage] | None = None, progress: Progress = SILENT) -> Photos:
     """Decode and hash every image below a user's folder, sorted by name.
+
+    Args:
+        known: images that were accepted before, by name; those whose hash is still the same are not decoded again.
 
     Raises:
         DatasetError: the folder does not exist or contains no image.
     """
-    if not path.is_dir():
-        raise DatasetError(f"{path}: no such folder; give a folder of images")
-    root = path / "images" if (path / "images").is_dir() else path
+    root = photos_root(path)
     files = {file.relative_to(root).as_posix(): file for file in _walk(root, frozenset())}
+    photos = inspect_photos(root, files, known or {}, path.name, progress)
+    if not photos.accepted:
+        found = f"{len(files)} files ({len(photos.refused)} refused)"
+        raise DatasetError(f"{root}: no images among {found}; add images")
+    return photos
+
+
+def inspect_photos(
+    root: Path, files: Mapping[str, Path], known: Mapping[str, StoredImage], title: str, progress: Progress
+) -> Photos:
+    """Decode and hash some files, sorted by name; see `read_photos`."""
     names = sorted(files)
     accepted, refused, skipped = {}, {}, set()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(_inspect, [files[name] for name in names])
-        for name, result in zip(names, progress.over(results, f"reading {path.name}", len(names)), strict=True):
+        results = pool.map(_inspect, [files[name] for name in names], map(known.get, names))
+        for name, result in zip(names, progress.over(results, f"reading {title}", len(names)), strict=True):
             printable = os.fsencode(name).decode("utf-8", "backslashreplace")
             if result is None:
                 skipped.add(printable)
@@ -76,8 +99,6 @@ def read_photos(path: Path, *, progress: Progress = SILENT) -> Photos:
                 refused[printable] = "its name is not UTF-8; rename it"
             else:
                 accepted[name] = result
-    if not accepted:
-        raise DatasetError(f"{root}: no images among {len(files)} files ({len(refused)} refused); add images")
     return Photos(root, accepted, refused, frozenset(skipped))
 
 
@@ -98,12 +119,14 @@ def _walk(folder: Path, parents: frozenset[Path]) -> Iterator[Path]:
             yield from _walk(entry, parents | {real})
 
 
-def _inspect(file: Path) -> StoredImage | str | None:
+def _inspect(file: Path, known: StoredImage | None) -> StoredImage | str | None:
     """An accepted image, the reason why an image is refused, or None for a file that is not an image."""
     if file.name.startswith("."):
         return None
     if not file.is_file():
         return "not a regular file: a broken link, a pipe or a folder that cannot be listed"
+    if known is not None and hash_file(file) == known.sha256:
+        return known
     try:
         width, height = load_image(file, orient=False).full_size
     except ImageError as error:

@@ -53,6 +53,7 @@ def measure_localisation(dataset: Dataset, database: DescriptorStore) -> Localis
     shares = []
     for image, local in zip(known, database.locations(known), strict=True):
         mask = masks[image]
+        local = local.whole_images()
         region = _read_mask(dataset, image, dataset.root / mask) if mask else _draw_boxes(boxes[image])
         if region.any() and local.strength.sum() > 0:
             shares.append(_shares_inside(local, region))

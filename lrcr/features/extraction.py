@@ -14,11 +14,12 @@ from lrcr.config.params import MODEL_SECTIONS, Params
 from lrcr.data.dataset import Dataset, Photo, cluster_ids, open_dataset
 from lrcr.errors import DatasetError
 from lrcr.features.extractor import Extractor, ExtractSettings
+from lrcr.features.regions import database_photos
 from lrcr.features.store import DescriptorStore, join, open_descriptors, read_shard, write_shard
 from lrcr.progress import SILENT, Progress
 from lrcr.runtime.executor import make_shards
 from lrcr.runtime.seeds import generator
-from lrcr.storage.artifacts import Manifest, require_params, staged_folder, write_manifest
+from lrcr.storage.artifacts import Manifest, fingerprint, require_params, staged_folder, write_manifest
 from lrcr.storage.state import state_folder
 
 
@@ -36,12 +37,12 @@ def extract_dataset(
 
     Raises:
         ArtifactError: model or dataset is missing or damaged, or the model was made under other params.
-        DatasetError: the dataset has no images.
+        DatasetError: the dataset has no images, or no regions, of which `extract.regions: detected` needs some.
         ImageError: an image cannot be decoded.
     """
     dataset, stored, size = _open_dataset(dataset_folder), params.extract.store_descriptors, params.extract.shard_size
     extractor = _open_extractor(params, model_file, ExtractSettings.of_database(params))
-    photos = dataset.photos() if stored else []
+    photos = database_photos(dataset, params.extract) if stored else []
     if photos:
         extractor.describe(photos[:1])  # a warm-up, which the cost leaves out
     start = time.perf_counter()
@@ -90,7 +91,10 @@ def extract_fit(
 
 def database_manifest(params: Params, extractor: Extractor, dataset: Dataset) -> Manifest:
     """The manifest of the descriptors of a dataset's database, without facts."""
-    return _manifest("database", params.sections("extract"), extractor, dataset)
+    manifest = _manifest("database", params.sections("extract"), extractor, dataset)
+    if params.extract.regions == "detected":
+        manifest.inputs["regions"] = fingerprint(dataset.regions.to_dict("list"))
+    return manifest
 
 
 def _manifest(part: str, sections: dict[str, Any], extractor: Extractor, dataset: Dataset) -> Manifest:
@@ -155,7 +159,7 @@ class _DescribeQueries:
             if extracted is not None and image is None:
                 parts.append(extracted.take([next(position)]))
             elif image is not None:
-                parts.append(self.database.image(image))
+                parts.append(self.database.image(image).whole_images())
                 progress.advance()
         write_shard(file, join(parts))
 
@@ -167,9 +171,13 @@ def _describe_shards(
     shard = min(size, len(items))
     state = state_folder(__name__, manifest.fingerprint, shard)
     files = make_shards(make, items, size, state, ".h5", progress, f"extract {manifest.params['part']}")
-    rows = sum(len(read_shard(file).descriptors) for file in files)
+    rows, vector = 0, None
+    for found in map(read_shard, files):
+        rows, vector = rows + len(found.descriptors), found.vectors
     names = [file.name for file in files]
     facts = {"images": len(items), "descriptors": rows, "shards": names, "shard": shard}
+    if vector is not None:
+        facts["vector_dimensions"] = vector.shape[1]
     facts = {**manifest.facts, **make.extractor.computed_on, **facts}
     write_manifest(state, replace(manifest, facts=facts))
     return open_descriptors(state)

@@ -18,6 +18,7 @@ from lrcr.config.params import Params
 from lrcr.data.dataset import Photo
 from lrcr.data.loading import Batch, load_batches
 from lrcr.features.compute import choose_compute
+from lrcr.features.regions import join_regions, regions_as_photos
 from lrcr.features.store import Descriptors, join
 from lrcr.models.descriptors import ImageDescriptors
 from lrcr.models.factory import open_model
@@ -40,6 +41,8 @@ class ExtractSettings:
         dtype: of the descriptors, float32 or float16.
         compute: arithmetic of the trunk; see `lrcr.features.compute`.
         decoded_images: most decoded images held at one time; see `load_batches`.
+        min_strength: of local descriptors, as a share of that of the strongest; weaker ones are left out.
+        vector_scales: of the vector of models that have local descriptors and a vector.
     """
 
     image_size: int
@@ -48,6 +51,8 @@ class ExtractSettings:
     dtype: str = "float32"
     compute: Compute = "float32"
     decoded_images: int = 80
+    min_strength: float = 0.0
+    vector_scales: Sequence[float] = ()
 
     @classmethod
     def of_database(cls, params: Params) -> "ExtractSettings":
@@ -60,13 +65,16 @@ class ExtractSettings:
             extract.dtype,
             extract.compute,
             extract.decoded_images,
+            extract.min_strength,
+            params.vector_scales,
         )
 
     @classmethod
     def of_fit(cls, params: Params) -> "ExtractSettings":
         """The settings for the images that the codebook is learned from."""
         count = params.codebook.max_descriptors
-        return replace(cls.of_database(params), scales=params.fit_scales, max_descriptors=count, dtype="float32")
+        own = cls.of_database(params)
+        return replace(own, scales=params.fit_scales, max_descriptors=count, dtype="float32", min_strength=0.0)
 
 
 @explain_out_of_memory("lower extract.image_size, or the largest of the scales")
@@ -95,7 +103,7 @@ def extract_photos(
             parts = torch.split(images, -(-len(images) // threads))
             described = chain.from_iterable(map_parts(partial(_describe, model, settings), parts))
             for i, image in enumerate(described):
-                by_position[batch.positions[i]] = _to_original_pixels(image, batch, i, settings.dtype)
+                by_position[batch.positions[i]] = _to_original_pixels(image, batch, i, settings)
             progress.advance(len(images))
     return join([by_position[position] for position in range(len(photos))])
 
@@ -115,19 +123,21 @@ def _threads(number: int) -> Iterator[Callable[..., Iterable[Any]]]:
 
 @torch.inference_mode()
 def _describe(model: Model, settings: ExtractSettings, images: Tensor) -> list[ImageDescriptors]:
-    return model.describe(images, settings.scales, settings.max_descriptors)
+    return model.describe(images, settings.scales, settings.max_descriptors, settings.vector_scales)
 
 
-def _to_original_pixels(image: ImageDescriptors, batch: Batch, i: int, dtype: str) -> Descriptors:
-    """The descriptors of image i of a batch, with positions in pixels of the original image."""
-    xy = image.position.cpu().numpy() * np.array(batch.sizes[i], np.float32)
+def _to_original_pixels(image: ImageDescriptors, batch: Batch, i: int, settings: ExtractSettings) -> Descriptors:
+    """The strong descriptors of image i of a batch, with positions in pixels of the original image."""
+    kept = int((image.strength >= settings.min_strength).sum())
+    xy = image.position[:kept].cpu().numpy() * np.array(batch.sizes[i], np.float32)
     xy += np.array(batch.origins[i], np.float32)
     return Descriptors(
-        descriptors=image.descriptors.cpu().numpy().astype(dtype),
-        strength=image.strength.cpu().numpy(),
+        descriptors=image.descriptors[:kept].cpu().numpy().astype(settings.dtype),
+        strength=image.strength[:kept].cpu().numpy(),
         xy=xy,
-        scale=image.scale.cpu().numpy(),
-        offsets=np.array([0, len(xy)], np.int64),
+        scale=image.scale[:kept].cpu().numpy(),
+        offsets=np.array([0, kept], np.int64),
+        vectors=None if image.vector is None else image.vector[None].cpu().numpy().astype(settings.dtype),
     )
 
 
@@ -167,5 +177,10 @@ class Extractor:
         return {**computed_on(self._device.type), "compute": self.settings.compute}
 
     def describe(self, photos: Sequence[Photo], progress: Progress = SILENT) -> Descriptors:
-        """Extract the descriptors of photos, at least one; see `extract_photos`."""
-        return extract_photos(self.model, photos, self.settings, self._device, progress)
+        """Extract the descriptors of photos, at least one, and of their regions; see `extract_photos`."""
+        given = (self.settings, self._device)
+        if all(photo.regions is None for photo in photos):
+            return extract_photos(self.model, photos, *given, progress)
+        described = extract_photos(self.model, regions_as_photos(photos), *given)
+        progress.advance(len(photos))
+        return join_regions(described, photos)

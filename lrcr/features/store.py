@@ -4,10 +4,11 @@ Image *i* of a shard owns the rows `offsets[i]:offsets[i + 1]`, strongest first.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -31,6 +32,10 @@ class Descriptors:
         xy: of shape (N, 2): centre of the location in pixels of the original image.
         scale: of shape (N,).
         offsets: of shape (images + 1,), int64: image i owns rows offsets[i]:offsets[i+1].
+        region: of shape (N,), int32: the region of its image that each row describes; 0: the whole image. None: the
+            images have no regions.
+        region_counts: of shape (images,), int32: the number of regions of each image, also of those without rows.
+        vectors: of shape (images, V), as `descriptors`: the vector of each image, for models that have both.
     """
 
     descriptors: npt.NDArray[np.floating]
@@ -38,6 +43,9 @@ class Descriptors:
     xy: Floats
     scale: Floats
     offsets: npt.NDArray[np.int64]
+    region: npt.NDArray[np.int32] | None = None
+    region_counts: npt.NDArray[np.int32] | None = None
+    vectors: npt.NDArray[np.floating] | None = None
 
     def __post_init__(self) -> None:
         """Check the shapes of the arrays, and the offsets."""
@@ -48,6 +56,16 @@ class Descriptors:
         ends = (*self.offsets[:1], *self.offsets[-1:])
         if ends != (0, rows) or (np.diff(self.offsets) < 0).any():
             raise ArtifactError("descriptors: offsets do not ascend from 0 to the number of rows; extract again")
+        if self.region is not None and not self._regions_exist(self.region):
+            raise ArtifactError("descriptors: rows of regions that their image does not have; extract again")
+        if self.vectors is not None and (self.vectors.ndim, len(self.vectors)) != (2, len(self)):
+            raise ArtifactError(f"descriptors: {self.vectors.shape} vectors of {len(self)} images; extract again")
+
+    def _regions_exist(self, region: npt.NDArray[np.int32]) -> bool:
+        counts = self.region_counts
+        if counts is None or (len(counts), len(region)) != (len(self), len(self.descriptors)):
+            return False
+        return bool(((region >= 0) & (region < np.repeat(counts, np.diff(self.offsets)))).all())
 
     def __len__(self) -> int:
         """The number of images."""
@@ -58,7 +76,35 @@ class Descriptors:
         spans = [np.arange(self.offsets[i], self.offsets[i + 1]) for i in images]
         rows = np.concatenate([np.zeros(0, np.int64), *spans])
         offsets = np.cumsum([0, *map(len, spans)], dtype=np.int64)
-        return Descriptors(self.descriptors[rows], self.strength[rows], self.xy[rows], self.scale[rows], offsets)
+        return self._select(rows, offsets, np.array(images, np.int64))
+
+    def whole_images(self) -> "Descriptors":
+        """The descriptors of the whole images, without those of other regions."""
+        if self.region is None:
+            return self
+        rows, plain = np.flatnonzero(self.region == 0), replace(self, region=None, region_counts=None)
+        return plain._select(rows, np.searchsorted(rows, self.offsets), np.arange(len(self)))
+
+    def as_vectors(self) -> "Descriptors":
+        """The vector of each image as its only row; unchanged if the images have no vectors beside the rows."""
+        if self.vectors is None:
+            return self
+        ones = np.ones(len(self), np.float32)
+        return Descriptors(self.vectors, ones, np.zeros((len(self), 2), np.float32), ones, np.arange(len(self) + 1))
+
+    def _select(
+        self, rows: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], images: npt.NDArray[np.int64]
+    ) -> "Descriptors":
+        return Descriptors(
+            self.descriptors[rows],
+            self.strength[rows],
+            self.xy[rows],
+            self.scale[rows],
+            offsets,
+            None if self.region is None else self.region[rows],
+            None if self.region_counts is None else self.region_counts[images],
+            None if self.vectors is None else self.vectors[images],
+        )
 
 
 def require_finite(images: Descriptors, names: Sequence[str] | None = None) -> None:
@@ -87,14 +133,24 @@ def join(parts: Sequence[Descriptors]) -> Descriptors:
         np.concatenate([part.xy for part in parts]),
         np.concatenate([part.scale for part in parts]),
         np.concatenate([np.zeros(1, np.int64), *offsets]),
+        _concatenate([part.region for part in parts]),
+        _concatenate([part.region_counts for part in parts]),
+        _concatenate([part.vectors for part in parts]),
     )
+
+
+def _concatenate(arrays: Sequence[npt.NDArray[Any] | None]) -> npt.NDArray[Any] | None:
+    """The arrays one after the other; None if they are None."""
+    found = [array for array in arrays if array is not None]
+    return np.concatenate(found) if found else None
 
 
 def write_shard(path: Path, shard: Descriptors) -> None:
     """Write a shard, whole or not at all; equal arrays give equal bytes."""
     with staged_file(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
-        for name in ("descriptors", "strength", "xy", "scale", "offsets"):
-            file.create_dataset(name, data=getattr(shard, name), track_times=False)
+        for name, values in vars(shard).items():
+            if values is not None:
+                file.create_dataset(name, data=values, track_times=False)
 
 
 def read_shard(path: Path, image: int | None = None, *, without_descriptors: bool = False) -> Descriptors:
@@ -108,11 +164,12 @@ def read_shard(path: Path, image: int | None = None, *, without_descriptors: boo
     """
     try:
         with h5py.File(path, "r") as file:
-            offsets = file["offsets"][:].astype(np.int64)
+            offsets, counts = file["offsets"][:].astype(np.int64), file.get("region_counts")
             if image is not None:
                 if not 0 <= image < len(offsets) - 1:
                     raise IndexError(f"no image {image}")
                 offsets = offsets[image : image + 2]
+            images = slice(image, None if image is None else image + 1)
             rows = slice(offsets[0], offsets[-1])
             columns = slice(0 if without_descriptors else None)
             return Descriptors(
@@ -121,6 +178,9 @@ def read_shard(path: Path, image: int | None = None, *, without_descriptors: boo
                 xy=file["xy"][rows].astype(np.float32),
                 scale=file["scale"][rows].astype(np.float32),
                 offsets=offsets - offsets[0],
+                region=None if counts is None else file["region"][rows].astype(np.int32),
+                region_counts=None if counts is None else counts[images].astype(np.int32),
+                vectors=file["vectors"][images] if "vectors" in file else None,
             )
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such file; extract again") from None

@@ -138,12 +138,12 @@ class Backbone(nn.Module):
         if 0 < stages < number:
             where = f"{self.name} at stride {self.stride}"
             raise WeightsError(f"train.freeze: {number}, but {where} has {stages} stages; lower it")
-        if not stages or not self._is_sequence():
+        if not stages or not self.is_sequence():
             remedy = "set it to none or backbone"
             raise WeightsError(f"train.freeze: {number}, but {self.name} cannot be split between stages; {remedy}")
 
     @torch.no_grad()
-    def _is_sequence(self) -> bool:
+    def is_sequence(self) -> bool:
         """Whether the stages, called one after the other, compute the map of the network."""
         probe = torch.rand(1, 3, _SIDE, _SIDE, generator=torch.Generator().manual_seed(0)).to(self.scale)
         training = self.training

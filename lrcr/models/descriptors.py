@@ -18,12 +18,14 @@ class ImageDescriptors:
         position: of shape (N, 2): x and y of the location's centre (of a super-feature the centroid of its attention),
             as a fraction of the image's width and height.
         scale: of shape (N,): the factor by which the image was resized.
+        vector: of the whole image, of shape (V,), for models that have local descriptors and a vector.
     """
 
     descriptors: Tensor
     strength: Tensor
     position: Tensor
     scale: Tensor
+    vector: Tensor | None = None
 
 
 def resize(images: Tensor, scale: float) -> Tensor:

@@ -9,7 +9,10 @@ from torch import nn
 from lrcr.config.params import ARCHITECTURE, MODEL_SECTIONS, Params
 from lrcr.config.reading import check_params
 from lrcr.errors import ArtifactError, ParamsError, WeightsError
+from lrcr.models.attention import AttentionModule
 from lrcr.models.backbone import Backbone, build_backbone, has_folded_batchnorm
+from lrcr.models.delf import DelfModel
+from lrcr.models.delg import DelgModel, LocalBranch, split_last_map
 from lrcr.models.file import read_model_file, write_model_file
 from lrcr.models.global_model import MAC, RMAC, GlobalModel, RegionalModel, SPoC, add_second_order_attention
 from lrcr.models.graph import build_graph
@@ -53,15 +56,19 @@ def build_model(params: Params) -> Model:
         model.freeze_batchnorm = True
     layer, file = model.whitening_layer, params.whitening.file
     if params.model.is_local and layer is not None and file is not None:
-        layer.assign(*read_whitening(Path(file), layer.weight.shape[1], params.whitening.dim))
+        dim, channels = layer.weight.shape
+        layer.assign(*read_whitening(Path(file), channels, dim))
     return model
 
 
 def _assemble(params: Params, backbone: Backbone) -> Model:
-    if params.model.name == "fire":
-        return _assemble_super_features(params, backbone)
-    assemble = _assemble_local if params.model.is_local else _assemble_global
-    return assemble(params, backbone)
+    kinds = {
+        "local": _assemble_local,
+        "delf": _assemble_delf,
+        "fire": _assemble_super_features,
+        "delg": _assemble_delg,
+    }
+    return kinds.get(params.model.name, _assemble_global)(params, backbone)
 
 
 def _assemble_super_features(params: Params, backbone: Backbone) -> SuperFeatureModel:
@@ -92,6 +99,31 @@ def _assemble_local(params: Params, backbone: Backbone) -> LocalModel:
         attention_from=params.graph.attention_from,
         border=params.backbone.crop_border,
         centre_share_gates=params.smoothing.kind == "learnable" and params.smoothing.attention == "share",
+        freeze_batchnorm=not params.trains_batchnorm,
+    )
+
+
+def _assemble_delf(params: Params, backbone: Backbone) -> DelfModel:
+    """DELF; of fewer channels than `whitening.dim`, PCA keeps the largest multiple of 32."""
+    channels, dim = backbone.channels, params.whitening.dim
+    return DelfModel(
+        backbone,
+        AttentionModule(channels),
+        Whitening(channels, dim if dim <= channels else channels // 32 * 32 or channels),
+        border=params.backbone.crop_border,
+        freeze_batchnorm=not params.trains_batchnorm,
+    )
+
+
+def _assemble_delg(params: Params, backbone: Backbone) -> DelgModel:
+    before, last = split_last_map(backbone)
+    return DelgModel(
+        before,
+        last,
+        GeM(params.pooling.p),
+        nn.Linear(backbone.channels, params.pooling.projection or backbone.channels),
+        LocalBranch(before.channels),
+        border=params.backbone.crop_border,
         freeze_batchnorm=not params.trains_batchnorm,
     )
 
@@ -201,15 +233,15 @@ def open_model(path: Path) -> tuple[Model, Manifest]:
 
 
 def open_local_model(path: Path) -> LocalModel:
-    """Read a local model; its maps of attention can be drawn.
+    """Read a model of kind local; its maps of attention and context can be drawn.
 
     Raises:
-        ArtifactError: as in `open_model`, or the model is a global one.
+        ArtifactError: as in `open_model`, or the model is of another kind.
     """
     model, manifest = open_model(path)
     if not isinstance(model, LocalModel):
         name = manifest.params["model"]["name"]
-        raise ArtifactError(f"{path}: a model of kind {name} has no attention to draw; name a local model")
+        raise ArtifactError(f"{path}: a model of kind {name} has no maps to draw; name one of kind local")
     return model
 
 

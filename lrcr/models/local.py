@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from lrcr.models.attention import l2_attention
 from lrcr.models.backbone import Backbone, crop_border
-from lrcr.models.descriptors import ImageDescriptors, centres
+from lrcr.models.descriptors import ImageDescriptors
 from lrcr.models.graph import Refinement
 from lrcr.models.model import Feature, Model
 from lrcr.models.pooling import attention_pool
+from lrcr.models.selection import select_locations
 from lrcr.models.smoothing import Filter, Smoothing, centre_share, smooth
 from lrcr.models.whitening import Whitening
 from lrcr.models.windows import smooth_at
@@ -112,7 +113,7 @@ class LocalModel(Model):
 
     def supports(self, feature: Feature) -> bool:
         """See `Model`: a local model has local descriptors and an attention map."""
-        return True
+        return feature in ("local descriptors", "attention")
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """The trainable parts, each with its own learning rate."""
@@ -203,20 +204,9 @@ class LocalModel(Model):
             whiten: False returns the smoothed features, of C dimensions, as descriptors.
         """
         contexts = [self.context(features) for features in maps]
-        attention = torch.cat([context.attention.flatten(1) for context in contexts], dim=1)
-        positions = [crop_border(centres(features), self.border).flatten(1).T for features in maps]
-        scale = torch.cat([xy.new_full(xy.shape[:1], s) for xy, s in zip(positions, scales, strict=True)])
-        position, result = torch.cat(positions), []
-        for image in range(len(attention)):
-            strength, order = attention[image].sort(descending=True, stable=True)
-            strength, order = strength[:count], order[:count]
-            descriptors = self.smoothed_at([context.of_image(image) for context in contexts], order)
-            result.append(
-                ImageDescriptors(
-                    descriptors=self.whitening(descriptors) if whiten else descriptors,
-                    strength=strength / strength[:1].clamp_min(1e-12),
-                    position=position[order],
-                    scale=scale[order],
-                )
-            )
+        selected = select_locations([context.attention for context in contexts], maps, self.border, scales, count)
+        result = []
+        for image, selection in enumerate(selected):
+            descriptors = self.smoothed_at([context.of_image(image) for context in contexts], selection.rows)
+            result.append(selection.described(self.whitening(descriptors) if whiten else descriptors))
         return result

@@ -10,7 +10,10 @@ from lrcr.models.backbone import Backbone, freeze_batchnorm_stats
 from lrcr.models.descriptors import ImageDescriptors, resize, scales_that_fit
 from lrcr.models.whitening import Whitening
 
-Feature = Literal["local descriptors", "attention"]
+Feature = Literal["local descriptors", "attention", "late whitening", "local branch"]
+"""Attention: its map can be drawn. Late whitening: learned after the training, which does not use it. Local branch:
+trained beside the training descriptor.
+"""
 
 
 class Model(nn.Module, ABC):
@@ -68,16 +71,36 @@ class Model(nn.Module, ABC):
     def supports(self, feature: Feature) -> bool:
         """Whether the model has one of the features that only some models have."""
 
-    def describe(self, images: Tensor, scales: Sequence[float], count: int) -> list[ImageDescriptors]:
-        """`describe_maps` for images of shape (B, 3, H, W).
+    def describe(
+        self, images: Tensor, scales: Sequence[float], count: int, vector_scales: Sequence[float] = ()
+    ) -> list[ImageDescriptors]:
+        """`describe_maps` for images of shape (B, 3, H, W), and `add_vectors` if there are scales for it.
 
         Scales at which an image has no pixel are skipped. If no scale remains, an image has no descriptors.
         """
-        kept = scales_that_fit(images, scales)
-        maps = [self.backbone(resize(images, scale)) for scale in kept]
-        if not maps:
-            maps, kept = [images.new_zeros(len(images), self.backbone.channels, 0, 0)], [1.0]
-        return self.describe_maps(maps, kept, count)
+        kept = scales_that_fit(images, list(dict.fromkeys([*scales, *vector_scales])))
+        maps = {scale: self.backbone(resize(images, scale)) for scale in kept}
+        local = [scale for scale in scales if scale in maps]
+        if local:
+            described = self.describe_maps([maps[scale] for scale in local], local, count)
+        else:
+            empty = images.new_zeros(len(images), self.backbone.channels, 0, 0)
+            described = self.describe_maps([empty], [1.0], count)
+        if not vector_scales:
+            return described
+        return self.add_vectors(described, [maps[scale] for scale in vector_scales if scale in maps])
+
+    def add_vectors(self, images: list[ImageDescriptors], maps: Sequence[Tensor]) -> list[ImageDescriptors]:
+        """The described images with a vector each, from the maps of its scales; unchanged if the model has none."""
+        return images
+
+    def local_branch(self, features: Tensor) -> tuple[Tensor, Tensor] | None:
+        """What is trained beside the training descriptor, from the backbone's features of shape (B, C, H, W).
+
+        Returns:
+            Errors of shape (B,) and unit vectors of shape (B, C), which are classified; None without a local branch.
+        """
+        return None
 
     def freeze(self, trained_stages: int) -> None:
         """Train only the last stages of the backbone, without its BatchNorm statistics; 0: nothing of the backbone.

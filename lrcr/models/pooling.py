@@ -149,13 +149,13 @@ def rmac_regions(features: Tensor, levels: int = 3, overlap: float = 0.4) -> Ten
     Returns:
         Unit vectors of shape (B, R, C), that of the whole map first.
     """
-    squares = _squares(features.shape[2], features.shape[3], levels, overlap)
-    regions = [features[:, :, top : top + side, left : left + side] for top, left, side in squares]
+    found = squares(features.shape[2], features.shape[3], levels, overlap)
+    regions = [features[:, :, top : top + side, left : left + side] for top, left, side in found]
     return F.normalize(torch.stack([mac(region) for region in (features, *regions)], dim=1), dim=-1)
 
 
-def _squares(height: int, width: int, levels: int, overlap: float) -> list[tuple[int, int, int]]:
-    """Top, left and side of the regions of R-MAC on a map of the given size."""
+def squares(height: int, width: int, levels: int, overlap: float) -> list[tuple[int, int, int]]:
+    """Top, left and side of the square regions of R-MAC on a map of the given size; see `rmac_regions`."""
     shorter, excess = min(height, width), abs(height - width)
     extra = min(_EXTRA_REGIONS, key=lambda count: abs(1 - excess / count / shorter - overlap)) if excess else 0
     squares = []

@@ -9,6 +9,7 @@ from lrcr.models.backbone import Backbone, crop_border
 from lrcr.models.descriptors import ImageDescriptors, centres
 from lrcr.models.model import Feature, Model
 from lrcr.models.pooling import attention_pool
+from lrcr.models.selection import select_strongest
 from lrcr.models.super_features import IteratedAttention, SuperFeatures
 from lrcr.models.whitening import Whitening
 
@@ -90,18 +91,9 @@ class SuperFeatureModel(Model):
             [one.attention.flatten(2) @ xy.flatten(1).T for one, xy in zip(found, places, strict=True)], dim=1
         )
         result = []
-        for row, strength in enumerate(_strength(features)):
-            sorted_strength, order = strength.sort(descending=True, stable=True)
-            sorted_strength, order = sorted_strength[:count], order[:count]
-            descriptors = features[row, order]
-            result.append(
-                ImageDescriptors(
-                    descriptors=self.whitening(descriptors) if whiten else descriptors,
-                    strength=sorted_strength / sorted_strength[:1].clamp_min(1e-12),
-                    position=position[row, order],
-                    scale=scale[order],
-                )
-            )
+        for image, selection in enumerate(select_strongest(_strength(features), position, scale, count)):
+            descriptors = features[image, selection.rows]
+            result.append(selection.described(self.whitening(descriptors) if whiten else descriptors))
         return result
 
 

@@ -88,9 +88,11 @@ def _draw_matches_of(inputs: _Inputs, query: int, path: Path) -> None:
     if inputs.database.stored:
         descriptors = inputs.database.image(image)
     else:
-        from lrcr.retrieval.queries import open_extractor  # imports torch
+        from lrcr.features.regions import database_photos  # imports torch
+        from lrcr.retrieval.queries import open_extractor
 
-        descriptors = open_extractor(inputs.searcher).describe([inputs.dataset.photo(image)])
+        photo = database_photos(inputs.dataset, inputs.searcher.params.extract)[image]
+        descriptors = open_extractor(inputs.searcher).describe([photo])
     title = f"rank {position + 1}, {grades[image]}, {scores[position]:.4f}"
     matches = inputs.searcher.index.explain(query_descriptors, descriptors)
     result = ResultMatches(PhotoKeypoints(inputs.dataset.photo(image).path, descriptors.xy), title, matches)

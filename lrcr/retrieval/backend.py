@@ -4,9 +4,12 @@ The codebook is learned by another module (`lrcr.retrieval.codebook`), so that a
 k-means again.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from lrcr.config.params import Params
 from lrcr.config.retrieval import SearchParams
@@ -33,6 +36,11 @@ class OpenIndex(Protocol):
     @property
     def images(self) -> int:
         """The number of images."""
+        ...
+
+    @property
+    def order(self) -> npt.NDArray[np.int64] | None:
+        """The places of the images in the stored table of images; None: image k is row k of the table."""
         ...
 
     @property
@@ -108,6 +116,46 @@ class Backend(Protocol[Part]):
 
     def open(self, folder: Path, search: SearchParams) -> OpenIndex:
         """Open an index for search."""
+        ...
+
+    def append(self, folder: Path, parts: Iterable[Part], images: int, number: int) -> list[dict[str, Any]]:
+        """Write images into new segments of an index; its manifest does not list them yet.
+
+        Args:
+            folder: of the index.
+            parts: what `encode` or `restore` returned for consecutive images, at least one part.
+            images: number of images in all parts.
+            number: of the first new segment.
+
+        Returns:
+            An entry for each segment, for the fact `segments` of the manifest.
+        """
+        ...
+
+    def restore(self, folder: Path, entries: Sequence[dict[str, Any]], order: npt.NDArray[np.int64]) -> Iterator[Part]:
+        """Read stored images in another order: parts that `append` stores to the last bit as they are stored now.
+
+        Args:
+            folder: of the index.
+            entries: of some segments.
+            order: the place of each image among those of these segments.
+
+        Raises:
+            ArtifactError: a segment is damaged.
+        """
+        ...
+
+    def measure(
+        self, folder: Path, entries: Sequence[dict[str, Any]], order: npt.NDArray[np.int64], number: int
+    ) -> dict[str, Any]:
+        """Write what depends on all segments together, and return the facts for the manifest of the index.
+
+        Args:
+            folder: of the index.
+            entries: of all segments.
+            order: the places of the images that were not removed, in the order in which the index numbers them.
+            number: of the folder that is written, if there is one.
+        """
         ...
 
 

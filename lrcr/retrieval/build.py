@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,24 @@ from typing import Any
 import pandas as pd
 
 from lrcr.config.params import Params
-from lrcr.data.dataset import Dataset, open_dataset
+from lrcr.data.dataset import Dataset, image_hashes, open_dataset
 from lrcr.features.store import DescriptorStore, Sample, open_descriptors
 from lrcr.models.header import read_model_manifest
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.backend import Backend, backend_of
+from lrcr.retrieval.contents import list_beside
 from lrcr.retrieval.encoding import encode_photos, encode_store, sample_of_photos
+from lrcr.retrieval.images import flat_boxes, images_of, write_images
 from lrcr.retrieval.layout import CODEBOOK, IMAGES, MODEL, PARAMS
-from lrcr.storage.artifacts import Manifest, open_manifest, require_input, require_params, staged_folder, write_json
+from lrcr.storage.artifacts import (
+    Manifest,
+    open_manifest,
+    require_input,
+    require_params,
+    staged_folder,
+    write_json,
+    write_manifest,
+)
 from lrcr.storage.state import state_folder
 
 _NOT_STORED = {"threads", "datasets", "data", "train", "search"}
@@ -66,10 +77,33 @@ def index_dataset(
         encoded = _from_photos(params, backend, model_file, dataset, codebook, progress)
     with encoded as (parts, sample), staged_folder(folder) as temporary:
         backend.build(parts, len(dataset.images), sample, temporary, inputs)
-        shutil.copy(model_file, temporary / MODEL)
-        shutil.copytree(codebook_folder, temporary / CODEBOOK)
-        _locate_images(dataset).to_parquet(temporary / IMAGES, index=False)
-        write_json(temporary / PARAMS, params.model_dump(mode="json", exclude=_NOT_STORED))
+        images = images_of(dataset, image_hashes(dataset_folder)).assign(regions=_regions(dataset, params))
+        complete_index(temporary, params, model_file, codebook_folder, images, dataset.root)
+
+
+def complete_index(
+    folder: Path, params: Params, model_file: Path, codebook_folder: Path, images: pd.DataFrame, root: Path
+) -> None:
+    """Add to an index that a backend has built what a search needs besides, and list it in the manifest.
+
+    Args:
+        folder: of the index.
+        params: with which it was built.
+        images: the table of its images (`lrcr.retrieval.images`).
+        root: folder to which their paths are relative.
+    """
+    shutil.copy(model_file, folder / MODEL)
+    shutil.copytree(codebook_folder, folder / CODEBOOK)
+    write_images(folder / IMAGES, images)
+    write_json(folder / PARAMS, params.model_dump(mode="json", exclude=_NOT_STORED))
+    built = open_manifest(folder, "index")
+    facts = {
+        "roots": [str(root.resolve())],
+        "next_image": len(images),
+        "table": IMAGES,
+        "beside": list_beside(folder, (MODEL, CODEBOOK, IMAGES, PARAMS)),
+    }
+    write_manifest(folder, replace(built, facts={**built.facts, **facts}))
 
 
 def _as_computed(params: Params, store: DescriptorStore) -> Params:
@@ -93,9 +127,10 @@ def _from_photos(
     """The parts of the index and the sampling function, from photos."""
     from lrcr.features.extraction import database_manifest  # imports torch
     from lrcr.features.extractor import Extractor, ExtractSettings
+    from lrcr.features.regions import database_photos
 
     extractor = Extractor(model_file, ExtractSettings.of_database(params), params.device)
-    photos, size = dataset.photos(), params.extract.shard_size
+    photos, size = database_photos(dataset, params.extract), params.extract.shard_size
     descriptors = database_manifest(params, extractor, dataset).fingerprint
     state = state_folder(__name__, descriptors, codebook.fingerprint, params.sections("index"), size)
     parts = encode_photos(backend, extractor, photos, size, state, progress)
@@ -103,9 +138,10 @@ def _from_photos(
     shutil.rmtree(state)
 
 
-def _locate_images(dataset: Dataset) -> pd.DataFrame:
-    """The table of images with their names, and with absolute paths of image files and archives."""
-    root, table = dataset.root.resolve(), dataset.images
-    archives = table["archive"].map(lambda archive: str(root / archive), na_action="ignore")
-    paths = table["path"].map(lambda path: str((root / path).resolve())).where(archives.isna(), table["path"])
-    return table.assign(path=paths, archive=archives, name=table["path"])
+def _regions(dataset: Dataset, params: Params) -> pd.Series | None:
+    """The column `regions` of the table of images; None: the images have no regions."""
+    if params.extract.regions == "none":
+        return None
+    from lrcr.features.regions import database_photos  # imports torch
+
+    return flat_boxes(photo.regions for photo in database_photos(dataset, params.extract))

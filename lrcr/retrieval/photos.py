@@ -1,5 +1,6 @@
 """Search with photos: a query photo is described with the model of the index, and hits are explained by locations."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +29,7 @@ class Hit(Result):
         query: the descriptors of the query photo.
     """
 
-    query: Descriptors = field(repr=False, compare=False)
+    query: Descriptors = field(repr=False, compare=False, kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,16 +59,18 @@ class PhotoIndex:
     Args:
         folder: of the index.
         search: settings of the search; None takes the defaults.
+        photos: where the photos are now, if they were moved (`lrcr.retrieval.images.choose_roots`).
 
     Attributes:
         searcher: the open index and the table of its images.
 
     Raises:
         ArtifactError: a file of the index is missing or damaged.
+        ParamsError: `photos` are not as many folders as those of the index.
     """
 
-    def __init__(self, folder: Path, search: SearchParams | None = None) -> None:
-        self.searcher = Searcher(folder, search)
+    def __init__(self, folder: Path, search: SearchParams | None = None, photos: Sequence[Path] = ()) -> None:
+        self.searcher = Searcher(folder, search, photos)
 
     def __len__(self) -> int:
         """The number of images."""
@@ -119,10 +122,7 @@ class PhotoIndex:
         if top < 1:
             raise ParamsError(f"top: {top} is below 1; ask for at least one hit")
         query = self._extractor.describe([Photo(Path(photo), box, orient=True)])
-        return [
-            Hit(found.rank, found.score, found.image, found.label, found.path, query)
-            for found in self.searcher.results(self.searcher.search(query, top))
-        ]
+        return [Hit(**vars(found), query=query) for found in self.searcher.results(self.searcher.search(query, top))]
 
     def explain(self, hit: Hit) -> Explanation:
         """Where query and hit match; the contributions of the matches add up to the score.
@@ -142,5 +142,5 @@ class PhotoIndex:
             True
             >>> x, y, hit_x, hit_y = found.locations[0]
         """
-        described = self._extractor.describe([Photo(hit.path, orient=True)])
+        described = self._extractor.describe([Photo(hit.path, orient=True, regions=hit.regions)])
         return Explanation(hit.query.xy, described.xy, self.searcher.index.explain(hit.query, described))

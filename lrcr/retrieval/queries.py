@@ -1,9 +1,13 @@
 """Extracting queries with the model and the settings of an index."""
 
+from pathlib import Path
+
+from lrcr.config.params import Params
 from lrcr.errors import ArtifactError
 from lrcr.features.extractor import Extractor, ExtractSettings
 from lrcr.retrieval.layout import MODEL
 from lrcr.retrieval.searcher import Searcher
+from lrcr.storage.artifacts import Manifest, hash_file
 
 
 def open_extractor(searcher: Searcher) -> Extractor:
@@ -12,8 +16,13 @@ def open_extractor(searcher: Searcher) -> Extractor:
     Raises:
         ArtifactError: the model is missing or damaged, or is not the model that the index was built with.
     """
-    file, params = searcher.folder / MODEL, searcher.params
+    return extractor_of(searcher.folder, searcher.params, searcher.index.manifest)
+
+
+def extractor_of(folder: Path, params: Params, manifest: Manifest) -> Extractor:
+    """As `open_extractor`, of the index in a folder with these params and this manifest."""
+    file = folder / MODEL
     extractor = Extractor(file, ExtractSettings.of_database(params), params.device)
-    if extractor.manifest.fingerprint != searcher.index.manifest.inputs["model"]:
+    if hash_file(file) != manifest.facts["beside"]["files"][MODEL]["sha256"]:
         raise ArtifactError(f"{file}: not the model that the index was built with; index again")
     return extractor

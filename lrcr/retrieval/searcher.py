@@ -1,20 +1,27 @@
 """Search in an index folder: the open index and the table of its images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from lrcr.config.params import Params
 from lrcr.config.reading import check_params
 from lrcr.config.retrieval import SearchParams
 from lrcr.data.dataset import ArchivedImage, image_files
+from lrcr.data.images import Box
 from lrcr.data.ranking import Ranking
-from lrcr.errors import ArtifactError
 from lrcr.features.store import Descriptors
-from lrcr.retrieval.backend import backend_of
-from lrcr.retrieval.layout import CODEBOOK, IMAGES, PARAMS
-from lrcr.storage.artifacts import read_json
+from lrcr.retrieval.backend import OpenIndex, backend_of
+from lrcr.retrieval.contents import open_steadily, require_beside
+from lrcr.retrieval.images import choose_roots, locate_images, read_boxes, read_images
+from lrcr.retrieval.layout import CODEBOOK, PARAMS
+from lrcr.storage.artifacts import open_manifest, read_json
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,7 @@ class Result:
         image: its name.
         label: its landmark or cluster; None if it has no label.
         path: the file, or the place in an archive, from which the image is read.
+        regions: boxes that are described beside the whole image; None: it has no regions.
     """
 
     rank: int
@@ -34,14 +42,18 @@ class Result:
     image: str
     label: str | None
     path: Path | ArchivedImage
+    regions: tuple[Box, ...] | None = None
 
 
 class Searcher:
     """Searches the index in a folder that `lrcr.retrieval.build.index_dataset` wrote.
 
+    It keeps answering from the state that it opened, whatever is written into the folder afterwards.
+
     Args:
         folder: of the index.
         search: settings of the search; None takes the defaults.
+        photos: where the photos are now, if they were moved (`lrcr.retrieval.images.choose_roots`).
 
     Attributes:
         params: with which the index was built; the search section holds defaults.
@@ -49,29 +61,24 @@ class Searcher:
 
     Raises:
         ArtifactError: a file of the index is missing or damaged.
+        ParamsError: `photos` are not as many folders as those of the index.
     """
 
-    def __init__(self, folder: Path, search: SearchParams | None = None) -> None:
+    def __init__(self, folder: Path, search: SearchParams | None = None, photos: Sequence[Path] = ()) -> None:
         self.folder = folder
-        self.params = check_params(read_json(folder / PARAMS), str(folder / PARAMS))
-        self.index = backend_of(self.params, folder / CODEBOOK).open(folder, search or SearchParams())
+        self.params, self.index, self._table = open_steadily(folder, lambda: _open(folder, search or SearchParams()))
+        self._roots = choose_roots(self.index.manifest.facts["roots"], photos, str(folder))
 
     @cached_property
     def images(self) -> pd.DataFrame:
-        """The table of images: the columns of a dataset's, with absolute `path` and `archive`, and `name`.
-
-        See `lrcr.data.dataset.image_files`.
+        """The table of images (`lrcr.retrieval.images`) with absolute `path` and `archive`: image k is row k.
 
         Raises:
-            ArtifactError: the table is missing or damaged, or belongs to another index.
+            ArtifactError: the table is damaged, or belongs to another index.
         """
-        try:
-            table = pd.read_parquet(self.folder / IMAGES)
-        except (OSError, ValueError) as error:
-            raise ArtifactError(f"{self.folder / IMAGES}: not a table of images ({error}); index again") from None
-        if len(table) != self.index.images:
-            raise ArtifactError(f"{self.folder / IMAGES}: {len(table)} images for an index of {self.index.images}")
-        return table
+        facts, order = self.index.manifest.facts, self.index.order
+        table = read_images(self.folder / facts["table"], self._table, facts)
+        return locate_images(table if order is None else table.iloc[order].reset_index(drop=True), self._roots)
 
     def search(self, queries: Descriptors, top: int | None = None) -> Ranking:
         """Rank the images of the index for each query.
@@ -90,8 +97,17 @@ class Searcher:
         """The ranked images of one query, best first."""
         images, scores = ranking.of_query(query)
         found = self.images.iloc[images]
-        rows = zip(scores, found["name"], found["label"], image_files(Path(), found), strict=True)
+        regions = map(read_boxes, found["regions"])
+        rows = zip(scores, found["name"], found["label"], image_files(Path(), found), regions, strict=True)
         return [
-            Result(rank, float(score), name, None if pd.isna(label) else str(label), path)
-            for rank, (score, name, label, path) in enumerate(rows, 1)
+            Result(rank, float(score), name, None if pd.isna(label) else str(label), path, boxes)
+            for rank, (score, name, label, path, boxes) in enumerate(rows, 1)
         ]
+
+
+def _open(folder: Path, search: SearchParams) -> tuple[Params, OpenIndex, npt.NDArray[Any]]:
+    """The params and the index in a folder, and the bytes of its table of images, mapped into memory."""
+    require_beside(folder, open_manifest(folder, "index").facts)
+    params = check_params(read_json(folder / PARAMS), str(folder / PARAMS))
+    index = backend_of(params, folder / CODEBOOK).open(folder, search)
+    return params, index, np.memmap(folder / index.manifest.facts["table"], mode="r")

@@ -58,6 +58,34 @@ def open_array(
     return array
 
 
+def open_order(root: Path, facts: dict[str, Any], stored: int) -> npt.NDArray[np.int64] | None:
+    """The places of the images of an index among those that it stores, in the order in which it numbers them.
+
+    An image that was removed has no place. None: the images are numbered as they are stored, and none was removed.
+
+    Args:
+        root: folder of the index.
+        facts: of its manifest.
+        stored: number of stored images.
+
+    Raises:
+        ArtifactError: the file is missing or damaged.
+    """
+    if "view" not in facts:
+        return None
+    folder = root / facts["view"]["folder"]
+    order = open_array(folder, "order", facts["view"]["files"], np.uint32, (facts["images"],))
+    if len(order) and order.max() >= stored:
+        raise ArtifactError(f"{folder / 'order'}.npy: names image {order.max()} of {stored}; {REBUILD}")
+    return order.astype(np.int64)
+
+
+def listed_folders(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every entry of the facts of a manifest that lists the files of a folder (see `verify_arrays`)."""
+    values = [one for value in facts.values() for one in (value if isinstance(value, list) else [value])]
+    return [value for value in values if isinstance(value, dict) and "files" in value]
+
+
 def verify_arrays(root: Path, entries: Iterable[dict[str, Any]], progress: Progress = SILENT) -> None:
     """Compare every file of some folders below `root` with its hash.
 

@@ -187,7 +187,7 @@ def require_params(manifest: Manifest, params: dict[str, Any], where: Path) -> N
     """
     for section, expected in params.items():
         if section in manifest.params and manifest.params[section] != expected:
-            key, was, now = _first_difference(section, manifest.params[section], expected)
+            key, was, now = first_difference(section, manifest.params[section], expected)
             raise ArtifactError(f"{where}: made with {key} = {was}, but the params now say {now}; run its stage again")
 
 
@@ -201,9 +201,10 @@ def require_input(manifest: Manifest, name: str, expected: str, where: Path) -> 
         raise ArtifactError(f"{where}: made from another {name} than the present one; run its stage again")
 
 
-def _first_difference(key: str, was: Any, now: Any) -> tuple[str, Any, Any]:
+def first_difference(key: str, was: Any, now: Any) -> tuple[str, Any, Any]:
+    """The dotted key below `key` of the first value in which two nested dicts differ, and both values."""
     if isinstance(was, dict) and isinstance(now, dict):
         for name in sorted(was.keys() | now.keys()):
             if was.get(name) != now.get(name):
-                return _first_difference(f"{key}.{name}", was.get(name), now.get(name))
+                return first_difference(f"{key}.{name}", was.get(name), now.get(name))
     return key, was, now

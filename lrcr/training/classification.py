@@ -1,4 +1,4 @@
-"""CFCD's training on labels: a classifier with MadaCos, then also hard local negatives (Zhu et al., ICCV 2023)."""
+"""Training on labels by a classifier; in CFCD's second phase also by hard local negatives (Zhu et al., ICCV 2023)."""
 
 from math import cos, pi
 
@@ -11,7 +11,6 @@ from lrcr.config.training import ClassificationParams
 from lrcr.data.dataset import Ids
 from lrcr.errors import DatasetError, LrcrError
 from lrcr.losses.local_triplet import local_triplet_loss
-from lrcr.losses.madacos import MadaCos, cosine_logits, madacos
 from lrcr.models.backbone import freeze_batchnorm_stats
 from lrcr.runtime import distributed
 from lrcr.runtime.seeds import generator
@@ -41,7 +40,8 @@ class ClassificationTrainer:
         images: the labelled images, n of them.
         classes: of the images, of shape (n,).
         epochs: number of epochs of this phase.
-        fine: whether this is the second phase.
+        fine: whether this is the second phase of CFCD.
+        attends: whether this is the second phase of DELF: the first with the rate and the crops of a second one.
         key: of the settings in the params, for messages.
     """
 
@@ -55,6 +55,7 @@ class ClassificationTrainer:
         epochs: int,
         *,
         fine: bool = False,
+        attends: bool = False,
         key: str = "train.classification",
     ) -> None:
         self.setup = setup
@@ -64,11 +65,12 @@ class ClassificationTrainer:
         self.images = images
         self.classes = classes
         self.epochs = epochs
-        self.crop_size = settings.crop_size or setup.image_size
+        second = fine or attends
+        self.crop_size = (settings.fine_crop_size if second else None) or settings.crop_size or setup.image_size
         self.fine = fine
         self.width = TUPLE if fine else 1  # images of a tuple, or a single image
         self.step = max(1, settings.batch_size // self.width) * self.width
-        self.rate = settings.fine_learning_rate if fine and settings.fine_learning_rate else settings.learning_rate
+        self.rate = (settings.fine_learning_rate if second else None) or settings.learning_rate
         self.optimizer = torch.optim.SGD(
             trained.parameters(), lr=self.rate, momentum=_MOMENTUM, nesterov=True, weight_decay=setup.weight_decay
         )
@@ -143,26 +145,21 @@ class ClassificationTrainer:
         model, device = self.setup.model, self.setup.device
         features = model.backbone(images.to(device, memory_format=torch.channels_last))
         labels = torch.from_numpy(self.classes[ids]).to(device)
-        head = self._head(self.trained.cosines(model.embed(features)), labels)
+        head = self.trained.classify(model.embed(features), labels)
         loss = F.cross_entropy(head.logits, labels) / distributed.world_size()
+        beside = self.trained.local_losses(features, labels)
+        if beside is not None:
+            loss = loss + beside.mean() / distributed.world_size()
         if self.fine:
             loss = loss + self.settings.local * self._local_losses(features).sum()
         if not torch.isfinite(loss):
-            losses = F.cross_entropy(head.logits, labels, reduction="none")
+            losses = F.cross_entropy(head.logits, labels, reduction="none") + (0 if beside is None else beside)
             where = self._locate_non_finite(ids, losses, features)
             raise LrcrError(f"training: the loss is {loss} {where}; lower {self.key}.learning_rate")
         torch.autograd.backward(loss)
         distributed.all_reduce_gradients(self.trained.parameters())
         self.optimizer.step()
         return loss.item(), float(head.scale), float(head.margin)
-
-    def _head(self, cosines: Tensor, labels: Tensor) -> MadaCos:
-        settings = self.settings
-        if settings.head == "madacos":
-            return madacos(cosines, labels, settings.alpha)
-        scale, margin = cosines.new_tensor(settings.scale), cosines.new_tensor(settings.margin)
-        median = cosines.gather(1, labels[:, None]).median()
-        return MadaCos(cosine_logits(cosines, labels, scale, margin), scale, margin, median)
 
     @torch.no_grad()
     def _locate_non_finite(self, ids: Ids, losses: Tensor, features: Tensor) -> str:

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from lrcr.config.params import Params
 from lrcr.errors import ParamsError
+from lrcr.models.model import Model
 from lrcr.training.batchnorm import sync_batchnorm
 from lrcr.training.classification import TUPLE, ClassificationTrainer
 from lrcr.training.classifier import ClassifierHead
@@ -127,19 +128,25 @@ class Listwise:
 
 
 class Classification:
-    """Training by a classifier, then also by hard local negatives (`train.classification`)."""
+    """Training by a classifier, then also by hard local negatives (`train.classification`).
+
+    A model with an attention module trains it alone in the second phase, with a frozen trunk. The first phase then
+    leaves the module as it is.
+    """
 
     memory_key = "train.classification.batch_size"
 
     def __init__(self, params: Params) -> None:
         self.params = params
         self.settings = params.train.classification
+        self.attends = params.model.second_phase == "attention"
+        self.fine_epochs = 0 if params.model.second_phase == "none" else self.settings.fine_epochs
 
     def require_even_shares(self, ranks: int) -> None:
         """See `Method`: each rank takes the same number of images, in the second phase of tuples, of a batch."""
         key, size = "train.classification.batch_size", self.settings.batch_size
         require_multiple(key, size, ranks)
-        if self.settings.fine_epochs and max(1, size // TUPLE) % ranks:
+        if self.fine_epochs and not self.attends and max(1, size // TUPLE) % ranks:
             _refuse_share(key, f"{size} in tuples of {TUPLE}", ranks)
 
     def train(self, setup: Setup, phases: Phases) -> None:
@@ -147,15 +154,27 @@ class Classification:
         settings, coarse = self.settings, self.settings.epochs or self.params.train.epochs
         images, classes = labelled_images(setup.images)
         sync_batchnorm(setup.model)
-        head = ClassifierHead(setup.model, int(classes.max()) + 1, self.params.seed)
+        head = ClassifierHead(setup.model, int(classes.max()) + 1, self.params.seed, settings)
+        self._train_attention(setup.model, trained=False)
         trainer = ClassificationTrainer(setup, settings, head, images, classes, coarse)
         first = phases.run("coarse", trainer, epochs=coarse)
         head.load_state_dict(first.weights)
-        fine = settings.fine_epochs
+        fine = self.fine_epochs
         if fine:
-            trainer = ClassificationTrainer(setup, settings, head, images, classes, fine, fine=True)
+            if self.attends:
+                setup.model.freeze(0)
+            self._train_attention(setup.model, trained=True)
+            trainer = ClassificationTrainer(
+                setup, settings, head, images, classes, fine, fine=not self.attends, attends=self.attends
+            )
             second = phases.run("fine", trainer, epochs=fine, start_score=first.best_score)
             head.load_state_dict(second.weights)
+
+    def _train_attention(self, model: Model, *, trained: bool) -> None:
+        """Whether the attention module of a model that has one is trained."""
+        if self.attends:
+            for parameter in model.parts()["attention"]:
+                parameter.requires_grad_(trained)
 
 
 def require_multiple(key: str, size: int, ranks: int) -> None:

@@ -39,8 +39,8 @@ def pretrain(settings: PretrainParams, setup: Setup, phases: Phases, *, trains_t
     model.backbone.requires_grad_(trains_trunk)
     own = replace(setup, model=model)
     with explain_out_of_memory(f"lower {_KEY}.batch_size or {_KEY}.crop_size"):
-        head = ClassifierHead(model, int(classes.max()) + 1, setup.seed)
         usual = ClassificationParams(**settings.model_dump(), colour_noise=0.0)
+        head = ClassifierHead(model, int(classes.max()) + 1, setup.seed, usual)
         trainer = ClassificationTrainer(own, usual, head, images, classes, settings.epochs, key=_KEY)
         phases.run("pretrain", trainer, epochs=settings.epochs, validated=False)
     model.backbone.requires_grad_(True)

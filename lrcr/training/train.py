@@ -122,7 +122,10 @@ def _run(
     state: Path,
     log: Log,
 ) -> None:
-    """Pretrain what has no weights, learn the whitening, run the epochs of the training, if any."""
+    """Pretrain what has no weights, learn the whitening, run the epochs of the training, if any.
+
+    A model whose training does not use the whitening learns it last.
+    """
     phases, trained_stages = None, params.train.trained_stages
     if trained_stages:
         setup.model.backbone.require_stages(trained_stages)
@@ -137,7 +140,15 @@ def _run(
             pretrain(params.train.pretrain, setup, phases, trains_trunk=trains_trunk)
     if trained_stages is not None:
         setup.model.freeze(trained_stages)
-    if params.whitening.file is None or not setup.model.supports("local descriptors"):
-        learn_whitening(setup.model, setup.maps, setup.images.photos, params.whitening, params.seed, setup.progress)
+    learns = params.whitening.file is None or not setup.model.supports("local descriptors")
+    late = setup.model.supports("late whitening")
+    if learns and not late:
+        _learn_whitening(params, setup)
     if phases is not None:
         method.train(setup, phases)
+    if learns and late:
+        _learn_whitening(params, setup)
+
+
+def _learn_whitening(params: Params, setup: Setup) -> None:
+    learn_whitening(setup.model, setup.maps, setup.images.photos, params.whitening, params.seed, setup.progress)

@@ -73,7 +73,8 @@ def make_validator(params: ValidationParams, setup: Setup, validation: Dataset) 
     """
     if validation.queries.empty:
         raise DatasetError(f"{validation.name}: has no queries; give it labels or a ground truth, or unset data.val")
-    by = params.by or ("asmk" if setup.model.supports("local descriptors") else "global")
+    matched = setup.model.supports("local descriptors") and not setup.model.supports("late whitening")
+    by = params.by or ("asmk" if matched else "global")
     return AsmkValidator(params, setup, validation) if by == "asmk" else GlobalValidator(setup, validation)
 
 

@@ -45,7 +45,8 @@ def imported_by(done: subprocess.CompletedProcess) -> set[str]:
 def test_commands_and_groups():
     top = {path[0] for path in COMMANDS if len(path) == 1}
     plain = {"init", "index", "search", "evaluate", "train", "compare", "inspect", "verify", "bench", "compile"}
-    assert top == {*plain, "download-model", "plot"}
+    changing = {"add", "remove", "update", "sync", "merge", "compact"}
+    assert top == {*plain, *changing, "download-model", "plot"}
     assert {path[1] for path in COMMANDS if len(path) == 2} == {"maps", "rankings"}
 
 

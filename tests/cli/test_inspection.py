@@ -10,6 +10,7 @@ import pytest
 from lrcr.data.dataset import DESCRIPTION
 from lrcr.features.store import Descriptors, write_shard
 from lrcr.models.factory import open_model
+from lrcr.retrieval.layout import MODEL
 from lrcr.storage.artifacts import read_json
 
 from .command import lrcr, refuse
@@ -90,11 +91,12 @@ def test_a_whole_index_is_verified(index, global_index):
         assert lrcr("verify", folder) == f"{folder}: 12 images, all files are intact\n"
 
 
-def test_verify_finds_a_flipped_bit(index, tmp_path):
+@pytest.mark.parametrize("name", ["segment-0000/codes.npy", MODEL])
+def test_verify_finds_a_flipped_bit(index, tmp_path, name):
     copy = tmp_path / "copy.index"
     shutil.copytree(index, copy)
-    file = copy / "segment-0000" / "codes.npy"
+    file = copy / name
     contents = bytearray(file.read_bytes())
     contents[-3] ^= 4
     file.write_bytes(contents)
-    assert "codes.npy: missing or altered" in refuse("verify", copy)
+    assert f"{name}: missing or altered" in refuse("verify", copy)

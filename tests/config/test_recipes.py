@@ -22,8 +22,8 @@ from lrcr.models.smoothing import AverageSmoothing, LearnableSmoothing
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "lrcr" / "config" / "recipes"
-GLOBAL = ("gem-r101", "rmac-r101", "solar-r101", "apgem-r101", "cfcd-r50")
-PIPELINE = ("how-r18", "how-r50", "lrcr-r18", "fire-r50", "scratch", *GLOBAL)
+GLOBAL = ("gem-r101", "rmac-r101", "solar-r101", "apgem-r101", "delg-r50", "cfcd-r50")
+PIPELINE = ("how-r18", "how-r50", "lrcr-r18", "delf-r50", "delf-r-r50", "fire-r50", "scratch", *GLOBAL)
 """Those with datasets, under which the pipeline of dvc.yaml can run."""
 
 BENCHMARKS = {
@@ -116,6 +116,9 @@ HOW: dict[str, Any] = {
         "image_size": 1024,
         "scales": [2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25],
         "max_descriptors": 1000,
+        "min_strength": 0.0,
+        "regions": "none",
+        "min_region_score": 0.1,
         "compute": "float16",
         "dtype": "float32",
         "shard_size": 500,
@@ -192,6 +195,7 @@ CFCD = {
             "warmup_epochs": 5,
             "fine_epochs": 50,
             "fine_learning_rate": None,
+            "fine_crop_size": None,
             "head": "madacos",
             "alpha": 0.02,
             "batchnorm": "trained",
@@ -207,6 +211,63 @@ CFCD = {
         "assignment": "approximate",
         "scales": [0.3535, 0.5, 0.7071, 1.0, 1.4142],
         "whitening": "none",
+    },
+}
+DELF = {
+    **{name: HOW[name] for name in ("seed", "extract", "codebook", "index")},
+    **{name: CFCD[name] for name in ("datasets", "data")},
+    "model": {"name": "delf"},
+    "backbone": {"name": "resnet50", "skip_layers": 1, "stride": None, "weights": "imagenet", "crop_border": 0},
+    "whitening": {**HOW["whitening"], "shrinkage": 0.0},
+    "train": {
+        **CFCD["train"],
+        "epochs": 25,
+        "classification": {
+            **CFCD["train"]["classification"],
+            "crop_size": 224,
+            "min_crop_area": 0.25,
+            "learning_rate": 0.01,
+            "batch_size": 32,
+            "warmup_epochs": 0,
+            "fine_epochs": 10,
+            "fine_crop_size": 720,
+            "head": "linear",
+            "colour_noise": 0.0,
+        },
+    },
+    "search": {**HOW["search"], "multiple_assignment": 3, "tau": 0.25, "idf": True},
+}
+DELG = {
+    **{name: CFCD[name] for name in ("seed", "datasets", "data", "index", "search")},
+    "model": {"name": "delg"},
+    "backbone": {"name": "resnet50", "skip_layers": 0, "stride": None, "weights": "imagenet", "crop_border": 0},
+    "whitening": {**HOW["whitening"], "dim": 96},  # unused
+    "pooling": {**POOLING, "projection": 2048},
+    "train": {
+        **CFCD["train"],
+        "epochs": 25,
+        "classification": {
+            **CFCD["train"]["classification"],
+            "min_crop_area": 0.25,
+            "learning_rate": 0.01,
+            "batch_size": 32,
+            "warmup_epochs": 0,
+            "fine_epochs": 0,
+            "head": "arcface",
+            "colour_noise": 0.0,
+            "scale": 45.25,
+            "margin": 0.1,
+        },
+    },
+    "extract": {
+        **HOW["extract"],
+        "scales": [2.0, 1.4142, 1.0, 0.7071, 0.5, 0.3535, 0.25],
+        "vector_scales": [0.7071, 1.0, 1.4142],
+        "min_strength": 0.1,
+    },
+    "codebook": {
+        **CFCD["codebook"],
+        "scales": [2.0, 1.4142, 1.0, 0.7071, 0.5, 0.3535, 0.25],
     },
 }
 GEM = changed(
@@ -356,6 +417,9 @@ EXPECTED = {
             "train.tuples.losses.asmk": 1.0,
         },
     ),
+    "delf-r50": DELF,
+    "delf-r-r50": changed(DELF, {"extract.regions": "grid", "extract.shard_size": 50}),
+    "delg-r50": DELG,
     "fire-r50": FIRE,
     "gem-r101": GEM,
     "rmac-r101": RMAC,
@@ -436,6 +500,9 @@ def test_every_recipe_resolves_to_its_published_values(name):
         ("how-r18", 512, 32, 128, AverageSmoothing, NoRefinement),
         ("how-r50", 1024, 16, 128, AverageSmoothing, NoRefinement),
         ("lrcr-r18", 512, 32, 128, LearnableSmoothing, GraphRefinement),
+        ("delf-r50", 1024, 16, 128, None, None),
+        ("delf-r-r50", 1024, 16, 128, None, None),
+        ("delg-r50", 1024, 16, 2048, None, None),
         ("fire-r50", 1024, 16, 128, None, None),
         *((name, 2048, 32, 2048, None, None) for name in ("gem-r101", "rmac-r101", "solar-r101", "apgem-r101")),
         ("cfcd-r50", 2048, 32, 512, None, None),
@@ -451,9 +518,10 @@ def test_the_network_of_every_recipe(name, channels, stride, dim, smoothing, gra
     assert (model.backbone.channels, model.backbone.stride) == (channels, stride)
     if smoothing is not None:
         assert model.whitening.bias.shape == (dim,)
+    if smoothing is not None:
         assert isinstance(model.smoothing, smoothing) and isinstance(model.graph, graph)
         assert model.smoothing.kernel == params.smoothing.kernel
-    else:
+    if not params.model.is_local:
         assert model(torch.rand(1, 3, 128, 96)).shape == (1, dim)
 
 
@@ -474,7 +542,7 @@ def test_how_states_everything_that_it_publishes():
     unread += r"|train\.tuples\.losses\.(max_descriptors|words|temperature|codebooks|soft_words)|extract\.global_scales"
     context = r"smoothing\.(?!kind|kernel)|graph\.(?!kind)"
     neutral = r"seed|device|threads|train\.method|.*\.(seed|file|per_word|dtype|shard_size|pack_ids|memory_gib|top)$"
-    neutral += r"|codebook\.(whitening|dim)|extract\.decoded_images"
+    neutral += r"|codebook\.(whitening|dim)|extract\.(decoded_images|min_region_score)"
     every = set(leaves(load_params(recipe="how-r18").model_dump(mode="json")))
     assert stated == {key for key in every if not re.match(f"{unread}|{context}|{neutral}", key)}
 
@@ -530,8 +598,8 @@ def refusal(*args, **kwargs) -> str:
 
 @pytest.mark.parametrize("name", ["how", "../recipes/how-r18", ""])
 def test_unknown_recipes_are_refused_with_the_known_ones(tmp_path, name):
-    known = "apgem-r101, cfcd-r50, context, fire-r50, gem-r101, how-r18, how-r50, lrcr-r18, rmac-r101, scratch, "
-    known += "solar-r101"
+    known = "apgem-r101, cfcd-r50, context, delf-r-r50, delf-r50, delg-r50, fire-r50, gem-r101, how-r18, how-r50, "
+    known += "lrcr-r18, rmac-r101, scratch, solar-r101"
     assert refusal(recipe=name) == f"--recipe: unknown recipe {name!r}; use one of {known}"
     file = tmp_path / "params.yaml"
     file.write_text(f"extends: {name!r}")

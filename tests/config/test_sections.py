@@ -16,6 +16,7 @@ BASES = {
     "how by global": load_params(recipe="how-r18", overrides=["train.validation.by=global"]),
     "fire": load_params(overrides=[*RESNET, "model.name=fire"]),
     "apgem": load_params(overrides=[*RESNET, "model.name=apgem"]),
+    "delf": load_params(recipe="delf-r50"),
     "cfcd": load_params(recipe="cfcd-r50"),
     "pretrained": load_params(overrides=[*RANDOM, "model.name=apgem"]),
     "random": load_params(overrides=[*RANDOM, "model.name=apgem", "train.pretrain.epochs=0"]),
@@ -61,6 +62,7 @@ CHANGES = {
     "how by global": [*TRAINING, *TUPLES, *CONTEXT],
     "fire": [*TRAINING, *TUPLES, *VALIDATION, *PRETRAIN, *SUPER_FEATURES],
     "apgem": [*TRAINING, *LISTWISE, *POOLING],
+    "delf": [*TRAINING, *CLASSIFICATION],
     "cfcd": [*TRAINING, *CLASSIFICATION, *POOLING],
     "pretrained": [*TRAINING, *PRETRAIN, *LISTWISE, *POOLING],
     "random": [*TRAINING, *PRETRAIN[:1], *LISTWISE, *POOLING],
@@ -96,12 +98,8 @@ def test_a_model_is_what_its_sections_say():
 @pytest.mark.parametrize(
     ("name", "method"),
     [
-        ("local", "tuples"),
-        ("fire", "tuples"),
-        ("gem", "tuples"),
-        ("solar", "tuples"),
-        ("apgem", "listwise"),
-        ("cfcd", "classification"),
+        *(("local", "tuples"), ("fire", "tuples"), ("gem", "tuples"), ("solar", "tuples"), ("apgem", "listwise")),
+        *(("delf", "classification"), ("delg", "classification"), ("cfcd", "classification")),
     ],
 )
 def test_without_a_method_a_model_is_trained_as_in_its_publication(name, method):

@@ -87,6 +87,38 @@ def test_the_database_keeps_its_order_and_need_not_contain_the_queries(photos):
     assert grades(dataset, 0) == {"c.png": "easy"}
 
 
+def write_regions(photos, *lines):
+    (photos / "regions.csv").write_text("\n".join(["image,x0,y0,x1,y1,score", *lines]))
+
+
+def test_regions_are_those_of_images_of_the_database(photos):
+    assert make(photos).regions.empty
+    plain = make(photos).fingerprint
+    write_regions(photos, "sub/d.png,0,1,7.5,6,0.5", "a.png,0,0,4,4,0.25", "sub/d.png,2,2,4,4,1")
+    dataset = make(photos)
+    assert dataset.regions.to_numpy().tolist() == [[0, 0, 0, 4, 4, 0.25], [3, 0, 1, 7.5, 6, 0.5], [3, 2, 2, 4, 4, 1]]
+    assert dataset.fingerprint == plain, "nothing is trained again for regions"
+    write_truth(photos, [], database=["b.png", "sub/d.png"])
+    assert make(photos).regions["image"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("x.png,0,0,4,4,1", r"line 2 names 'x\.png', which is not under images/"),
+        ("a.png,0,0,9,4,1", r"line 2: box .* reaches outside the image \(8 × 6 pixels as stored\)"),
+        ("a.png,0,0,0,4,1", r"line 2: box .* is empty"),
+        ("a.png,0,0,4,4,high", r"line 2: could not convert string to float: 'high'; write numbers"),
+        ("a.png,0,0,4", r"line 2: the numbers of fields and columns differ"),
+        ("a.png,0,0,4,4,nan", r"regions\.parquet: row 0: box .* with score nan is no region of image 0"),
+    ],
+)
+def test_regions_that_do_not_fit_are_refused(photos, line, message):
+    write_regions(photos, line)
+    with pytest.raises(DatasetError, match=message):
+        make(photos)
+
+
 def test_the_dataset_does_not_depend_on_the_path_of_the_folder(photos, tmp_path):
     write_labels(photos, [("a.png", "x"), ("b.png", "x")])
     first = make(photos, tmp_path / "first")

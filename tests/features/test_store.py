@@ -247,3 +247,87 @@ def test_a_manifest_that_does_not_list_its_shards_is_refused(tmp_path, fact):
     write_json(tmp_path / MANIFEST, stored)
     with pytest.raises(ArtifactError, match=r"manifest\.json: does not list its shards; extract again"):
         open_descriptors(tmp_path)
+
+
+# Regions
+
+
+def regions() -> Descriptors:
+    """Three images: of two regions, of one without rows, and of three of which the last has no rows."""
+    region, counts = np.array([0, 0, 1, 0, 1], np.int32), np.array([2, 1, 3], np.int32)
+    return replace(draw([3, 0, 2]), region=region, region_counts=counts)
+
+
+def test_regions_are_stored_and_read(tmp_path):
+    write_shard(tmp_path / "a.h5", regions())
+    for name in ("region", "region_counts"):
+        np.testing.assert_array_equal(getattr(read_shard(tmp_path / "a.h5"), name), getattr(regions(), name))
+    alone = read_shard(tmp_path / "a.h5", 2)
+    assert (alone.region.tolist(), alone.region_counts.tolist()) == ([0, 1], [3])
+    empty = read_shard(tmp_path / "a.h5", 1, without_descriptors=True)
+    assert (empty.region.tolist(), empty.region_counts.tolist()) == ([], [1])
+    write_shard(tmp_path / "b.h5", draw([3]))
+    assert read_shard(tmp_path / "b.h5").region is None is read_shard(tmp_path / "b.h5").region_counts
+
+
+def test_taken_and_joined_images_keep_their_regions():
+    taken = regions().take([2, 0])
+    assert (taken.region.tolist(), taken.region_counts.tolist()) == ([0, 1, 0, 0, 1], [3, 2])
+    both = join([regions(), taken])
+    assert both.region_counts.tolist() == [2, 1, 3, 3, 2] and len(both.region) == 10
+    assert join([draw([1]), draw([2])]).region is None
+
+
+def test_whole_images_are_the_first_regions():
+    found = regions().whole_images()
+    assert (found.region, found.region_counts) == (None, None)
+    assert found.offsets.tolist() == [0, 2, 2, 3]
+    np.testing.assert_array_equal(found.descriptors, regions().descriptors[[0, 1, 3]])
+    assert_same(draw([3, 0, 2]).whole_images(), draw([3, 0, 2]))
+
+
+@pytest.mark.parametrize(
+    ("region", "counts"),
+    [
+        *(([0, 0, 2, 0, 1], [2, 1, 3]), ([0, -1, 0, 0, 0], [2, 1, 3]), ([0, 0, 0, 0], [1, 1, 1])),
+        *(([0] * 5, [1, 1]), ([0] * 5, None)),
+    ],
+)
+def test_rows_of_regions_that_do_not_exist_are_refused(region, counts):
+    changed = {"region": np.array(region, np.int32), "region_counts": counts and np.array(counts, np.int32)}
+    with pytest.raises(ArtifactError, match="rows of regions that their image does not have; extract again"):
+        replace(draw([3, 0, 2]), **changed)
+
+
+# Vectors
+
+
+def with_vectors() -> Descriptors:
+    return replace(draw([3, 0, 2]), vectors=np.arange(12, dtype=np.float32).reshape(3, 4))
+
+
+def test_vectors_are_stored_and_read(tmp_path):
+    write_shard(tmp_path / "a.h5", with_vectors())
+    np.testing.assert_array_equal(read_shard(tmp_path / "a.h5").vectors, with_vectors().vectors)
+    np.testing.assert_array_equal(read_shard(tmp_path / "a.h5", 1).vectors, with_vectors().vectors[1:2])
+    write_shard(tmp_path / "b.h5", draw([3]))
+    assert read_shard(tmp_path / "b.h5").vectors is None
+
+
+def test_taken_and_joined_images_keep_their_vectors():
+    taken = with_vectors().take([2, 0])
+    assert taken.vectors[:, 0].tolist() == [8, 0]
+    assert join([with_vectors(), taken]).vectors[:, 0].tolist() == [0, 4, 8, 8, 0]
+
+
+def test_vectors_as_rows():
+    found = with_vectors().as_vectors()
+    np.testing.assert_array_equal(found.descriptors, with_vectors().vectors)
+    assert found.offsets.tolist() == [0, 1, 2, 3] and found.vectors is None
+    assert_same(draw([3, 0, 2]).as_vectors(), draw([3, 0, 2]))
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (3,)])
+def test_vectors_that_are_not_one_an_image_are_refused(shape):
+    with pytest.raises(ArtifactError, match=r"descriptors: .* vectors of 3 images; extract again"):
+        replace(draw([3, 0, 2]), vectors=np.zeros(shape, np.float32))

@@ -5,6 +5,7 @@
 
 import gzip
 import io
+import shutil
 import tarfile
 import threading
 from functools import partial
@@ -24,8 +25,10 @@ from lrcr.datasets.remote import Checksum, RemoteFile, RetryPolicy
 from lrcr.features.extraction import extract_dataset, extract_fit
 from lrcr.retrieval.build import index_dataset
 from lrcr.retrieval.codebook import make_codebook
+from lrcr.retrieval.collection import add_photos, remove_photos, sync_photos
 from lrcr.training.train import train
 
+from .changing import compact, merge, remove
 from .looking import look
 from .survive import Survived, forking, survive
 from .training import train_with_log
@@ -197,6 +200,63 @@ def test_index_without_storing_descriptors(forker, made, tmp_path, told):
         return params, *inputs, work / "index"
 
     told(survive(forker, index_dataset, arguments, tmp_path / "runs", "photos"))
+
+
+@pytest.fixture(scope="module")
+def indexes(made) -> Path:
+    """`my.index` of twelve photos; `changed.index`, of which some were removed; and eight more photos."""
+    photos = sorted((made / "dataset/images").glob("*.png"))
+    for number in range(8):
+        (made / f"more/{number % 2}").mkdir(parents=True, exist_ok=True)
+        Image.open(photos[number]).rotate(180).save(made / f"more/{number % 2}/{number}.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LRCR_STATE", str(made / "state"))
+        inputs = (made / "model.pt", made / "dataset", made / "descriptors", made / "codebook")
+        index_dataset(UNTRAINED, *inputs, made / "my.index")
+        shutil.copytree(made / "my.index", made / "changed.index")
+        add_photos(made / "changed.index", [made / "more/0"])
+        remove_photos(made / "changed.index", ["images/3.png", "images/7.png", "2.png"])
+    return made
+
+
+def own(index: Path, work: Path) -> Path:
+    """A copy of an index, unless it is there since the last call."""
+    if not (work / index.name).exists():
+        shutil.copytree(index, work / index.name)
+    return work / index.name
+
+
+def test_adding(forker, indexes, tmp_path, told):
+    def arguments(work: Path) -> tuple:
+        return own(indexes / "my.index", work), [indexes / "more"]
+
+    told(survive(forker, add_photos, arguments, tmp_path, "adding"))
+
+
+def test_bringing_up_to_date(forker, indexes, tmp_path, told):
+    def arguments(work: Path) -> tuple:
+        return own(indexes / "my.index", work), indexes / "more"
+
+    told(survive(forker, sync_photos, arguments, tmp_path, "bringing up to date"))
+
+
+def test_removing(forker, indexes, tmp_path, told):
+    def arguments(work: Path) -> tuple:
+        return own(indexes / "my.index", work), [f"images/{number}.png" for number in (0, 5, 11)]
+
+    told(survive(forker, remove, arguments, tmp_path, "removing"))
+
+
+def test_merging(forker, indexes, tmp_path, told):
+    def arguments(work: Path) -> tuple:
+        copies = (own(indexes / name, work) for name in ("my.index", "changed.index"))
+        return *copies, work / "merged.index"
+
+    told(survive(forker, merge, arguments, tmp_path, "merging"))
+
+
+def test_compacting(forker, indexes, tmp_path, told):
+    told(survive(forker, compact, lambda work: (own(indexes / "changed.index", work),), tmp_path, "compacting"))
 
 
 def test_index(forker, made, tmp_path, told):

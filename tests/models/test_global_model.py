@@ -118,7 +118,7 @@ def test_every_model_comes_back_as_it_was_stored(tmp_path, name):
         assert torch.equal(opened(draw(2, 40, 40)), model(draw(2, 40, 40)))
         fast = ready_for_inference(opened, CPU)
         torch.testing.assert_close(fast(draw(2, 40, 40)), model(draw(2, 40, 40)), rtol=1e-3, atol=1e-4)
-    with pytest.raises(ArtifactError, match=f"a model of kind {name} has no attention to draw"):
+    with pytest.raises(ArtifactError, match=f"a model of kind {name} has no maps to draw"):
         open_local_model(tmp_path / "model.pt")
 
 

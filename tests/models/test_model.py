@@ -20,10 +20,13 @@ CONTEXT = ("smoothing.kind=learnable", "graph.kind=gcn")
 MODELS = {
     "how": (),
     "lrcr": CONTEXT,
+    "delf": ("model.name=delf",),
+    "delg": ("model.name=delg", "backbone.skip_layers=2"),
     "fire": ("model.name=fire", "super_features={templates: 8, dim: 24}"),
     **{name: (f"model.name={name}",) for name in ("mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd")},
     "projected": ("model.name=gem", "pooling.projection=24"),
 }
+LOCAL = ("how", "lrcr", "delf")
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -60,10 +63,12 @@ def test_local_descriptors_or_one_vector(kind):
     local = name in LOCAL
     assert model.supports("local descriptors") == local
     assert model.supports("attention") == (name in ("how", "lrcr")), "of each location"
+    assert model.supports("late whitening") == (name == "delf")
+    assert model.supports("local branch") == (name == "delg") == (model.local_branch(draw(1, 64, 3, 3)) is not None)
     for found in model.describe(draw(2, 3, 32, 40), [1.0, 0.5], 7):
-        assert found.descriptors.shape[1] == model.dim
+        assert found.descriptors.shape[1] == {"delf": 16, "delg": 32}.get(name, model.dim)
         if name != "rmac":
-            assert len(found.descriptors) == (7 if local else 1)
+            assert len(found.descriptors) == (7 if local or name == "delg" else 1)
         assert {len(values) for values in (found.strength, found.position, found.scale)} == {len(found.descriptors)}
 
 
@@ -72,7 +77,7 @@ def test_the_whitening_is_learned_from_what_it_is_applied_to(kind):
     name, model = kind
     features = model.backbone(draw(2, 3, 32, 40))
     found = model.whitening_samples(features, 7)
-    shape = (7 if name in LOCAL else 1, 24 if name == "fire" else 64)
+    shape = (7 if name in LOCAL else 1, {"fire": 24, "delg": 128}.get(name, 64))
     assert [tuple(rows.shape) for rows in found] == [shape] * 2
     whitening = model.whitening_layer
     assert (whitening is not None) == (name in (*LOCAL, "projected", "apgem"))
@@ -81,7 +86,9 @@ def test_the_whitening_is_learned_from_what_it_is_applied_to(kind):
     if name in LOCAL:
         described = model.describe_maps([features], [1.0], 7)
         for rows, own in zip(found, described, strict=True):
-            torch.testing.assert_close(whitening(rows), own.descriptors)
+            whitened = whitening(rows)
+            expected = F.normalize(whitened, dim=1) if name == "delf" else whitened
+            torch.testing.assert_close(expected, own.descriptors)
 
 
 @pytest.mark.parametrize("frozen", [True, False])

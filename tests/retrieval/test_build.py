@@ -8,13 +8,14 @@ import pytest
 
 from lrcr.config.retrieval import CodebookParams
 from lrcr.data.dataset import open_dataset
-from lrcr.errors import ArtifactError
+from lrcr.errors import ArtifactError, ParamsError
 from lrcr.features.store import open_descriptors
 from lrcr.models.header import read_model_manifest
 from lrcr.progress import Progress
 from lrcr.retrieval.asmk.codebook import open_codebook
 from lrcr.retrieval.flat.whitening import open_whitening
 from lrcr.retrieval.layout import CODEBOOK, IMAGES, MODEL, PARAMS
+from lrcr.retrieval.searcher import Searcher
 from lrcr.storage.artifacts import open_manifest, read_json
 
 from .steps import arrays, make_index, make_model, small, small_global
@@ -56,11 +57,21 @@ def test_the_params_of_an_index_leave_out_how_it_is_searched_and_trained(tmp_pat
 
 
 def test_images_are_found_from_any_folder(words, landmarks):
-    table, dataset = pd.read_parquet(words / "index" / IMAGES), open_dataset(landmarks)
+    table, dataset = Searcher(words / "index").images, open_dataset(landmarks)
     assert table["name"].tolist() == dataset.images["path"].tolist()
     assert table["path"].tolist() == [str((landmarks / name).resolve()) for name in table["name"]]
     assert table["archive"].isna().all()
     assert table["label"].isna().tolist() == [False] * 15 + [True]
+
+
+def test_paths_are_stored_below_a_root_that_can_move(words, landmarks, tmp_path):
+    stored = pd.read_parquet(words / "index" / IMAGES)
+    assert stored["path"].tolist() == open_dataset(landmarks).images["path"].tolist()
+    assert open_manifest(words / "index", "index").facts["roots"] == [str(landmarks.resolve())]
+    moved = Searcher(words / "index", photos=[tmp_path]).images
+    assert moved["path"].tolist() == [str(tmp_path.resolve() / name) for name in stored["path"]]
+    with pytest.raises(ParamsError, match=r"--photos: 2 folders, but the images of .*index lie in 1 \(.*landmarks\)"):
+        Searcher(words / "index", photos=[tmp_path, tmp_path])
 
 
 def test_each_shard_is_a_step(tmp_path, words, landmarks):

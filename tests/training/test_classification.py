@@ -28,7 +28,7 @@ def make_trainer(params: Params, folder: Path, *, fine: bool = False) -> Classif
     """A trainer for four epochs."""
     setup = make_setup(params, folder)
     images, classes = labelled_images(setup.images)
-    head = ClassifierHead(setup.model, int(classes.max()) + 1, 0)
+    head = ClassifierHead(setup.model, int(classes.max()) + 1, 0, params.train.classification)
     return ClassificationTrainer(setup, params.train.classification, head, images, classes, 4, fine=fine)
 
 

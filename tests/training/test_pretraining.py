@@ -14,7 +14,7 @@ from lrcr.errors import DatasetError, LrcrError, OutOfMemoryError
 from lrcr.models.factory import build_model, build_pretraining_model, open_model
 from lrcr.models.global_model import GlobalModel
 from lrcr.models.pooling import GeM
-from lrcr.training import classification, train
+from lrcr.training import classification, classifier, train
 from lrcr.training.classification import ClassificationTrainer
 from lrcr.training.crops import crop_batches
 from lrcr.training.descriptors import describe_globally
@@ -212,7 +212,7 @@ def test_a_loss_that_is_not_finite_names_the_rate_of_pretraining(tmp_path, landm
 
 
 def test_out_of_memory_names_what_to_lower(tmp_path, landmarks, monkeypatch):
-    monkeypatch.setattr(classification, "madacos", lambda *_: torch.empty(2**50))
+    monkeypatch.setattr(classifier, "madacos", lambda *_: torch.empty(2**50))
     remedy = "; lower train.pretrain.batch_size or train.pretrain.crop_size"
     with pytest.raises(OutOfMemoryError, match=re.escape(remedy)):
         run(pretrained(), landmarks, tmp_path / "model.pt")

@@ -11,6 +11,7 @@ import pandas as pd
 
 from lrcr.config.datasets import SyntheticParams
 from lrcr.data.dataset import hash_contents, write_dataset
+from lrcr.data.regions import BOX
 from lrcr.datasets.synthetic.views import BuildingViews, RenderJob, StoredView, render_building
 from lrcr.errors import DatasetError
 from lrcr.progress import SILENT, Progress
@@ -48,7 +49,7 @@ def make_synthetic(
     split_seed = derive_seed(seed, "synthetic", params.split)
     jobs = _render_jobs(folder, params, split_seed)
     buildings = list(progress.over(_render_all(jobs, workers), f"Rendering {name}", total=len(jobs)))
-    tables = {"images": _images_table(buildings)}
+    tables = {"images": _images_table(buildings), "regions": _regions_table(buildings)}
     if params.split == "train":
         tables["pairs"] = _pairs_table(buildings)
     if params.queries:
@@ -97,6 +98,13 @@ def _images_table(buildings: list[BuildingViews]) -> pd.DataFrame:
     ]
     table = pd.DataFrame(rows, columns=["path", "width", "height", "label", "mask"])
     return table.rename_axis("image").reset_index()
+
+
+def _regions_table(buildings: list[BuildingViews]) -> pd.DataFrame:
+    """The box of the visible pixels of each landmark, with score 1."""
+    views = [(view, building.label) for building in buildings for view in building.views]
+    rows = [(image, *view.box, 1.0) for image, (view, label) in enumerate(views) if label and view.box]
+    return pd.DataFrame(rows, columns=["image", *BOX, "score"])
 
 
 def _first_ids(buildings: list[BuildingViews]) -> list[int]:

@@ -88,7 +88,7 @@ def aggregate(
     Raises:
         ArtifactError: the arrays contradict each other.
     """
-    _check(descriptors, words, offsets, centroids)
+    check_arrays(descriptors, words, offsets, centroids)
     points = np.ascontiguousarray(descriptors, dtype=np.float32)
     centroids = np.ascontiguousarray(centroids)
     lanes = numba.get_num_threads()
@@ -107,12 +107,17 @@ def aggregate(
     return Aggregated(found, images, vectors, len(counts), centroids.shape[1], words.size)
 
 
-def _check(
+def check_arrays(
     descriptors: npt.NDArray[np.floating[Any]],
     words: npt.NDArray[np.int32],
     offsets: npt.NDArray[np.int64],
     centroids: npt.NDArray[np.float32],
 ) -> None:
+    """Refuse arrays, as those of `aggregate`, that contradict each other.
+
+    Raises:
+        ArtifactError: they do.
+    """
     if descriptors.ndim != 2 or descriptors.shape[1] != centroids.shape[1]:
         expected = f"(N, {centroids.shape[1]})"
         raise ArtifactError(f"descriptors of shape {descriptors.shape}, not {expected}; extract them again")

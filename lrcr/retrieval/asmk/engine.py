@@ -1,12 +1,14 @@
 """The backend of local descriptors, ASMK: descriptors → postings → inverted file → ranking."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lrcr.config.retrieval import IndexParams, SearchParams
 from lrcr.data.ranking import Ranking
@@ -18,8 +20,10 @@ from lrcr.retrieval.asmk.codebook import Codebook, open_codebook
 from lrcr.retrieval.asmk.explain import Match, Side, explain
 from lrcr.retrieval.asmk.images import aggregate_images
 from lrcr.retrieval.asmk.index import Index, build_index, open_index
-from lrcr.retrieval.asmk.segments import Layout
+from lrcr.retrieval.asmk.segments import Layout, open_segments, write_segments
 from lrcr.retrieval.asmk.speed import draw_queries, measure
+from lrcr.retrieval.asmk.stored import restore_parts
+from lrcr.retrieval.asmk.weights import measure_segments
 from lrcr.runtime.seeds import generator
 from lrcr.storage.artifacts import Manifest
 
@@ -73,7 +77,7 @@ class AsmkBackend:
         Raises:
             ArtifactError: the codebook is damaged or does not fit the descriptors.
         """
-        words, dim = self._words.centroids.shape
+        dim = self._layout.dim
         if self.index.binary and dim % 32:
             _LOG.warning(
                 "index: codes of %d bits: those missing to %d count as equal, so unrelated descriptors are similar; "
@@ -83,8 +87,8 @@ class AsmkBackend:
         build_index(
             folder,
             parts,
-            Layout(words, dim, self.index.binary, self.index.pack_ids),
-            memory=int(self.index.memory_gib * 2**30),
+            self._layout,
+            memory=self._memory,
             facts=self._measure_recall(sample),
             params={"index": self.index.model_dump(mode="json")},
             inputs=inputs,
@@ -97,6 +101,34 @@ class AsmkBackend:
             ArtifactError: a file is missing or damaged.
         """
         return AsmkSearch(open_index(folder), self._words, self.index.multiple_assignment, search)
+
+    def append(self, folder: Path, parts: Iterable[Aggregated], images: int, number: int) -> list[dict[str, Any]]:
+        """Write images into new segments; see `lrcr.retrieval.backend.Backend`."""
+        return write_segments(folder, parts, self._layout, self._memory, number)
+
+    def restore(
+        self, folder: Path, entries: Sequence[dict[str, Any]], order: npt.NDArray[np.int64]
+    ) -> Iterator[Aggregated]:
+        """The stored postings in another order; see `lrcr.retrieval.backend.Backend`."""
+        assigned = [entry["assigned"] / max(1, entry["postings"]) for entry in entries]
+        return restore_parts(open_segments(folder, entries, self._layout), assigned, self._layout, order, self._memory)
+
+    def measure(
+        self, folder: Path, entries: Sequence[dict[str, Any]], order: npt.NDArray[np.int64], number: int
+    ) -> dict[str, Any]:
+        """Write the weights of the words, and return the facts; see `lrcr.retrieval.backend.Backend`."""
+        segments = open_segments(folder, entries, self._layout)
+        return measure_segments(folder, segments, entries, self._layout, number, order)
+
+    @property
+    def _layout(self) -> Layout:
+        words, dim = self._words.centroids.shape
+        return Layout(words, dim, self.index.binary, self.index.pack_ids)
+
+    @property
+    def _memory(self) -> int:
+        """Memory for the sorting of postings, in bytes."""
+        return int(self.index.memory_gib * 2**30)
 
     @cached_property
     def _words(self) -> Codebook:
@@ -142,6 +174,11 @@ class AsmkSearch:
         return self.index.images
 
     @property
+    def order(self) -> npt.NDArray[np.int64] | None:
+        """The places of the images in the table of images; None: as they are numbered."""
+        return self.index.order
+
+    @property
     def summary(self) -> str:
         """The size of the index, as a text."""
         facts = self.manifest.facts
@@ -166,8 +203,8 @@ class AsmkSearch:
         """The matches of a query and an image; see `lrcr.retrieval.asmk.explain`."""
         settings, index = self.settings, self.index
         return explain(
-            Side(query.descriptors, settings.multiple_assignment),
-            Side(image.descriptors, self.assignment),
+            Side(query, settings.multiple_assignment),
+            Side(image, self.assignment),
             self.codebook,
             index.idf if settings.idf else np.ones_like(index.idf),
             alpha=settings.alpha,

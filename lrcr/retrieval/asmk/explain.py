@@ -1,13 +1,14 @@
 """Explanation of a score: the words that query and image share, their descriptors there, and what each contributes."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lrcr.retrieval.asmk.aggregation import Aggregated, aggregate
+from lrcr.features.store import Descriptors
+from lrcr.retrieval.asmk.aggregation import Aggregated
 from lrcr.retrieval.asmk.codebook import Codebook
+from lrcr.retrieval.asmk.images import aggregate_assigned
 
 Rows = npt.NDArray[np.int64]
 
@@ -33,9 +34,9 @@ class Match:
 
 @dataclass(frozen=True)
 class Side:
-    """The descriptors of one image, of shape (N, D), and the number of words that each is assigned to."""
+    """The descriptors of one image, and the number of words that each is assigned to."""
 
-    descriptors: npt.NDArray[np.floating[Any]]
+    image: Descriptors
     assignment: int
 
 
@@ -60,10 +61,11 @@ def explain(
     Raises:
         ArtifactError: the descriptors do not fit the codebook.
     """
-    words = [codebook.assign(side.descriptors, side.assignment) for side in (query, image)]
+    sides = (query, image)
+    words = [codebook.assign(side.image.descriptors, side.assignment) for side in sides]
     postings = [
-        aggregate(side.descriptors, assigned, np.array([0, len(assigned)]), codebook.centroids, binary=binary)
-        for side, assigned in zip((query, image), words, strict=True)
+        aggregate_assigned(side.image, assigned, codebook, binary=binary)
+        for side, assigned in zip(sides, words, strict=True)
     ]
     shared, in_query, in_image = np.intersect1d(postings[0].words, postings[1].words, return_indices=True)
     u = _compare(postings[0], in_query, postings[1], in_image)

@@ -1,8 +1,7 @@
 """The index: segments of the inverted file, the weights of the words, and a manifest that is replaced atomically.
 
-The folder `weights-<segments>/` holds `idf` (words) float64, the weight ω of each word over all segments, and `norm`
-(images) float32, √Σω over the words of each image. The facts of the manifest list the folders in use, the size and
-hash of each file, and counts.
+The folder `weights-<number>/` holds the weight of each word over all segments (`lrcr.retrieval.asmk.weights`). The
+facts of the manifest list the folders in use, the size and hash of each file, and counts.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,9 +17,10 @@ import numpy.typing as npt
 from lrcr.errors import ArtifactError
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.asmk.aggregation import Aggregated
-from lrcr.retrieval.asmk.kernels import AT_ONCE, Queries, Similarity, add_weights, score_segment, similarities
-from lrcr.retrieval.asmk.segments import Layout, Segment, open_segment, write_segments
-from lrcr.storage.arrays import REBUILD, open_array, verify_arrays, write_arrays
+from lrcr.retrieval.asmk.kernels import AT_ONCE, Queries, Similarity, score_segment, similarities
+from lrcr.retrieval.asmk.segments import Layout, Segment, open_segments, write_segments
+from lrcr.retrieval.asmk.weights import measure_segments
+from lrcr.storage.arrays import REBUILD, listed_folders, open_array, open_order, verify_arrays
 from lrcr.storage.artifacts import MANIFEST, Manifest, open_manifest, write_manifest
 
 MEMORY = 2**31
@@ -39,7 +39,8 @@ class Index:
         layout: of the segments.
         segments: in the order of their images.
         idf: ω of each word, of shape (words,).
-        idf_norm: √Σω over the words of each image, of shape (images,).
+        idf_norm: √Σω over the words of each stored image, of shape (stored,).
+        order: places of the images among the stored ones (`lrcr.storage.arrays.open_order`).
     """
 
     folder: Path
@@ -48,11 +49,12 @@ class Index:
     segments: tuple[Segment, ...]
     idf: npt.NDArray[np.float64]
     idf_norm: npt.NDArray[np.float32]
+    order: npt.NDArray[np.int64] | None = None
 
     @property
     def images(self) -> int:
         """The number of images."""
-        return len(self.idf_norm)
+        return len(self.idf_norm if self.order is None else self.order)
 
     def search(
         self, queries: Aggregated, *, alpha: float, tau: float, idf: bool, top: int | None = None
@@ -80,13 +82,14 @@ class Index:
         count = self.images if top is None else min(top, self.images)
         images = np.empty((queries.count, count), np.int64)
         scores = np.empty((queries.count, count), np.float32)
-        block = max(1, _SCORES_AT_ONCE // max(1, self.images))
+        block = max(1, _SCORES_AT_ONCE // max(1, len(self.idf_norm)))
         for first in range(0, queries.count, block):
             chosen = slice(first, min(first + block, queries.count))
             found = self._score(_select(batch, chosen), similarity, idf=idf)
             for query, row in enumerate(found, first):
-                images[query] = _rank(row, count)
-                scores[query] = row[images[query]]
+                own = row if self.order is None else row[self.order]
+                images[query] = _rank(own, count)
+                scores[query] = own[images[query]]
         return images.ravel(), scores.ravel(), np.arange(queries.count + 1, dtype=np.int64) * count
 
     @cached_property
@@ -102,17 +105,16 @@ class Index:
         Raises:
             ArtifactError: a file is missing or was altered; the message names it.
         """
-        facts = self.manifest.facts
-        verify_arrays(self.folder, [*facts["segments"], facts["weights"]], progress)
+        verify_arrays(self.folder, listed_folders(self.manifest.facts), progress)
 
     def _score(self, queries: Queries, similarity: Similarity, *, idf: bool) -> npt.NDArray[np.float32]:
-        """The scores of all images for each query, of shape (queries, images).
+        """The scores of all stored images for each query, of shape (queries, stored).
 
         Raises:
             ArtifactError: a segment holds image ids that are too large.
         """
         count = len(queries.scale)
-        scores = np.empty((count, self.images), np.float32)
+        scores = np.empty((count, len(self.idf_norm)), np.float32)
         spans = -(-numba.get_num_threads() // max(1, count))
         for segment in self.segments:
             images = slice(segment.base, segment.base + segment.count)
@@ -196,54 +198,10 @@ def seal_index(
         params: what the index is made with (see `Manifest`).
         inputs: what it is made from.
     """
-    segments = _open_segments(folder, entries, layout)
-    counts = sum((np.diff(segment.lists.offsets) for segment in segments), np.zeros(layout.words, np.int64))
-    idf = _inverse_document_frequency(counts, sum(segment.count for segment in segments))
-    norms = [np.empty(0, np.float32)]
-    for segment in segments:
-        sums = np.zeros(segment.count)
-        add_weights(segment.lists, idf, sums)
-        norms.append(np.sqrt(sums).astype(np.float32))
-    name = f"weights-{len(entries):04d}"
-    files = write_arrays(folder / name, {"idf": idf, "norm": np.concatenate(norms)})
-    all_facts = {
-        **(facts or {}),
-        **_statistics(entries, counts),
-        "words": layout.words,
-        "dim": layout.dim,
-        "binary": layout.binary,
-        "packed": layout.packed,
-        "segments": list(entries),
-        "weights": {"folder": name, "files": files},
-    }
-    manifest = Manifest("index", params, inputs, all_facts)
+    measured = measure_segments(folder, open_segments(folder, entries, layout), entries, layout, len(entries))
+    manifest = Manifest("index", params, inputs, {**(facts or {}), **measured})
     write_manifest(folder, manifest)
     return manifest
-
-
-def _inverse_document_frequency(counts: npt.NDArray[np.int64], images: int) -> npt.NDArray[np.float64]:
-    """ω = log(images / postings)², and 1 for a word without postings; of shape (words,)."""
-    used = counts > 0
-    return np.where(used, np.log(max(images, 1) / np.where(used, counts, 1)) ** 2, 1.0)
-
-
-def _statistics(entries: Sequence[dict[str, Any]], counts: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """Counts and statistics for the manifest.
-
-    `descriptors_per_word`: mean number of descriptors that are summed to a posting (burstiness). `imbalance`: 1 if all
-    words have equally many postings; the number of words if one word has all postings.
-    """
-    images, postings, assigned = (sum(entry[key] for entry in entries) for key in ("images", "postings", "assigned"))
-    size = sum(file["bytes"] for entry in entries for file in entry["files"].values())
-    return {
-        "images": images,
-        "postings": postings,
-        "words_per_image": postings / max(1, images),
-        "descriptors_per_word": assigned / max(1, postings),
-        "bytes_per_image": size / max(1, images),
-        "empty_words": int((counts == 0).sum()),
-        "imbalance": float(len(counts) * (counts.astype(float) ** 2).sum() / max(1, postings) ** 2),
-    }
 
 
 def open_index(folder: Path) -> Index:
@@ -256,17 +214,14 @@ def open_index(folder: Path) -> Index:
     facts = manifest.facts
     try:
         layout = Layout(facts["words"], facts["dim"], facts["binary"], facts["packed"])
-        segments = _open_segments(folder, facts["segments"], layout)
+        segments = open_segments(folder, facts["segments"], layout)
         weights, files = folder / facts["weights"]["folder"], facts["weights"]["files"]
         idf = open_array(weights, "idf", files, np.float64, (layout.words,))
-        norm = open_array(weights, "norm", files, np.float32, (facts["images"],))
+        stored = sum(segment.count for segment in segments)
+        if "view" not in facts and stored != facts["images"]:
+            raise ArtifactError(f"{folder / MANIFEST}: its segments do not hold {facts['images']} images; {REBUILD}")
+        norm = open_array(weights, "norm", files, np.float32, (stored,))
+        order = open_order(folder, facts, stored)
     except (KeyError, TypeError) as error:
         raise ArtifactError(f"{folder / MANIFEST}: its facts are incomplete or wrong ({error}); {REBUILD}") from None
-    if sum(segment.count for segment in segments) != facts["images"]:
-        raise ArtifactError(f"{folder / MANIFEST}: its segments do not hold {facts['images']} images; {REBUILD}")
-    return Index(folder, manifest, layout, segments, idf, norm)
-
-
-def _open_segments(folder: Path, entries: Sequence[dict[str, Any]], layout: Layout) -> tuple[Segment, ...]:
-    bases = np.cumsum([0, *(entry["images"] for entry in entries)])
-    return tuple(open_segment(folder, entry, int(base), layout) for entry, base in zip(entries, bases, strict=False))
+    return Index(folder, manifest, layout, segments, idf, norm, order)

@@ -90,13 +90,16 @@ class Layout:
         return 2 * (vector + 8)
 
 
-def write_segments(root: Path, parts: Iterable[Aggregated], layout: Layout, memory: int) -> list[dict[str, Any]]:
+def write_segments(
+    root: Path, parts: Iterable[Aggregated], layout: Layout, memory: int, number: int = 0
+) -> list[dict[str, Any]]:
     """Write postings into segments, at least one; a new segment begins when `memory` is full.
 
     Args:
         root: folder of the index.
         parts: batches of postings of consecutive images.
         memory: bytes that the postings of a segment may take while they are sorted; a single part may take more.
+        number: of the first segment.
 
     Returns:
         What `write_segment` returned for each segment.
@@ -110,12 +113,12 @@ def write_segments(root: Path, parts: Iterable[Aggregated], layout: Layout, memo
     for part in parts:
         layout.require(part, f"images from {sum(e['images'] for e in entries) + sum(p.count for p in waiting)}")
         if waiting and (postings + len(part.words)) * layout.posting_bytes > memory:
-            entries.append(write_segment(root / f"segment-{len(entries):04d}", waiting, layout))
+            entries.append(write_segment(root / f"segment-{number + len(entries):04d}", waiting, layout))
             waiting, postings = [], 0
         waiting.append(part)
         postings += len(part.words)
     if waiting or not entries:
-        entries.append(write_segment(root / f"segment-{len(entries):04d}", waiting, layout))
+        entries.append(write_segment(root / f"segment-{number + len(entries):04d}", waiting, layout))
     return entries
 
 
@@ -150,7 +153,7 @@ def _invert(parts: Sequence[Aggregated], layout: Layout) -> dict[str, npt.NDArra
     words_per_image = [np.empty(0, np.int64)]
     free, base = offsets[:-1].copy(), 0
     for part in parts:
-        target, source = (_bits(array) for array in (vectors, part.vectors))
+        target, source = (as_bits(array) for array in (vectors, part.vectors))
         _scatter(part.words, part.images, base, source, free, images, target)
         words_per_image.append(np.bincount(part.images, minlength=part.count))
         base += part.count
@@ -165,7 +168,7 @@ def _invert(parts: Sequence[Aggregated], layout: Layout) -> dict[str, npt.NDArra
     return {**arrays, "packed": packed, "starts": starts}
 
 
-def _bits(vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def as_bits(vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Vectors as the kernels take them: float16 as bits, because numba has no float16 on the CPU."""
     return vectors.view(np.uint16) if vectors.dtype == np.float16 else vectors
 
@@ -189,6 +192,12 @@ def _scatter(
             to_vectors[place, c] = vectors[posting, c]
 
 
+def open_segments(root: Path, entries: Sequence[dict[str, Any]], layout: Layout) -> tuple[Segment, ...]:
+    """Map segments into memory, in the order of their images; see `open_segment`."""
+    bases = np.cumsum([0, *(entry["images"] for entry in entries)])
+    return tuple(open_segment(root, entry, int(base), layout) for entry, base in zip(entries, bases, strict=False))
+
+
 def open_segment(root: Path, entry: dict[str, Any], base: int, layout: Layout) -> Segment:
     """Map a segment into memory. Sizes and offsets are checked, the contents are not.
 
@@ -202,7 +211,7 @@ def open_segment(root: Path, entry: dict[str, Any], base: int, layout: Layout) -
     """
     folder, count, postings, files = root / entry["folder"], entry["images"], entry["postings"], entry["files"]
     width = columns(layout.dim, binary=layout.binary)
-    vectors = _bits(open_array(folder, layout.vectors, files, layout.dtype, (postings, width)))
+    vectors = as_bits(open_array(folder, layout.vectors, files, layout.dtype, (postings, width)))
     offsets = _open_offsets(folder, "offsets", files, layout, postings)
     images, packed, starts = _empty(np.uint32, 0), _empty(np.uint64, 0), offsets
     if layout.packed:

@@ -1,12 +1,14 @@
 """The backend of global vectors: descriptor rows → whitening → flat index → ranking."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lrcr.config.retrieval import IndexParams, SearchParams
 from lrcr.data.ranking import Ranking
@@ -14,7 +16,15 @@ from lrcr.errors import ArtifactError
 from lrcr.features.store import Descriptors, Sample
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.asmk.explain import Match
-from lrcr.retrieval.flat.index import FlatIndex, build_flat_index, open_flat_index
+from lrcr.retrieval.flat.index import (
+    FlatIndex,
+    build_flat_index,
+    measure_vectors,
+    open_flat_index,
+    open_vectors,
+    take_rows,
+    write_vectors_segment,
+)
 from lrcr.retrieval.flat.vectors import (
     RowWhitening,
     Vectors,
@@ -27,6 +37,7 @@ from lrcr.retrieval.flat.whitening import open_whitening
 from lrcr.storage.artifacts import Manifest
 
 _ROUNDS = 7
+_FLOATS_AT_ONCE = 2**24  # values that are restored at a time: 64 MiB
 
 
 @dataclass(frozen=True)
@@ -81,6 +92,25 @@ class FlatBackend:
         """
         return FlatSearch(open_flat_index(folder), self._row_whitening, self.gpu, search)
 
+    def append(self, folder: Path, parts: Iterable[Vectors], images: int, number: int) -> list[dict[str, Any]]:
+        """Write images into a new segment; see `lrcr.retrieval.backend.Backend`."""
+        return [write_vectors_segment(folder / f"vectors-{number:04d}", parts, images, self.index.dtype)]
+
+    def restore(
+        self, folder: Path, entries: Sequence[dict[str, Any]], order: npt.NDArray[np.int64]
+    ) -> Iterator[Vectors]:
+        """The stored vectors in another order; see `lrcr.retrieval.backend.Backend`."""
+        segments = open_vectors(folder, entries, self.index.dtype)
+        block = max(1, _FLOATS_AT_ONCE // segments[0].shape[1])
+        for first in range(0, max(1, len(order)), block):
+            yield take_rows(segments, order[first : first + block]).astype(np.float32, copy=False)
+
+    def measure(
+        self, folder: Path, entries: Sequence[dict[str, Any]], order: npt.NDArray[np.int64], number: int
+    ) -> dict[str, Any]:
+        """The facts for the manifest; see `lrcr.retrieval.backend.Backend`."""
+        return measure_vectors(entries, self.index.dtype, len(order))
+
     @cached_property
     def _row_whitening(self) -> RowWhitening | None:
         return open_whitening(self.codebook_folder)[0]
@@ -116,6 +146,11 @@ class FlatSearch:
         return self.index.images
 
     @property
+    def order(self) -> npt.NDArray[np.int64] | None:
+        """The places of the images in the table of images; None: as they are numbered."""
+        return self.index.order
+
+    @property
     def summary(self) -> str:
         """The size of the index, as a text."""
         facts = self.manifest.facts
@@ -147,7 +182,7 @@ class FlatSearch:
             several rounds; and `bytes_per_image`.
         """
         index, top = self.index, self.settings.top
-        drawn = normalise(np.random.default_rng(0).normal(size=(queries, index.vectors.shape[1])).astype(np.float32))
+        drawn = normalise(np.random.default_rng(0).normal(size=(queries, index.dim)).astype(np.float32))
         singles = [drawn[query : query + 1] for query in range(min(5, queries))]
 
         def search_singles() -> None:

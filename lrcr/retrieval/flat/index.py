@@ -1,7 +1,9 @@
 """The index of global vectors: one matrix, searched exhaustively by inner product.
 
-On disk: `vectors-0000/vectors.npy` (images, D), float32 or float16, memory-mapped, and the manifest, which is replaced
-atomically.
+On disk: segments `vectors-<number>/vectors.npy` (images, D), float32 or float16, memory-mapped, and the manifest, which
+is replaced atomically. The search reads the rows in the order in which the index numbers its images, in blocks whose
+size does not depend on the segments: the scores are to the last bit those of an index of one segment. Where the rows of
+a block are stored in another order, they are copied first, so that an index is searched faster after `lrcr compact`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,12 +18,13 @@ from numpy.lib.format import open_memmap
 
 from lrcr.errors import ArtifactError
 from lrcr.progress import SILENT, Progress
-from lrcr.storage.arrays import REBUILD, hash_files, open_array, verify_arrays
+from lrcr.storage.arrays import REBUILD, hash_files, listed_folders, open_array, open_order, verify_arrays
 from lrcr.storage.artifacts import MANIFEST, Manifest, open_manifest, staged_folder, write_manifest
 
 Vectors = npt.NDArray[np.float32]
+Stored = npt.NDArray[np.floating[Any]]
 
-_FOLDER, _NAME = "vectors-0000", "vectors"
+_NAME = "vectors"
 _FLOATS_AT_ONCE = 2**26  # values of the matrix that are converted to float32 at a time: 256 MiB
 _MOST_ON_GPU = 2048  # faiss on a GPU returns no more results of a query
 
@@ -33,17 +36,24 @@ class FlatIndex:
     Args:
         folder: of the index.
         manifest: what the index was made from, and its statistics.
-        vectors: of shape (images, D), memory-mapped.
+        segments: the stored vectors, each of shape (n, D), memory-mapped.
+        order: places of the images among the stored ones (`lrcr.storage.arrays.open_order`).
     """
 
     folder: Path
     manifest: Manifest
-    vectors: npt.NDArray[np.floating[Any]]
+    segments: tuple[Stored, ...]
+    order: npt.NDArray[np.int64] | None = None
 
     @property
     def images(self) -> int:
         """The number of images."""
-        return len(self.vectors)
+        return sum(map(len, self.segments)) if self.order is None else len(self.order)
+
+    @property
+    def dim(self) -> int:
+        """D, the dimensions of a vector."""
+        return int(self.segments[0].shape[1])
 
     def search(
         self, queries: Vectors, top: int | None = None, *, gpu: bool = False
@@ -61,7 +71,7 @@ class FlatIndex:
         Raises:
             ArtifactError: the queries have another dimension or are not finite, or the index holds NaN or infinity.
         """
-        images, dim = self.vectors.shape
+        images, dim = self.images, self.dim
         if queries.ndim != 2 or queries.shape[1] != dim or not np.isfinite(queries).all():
             given = f"queries of shape {queries.shape}, finite: {bool(np.isfinite(queries).all())}"
             raise ArtifactError(
@@ -72,23 +82,43 @@ class FlatIndex:
         found = [(np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32))]
         block = max(1, _FLOATS_AT_ONCE // dim)
         for first in range(0, images if len(queries) else 0, block):
-            rows = np.ascontiguousarray(self.vectors[first : first + block], np.float32)
+            rows = np.ascontiguousarray(self._rows(first, min(first + block, images)), np.float32)
             scores, ids = _nearest(contiguous, rows, min(count, len(rows)), gpu=gpu)
             found.append((ids + first, scores))
             if sum(part.shape[1] for part, _ in found) > 2 * count:
                 found = [_best(found, count)]
         found_ids, found_scores = _best(found, count)
         if not np.isfinite(found_scores).all():
-            raise ArtifactError(f"{self.folder / _FOLDER}: holds NaN or infinity; {REBUILD}")
+            raise ArtifactError(f"{self.folder}: holds NaN or infinity; {REBUILD}")
         return found_ids, found_scores
 
+    def _rows(self, first: int, stop: int) -> Stored:
+        """The vectors of some consecutive images; not copied where they are stored one after the other."""
+        if self.order is None and len(self.segments) == 1:
+            return self.segments[0][first:stop]
+        return take_rows(self.segments, np.arange(first, stop) if self.order is None else self.order[first:stop])
+
     def verify(self, progress: Progress = SILENT) -> None:
-        """Compare the file with its hash in the manifest.
+        """Compare every file with its hash in the manifest.
 
         Raises:
-            ArtifactError: the file is missing or was altered.
+            ArtifactError: a file is missing or was altered; the message names it.
         """
-        verify_arrays(self.folder, [self.manifest.facts["vectors"]], progress)
+        verify_arrays(self.folder, listed_folders(self.manifest.facts), progress)
+
+
+def take_rows(segments: Sequence[Stored], places: npt.NDArray[np.int64]) -> Stored:
+    """The vectors at some places among those of all segments, of shape (places, D)."""
+    bases = np.cumsum([0, *map(len, segments)])
+    for segment, base in zip(segments, bases, strict=False):
+        start = int(places[0]) - base if len(places) else 0
+        if start >= 0 and start + len(places) <= len(segment) and (np.diff(places) == 1).all():
+            return segment[start : start + len(places)]
+    rows = np.empty((len(places), segments[0].shape[1]), segments[0].dtype)
+    for segment, base in zip(segments, bases, strict=False):
+        own = (places >= base) & (places < base + len(segment))
+        rows[own] = segment[places[own] - base]
+    return rows
 
 
 def _nearest(queries: Vectors, rows: Vectors, count: int, *, gpu: bool) -> tuple[Vectors, npt.NDArray[np.int64]]:
@@ -149,7 +179,23 @@ def build_flat_index(
         dtype: of the stored vectors, float32 or float16.
         params, inputs: what the index is made from (see `Manifest`).
     """
-    with staged_folder(folder / _FOLDER) as staged:
+    facts = measure_vectors([write_vectors_segment(folder / "vectors-0000", parts, images, dtype)], dtype, images)
+    manifest = Manifest("index", params, inputs, facts)
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def write_vectors_segment(folder: Path, parts: Iterable[Stored], images: int, dtype: str) -> dict[str, Any]:
+    """Write the folder of one segment; it appears whole or not at all.
+
+    Args:
+        parts: as of `build_flat_index`, which names the other arguments too.
+
+    Returns:
+        The segment's entry in the manifest of the index: `folder`, the numbers of `images` and `dimensions`, and
+        `files` with sizes and hashes.
+    """
+    with staged_folder(folder) as staged:
         first, dim = 0, 0
         for part in parts:
             if not dim:
@@ -159,16 +205,24 @@ def build_flat_index(
             first += len(part)
         vectors.flush()
         files = hash_files(staged)
-    facts = {
+    return {"folder": folder.name, "images": images, "dimensions": dim, "files": files}
+
+
+def measure_vectors(entries: Sequence[dict[str, Any]], dtype: str, images: int) -> dict[str, Any]:
+    """The facts for the manifest of an index.
+
+    Args:
+        entries: what `write_vectors_segment` returned for each segment.
+        images: number of images, without those that were removed.
+    """
+    size = sum(file["bytes"] for entry in entries for file in entry["files"].values())
+    return {
         "images": images,
-        "dimensions": dim,
+        "dimensions": entries[0]["dimensions"],
         "dtype": dtype,
-        "bytes_per_image": sum(file["bytes"] for file in files.values()) / max(1, images),
-        "vectors": {"folder": _FOLDER, "files": files},
+        "bytes_per_image": size / max(1, images),
+        "segments": list(entries),
     }
-    manifest = Manifest("index", params, inputs, facts)
-    write_manifest(folder, manifest)
-    return manifest
 
 
 def open_flat_index(folder: Path) -> FlatIndex:
@@ -180,8 +234,23 @@ def open_flat_index(folder: Path) -> FlatIndex:
     manifest = open_manifest(folder, "index")
     facts = manifest.facts
     try:
-        shape, dtype = (facts["images"], facts["dimensions"]), np.dtype(facts["dtype"])
-        vectors = open_array(folder / _FOLDER, _NAME, facts["vectors"]["files"], dtype, shape)
+        segments = open_vectors(folder, facts["segments"], facts["dtype"])
+        stored = sum(map(len, segments))
+        order = open_order(folder, facts, stored)
+        dimensions = {segment.shape[1] for segment in segments}
+        if dimensions != {facts["dimensions"]} or (order is None and stored != facts["images"]):
+            found = f"{stored} images of {dimensions} dimensions"
+            raise ArtifactError(f"{folder / MANIFEST}: its segments hold {found}, which it misstates; {REBUILD}")
     except (KeyError, TypeError) as error:
         raise ArtifactError(f"{folder / MANIFEST}: its facts are incomplete or wrong ({error}); {REBUILD}") from None
-    return FlatIndex(folder, manifest, vectors)
+    return FlatIndex(folder, manifest, segments, order)
+
+
+def open_vectors(folder: Path, entries: Sequence[dict[str, Any]], dtype: str) -> tuple[Stored, ...]:
+    """Map the segments of an index into memory; raises as `open_flat_index`."""
+    return tuple(
+        open_array(
+            folder / entry["folder"], _NAME, entry["files"], np.dtype(dtype), (entry["images"], entry["dimensions"])
+        )
+        for entry in entries
+    )

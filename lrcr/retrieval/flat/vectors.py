@@ -55,6 +55,7 @@ def to_vectors(images: Descriptors, whitening: RowWhitening | None, names: Seque
     """The unit vector of each image: the normalised sum of its rows, which are whitened first if there is a whitening.
 
     Most models give one row for an image; R-MAC gives one for each region. The vector of an image without rows is zero.
+    Images that have a vector beside their rows are represented by it alone.
 
     Args:
         names: of the images, for the error message; without them it gives their numbers.
@@ -62,6 +63,7 @@ def to_vectors(images: Descriptors, whitening: RowWhitening | None, names: Seque
     Raises:
         ArtifactError: the rows have another dimension than the whitening, or a row is not finite (its image is named).
     """
+    images = images.as_vectors()
     require_finite(images, names)
     rows = images.descriptors.astype(np.float32, copy=False)
     if whitening is not None:

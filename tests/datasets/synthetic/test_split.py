@@ -113,6 +113,14 @@ def test_boxes_of_queries_are_the_bounds_of_their_masks(small):
         assert min(row.x1 - row.x0, row.y1 - row.y0) >= 48
 
 
+def test_the_regions_are_the_bounds_of_the_masks(small):
+    assert small.regions["image"].tolist() == small.images.index[small.images["mask"].notna()].tolist()
+    assert (small.regions["score"] == 1).all()
+    for row in small.regions.itertuples():
+        with Image.open(small.root / small.images["mask"][row.image]) as mask:
+            assert mask.getbbox() == (row.x0, row.y0, row.x1, row.y1)
+
+
 def test_queries_are_distributed_over_landmarks_and_name_their_own_image(small):
     labels = small.images["label"].iloc[small.queries["image"]]
     assert small.images["path"].iloc[small.queries["image"]].tolist() == small.queries["path"].tolist()

@@ -3,11 +3,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lrcr.features.store import Descriptors
 from lrcr.retrieval.asmk.codebook import Codebook
 from lrcr.retrieval.asmk.explain import Side, explain
 
 from . import oracle
 from .cases import draw_batch, draw_centroids
+
+
+def of_one_image(batch) -> Descriptors:
+    ones = np.ones(len(batch.descriptors), np.float32)
+    return Descriptors(batch.descriptors, ones, np.stack([ones, ones], axis=1), ones, batch.offsets)
 
 
 @settings(max_examples=60, deadline=None)
@@ -25,11 +31,11 @@ def test_contributions_add_up_to_the_score(seed, dim, words, assignments, tau, i
     centroids = draw_centroids(rng, words, dim)
     codebook = Codebook(centroids)
     weights = rng.random(words) if idf else np.ones(words)
-    sides = [Side(draw_batch(rng, centroids, 1, most=20).descriptors, assignment) for assignment in assignments]
+    sides = [Side(of_one_image(draw_batch(rng, centroids, 1, most=20)), assignment) for assignment in assignments]
     matches = explain(*sides, codebook, weights, alpha=3.0, tau=tau, binary=binary)
-    assigned = [codebook.assign(side.descriptors, side.assignment) for side in sides]
+    assigned = [codebook.assign(side.image.descriptors, side.assignment) for side in sides]
     query, image = (
-        oracle.aggregate(side.descriptors, own, [0, len(own)], centroids, binary=binary)[0]
+        oracle.aggregate(side.image.descriptors, own, [0, len(own)], centroids, binary=binary)[0]
         for side, own in zip(sides, assigned, strict=True)
     )
     norm = np.sqrt(sum(weights[w] for w in query)) * np.sqrt(sum(weights[w] for w in image))

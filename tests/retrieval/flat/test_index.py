@@ -58,7 +58,7 @@ def test_whole_numbers_are_ranked_as_by_the_oracle_ties_included(tmp_path_factor
 def test_scores_are_inner_products_with_what_is_stored(tmp_path, dtype):
     vectors, asked = draw(0, 300, 48), draw(1, 25, 48)
     index = build(tmp_path / "index", vectors, dtype)
-    assert index.vectors.dtype == dtype
+    assert index.segments[0].dtype == dtype
     ids, scores = index.search(asked, 10)
     expected_ids, expected_scores = oracle(asked, vectors.astype(dtype), 10)
     np.testing.assert_array_equal(ids, expected_ids)
@@ -119,7 +119,7 @@ def test_damage_is_told(tmp_path):
         open_flat_index(gone)
 
 
-@pytest.mark.parametrize("change", [{"images": 49}, {"dimensions": "8"}, {"dtype": "float16"}, {"vectors": {}}])
+@pytest.mark.parametrize("change", [{"images": 49}, {"dimensions": "8"}, {"dtype": "float16"}, {"segments": [{}]}])
 def test_a_manifest_that_misstates_is_refused(tmp_path, change):
     folder = build(tmp_path / "index", draw(0, 50, 8)).folder
     stored = read_json(folder / "manifest.json")

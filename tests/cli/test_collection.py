@@ -1,0 +1,200 @@
+"""The commands that change an index."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lrcr.data.dataset import Photo
+from lrcr.retrieval.queries import open_extractor
+from lrcr.retrieval.searcher import Searcher
+from lrcr.retrieval.writer import open_writer
+
+from .command import SMALL, lrcr, refuse, run
+
+
+@pytest.fixture(scope="module")
+def part(photos, tmp_path_factory) -> Path:
+    """An index of three of the four landmarks, with the model and the codebook of the index of all."""
+    folder = tmp_path_factory.mktemp("part")
+    shutil.copytree(photos, folder / "photos")
+    shutil.rmtree(folder / "photos/images/3")
+    table = (folder / "photos/labels.csv").read_text().splitlines()
+    (folder / "photos/labels.csv").write_text("\n".join(line for line in table if not line.startswith("3/")))
+    lrcr("index", folder / "photos", "-o", folder / "my.index", "--codebook-photos", photos, *SMALL)
+    return folder
+
+
+@pytest.fixture
+def mine(part, photos, tmp_path) -> Path:
+    """A copy of this index; its photos are in `photos` below it."""
+    shutil.copytree(part / "photos", tmp_path / "photos")
+    shutil.copytree(part / "my.index", tmp_path / "my.index")
+    told(tmp_path / "my.index", "update", "--photos", tmp_path / "photos")
+    return tmp_path
+
+
+def told(index: Path, command: str, *arguments: object) -> str:
+    """What a command says of the index that it changes."""
+    code, out, err = run(command, index, *arguments)
+    assert (code, out) == (0, ""), out + err
+    return err.splitlines()[-1].removeprefix(f"{index}: ")
+
+
+def delete(photos: Path, name: str) -> None:
+    """Delete a photo and its label."""
+    (photos / "images" / name).unlink()
+    lines = (photos / "labels.csv").read_text().splitlines()
+    (photos / "labels.csv").write_text("\n".join(line for line in lines if not line.startswith(f"{name},")))
+
+
+def names(index: Path) -> list[str]:
+    return Searcher(index).images["name"].tolist()
+
+
+def assert_same(index: Path, expected: Path, query: Path) -> None:
+    """Two indexes rank their images alike, with the same scores to the last bit."""
+    searchers = [Searcher(folder) for folder in (index, expected)]
+    described = open_extractor(searchers[1]).describe([Photo(query, orient=True)])
+    one, other = (searcher.search(described) for searcher in searchers)
+    np.testing.assert_array_equal(one.image, other.image)
+    np.testing.assert_array_equal(one.score, other.score)
+    tables = [searcher.images[["name", "label", "width", "height", "sha256"]] for searcher in searchers]
+    assert tables[0].equals(tables[1])
+
+
+def test_an_index_brought_to_the_state_of_a_folder_is_that_of_the_folder(mine, photos, index):
+    folder, own = mine / "my.index", mine / "photos"
+    shutil.copytree(photos / "images/3", own / "images/3")
+    shutil.copy(photos / "labels.csv", own)
+    (own / "images/0/0.png").rename(own / "images/z.png")
+    shutil.copy(photos / "images/1/0.png", own / "images/2/0.png")
+    (own / "labels.csv").write_text((photos / "labels.csv").read_text().replace("0/0.png", "z.png"))
+    assert told(folder, "sync", own) == "4 added, 1 described again, 1 removed; 12 images"
+    assert "0/0.png" not in names(folder) and names(folder)[-1] == "z.png"
+    shutil.rmtree(own / "images")
+    shutil.copytree(photos / "images", own / "images")
+    shutil.copy(photos / "labels.csv", own)
+    assert told(folder, "sync", own) == "1 added, 1 described again, 1 removed; 12 images"
+    assert_same(folder, index, photos / "images/2/1.png")
+    assert told(folder, "sync", own) == "0 added, 0 described again, 0 removed; 12 images"
+    assert lrcr("verify", folder) == f"{folder}: 12 images, all files are intact\n"
+    told(folder, "compact")
+    assert_same(folder, index, photos / "images/0/1.png")
+
+
+def test_only_what_is_new_is_added(mine, photos, draw_photo):
+    folder = mine / "my.index"
+    draw_photo(mine / "other/a.png", 7, 0)
+    draw_photo(mine / "more/b.png", 7, 1)
+    assert told(folder, "add", mine / "photos") == "0 added, 0 described again, 0 removed; 9 images"
+    said = told(folder, "add", mine / "other", mine / "more/b.png", mine / "photos/images/0/1.png")
+    assert said == "2 added, 0 described again, 0 removed; 11 images"
+    found = json.loads(lrcr("search", folder, mine / "other/a.png", "--json", "--top", 2))
+    assert [Path(one["path"]) for one in found] == [mine / "other/a.png", mine / "more/b.png"]
+    assert (
+        told(folder, "add", "--prefix", "again/", mine / "other") == "1 added, 0 described again, 0 removed; 12 images"
+    )
+    assert "again/a.png" in names(folder)
+    assert told(folder, "update") == "0 added, 0 described again, 0 removed; 12 images"
+    draw_photo(mine / "other/a.png", 7, 3)
+    assert told(folder, "update") == "0 added, 2 described again, 0 removed; 12 images"
+
+
+def test_a_changed_photo_is_described_again_under_its_name_and_id(mine, photos, draw_photo):
+    folder, file = mine / "my.index", mine / "photos/images/1/1.png"
+    before = Searcher(folder).images.set_index("name")
+    draw_photo(file, 9, 0)
+    delete(mine / "photos", "0/0.png")
+    line = refuse("add", folder, mine / "photos")
+    assert line.startswith(f"{folder}: has another image '1/1.png'; use `lrcr update` if the photo was changed")
+    assert told(folder, "update") == "0 added, 1 described again, 0 removed; 9 images"
+    after = Searcher(folder).images.set_index("name")
+    assert after["image"].to_dict() == before["image"].to_dict()
+    assert after["label"].to_dict() == before["label"].to_dict()
+    found = json.loads(lrcr("search", folder, file, "--json", "--top", 1))
+    assert (found[0]["image"], found[0]["label"]) == ("1/1.png", "landmark-1")
+    assert told(folder, "update") == "0 added, 0 described again, 0 removed; 9 images"
+
+
+def test_a_removed_image_is_not_found(mine, photos):
+    folder = mine / "my.index"
+    assert told(folder, "remove", "0/0.png", "2/1.png") == "0 added, 0 described again, 2 removed; 7 images"
+    found = json.loads(lrcr("search", folder, photos / "images/0/0.png", "--json", "--top", 99))
+    assert len(found) == 7 and not {"0/0.png", "2/1.png"} & {one["image"] for one in found}
+    assert refuse("remove", folder, "0/0.png").startswith(f"{folder}: has no image '0/0.png'; see")
+    assert (mine / "photos/images/0/0.png").exists()
+    assert told(folder, "compact").startswith("7 images, ")
+    assert told(folder, "add", mine / "photos") == "2 added, 0 described again, 0 removed; 9 images"
+
+
+def test_merged_indexes_keep_their_folders(mine, photos, index):
+    merged, folder = mine / "all.index", mine / "my.index"
+    assert told(folder, "remove", "0/1.png").endswith("8 images")
+    _, _, err = run("merge", folder, index, "-o", merged)
+    assert err.splitlines()[-1] == f"{merged}: {Searcher(merged).index.summary}"
+    table = Searcher(merged).images.set_index("name")
+    assert len(table) == 12 and table["image"].is_unique
+    assert table["path"]["0/0.png"] == str(mine / "photos/images/0/0.png")
+    assert table["path"]["0/1.png"] == str(photos / "images/0/1.png")
+    assert_same(merged, index, photos / "images/2/1.png")
+    lrcr("merge", folder, index, "-o", mine / "both.index", "--prefix", "b/")
+    assert len(names(mine / "both.index")) == 20 and "b/0/1.png" in names(mine / "both.index")
+    assert refuse("merge", folder, index, "-o", merged) == f"--output {merged}: exists; name another folder"
+    assert refuse("merge", folder, folder, "-o", mine / "new.index") == f"{folder}: is the same index; name two"
+    line = refuse("sync", merged, mine)
+    assert (
+        line == f"{merged}: its photos lie in {mine / 'photos/images'}, {photos / 'images'}; name one of these folders"
+    )
+    delete(mine / "photos", "0/0.png")
+    assert told(merged, "sync", mine / "photos") == "0 added, 0 described again, 1 removed; 11 images"
+
+
+def test_indexes_with_other_codebooks_are_not_merged(mine, global_index):
+    line = refuse("merge", mine / "my.index", global_index, "-o", mine / "all.index")
+    assert line.endswith(f"is not that of {mine / 'my.index'}; build it with the same model and codebook")
+    assert not (mine / "all.index").exists()
+
+
+def test_photos_that_were_moved_are_found_where_they_are_now(mine):
+    folder, query = mine / "my.index", mine / "now/images/0/0.png"
+    (mine / "photos").rename(mine / "now")
+    assert refuse("update", folder).startswith(f"{mine / 'photos/images'}: no such folder; name the one where the")
+    found = json.loads(lrcr("search", folder, query, "--photos", mine / "now", "--json", "--top", 3))
+    assert {Path(one["path"]) for one in found} <= set((mine / "now/images").rglob("*.png"))
+    assert told(folder, "update", "--photos", mine / "now").startswith("0 added, 0 described again")
+    assert json.loads(lrcr("search", folder, query, "--json", "--top", 3)) == found
+
+
+def test_symbolic_links_keep_the_names_they_have_in_the_folder(mine, photos, draw_photo):
+    draw_photo(mine / "elsewhere/real.png", 8, 0)
+    (mine / "photos/images/linked").symlink_to(mine / "elsewhere")
+    (mine / "photos/images/0/link.png").symlink_to(mine / "elsewhere/real.png")
+    told(mine / "my.index", "sync", mine / "photos")
+    assert {"linked/real.png", "0/link.png"} <= set(names(mine / "my.index"))
+    told(mine / "my.index", "add", mine / "photos/images/0/link.png")
+    assert Searcher(mine / "my.index").images["path"].tolist()[3] == str(mine / "photos/images/0/link.png")
+
+
+def test_a_second_writer_is_told_so_in_one_line(mine, photos):
+    folder = mine / "my.index"
+    said = f"{folder}: another process is changing it; try again when that has ended"
+    with open_writer(folder):
+        assert refuse("remove", folder, "0/0.png") == said
+        assert refuse("add", folder, photos) == said
+        assert refuse("compact", folder) == said
+        assert refuse("merge", folder, folder, "-o", mine / "new.index") != said
+        assert len(json.loads(lrcr("search", folder, photos / "images/0/0.png", "--json", "--top", 99))) == 9
+
+
+def test_bad_photos_are_one_line_and_change_nothing(mine):
+    folder = mine / "my.index"
+    before = {file: file.read_bytes() for file in folder.rglob("*.npy")}
+    (mine / "broken.jpg").write_bytes(b"text")
+    assert refuse("add", folder, mine / "none").endswith("none: no such file or folder; name photos")
+    assert "broken.jpg: " in refuse("add", folder, mine / "broken.jpg")
+    assert refuse("sync", folder, mine / "none").endswith("none: no such folder; give a folder of images")
+    assert refuse("add", mine, mine / "photos").endswith("manifest.json: no such file; run the stage that makes it")
+    assert {file: file.read_bytes() for file in folder.rglob("*.npy")} == before

@@ -1,0 +1,260 @@
+"""Random changes of an index, against the index that is built at once from the images that are left."""
+
+import os
+import shutil
+import tempfile
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from lrcr.config.retrieval import SearchParams
+from lrcr.errors import ArtifactError
+from lrcr.retrieval.asmk.codebook import Codebook, save_codebook
+from lrcr.retrieval.contents import listed_names
+from lrcr.retrieval.searcher import Searcher
+from lrcr.retrieval.writer import open_writer
+from lrcr.storage.artifacts import MANIFEST, open_manifest
+
+from .living import KINDS, build_at_once, draw_all, make_source, tabulate
+from .steps import small
+
+SEQUENCES = int(os.environ.get("LRCR_SEQUENCES", "12"))
+"""How many random sequences of changes are tried; `make faults` asks for more."""
+
+NAMES = [f"{letter}{number}" for letter in "é/aZ" for number in range(6)]
+QUERIES = {1: draw_all([3, 5, 11]), 2: draw_all(list(range(30, 55)))}
+"""Few and many: faiss computes the inner products of more than 20 queries in another way."""
+
+SETTINGS = [SearchParams(), SearchParams(idf=True, multiple_assignment=3)]
+images = st.dictionaries(st.sampled_from(NAMES), st.integers(0, 40), max_size=8)
+
+
+def answers(folder: Path) -> list[Searcher]:
+    return [Searcher(folder, search) for search in SETTINGS]
+
+
+def rankings(searchers: list[Searcher]) -> list:
+    return [(searcher.search(queries), searcher) for searcher in searchers for queries in QUERIES.values()]
+
+
+def assert_same(found: list, expected: list) -> None:
+    for (one, _), (other, _) in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.query, other.query)
+        np.testing.assert_array_equal(one.image, other.image)
+        np.testing.assert_array_equal(one.score.view(np.uint32), other.score.view(np.uint32))
+
+
+class Changes(RuleBasedStateMachine):
+    """Adds, removes, replaces, merges and compacts; keeps an open searcher of every state."""
+
+    @initialize(kind=st.sampled_from(list(KINDS)), first=images.filter(bool))
+    def build(self, kind, first):
+        self.stack = ExitStack()
+        self.work = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
+        self.params, self.source = KINDS[kind], make_source(self.work / "source", kind)
+        self.index = build_at_once(self.work / "index", self.source, self.params, first)
+        self.images, self.ids = dict(first), {name: place for place, name in enumerate(sorted(first))}
+        self.used, self.indexes = set(self.ids.values()), 0
+        self.opened = [(answers(self.index), rankings(answers(self.index)))]
+        self.open()
+
+    def open(self):
+        self.session = ExitStack()
+        self.writer = self.session.enter_context(open_writer(self.index))
+
+    def teardown(self):
+        if hasattr(self, "stack"):
+            for searchers, expected in self.opened:
+                assert_same(rankings(searchers), expected)
+            self.session.close()
+            self.stack.close()
+
+    def at_once(self, wanted):
+        self.indexes += 1
+        return build_at_once(self.work / f"other-{self.indexes}", self.source, self.params, wanted)
+
+    def encode(self, wanted):
+        return [self.writer.backend.encode(draw_all([wanted[name] for name in sorted(wanted)]), sorted(wanted))]
+
+    @rule(wanted=images.filter(bool))
+    def add(self, wanted):
+        known = sorted(wanted.keys() & self.images.keys())
+        if known:
+            with pytest.raises(ArtifactError, match="already; remove it first, or rename one"):
+                self.writer.add(tabulate(wanted), self.encode(wanted))
+        wanted = {name: seed for name, seed in wanted.items() if name not in known}
+        if wanted:
+            self.writer.add(tabulate(wanted), self.encode(wanted))
+            self.images |= wanted
+
+    @rule(places=st.sets(st.integers(0, 30), min_size=1, max_size=4), committed=st.booleans())
+    def remove(self, places, committed):
+        here = [name for place, name in enumerate(sorted(self.images)) if place in places]
+        self.writer.remove(here)
+        for name in here:
+            del self.images[name]
+        if committed:
+            self.commit()
+
+    @rule(wanted=images)
+    def replace(self, wanted):
+        wanted = {name: seed for name, seed in wanted.items() if name in self.images}
+        if wanted:
+            self.writer.remove(sorted(wanted))
+            self.writer.add(tabulate(wanted), self.encode(wanted))
+            self.images |= wanted
+
+    @rule(wanted=images.filter(bool))
+    def merge(self, wanted):
+        other = self.at_once({**wanted, "left out": 7})
+        with open_writer(other) as writer:
+            writer.remove(["left out"])
+            writer.commit()
+        differ = [name for name in wanted if self.images.get(name, wanted[name]) != wanted[name]]
+        if differ:
+            with pytest.raises(ArtifactError, match=r"than the one of this name; give its images a --prefix"):
+                self.writer.merge(other)
+            self.writer.merge(other, prefix=f"{self.indexes}/")
+            self.images |= {f"{self.indexes}/{name}": seed for name, seed in wanted.items()}
+        else:
+            self.writer.merge(other)
+            self.images |= wanted
+
+    @rule()
+    def compact(self):
+        self.writer.compact()
+
+    @rule()
+    def commit(self):
+        assert_same(rankings(answers(self.index)), self.opened[-1][1])
+        self.writer.commit()
+        found, expected = answers(self.index), answers(self.at_once(self.images))
+        self.opened.append((found, rankings(expected)))
+        assert_same(rankings(found), rankings(expected))
+        tables = [searchers[0].images.set_index("name") for searchers in (found, expected)]
+        assert tables[0].index.tolist() == tables[1].index.tolist() == sorted(self.images)
+        assert tables[0][["label", "sha256"]].equals(tables[1][["label", "sha256"]])
+        self.check_ids(tables[0]["image"])
+        found[0].index.verify()
+        listed = listed_names(found[0].index.manifest.facts)
+        assert {file.name for file in self.index.iterdir()} == {*listed, MANIFEST, ".lock"}
+
+    def check_ids(self, ids):
+        assert ids.is_unique
+        fresh = {name: image for name, image in ids.items() if name not in self.ids}
+        assert all(ids[name] == image for name, image in self.ids.items() if name in ids.index)
+        assert not self.used & set(fresh.values()), "an id is used again"
+        self.ids, self.used = dict(ids.items()), self.used | set(ids)
+
+    @rule()
+    def leave_without_commit(self):
+        self.commit()
+        self.writer.remove(sorted(self.images)[:1])
+        self.writer.compact()
+        self.session.close()
+        assert_same(rankings(answers(self.index)), self.opened[-1][1])
+        self.open()
+
+
+TestChanges = pytest.mark.faults(Changes.TestCase)
+TestChanges.settings = settings(max_examples=SEQUENCES, stateful_step_count=10, deadline=None, database=None)
+
+
+@pytest.fixture
+def index(tmp_path):
+    """An index of three images."""
+    source = make_source(tmp_path / "source", "binary")
+    return build_at_once(tmp_path / "index", source, KINDS["binary"], {"a": 1, "b": 3, "c": 5})
+
+
+def test_two_writers_exclude_each_other(index):
+    with open_writer(index):
+        with (
+            pytest.raises(ArtifactError, match="index: another process is changing it; try again when that has ended"),
+            open_writer(index),
+        ):
+            pytest.fail("two writers")
+        assert len(Searcher(index).search(QUERIES[1])) == 9
+    with open_writer(index):
+        pass
+
+
+def test_a_folder_that_is_no_index_has_no_writer(tmp_path):
+    with pytest.raises(ArtifactError, match=r"manifest\.json: no such file"), open_writer(tmp_path):
+        pytest.fail("no index")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_writer_left_is_removed_and_other_files_are_not(index):
+    (index / "segment-0007").mkdir()
+    (index / "segment-0007/codes.npy").write_bytes(b"unfinished")
+    for name in (".weights-0008.tmp", ".view-0009.tmp", ".segment-0003.old"):
+        (index / name).mkdir()
+    for name in ("images-0008.parquet", ".images-0008.parquet.tmp", ".manifest.json.tmp", "notes.txt", "segment-a"):
+        (index / name).write_text("mine")
+    before = listed_names(open_manifest(index, "index").facts)
+    with open_writer(index):
+        assert {file.name for file in index.iterdir()} == {*before, MANIFEST, ".lock", "notes.txt", "segment-a"}
+
+
+def test_an_image_that_is_not_there_cannot_be_removed(index):
+    with (
+        open_writer(index) as writer,
+        pytest.raises(ArtifactError, match="index: has no image 'd'; see `lrcr inspect`"),
+    ):
+        writer.remove(["a", "d"])
+    assert Searcher(index).index.images == 3
+
+
+def test_many_small_additions_leave_few_segments(index):
+    for number in range(12):
+        with open_writer(index) as writer:
+            name = f"n{number}"
+            writer.add(tabulate({name: number}), [writer.backend.encode(draw_all([number]), [name])])
+            writer.commit()
+    index = Searcher(index).index
+    assert index.images == 15 and len(index.manifest.facts["segments"]) <= 4
+
+
+def test_a_compacted_index_holds_what_one_built_at_once_holds(index, tmp_path):
+    with open_writer(index) as writer:
+        writer.remove(["b"])
+        writer.compact()
+        writer.commit()
+    fresh = build_at_once(tmp_path / "fresh", tmp_path / "source", KINDS["binary"], {"a": 1, "c": 5})
+    facts = [Searcher(folder).index.manifest.facts for folder in (index, fresh)]
+    for name in ("offsets", "images", "codes", "norm"):
+        files = [fact["segments"][0]["files"][f"{name}.npy"] for fact in facts]
+        assert files[0] == files[1], name
+    assert [facts[0][key] for key in ("images", "postings", "words_per_image", "bytes_per_image", "imbalance")] == [
+        facts[1][key] for key in ("images", "postings", "words_per_image", "bytes_per_image", "imbalance")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("model", "its model\\.safetensors is not that of .*; build it with the same model and codebook"),
+        ("codebook", "its codebook/centroids.npy is not that of .*; build it with the same model and codebook"),
+        ("params", "built with extract.image_size = 77, but .* with 48; build one of them again"),
+    ],
+)
+def test_indexes_of_different_sources_are_not_merged(index, tmp_path, change, said):
+    source, params = shutil.copytree(tmp_path / "source", tmp_path / "changed"), KINDS["binary"]
+    if change == "model":
+        (source / "model").write_bytes(b"Weights")
+    elif change == "codebook":
+        manifest = open_manifest(source / "codebook", "codebook")
+        save_codebook(source / "codebook", Codebook(np.eye(10, 6, dtype=np.float32)), replace(manifest, facts={}))
+    else:
+        params = small("extract.image_size=77", "extract.shard_size=9", "index.memory_gib=1.0")
+    other = build_at_once(tmp_path / "other", source, params, {"d": 2})
+    with open_writer(index) as writer, pytest.raises(ArtifactError, match=said):
+        writer.merge(other)
+    assert Searcher(index).index.images == 3
