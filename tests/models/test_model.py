@@ -15,7 +15,6 @@ SMALL = (
     *("backbone.name=resnet18", "backbone.skip_layers=3", "backbone.weights=none", "backbone.crop_border=0"),
     *("smoothing.kind=average", "whitening.dim=16"),
 )
-LOCAL = ("how", "lrcr", "fire")
 CONTEXT = ("smoothing.kind=learnable", "graph.kind=gcn")
 MODELS = {
     "how": (),
@@ -26,7 +25,7 @@ MODELS = {
     **{name: (f"model.name={name}",) for name in ("mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd")},
     "projected": ("model.name=gem", "pooling.projection=24"),
 }
-LOCAL = ("how", "lrcr", "delf")
+LOCAL = ("how", "lrcr", "delf", "fire")
 
 
 @pytest.fixture(scope="module", params=MODELS)

@@ -9,6 +9,7 @@ from lrcr.evaluation.evaluate import evaluate_dataset
 from lrcr.features.regions import grid_boxes
 from lrcr.features.store import open_descriptors
 from lrcr.report.dataset import report_dataset
+from lrcr.retrieval.photos import PhotoIndex
 from lrcr.retrieval.queries import open_extractor
 from lrcr.retrieval.searcher import Searcher
 
@@ -70,3 +71,12 @@ def test_matches_of_a_result_that_is_described_again_add_up_to_its_score(made, l
         assert len(np.unique(found.region)) == 21
         contributions = [match.contribution for match in searcher.index.explain(query, found)]
         assert sum(contributions) == pytest.approx(result.score, rel=1e-3)
+
+
+def test_a_hit_of_a_photo_is_explained_by_its_regions(made, landmarks):
+    index = PhotoIndex(made / "index", SearchParams(multiple_assignment=3))
+    hits = index.search(open_dataset(landmarks).photos()[0].path, top=3)
+    for hit in hits:
+        found = index.explain(hit)
+        assert len(found.hit) > 20, "which is the most that an image without regions has"
+        assert sum(match.contribution for match in found.matches) == pytest.approx(hit.score, rel=1e-3)
