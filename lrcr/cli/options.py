@@ -41,4 +41,7 @@ CodebookPhotos = Annotated[
         help="Folder of photos to learn whitening and codebook from; default: PHOTOS.",
     ),
 ]
+TolerateTruncated = Annotated[
+    bool, typer.Option("--tolerate-truncated", help="Accept JPEGs that lack their last bytes; they are counted.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -24,12 +24,12 @@ def test_the_database_is_all_images_sorted_by_name(photos):
     assert facts(photos)["source"] == str(photos)
 
 
-def test_sizes_are_of_the_stored_image(photos):
+def test_sizes_are_of_the_image_as_it_is_shown(photos):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (8, 6)).save(photos / "images" / "a.png", exif=exif)
     dataset = make(photos)
-    assert (dataset.images["width"][0], dataset.images["height"][0]) == (8, 6)
+    assert (dataset.images["width"][0], dataset.images["height"][0]) == (6, 8)
 
 
 def test_names_are_relative_to_the_folder_if_it_has_no_folder_images(tmp_path):
