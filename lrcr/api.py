@@ -31,6 +31,7 @@ def build_index(
     recipe: str | None = None,
     params: Path | str | None = None,
     overrides: Sequence[str] = (),
+    tolerate_truncated: bool = False,
     progress: Progress = SILENT,
 ) -> "PhotoIndex":
     """Build an index of a folder of photos, and open it. An index that is already there is replaced.
@@ -43,6 +44,7 @@ def build_index(
         recipe: name of a recipe of params.
         params: YAML file of params.
         overrides: single params, for example `["extract.image_size=512"]`.
+        tolerate_truncated: whether JPEGs that lack their last bytes are accepted.
         progress: is told what is done.
 
     Raises:
@@ -62,7 +64,14 @@ def build_index(
     from lrcr.retrieval.lock import replaced_index
 
     with (
-        prepare(chosen, Path(photos), model=model_file, fit=_path(codebook_photos), progress=progress) as ready,
+        prepare(
+            chosen,
+            Path(photos),
+            model=model_file,
+            fit=_path(codebook_photos),
+            tolerate_truncated=tolerate_truncated,
+            progress=progress,
+        ) as ready,
         replaced_index(target) as temporary,
     ):
         shutil.copytree(ready.index, temporary, dirs_exist_ok=True)
@@ -113,6 +122,7 @@ def train(
     recipe: str | None = None,
     params: Path | str | None = None,
     overrides: Sequence[str] = (),
+    tolerate_truncated: bool = False,
     log: Callable[[dict[str, float]], None] | None = None,
     progress: Progress = SILENT,
 ) -> list[dict[str, float]]:
@@ -125,6 +135,7 @@ def train(
         recipe: name of a recipe of params.
         params: YAML file of params.
         overrides: single params, for example `["extract.image_size=512"]`.
+        tolerate_truncated: whether JPEGs that lack their last bytes are accepted.
         log: called with the values of each epoch when it ends.
         progress: is told what is done.
 
@@ -152,7 +163,15 @@ def train(
         if log is not None:
             log(values)
 
-    train_on_folder(chosen, Path(photos), Path(file), val=_path(val), log=note, progress=progress)
+    train_on_folder(
+        chosen,
+        Path(photos),
+        Path(file),
+        val=_path(val),
+        tolerate_truncated=tolerate_truncated,
+        log=note,
+        progress=progress,
+    )
     return epochs
 
 
@@ -183,6 +202,7 @@ def evaluate(
     recipe: str | None = None,
     params: Path | str | None = None,
     overrides: Sequence[str] = (),
+    tolerate_truncated: bool = False,
     progress: Progress = SILENT,
 ) -> "Result":
     """Measure mAP on a folder of photos with ground truth: extract, codebook, index, evaluate.
@@ -194,6 +214,7 @@ def evaluate(
         recipe: name of a recipe of params.
         params: YAML file of params.
         overrides: single params, for example `["extract.image_size=512"]`.
+        tolerate_truncated: whether JPEGs that lack their last bytes are accepted.
         progress: is told what is done.
 
     Returns:
@@ -215,8 +236,15 @@ def evaluate(
     from lrcr.evaluation.evaluate import evaluate_dataset, require_queries
     from lrcr.pipeline import prepare  # imports torch, which takes seconds
 
-    fit = _path(codebook_photos)
-    with prepare(chosen, Path(photos), model=model_file, fit=fit, check=require_queries, progress=progress) as ready:
+    with prepare(
+        chosen,
+        Path(photos),
+        model=model_file,
+        fit=_path(codebook_photos),
+        tolerate_truncated=tolerate_truncated,
+        check=require_queries,
+        progress=progress,
+    ) as ready:
         result = evaluate_dataset(ready.params, ready.dataset, ready.descriptors, ready.index)
     return replace(result, cost={**ready.cost, **result.cost})
 

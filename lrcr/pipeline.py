@@ -53,6 +53,7 @@ def prepare(
     *,
     model: Path | None = None,
     fit: Path | None = None,
+    tolerate_truncated: bool = False,
     check: Callable[[Dataset], None] | None = None,
     progress: Progress = SILENT,
 ) -> Iterator[IndexedPhotos]:
@@ -62,6 +63,7 @@ def prepare(
         photos: in the layout of `lrcr.datasets.folder`.
         model: a trained model; None: the backbone is not trained, and the whitening is learned on the fit photos.
         fit: photos from which whitening and codebook are learned; None: `photos`.
+        tolerate_truncated: whether JPEGs that lack their last bytes are accepted.
         check: called with the dataset before any long work; it raises an error to refuse the dataset.
 
     Raises:
@@ -74,10 +76,12 @@ def prepare(
         params = adopt_model(params, model)
         sources = {"model": hash_file(model)}
     with tempfile.TemporaryDirectory() as temporary:
-        dataset = _make_folder_dataset(Path(temporary, "dataset"), photos, progress)
+        dataset = _make_folder_dataset(Path(temporary, "dataset"), photos, tolerate_truncated, progress)
         if check is not None:
             check(dataset)
-        fit_dataset = dataset if fit is None else _make_folder_dataset(Path(temporary, "fit"), fit, progress)
+        fit_dataset = dataset
+        if fit is not None:
+            fit_dataset = _make_folder_dataset(Path(temporary, "fit"), fit, tolerate_truncated, progress)
         used = {key: value for key, value in params.model_dump(mode="json").items() if key not in _UNUSED}
         work = state_folder(__name__, used, sources, dataset.fingerprint, fit_dataset.fingerprint)
         shutil.copytree(temporary, work, dirs_exist_ok=True)
@@ -97,8 +101,8 @@ def _off_the_shelf(params: Params) -> Params:
     return params.model_copy(update={"train": params.train.model_copy(update=settings)})
 
 
-def _make_folder_dataset(folder: Path, photos: Path, progress: Progress) -> Dataset:
-    source = FolderParams(kind="folder", path=str(photos.resolve()))
+def _make_folder_dataset(folder: Path, photos: Path, tolerate_truncated: bool, progress: Progress) -> Dataset:
+    source = FolderParams(kind="folder", path=str(photos.resolve()), tolerate_truncated=tolerate_truncated)
     make_dataset(photos.resolve().name, source, folder, seed=0, progress=progress)
     return open_dataset(folder)
 
@@ -126,7 +130,14 @@ def _make_index(params: Params, model: Path | None, fit: Path, work: Path, progr
 
 
 def train_on_folder(
-    params: Params, photos: Path, model_file: Path, *, val: Path | None = None, log: Log, progress: Progress = SILENT
+    params: Params,
+    photos: Path,
+    model_file: Path,
+    *,
+    val: Path | None = None,
+    tolerate_truncated: bool = False,
+    log: Log,
+    progress: Progress = SILENT,
 ) -> None:
     """Train a model on a labelled folder; without `val`, 20 % of the landmarks are held out for validation.
 
@@ -134,8 +145,8 @@ def train_on_folder(
         LrcrError: the photos have no labels, or the weights do not fit.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        _make_folder_dataset(Path(temporary, "train"), photos, progress)
+        _make_folder_dataset(Path(temporary, "train"), photos, tolerate_truncated, progress)
         if val is not None:
-            _make_folder_dataset(Path(temporary, "val"), val, progress)
+            _make_folder_dataset(Path(temporary, "val"), val, tolerate_truncated, progress)
         validation = None if val is None else Path(temporary, "val")
         train(params, Path(temporary, "train"), validation, model_file, log=log, progress=progress)

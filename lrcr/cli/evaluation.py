@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 import lrcr.api
-from lrcr.cli.options import AsJson, CodebookPhotos, ModelFile, Overrides, ParamsFile, Recipe
+from lrcr.cli.options import AsJson, CodebookPhotos, ModelFile, Overrides, ParamsFile, Recipe, TolerateTruncated
 from lrcr.cli.terminal import progress
 from lrcr.errors import ParamsError
 
@@ -25,6 +25,7 @@ def evaluate(
     recipe: Recipe = None,
     params: ParamsFile = None,
     overrides: Overrides = None,
+    tolerate_truncated: TolerateTruncated = False,
     per_query: Annotated[
         Path | None,
         typer.Option(
@@ -45,6 +46,7 @@ def evaluate(
         recipe=recipe,
         params=params,
         overrides=overrides or (),
+        tolerate_truncated=tolerate_truncated,
         progress=progress,
     )
     if per_query is not None:

@@ -49,4 +49,7 @@ MovedPhotos = Annotated[
         help="Where the photos are now, if they were moved; repeat it for each folder of a merged index.",
     ),
 ]
+TolerateTruncated = Annotated[
+    bool, typer.Option("--tolerate-truncated", help="Accept JPEGs that lack their last bytes; they are counted.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

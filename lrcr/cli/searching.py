@@ -10,7 +10,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from lrcr.api import build_index, open_index
-from lrcr.cli.options import AsJson, CodebookPhotos, ModelFile, MovedPhotos, Overrides, ParamsFile, Recipe
+from lrcr.cli.options import (
+    AsJson,
+    CodebookPhotos,
+    ModelFile,
+    MovedPhotos,
+    Overrides,
+    ParamsFile,
+    Recipe,
+    TolerateTruncated,
+)
 from lrcr.cli.terminal import import_torch, progress, say
 from lrcr.errors import ParamsError
 
@@ -30,6 +39,7 @@ def index(
     recipe: Recipe = None,
     params: ParamsFile = None,
     overrides: Overrides = None,
+    tolerate_truncated: TolerateTruncated = False,
 ) -> None:
     """Build an index of a folder of photos."""
     built = build_index(
@@ -40,6 +50,7 @@ def index(
         recipe=recipe,
         params=params,
         overrides=overrides or (),
+        tolerate_truncated=tolerate_truncated,
         progress=progress,
     )
     say(f"{output}: {built.summary}")
@@ -52,7 +63,9 @@ def search(
     box: Annotated[
         str | None,
         typer.Option(
-            "--box", metavar="X0,Y0,X1,Y1", help="Search for this part of the query photo, in pixels of the file."
+            "--box",
+            metavar="X0,Y0,X1,Y1",
+            help="Search for this part of the query photo, in pixels as a viewer shows it.",
         ),
     ] = None,
     plot: Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import lrcr.api
-from lrcr.cli.options import Overrides, ParamsFile, Recipe
+from lrcr.cli.options import Overrides, ParamsFile, Recipe, TolerateTruncated
 from lrcr.cli.terminal import progress, say
 
 
@@ -24,6 +24,7 @@ def train(
     recipe: Recipe = None,
     params: ParamsFile = None,
     overrides: Overrides = None,
+    tolerate_truncated: TolerateTruncated = False,
 ) -> None:
     """Train a model on a folder of labelled photos."""
 
@@ -31,6 +32,14 @@ def train(
         say("  ".join(f"{name} {value:.4g}" for name, value in values.items()))
 
     lrcr.api.train(
-        folder, output, val=val, recipe=recipe, params=params, overrides=overrides or (), log=log, progress=progress
+        folder,
+        output,
+        val=val,
+        recipe=recipe,
+        params=params,
+        overrides=overrides or (),
+        tolerate_truncated=tolerate_truncated,
+        log=log,
+        progress=progress,
     )
     say(f"{output}: model written")

@@ -12,6 +12,7 @@ class FolderParams(Section):
 
     kind: Literal["folder"] = Field(description="a user's folder of photos")
     path: str = Field(description="the folder; a relative path starts where the command runs, ~ at the home folder")
+    tolerate_truncated: bool = Field(False, description="true: JPEGs that lack their last bytes are accepted")
 
 
 class SyntheticParams(Section):

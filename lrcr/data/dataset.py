@@ -2,10 +2,10 @@
 
 `data/<name>/` contains these Parquet tables and `dataset.json`; the image files stay in the folder `root`.
 
-- `images`: `image` (id = row number), `path` (below `root`), `width`, `height` (pixels as stored), `label` (nullable),
+- `images`: `image` (id = row number), `path` (below `root`), `width`, `height` (pixels as read), `label` (nullable),
   `mask` (optional column, nullable: path below `root` of an image of the same size, white where the landmark is
   visible, read by the same rules as the image; the hash `contents` must cover the masks)
-- `queries`: `query` (id = row number), `path`, `x0 y0 x1 y1` (nullable box, pixels as stored), `image` (nullable id)
+- `queries`: `query` (id = row number), `path`, `x0 y0 x1 y1` (nullable box, pixels as read), `image` (nullable id)
 - both, optional columns for images inside tar archives: `archive` (nullable; path below `root`), `offset`, `bytes`
   (position of the image file in the archive); `path` is then the name in the archive
 - `relevance`: `query`, `image`, `grade` (easy, hard or junk)
@@ -88,8 +88,9 @@ class Photo:
 
     Args:
         path: an image file, or an image file inside an archive.
-        box: crop x0, y0, x1, y1 in pixels of the stored, unrotated image; None for the whole image.
+        box: crop x0, y0, x1, y1 in pixels of the image, oriented if `orient`; None for the whole image.
         orient: whether EXIF orientation is applied.
+        tolerate_truncated: whether a JPEG that lacks its last bytes is decoded as far as it goes.
         augmentation: seed of `lrcr.data.augmentation.augment`; None: the image as it is.
         regions: boxes, as `box`, that are described beside the whole image; None: the image has no regions.
         mirrored: whether left and right are exchanged.
@@ -98,6 +99,7 @@ class Photo:
     path: Path | ArchivedImage
     box: tuple[float, float, float, float] | None = None
     orient: bool = False
+    tolerate_truncated: bool = False
     augmentation: int | None = None
     regions: tuple[tuple[float, float, float, float], ...] | None = None
     mirrored: bool = False
@@ -112,6 +114,7 @@ class Dataset:
         root: folder to which the paths in the tables are relative.
         orient: whether EXIF orientation is applied (folders: yes; published benchmarks: no).
         fingerprint: identity of tables and image contents.
+        tolerate_truncated: whether JPEGs that lack their last bytes are decoded.
         map_depth: k of mAP@k, if the benchmark measures it.
         regions: see `lrcr.data.regions`.
     """
@@ -125,6 +128,7 @@ class Dataset:
     relevance: pd.DataFrame
     pairs: pd.DataFrame
     map_depth: int | None = None
+    tolerate_truncated: bool = False
     regions: pd.DataFrame = field(default_factory=empty_regions)
 
     def __post_init__(self) -> None:
@@ -144,19 +148,22 @@ class Dataset:
 
     def photos(self) -> list[Photo]:
         """The images of the database, by id."""
-        return [Photo(path, None, self.orient) for path in image_files(self.root, self.images)]
+        return [self._photo(path) for path in image_files(self.root, self.images)]
 
     def photo(self, image: int) -> Photo:
         """The image of the database with the id `image`."""
-        return Photo(next(image_files(self.root, self.images[image : image + 1])), None, self.orient)
+        return self._photo(next(image_files(self.root, self.images[image : image + 1])))
 
     def query_photos(self) -> list[Photo]:
         """The queries, by id."""
         boxes = self.queries[["x0", "y0", "x1", "y1"]].itertuples(index=False, name=None)
         return [
-            Photo(path, None if pd.isna(box[0]) else box, self.orient)
+            self._photo(path, None if pd.isna(box[0]) else box)
             for path, box in zip(image_files(self.root, self.queries), boxes, strict=True)
         ]
+
+    def _photo(self, path: Path | ArchivedImage, box: tuple[float, float, float, float] | None = None) -> Photo:
+        return Photo(path, box, self.orient, self.tolerate_truncated)
 
     def _check_ids(self, table: str, column: str, count: int) -> None:
         ids = getattr(self, table)[column].dropna()
@@ -240,6 +247,7 @@ def open_dataset(folder: Path) -> Dataset:
         fingerprint=manifest.fingerprint,
         **frames,
         map_depth=_MAP_DEPTHS.get(str(manifest.params.get("kind"))),
+        tolerate_truncated=bool(manifest.facts.get("truncated")),
         regions=read_regions(folder, manifest.facts.get("regions"), frames["images"]),
     )
 

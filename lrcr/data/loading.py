@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -106,10 +107,13 @@ def _decode_ahead(photos: Iterable[Photo], image_size: int, ahead: int) -> Itera
     """Decode photos, at most `ahead` at a time that are not yielded yet."""
 
     def decode(position: int, photo: Photo) -> _Decoded:
+        load = partial(
+            load_image, photo.path, orient=photo.orient, box=photo.box, tolerate_truncated=photo.tolerate_truncated
+        )
         if photo.augmentation is None:
-            loaded = load_image(photo.path, orient=photo.orient, box=photo.box, image_size=image_size)
+            loaded = load(image_size=image_size)
         else:
-            loaded = load_image(photo.path, orient=photo.orient, box=photo.box)
+            loaded = load()
             loaded = replace(loaded, pixels=augment(loaded.pixels, photo.augmentation))
         image = prepare(loaded, image_size)
         return _Decoded(position, loaded.size, loaded.origin, image.flip(2) if photo.mirrored else image)

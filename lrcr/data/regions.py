@@ -1,6 +1,6 @@
 """The optional table of regions of a dataset: boxes of objects in its images, from a detector or from the renderer.
 
-`regions.parquet`: `image` (id), `x0 y0 x1 y1` (box in pixels as stored, inside the image), `score` (larger: more
+`regions.parquet`: `image` (id), `x0 y0 x1 y1` (box in pixels as read, inside the image), `score` (larger: more
 certain), one row a box. `dataset.json` holds its hash among the facts; a table that is not listed there, because it was
 added later, is read too. It is no part of the dataset's fingerprint: only an extraction that reads it depends on it.
 """
@@ -70,5 +70,5 @@ def _check(table: pd.DataFrame, images: pd.DataFrame, file: Path) -> None:
         (width, height), box = size[row], corners[row].tolist()
         raise DatasetError(
             f"{file}: row {row}: box {box} with score {score[row]} is no region of image {image[row]} "
-            f"({width} × {height} pixels as stored); correct it"
+            f"({width} × {height} pixels as read); correct it"
         )

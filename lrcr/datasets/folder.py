@@ -1,14 +1,14 @@
 """A user's folder of photos as a dataset. The folder is read, never written.
 
-    photos/images/**            the images, recognised by content; hidden files and folders are skipped
+    photos/images/**            the images (formats: `lrcr.data.formats`); hidden files and folders are skipped
     photos/labels.csv           optional: columns `image,label`; an empty label means no label
     photos/ground_truth.json    optional: {"database": [names]?, "queries": [{"image": name, "bbox": [x0, y0, x1, y1]?,
                                 "easy": [names]?, "hard": [names]?, "junk": [names]?}]}
     photos/regions.csv          optional: columns `image,x0,y0,x1,y1,score`; boxes of objects, one a line
 
 Names are relative to `images/`, with `/` between folders; without a folder `images/` they are relative to the user's
-folder itself. They are UTF-8 and case-sensitive. A box is in pixels of the stored, unrotated image; messages count
-queries from 0.
+folder itself. They are UTF-8 and case-sensitive, and compared in Unicode normal form. A box is in pixels of the image
+as a viewer shows it, with EXIF orientation, and so are widths and heights; messages count queries from 0.
 
 The database is the list `database`, in the given order; without that key it is all images, sorted by name. Without
 `ground_truth.json` each image that shares its label with another is a query: the others of its label are easy, the
@@ -33,19 +33,23 @@ _log = logging.getLogger(__name__)
 def make_folder(folder: Path, name: str, params: FolderParams, *, progress: Progress = SILENT) -> None:
     """Read the user's folder `params.path` and write the dataset `name` into the existing, empty `folder`.
 
-    The facts of `dataset.json` list the refused images with their reasons, and the number of skipped files.
+    The facts of `dataset.json` list the refused images with their reasons, the truncated ones that were accepted, and
+    the number of skipped files.
 
     Raises:
         DatasetError: there are no images, or labels or ground truth are malformed or contradict the images.
     """
     source = Path(params.path).expanduser()
-    photos = read_photos(source, progress=progress)
+    photos = read_photos(source, tolerate_truncated=params.tolerate_truncated, progress=progress)
     labels = read_labels(source / "labels.csv", photos)
     file = source / "ground_truth.json"
     truth = read_ground_truth(file, photos)
     if photos.refused:
         first = next(iter(photos.refused.items()))
         _log.warning("%s: %d files refused; the first: %r: %s", photos.root, len(photos.refused), *first)
+    truncated = [name for name, image in photos.accepted.items() if image.truncated]
+    if truncated:
+        _log.warning("%s: %d truncated files accepted; the first: %r", photos.root, len(truncated), truncated[0])
     database = (truth and truth.database) or list(photos.accepted)
     rows = [(image, path, *photos.accepted[path][:2], labels.get(path)) for image, path in enumerate(database)]
     images = pd.DataFrame(rows, columns=["image", "path", "width", "height", "label"])
@@ -63,6 +67,11 @@ def make_folder(folder: Path, name: str, params: FolderParams, *, progress: Prog
         licence="the user's own folder; whoever shares it answers for the rights in its images",
         tables={"images": images, "queries": queries, "relevance": relevance}
         | ({} if regions is None else {"regions": regions}),
-        facts={"source": params.path, "refused": photos.refused, "skipped": len(photos.skipped)},
+        facts={
+            "source": params.path,
+            "refused": photos.refused,
+            "truncated": truncated,
+            "skipped": len(photos.skipped),
+        },
     )
     pd.DataFrame(hashes.items(), columns=["path", "sha256"]).to_parquet(folder / CONTENTS, index=False)

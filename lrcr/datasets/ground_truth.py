@@ -45,8 +45,7 @@ def read_labels(file: Path, photos: Photos) -> dict[str, str | None]:
     if not file.exists():
         return labels
     for where, row in _read_rows(file, ("image", "label")):
-        image, label = row["image"], row["label"] or None
-        photos.require(image, where)
+        image, label = photos.find(row["image"], where), row["label"] or None
         if labels.setdefault(image, label) != label:
             earlier = labels[image]
             raise DatasetError(f"{where} gives {image!r} the label {label!r}, an earlier line {earlier!r}; keep one")
@@ -70,14 +69,14 @@ def read_regions(file: Path, database: list[str], photos: Photos) -> pd.DataFram
     ids = {name: image for image, name in enumerate(database)}
     table = []
     for where, row in _read_rows(file, ("image", *BOX, "score")):
-        photos.require(row["image"], where)
+        image = photos.find(row["image"], where)
         try:
             *box, score = (float(row[name]) for name in (*BOX, "score"))
         except ValueError as error:
             raise DatasetError(f"{where}: {error}; write numbers") from None
-        _check_box(box, photos.accepted[row["image"]], where)
-        if row["image"] in ids:
-            table.append((ids[row["image"]], *box, score))
+        _check_box(box, photos.accepted[image], where)
+        if image in ids:
+            table.append((ids[image], *box, score))
     return pd.DataFrame(table, columns=["image", *BOX, "score"])
 
 
@@ -114,11 +113,11 @@ def read_ground_truth(file: Path, photos: Photos) -> GroundTruth | None:
         raise DatasetError(f"{file}: cannot be read ({error}); store it as JSON in UTF-8") from None
     except ValidationError as error:
         raise DatasetError(f"{file}: {_explain(dict(error.errors()[0]))}") from None
-    for name, count in Counter(truth.database).items():
-        photos.require(name, f"{file}: database")
+    names = truth.database and [photos.find(name, f"{file}: database") for name in truth.database]
+    for name, count in Counter(names).items():
         if count > 1:
             raise DatasetError(f"{file}: database contains {name!r} {count} times; keep one")
-    return truth
+    return truth.model_copy(update={"database": names})
 
 
 def _explain(problem: dict[str, Any]) -> str:
@@ -150,10 +149,10 @@ def graded_tables(
     relevance: list[tuple[int, int, str]] = []
     for number, query in enumerate(truth.queries):
         where = f"{file}: query {number}"
-        photos.require(query.image, where)
-        box = (None,) * 4 if query.bbox is None else _check_box(query.bbox, photos.accepted[query.image], where)
-        queries.append((number, query.image, *box, ids.get(query.image)))
-        grades = _check_grades(query, ids, photos, where)
+        image = photos.find(query.image, where)
+        box = (None,) * 4 if query.bbox is None else _check_box(query.bbox, photos.accepted[image], where)
+        queries.append((number, image, *box, ids.get(image)))
+        grades = _check_grades(query, image, ids, photos, where)
         relevance.extend((number, ids[name], grade) for name, grade in grades.items())
     return (
         pd.DataFrame(queries, columns=["query", "path", "x0", "y0", "x1", "y1", "image"]),
@@ -163,23 +162,22 @@ def graded_tables(
 
 def _check_box(box: list[float], image: StoredImage, where: str) -> list[float]:
     try:
-        round_box(box, (image.width, image.height))
+        round_box(box, (image.width, image.height), image.stored)
     except ImageError as error:
         raise DatasetError(f"{where}: {error}") from None
     return box
 
 
-def _check_grades(query: GradedQuery, ids: dict[str, int], photos: Photos, where: str) -> dict[str, str]:
+def _check_grades(query: GradedQuery, image: str, ids: dict[str, int], photos: Photos, where: str) -> dict[str, str]:
     """The grade of each image that a query lists; junk for the query image itself if it is in the database."""
     grades: dict[str, str] = {}
     for grade in GRADES:
-        for name in getattr(query, grade):
-            photos.require(name, where)
+        for name in (photos.find(given, where) for given in getattr(query, grade)):
             if name not in ids:
                 raise DatasetError(f"{where} names {name!r}, which is not in the database; add it there")
             if name in grades:
                 raise DatasetError(f"{where} names {name!r} as {grades[name]} and as {grade}; keep one")
             grades[name] = grade
-    if query.image in ids and grades.setdefault(query.image, "junk") != "junk":
-        raise DatasetError(f"{where} names its own image {query.image!r} as {grades[query.image]}; it can only be junk")
+    if image in ids and grades.setdefault(image, "junk") != "junk":
+        raise DatasetError(f"{where} names its own image {image!r} as {grades[image]}; it can only be junk")
     return grades

@@ -5,23 +5,28 @@ import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import normalize
 
-from lrcr.data.images import UnknownFormatError, load_image
+from lrcr.data.decoding import decode
+from lrcr.data.formats import UnknownFormatError, is_image_suffix
 from lrcr.errors import DatasetError, ImageError
 from lrcr.progress import SILENT, Progress
 from lrcr.storage.artifacts import hash_file
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif")
+_LEAST_SIZE = 1  # a large JPEG is decoded at ⅛ of its size: as thorough a check as in full, in less time and memory
 
 
 class StoredImage(NamedTuple):
-    """An image that can be decoded: its size in pixels as stored, and the SHA-256 of its file."""
+    """An image that can be decoded: its size in pixels as a viewer shows it and as stored, and its file's SHA-256."""
 
     width: int
     height: int
     sha256: str
+    stored: tuple[int, int]
+    truncated: bool
 
 
 @dataclass(frozen=True)
@@ -33,17 +38,33 @@ class Photos:
     refused: dict[str, str]
     skipped: frozenset[str]
 
-    def require(self, name: str, where: str) -> None:
-        """Check that `name` is an accepted image.
+    @cached_property
+    def _of_form(self) -> dict[str, list[str]]:
+        """Name in the normal form NFC → the names of images of which it is the form."""
+        names: dict[str, list[str]] = {}
+        for name in self.accepted:
+            names.setdefault(normalize("NFC", name), []).append(name)
+        return names
+
+    def find(self, name: str, where: str) -> str:
+        """The accepted image with a name; names are compared in Unicode normal form if none is equal.
 
         Args:
             where: file and entry that name it, for the error message.
 
+        Returns:
+            Its name as it is in the file system.
+
         Raises:
-            DatasetError: it is not.
+            DatasetError: there is no such image, or there are several.
         """
         if name in self.accepted:
-            return
+            return name
+        found = self._of_form.get(normalize("NFC", name), [])
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise DatasetError(f"{where} names {name!r}: {len(found)} files differ only in Unicode form; rename one")
         if name in self.refused:
             raise DatasetError(f"{where} names {name!r}, which was refused: {self.refused[name]}")
         if name in self.skipped:
@@ -63,10 +84,17 @@ def photos_root(path: Path) -> Path:
     return path / "images" if (path / "images").is_dir() else path
 
 
-def read_photos(path: Path, *, known: Mapping[str, StoredImage] | None = None, progress: Progress = SILENT) -> Photos:
+def read_photos(
+    path: Path,
+    *,
+    tolerate_truncated: bool = False,
+    known: Mapping[str, StoredImage] | None = None,
+    progress: Progress = SILENT,
+) -> Photos:
     """Decode and hash every image below a user's folder, sorted by name.
 
     Args:
+        tolerate_truncated: whether JPEGs that lack their last bytes are accepted.
         known: images that were accepted before, by name; those whose hash is still the same are not decoded again.
 
     Raises:
@@ -74,7 +102,7 @@ def read_photos(path: Path, *, known: Mapping[str, StoredImage] | None = None, p
     """
     root = photos_root(path)
     files = {file.relative_to(root).as_posix(): file for file in _walk(root, frozenset())}
-    photos = inspect_photos(root, files, known or {}, path.name, progress)
+    photos = inspect_photos(root, files, known or {}, path.name, progress, tolerate_truncated=tolerate_truncated)
     if not photos.accepted:
         found = f"{len(files)} files ({len(photos.refused)} refused)"
         raise DatasetError(f"{root}: no images among {found}; add images")
@@ -82,13 +110,20 @@ def read_photos(path: Path, *, known: Mapping[str, StoredImage] | None = None, p
 
 
 def inspect_photos(
-    root: Path, files: Mapping[str, Path], known: Mapping[str, StoredImage], title: str, progress: Progress
+    root: Path,
+    files: Mapping[str, Path],
+    known: Mapping[str, StoredImage],
+    title: str,
+    progress: Progress,
+    *,
+    tolerate_truncated: bool = False,
 ) -> Photos:
     """Decode and hash some files, sorted by name; see `read_photos`."""
     names = sorted(files)
     accepted, refused, skipped = {}, {}, set()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(_inspect, [files[name] for name in names], map(known.get, names))
+        inspect = partial(_inspect, tolerate_truncated)
+        results = pool.map(inspect, [files[name] for name in names], map(known.get, names))
         for name, result in zip(names, progress.over(results, f"reading {title}", len(names)), strict=True):
             printable = os.fsencode(name).decode("utf-8", "backslashreplace")
             if result is None:
@@ -104,33 +139,40 @@ def inspect_photos(
 
 def _walk(folder: Path, parents: frozenset[Path]) -> Iterator[Path]:
     """All files below a folder, links followed; a link to a folder that contains it is not followed."""
-    real = folder.resolve()
-    if real in parents:
-        return
     try:
-        entries = [(entry, entry.is_dir()) for entry in folder.iterdir()]
+        real = folder.resolve()
+        entries = [] if real in parents else list(folder.iterdir())
     except OSError:
-        entries = []
         yield folder  # `_inspect` refuses it with a reason
-    for entry, is_folder in entries:
-        if not is_folder:
+        return
+    for entry in entries:
+        if not _is_folder(entry):
             yield entry
         elif not entry.name.startswith("."):
             yield from _walk(entry, parents | {real})
 
 
-def _inspect(file: Path, known: StoredImage | None) -> StoredImage | str | None:
+def _is_folder(file: Path) -> bool:
+    try:
+        return file.is_dir()
+    except OSError:  # a path that is too long, for example; `_inspect` refuses it with a reason
+        return False
+
+
+def _inspect(tolerate_truncated: bool, file: Path, known: StoredImage | None) -> StoredImage | str | None:
     """An accepted image, the reason why an image is refused, or None for a file that is not an image."""
     if file.name.startswith("."):
         return None
-    if not file.is_file():
-        return "not a regular file: a broken link, a pipe or a folder that cannot be listed"
-    if known is not None and hash_file(file) == known.sha256:
-        return known
     try:
-        width, height = load_image(file, orient=False).full_size
+        if not file.is_file():
+            return "not a regular file: a broken link, a pipe or a folder that cannot be listed"
+        if known is not None and hash_file(file) == known.sha256:
+            return known
+        image = decode(file, _LEAST_SIZE, tolerate_truncated=tolerate_truncated)
     except ImageError as error:
-        if isinstance(error, UnknownFormatError) and file.suffix.lower() not in IMAGE_SUFFIXES:
+        if isinstance(error, UnknownFormatError) and not is_image_suffix(file.suffix.lower()):
             return None
         return str(error).removeprefix(f"{file}: ")
-    return StoredImage(width, height, hash_file(file))
+    except OSError as error:
+        return f"cannot be read ({error.strerror}); rename or move it"
+    return StoredImage(*image.shown_size, hash_file(file), image.size, image.truncated)

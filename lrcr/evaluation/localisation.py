@@ -91,7 +91,10 @@ def _boxes(dataset: Dataset) -> dict[int, list[Photo]]:
 
 def _draw_boxes(photos: Sequence[Photo]) -> Region:
     """The union of the boxes of one image, with the EXIF orientation that is applied to the image."""
-    crops = [load_image(photo.path, orient=photo.orient, box=photo.box) for photo in photos]
+    crops = [
+        load_image(photo.path, orient=photo.orient, box=photo.box, tolerate_truncated=photo.tolerate_truncated)
+        for photo in photos
+    ]
     region = np.zeros(crops[0].full_size[::-1], np.bool_)
     for crop in crops:
         (x, y), (width, height) = crop.origin, crop.pixels.size

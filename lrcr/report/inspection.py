@@ -92,7 +92,7 @@ def inspect_photo(
         ImageError: the photo cannot be decoded.
         ParamsError: a point is outside the photo or in its cropped border, or the model has neither filters nor edges.
     """
-    loaded = load_image(photo.path, orient=photo.orient, box=photo.box)
+    loaded = load_image(photo.path, orient=photo.orient, box=photo.box, tolerate_truncated=photo.tolerate_truncated)
     whole = model.backbone(prepare(loaded, image_size)[None].to(model.whitening.bias.device))
     features, context = crop_border(whole, model.border), model.context(whole)
     window = _window(whole.shape[2:], features.shape[2:])

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.collections import LineCollection
 
-from lrcr.data.images import ImageFile, load_image
+from lrcr.data.decoding import ImageFile
+from lrcr.data.images import load_image
 from lrcr.errors import ParamsError
 from lrcr.report.picture import blank_figure, picture_format, save_figure
 from lrcr.retrieval.asmk.explain import Match
@@ -90,7 +91,7 @@ def _show_photos(
     axis: matplotlib.axes.Axes, query: ImageFile, result: ImageFile, orient: bool
 ) -> npt.NDArray[np.float64]:
     """Show both photos side by side, one unit for each pixel; returns the left upper corner of the second, (x, y)."""
-    left, right = (load_image(path, orient=orient).pixels for path in (query, result))
+    left, right = (load_image(path, orient=orient, tolerate_truncated=True).pixels for path in (query, result))
     gap = 0.02 * left.width
     start = np.array([left.width + gap, 0.0])
     axis.imshow(left, extent=(0, left.width, left.height, 0))

@@ -9,7 +9,8 @@ from typing import Literal
 import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
-from lrcr.data.images import Box, ImageFile, load_image
+from lrcr.data.decoding import ImageFile
+from lrcr.data.images import Box, load_image
 from lrcr.errors import ImageError, ParamsError
 from lrcr.progress import SILENT, Progress
 from lrcr.report.picture import COMPRESSION, picture_format
@@ -34,7 +35,7 @@ class QueryTile:
     Args:
         image: the whole photo, as a file or decoded.
         name: written below the photo; if it is too long, its middle is omitted.
-        box: x0, y0, x1, y1 of the query, in pixels of the stored image (of a decoded image: in its pixels).
+        box: x0, y0, x1, y1 of the query, in pixels of the image as it is shown.
         method: name of the method that made the ranking; written instead of the word "query".
         note: a few characters, written next to `method`.
     """
@@ -180,10 +181,10 @@ def _load(source: ImageFile | Image.Image, orient: bool, box: Box | None) -> tup
     """The whole photo and its box, both oriented."""
     if isinstance(source, Image.Image):
         return source.convert("RGB"), box
-    photo = load_image(source, orient=orient).pixels
+    photo = load_image(source, orient=orient, tolerate_truncated=True).pixels
     if box is None:
         return photo, None
-    crop = load_image(source, orient=orient, box=box)
+    crop = load_image(source, orient=orient, box=box, tolerate_truncated=True)
     x, y = crop.origin
     return photo, (x, y, x + crop.pixels.width, y + crop.pixels.height)
 

@@ -234,9 +234,12 @@ def _holds(rows: pd.DataFrame, found: pd.DataFrame, column: str) -> npt.NDArray[
 
 
 def _stored(rows: pd.DataFrame) -> dict[str, StoredImage]:
-    """What an index knows of the files of some images, by path."""
+    """What an index knows of the files of some images, by path; it has their sizes as shown only."""
     known = rows.loc[rows["sha256"].notna(), ["path", "width", "height", "sha256"]]
-    return {path: StoredImage(*stored) for path, *stored in known.itertuples(index=False, name=None)}
+    return {
+        path: StoredImage(width, height, sha256, stored=(width, height), truncated=False)
+        for path, width, height, sha256 in known.itertuples(index=False, name=None)
+    }
 
 
 def _read_given(path: Path, prefix: str, writer: IndexWriter, progress: Progress) -> pd.DataFrame:
@@ -277,6 +280,6 @@ def _tabulate(
     labels: Iterable[str | None],
 ) -> pd.DataFrame:
     """Rows of the table of images (`lrcr.retrieval.images`), with the folder itself in `root`, not its number."""
-    sizes = pd.DataFrame([accepted[path] for path in paths], columns=["width", "height", "sha256"])
+    sizes = pd.DataFrame([accepted[path][:3] for path in paths], columns=["width", "height", "sha256"])
     columns = {"name": list(names), "root": str(root), "path": list(paths), "label": list(labels)}
     return pd.DataFrame({**columns, **sizes}).astype({"name": "string", "path": "string", "label": "string"})

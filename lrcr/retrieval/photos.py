@@ -101,7 +101,7 @@ class PhotoIndex:
         Args:
             photo: the query, any image file.
             top: number of hits, at least 1.
-            box: x0, y0, x1, y1: search for this part of the photo, in pixels of the file.
+            box: x0, y0, x1, y1: search for this part of the photo, in pixels as a viewer shows it.
 
         Raises:
             ParamsError: `top` is below 1.
@@ -142,5 +142,6 @@ class PhotoIndex:
             True
             >>> x, y, hit_x, hit_y = found.locations[0]
         """
-        described = self._extractor.describe([Photo(hit.path, orient=True, regions=hit.regions)])
+        photo = Photo(hit.path, orient=True, tolerate_truncated=True, regions=hit.regions)
+        described = self._extractor.describe([photo])
         return Explanation(hit.query.xy, described.xy, self.searcher.index.explain(hit.query, described))

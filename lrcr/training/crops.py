@@ -61,7 +61,9 @@ def random_crop(photo: Photo, size: int, area: float, seed: int, noise: float = 
     Raises:
         ImageError: the photo cannot be decoded.
     """
-    pixels = load_image(photo.path, orient=photo.orient, box=photo.box).pixels
+    pixels = load_image(
+        photo.path, orient=photo.orient, box=photo.box, tolerate_truncated=photo.tolerate_truncated
+    ).pixels
     rng = np.random.default_rng(seed)
     crop = pixels.resize((size, size), Image.Resampling.BILINEAR, box=draw_box(*pixels.size, area, rng))
     image = normalise(crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else crop)

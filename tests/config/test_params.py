@@ -252,7 +252,7 @@ KINDS = "folder, synthetic, roxford5k, rparis6k, revisitop1m, sfm120k, gldv2"
     ("dataset", "lines"),
     [
         ("{kind: folder, pth: x}", ["X.path: missing; add it", "X.pth: unknown key; did you mean 'path'?"]),
-        ("{kind: folder, path: x, images: 3}", ["X.images: unknown key; known here: kind, path"]),
+        ("{kind: folder, path: x, images: 3}", ["X.images: unknown key; known here: kind, path, tolerate_truncated"]),
         ("{path: x}", [f"X.kind: None is not a kind of dataset; use {KINDS}"]),
         ("{kind: drawn}", [f"X.kind: 'drawn' is not a kind of dataset; use {KINDS}"]),
         (

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from torchvision.transforms import functional
 
-from lrcr.data.images import MEAN, STD, LoadedImage, UnknownFormatError, load_image, prepare, resize, round_box
+from lrcr.data.formats import UnknownFormatError
+from lrcr.data.images import MEAN, STD, LoadedImage, load_image, prepare, resize, round_box
 from lrcr.errors import ImageError
 
 # The colours of four quadrants, clockwise from the upper left.
@@ -108,9 +109,6 @@ def test_32_bit_pixels_are_read_as_16_bits_or_refused(tmp_path):
         Image.fromarray(np.array([[0, value]], np.int32)).save(path)
         with pytest.raises(ImageError, match="more than 16 bits per channel; convert it to 8 or 16"):
             load_image(path, orient=False)
-    Image.new("F", (2, 2), 0.5).save(path)
-    with pytest.raises(ImageError, match=r"image\.tif: floating-point pixels have no standard range; convert"):
-        load_image(path, orient=False)
 
 
 def test_the_first_frame_of_an_animation_is_read(tmp_path):
@@ -147,19 +145,16 @@ def test_orientation_6_turns_the_left_edge_up(tmp_path):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_crop_is_of_stored_pixels_and_has_its_origin(tmp_path, orientation):
+def test_a_crop_is_of_pixels_as_shown_and_has_its_origin(tmp_path, orientation):
     rng = np.random.default_rng(0)
     stored = Image.fromarray(rng.integers(0, 256, (11, 17, 3), np.uint8))
     path = with_orientation(tmp_path / "image.png", stored, orientation)
-    whole = np.asarray(load_image(path, orient=True).pixels)
+    shown = ImageOps.exif_transpose(Image.open(path))
     crop = load_image(path, orient=True, box=(2.4, 2.6, 9.0, 9.5))
-    expected = with_orientation(tmp_path / "crop.png", stored.crop((2, 3, 9, 10)), orientation)
-    assert np.array_equal(crop.pixels, load_image(expected, orient=True).pixels)
-    assert crop.full_size == whole.shape[1::-1]
-    (x, y), (width, height) = crop.origin, crop.pixels.size
-    assert np.array_equal(whole[y : y + height, x : x + width], crop.pixels)
+    assert np.array_equal(crop.pixels, shown.crop((2, 3, 9, 10)))
+    assert (crop.full_size, crop.origin) == (shown.size, (2, 3))
     stored_crop = load_image(path, orient=False, box=(2.4, 2.6, 9.0, 9.5))
-    assert stored_crop.origin == (2, 3)
+    assert (stored_crop.full_size, stored_crop.origin) == ((17, 11), (2, 3))
     assert np.array_equal(stored_crop.pixels, stored.crop((2, 3, 9, 10)))
 
 
@@ -213,42 +208,30 @@ def test_a_file_that_is_not_an_image_is_refused(tmp_path):
         load_image(tmp_path / "gone.jpg", orient=False)
 
 
-def test_formats_that_run_programs_are_not_opened(tmp_path):
-    (tmp_path / "image.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n")
-    with pytest.raises(
-        UnknownFormatError, match=r"image\.eps: not an image of a known format; convert it to one of JPEG"
-    ):
-        load_image(tmp_path / "image.eps", orient=False)
-
-
-def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
-    quadrants(64, 64).save(tmp_path / "image.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(ImageError, match=r"image\.png: beyond the decompression-bomb limit \(.*4096 pixels.*; make"):
-        load_image(tmp_path / "image.png", orient=False)
-
-
 @pytest.mark.parametrize(
     ("box", "message"),
     [
         ((1, 1, 1.3, 4), "is empty; give x0, y0, x1, y1 in pixels with x0 < x1 and y0 < y1"),
         ((5, 1, 2, 4), "is empty"),
-        ((-2, 0, 3, 3), r"reaches outside the image \(6 × 4 pixels as stored\); give it in these pixels"),
-        ((0, 0, 3, 4.6), "reaches outside the image"),
-        ((0, 0, 6.6, 4), "reaches outside the image"),
+        (
+            (-2, 0, 3, 3),
+            r"reaches outside the image \(4 × 6 pixels as shown, 6 × 4 as stored\); give it in pixels as shown",
+        ),
+        ((0, 0, 3, 6.6), "reaches outside the image"),
+        ((0, 0, 4.6, 6), "reaches outside the image"),
         ((0, 0, float("nan"), 4), "is not four finite numbers; give x0, y0, x1, y1 in pixels"),
         ((0, 0, float("inf"), 4), "is not four finite numbers; give x0, y0, x1, y1 in pixels"),
     ],
 )
 def test_an_invalid_box_is_refused(tmp_path, box, message):
-    quadrants(6, 4).save(tmp_path / "image.png")
+    with_orientation(tmp_path / "image.png", quadrants(6, 4), 6)
     with pytest.raises(ImageError, match=rf"image\.png: box \[.*\] {message}"):
         load_image(tmp_path / "image.png", orient=True, box=box)
 
 
 def test_a_box_of_three_numbers_is_refused():
     with pytest.raises(ImageError, match="is not four finite numbers; give x0, y0, x1, y1 in pixels"):
-        round_box([0, 0, 3], (6, 4))
+        round_box([0, 0, 3], (6, 4), (6, 4))
 
 
 @given(

@@ -58,7 +58,7 @@ def test_boxes_and_orientation_are_applied(photos, tmp_path):
     box = (2.0, 1.0, 7.0, 5.0)
     for photo, size, origin in (
         (Photo(photos[0].path, box), (5, 4), (2, 1)),
-        (Photo(tmp_path / "turned.png", box, orient=True), (4, 5), (1, 2)),
+        (Photo(tmp_path / "turned.png", (1.0, 2.0, 5.0, 7.0), orient=True), (4, 5), (1, 2)),
     ):
         [batch] = load_batches([photo], 4, 8)
         assert (batch.sizes, batch.origins) == ([size], [origin])

@@ -114,8 +114,8 @@ def test_errors_are_those_of_a_full_image(tmp_path, monkeypatch):
     with pytest.raises(ImageError, match=r"image\.jpg: cannot be read \(image file is truncated.*\); copy or export"):
         load_image(path, orient=True, image_size=40)
     path.write_bytes(data)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 640 * 400 // 2 - 1)
-    with pytest.raises(ImageError, match=r"beyond the decompression-bomb limit \(.*256000 pixels.*\); make it smaller"):
+    monkeypatch.setenv("LRCR_MAX_MEGAPIXELS", str((640 * 400 - 1) / 1e6))
+    with pytest.raises(ImageError, match=r"beyond the limit of .* million pixels: 640 × 400 pixels; make it smaller"):
         load_image(path, orient=True, image_size=40)
 
 

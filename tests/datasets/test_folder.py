@@ -24,12 +24,12 @@ def test_the_database_is_all_images_sorted_by_name(photos):
     assert facts(photos)["source"] == str(photos)
 
 
-def test_sizes_are_of_the_stored_image(photos):
+def test_sizes_are_of_the_image_as_it_is_shown(photos):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (8, 6)).save(photos / "images" / "a.png", exif=exif)
     dataset = make(photos)
-    assert (dataset.images["width"][0], dataset.images["height"][0]) == (8, 6)
+    assert (dataset.images["width"][0], dataset.images["height"][0]) == (6, 8)
 
 
 def test_names_are_relative_to_the_folder_if_it_has_no_folder_images(tmp_path):
@@ -106,7 +106,7 @@ def test_regions_are_those_of_images_of_the_database(photos):
     ("line", "message"),
     [
         ("x.png,0,0,4,4,1", r"line 2 names 'x\.png', which is not under images/"),
-        ("a.png,0,0,9,4,1", r"line 2: box .* reaches outside the image \(8 × 6 pixels as stored\)"),
+        ("a.png,0,0,9,4,1", r"line 2: box .* reaches outside the image \(8 × 6 pixels as shown, 8 × 6 as stored\)"),
         ("a.png,0,0,0,4,1", r"line 2: box .* is empty"),
         ("a.png,0,0,4,4,high", r"line 2: could not convert string to float: 'high'; write numbers"),
         ("a.png,0,0,4", r"line 2: the numbers of fields and columns differ"),

@@ -25,10 +25,10 @@ def write_truth(path: Path, queries, **more) -> None:
     (path / "ground_truth.json").write_text(json.dumps({"queries": queries, **more}), encoding="utf-8")
 
 
-def make(path: Path, target: Path | None = None):
+def make(path: Path, target: Path | None = None, **params):
     target = target or path.parent / "data"
     target.mkdir(exist_ok=True)
-    make_folder(target, "mine", FolderParams(kind="folder", path=str(path)))
+    make_folder(target, "mine", FolderParams(kind="folder", path=str(path), **params))
     return open_dataset(target)
 
 

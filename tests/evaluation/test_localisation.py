@@ -110,7 +110,7 @@ def test_boxes_stand_in_for_masks(tmp_path):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_boxes_turn_with_their_image(tmp_path, orientation):
+def test_boxes_are_of_the_image_as_it_is_shown(tmp_path, orientation):
     stored = Image.new("RGB", (12, 9))
     stored.paste("white", (2, 1, 9, 4))
     exif = Image.Exif()
@@ -119,7 +119,8 @@ def test_boxes_turn_with_their_image(tmp_path, orientation):
     upright = np.asarray(load_image(tmp_path / "0.png", orient=True).pixels.convert("L")) > 127
     y, x = np.nonzero(upright)
     store = make_store(tmp_path, [make_local(np.stack([x, y], axis=1) + 0.5, np.ones(21))])
-    dataset = make_dataset(tmp_path, [(12, 9)], queries=[(0, (2, 1, 9, 4))], orient=True)
+    shown = (x.min(), y.min(), x.max() + 1, y.max() + 1)
+    dataset = make_dataset(tmp_path, [(12, 9)], queries=[(0, shown)], orient=True)
     found = measure_localisation(dataset, store)
     assert found == Localisation(descriptors=100, attention=100, area=100 * (21 / 108), images=1)
 

@@ -80,8 +80,8 @@ def test_the_box_is_outlined_in_the_query(tmp_path):
 
 
 @pytest.mark.parametrize("orient", [True, False])
-def test_the_box_turns_with_the_photo(tmp_path, orient):
-    """A photo stored on its side, its box around the white quarter at the upper left of the stored pixels."""
+def test_the_box_is_of_the_photo_as_it_is_drawn(tmp_path, orient):
+    """A photo stored on its side, its box around the white quarter: at the upper left as stored, right as shown."""
     photo = Image.new("RGB", (80, 60), "#800080")
     photo.paste("white", (0, 0, 40, 30))
     exif = Image.Exif()
@@ -89,7 +89,7 @@ def test_the_box_turns_with_the_photo(tmp_path, orient):
     photo.save(tmp_path / "photo.png", exif=exif)
     plain, boxed = (
         draw(tmp_path, [(QueryTile(tmp_path / "photo.png", "", box), [])], orient=orient)
-        for box in (None, (0.0, 0.0, 40.0, 30.0))
+        for box in (None, (30.0, 0.0, 60.0, 40.0) if orient else (0.0, 0.0, 40.0, 30.0))
     )
     outlined = np.nonzero((plain != boxed).any(axis=2))[1]
     photo_rows, photo_columns = np.nonzero((plain == (128, 0, 128)).all(axis=2))
