@@ -4,6 +4,7 @@ import doctest
 import importlib
 import inspect
 import os
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -18,6 +19,7 @@ import lrcr.api
 from lrcr.config.retrieval import CodebookParams, SearchParams
 from lrcr.errors import ArtifactError, ParamsError
 from lrcr.evaluation.per_query import write_per_query
+from lrcr.retrieval.lock import only_writer
 from lrcr.storage.sources import PACKAGE
 
 FUNCTIONS = ["build_index", "compare", "evaluate", "load_model", "open_index", "train"]
@@ -172,6 +174,26 @@ def test_an_index_is_replaced(rendered, index, tmp_path):
         built = lrcr.build_index(rendered / "photos", str(folder), overrides=[*QUICK, f"codebook.words={words}"])
         assert built.searcher.index.manifest.facts["words"] == words
     assert built.summary == index.summary
+
+
+def test_an_index_that_is_being_changed_is_not_replaced(rendered, tmp_path):
+    folder, said = tmp_path / "my.index", r"my\.index: another process is changing it; try again when that has ended$"
+    build_asmk(folder, *drawn())
+    with only_writer(folder):
+        with pytest.raises(ArtifactError, match=said):
+            build_asmk(folder, *drawn())
+        with pytest.raises(ArtifactError, match=said):
+            lrcr.build_index(rendered / "photos", folder, overrides=QUICK)
+    assert len(lrcr.asmk.open_index(folder)) == 20
+
+
+def test_photos_that_were_moved_are_found_where_they_are_now(rendered, index, tmp_path):
+    shutil.copytree(rendered / "photos", tmp_path / "now")
+    photo = tmp_path / "now/castle/02.jpg"
+    opened = lrcr.open_index(index.searcher.folder, photos=[str(tmp_path / "now")])
+    assert opened.search(photo, top=1)[0].path == photo
+    with pytest.raises(ParamsError, match=r"^--photos: 2 folders, but the images of .*my\.index lie in 1 \("):
+        lrcr.open_index(index.searcher.folder, photos=[tmp_path / "now", tmp_path])
 
 
 def test_seeds_are_compared_pairwise(tmp_path):

@@ -13,7 +13,6 @@
 - `regions` (optional): see `lrcr.data.regions`
 """
 
-import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -34,8 +33,6 @@ Ids = npt.NDArray[np.int64]
 GRADES = ("easy", "hard", "junk")
 _MAP_DEPTHS = {"gldv2": 100}  # kind of the benchmarks that measure mAP@k → k
 DESCRIPTION = "dataset.json"
-CONTENTS = "contents.parquet"
-"""The hashes of the image files of a folder dataset: columns `path` and `sha256`."""
 _ARCHIVED = {"archive": "string", "offset": "Int64", "bytes": "Int64"}
 _OPTIONAL = {"images": ("mask", *_ARCHIVED), "queries": tuple(_ARCHIVED)}
 _DTYPES: dict[str, dict[str, str]] = {
@@ -259,31 +256,6 @@ def _read_table(path: Path, expected: str | None) -> pd.DataFrame:
     if not path.exists() or hash_file(path) != expected:
         raise ArtifactError(f"{path}: missing or altered since it was made; make the dataset again")
     return _typed(pd.read_parquet(path), path.stem)
-
-
-def hash_contents(hashes: dict[str, str]) -> str:
-    """One hash over all images (and masks) of a dataset, given path → hash of each."""
-    digest = hashlib.sha256()
-    for path in sorted(hashes):
-        digest.update(f"{path}\0{hashes[path]}\n".encode())
-    return digest.hexdigest()
-
-
-def image_hashes(folder: Path) -> dict[str, str]:
-    """Path → SHA-256 of the image files of the dataset in `folder`; {} where it does not store them.
-
-    Raises:
-        ArtifactError: they are not those of the dataset.
-    """
-    file, description = folder / CONTENTS, folder / DESCRIPTION
-    if not file.exists():
-        return {}
-    table = pd.read_parquet(file)
-    hashes = dict(zip(table["path"], table["sha256"], strict=True))
-    manifest = Manifest.from_dict(read_json(description), description, "dataset")
-    if hash_contents(hashes) != manifest.inputs.get("contents"):
-        raise ArtifactError(f"{file}: altered since it was made; make the dataset again")
-    return hashes
 
 
 def leave_one_out(images: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

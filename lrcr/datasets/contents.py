@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from lrcr.data.dataset import ArchivedImage, hash_contents
+from lrcr.data.dataset import ArchivedImage
+from lrcr.data.hashes import hash_contents
 from lrcr.data.images import load_image
 from lrcr.datasets.archives import Member, list_members
 from lrcr.datasets.fetch import Fetched

@@ -21,7 +21,8 @@ from pathlib import Path
 import pandas as pd
 
 from lrcr.config.datasets import FolderParams
-from lrcr.data.dataset import CONTENTS, hash_contents, leave_one_out, write_dataset
+from lrcr.data.dataset import leave_one_out, write_dataset
+from lrcr.data.hashes import CONTENTS, hash_contents
 from lrcr.datasets.ground_truth import graded_tables, read_ground_truth, read_labels, read_regions
 from lrcr.datasets.photos import read_photos
 from lrcr.progress import SILENT, Progress

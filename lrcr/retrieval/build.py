@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from lrcr.config.params import Params
-from lrcr.data.dataset import Dataset, image_hashes, open_dataset
+from lrcr.data.dataset import Dataset, open_dataset
+from lrcr.data.hashes import image_hashes
 from lrcr.features.store import DescriptorStore, Sample, open_descriptors
 from lrcr.models.header import read_model_manifest
 from lrcr.progress import SILENT, Progress

@@ -216,7 +216,7 @@ def _regions(writer: IndexWriter, described: pd.DataFrame) -> Sequence[tuple[Box
     kind = writer.params.extract.regions
     if kind == "detected":
         raise ArtifactError(
-            f"{writer.folder}: its images have detected regions, which photos that are added lack; build it again"
+            f"{writer.folder}: images with detected regions can be removed, but not described here; index again"
         )
     return grids(described) if kind == "grid" else [None] * len(described)
 

@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lrcr.api import open_index
 from lrcr.data.dataset import Photo
+from lrcr.features.regions import grid_boxes
+from lrcr.retrieval.images import read_boxes
 from lrcr.retrieval.queries import open_extractor
 from lrcr.retrieval.searcher import Searcher
 from lrcr.retrieval.writer import open_writer
 
-from .command import SMALL, lrcr, refuse, run
+from .command import SMALL, TRUNK, lrcr, refuse, run, sets
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +86,56 @@ def test_an_index_brought_to_the_state_of_a_folder_is_that_of_the_folder(mine, p
     assert lrcr("verify", folder) == f"{folder}: 12 images, all files are intact\n"
     told(folder, "compact")
     assert_same(folder, index, photos / "images/0/1.png")
+
+
+TINY = sets("extract.image_size=48", "extract.scales=[1.0]", "extract.max_descriptors=20", "codebook.words=16")
+REGIONS = [*TRUNK, *TINY, *sets("model.name=delf", "whitening.dim=32", "extract.regions=grid")]
+
+
+def test_what_is_added_has_regions_as_the_other_images(photos, tmp_path):
+    folder, whole = tmp_path / "my.index", tmp_path / "whole.index"
+    lrcr("index", photos, "-o", whole, *REGIONS)
+    shutil.copytree(photos, tmp_path / "photos")
+    delete(tmp_path / "photos", "0/1.png")
+    delete(tmp_path / "photos", "3/2.png")
+    lrcr("index", tmp_path / "photos", "-o", folder, "--codebook-photos", photos, *REGIONS)
+    shutil.copytree(photos, tmp_path / "photos", dirs_exist_ok=True)
+    assert told(folder, "sync", tmp_path / "photos") == "2 added, 0 described again, 0 removed; 12 images"
+    assert_same(folder, whole, photos / "images/3/2.png")
+    found, expected = (list(map(read_boxes, Searcher(each).images["regions"])) for each in (folder, whole))
+    assert found == expected == [grid_boxes(96, 80)] * 12
+    merged = tmp_path / "merged.index"
+    lrcr("merge", folder, whole, "-o", merged, "--prefix", "b/")
+    hit = open_index(merged).search(photos / "images/0/1.png", top=24)[-1]
+    assert hit.regions == grid_boxes(96, 80)
+
+
+def test_what_is_added_to_an_index_of_delg_has_a_vector(photos, tmp_path):
+    delg = [*TRUNK, *TINY[:6], *sets("model.name=delg", "backbone.skip_layers=2", "pooling.projection=24")]
+    shutil.copytree(photos, tmp_path / "photos")
+    delete(tmp_path / "photos", "0/1.png")
+    lrcr("index", tmp_path / "photos", "-o", tmp_path / "my.index", "--codebook-photos", photos, *delg)
+    lrcr("index", photos, "-o", tmp_path / "whole.index", *delg)
+    shutil.copy(photos / "images/0/1.png", tmp_path / "photos/images/0")
+    told(tmp_path / "my.index", "add", tmp_path / "photos")
+    indexes = [open_index(tmp_path / name) for name in ("my.index", "whole.index")]
+    hits = [index.search(photos / "images/0/1.png", top=12) for index in indexes]
+    assert [hit.image for hit in hits[0]] == [hit.image for hit in hits[1]]
+    np.testing.assert_allclose([hit.score for hit in hits[0]], [hit.score for hit in hits[1]], rtol=1e-5)
+
+
+def test_detected_regions_are_not_added_in_one_line(photos, tmp_path):
+    own, folder = tmp_path / "photos", tmp_path / "my.index"
+    shutil.copytree(photos, own)
+    (own / "regions.csv").write_text("image,x0,y0,x1,y1,score\n0/0.png,10,10,90,70,0.9\n")
+    lrcr("index", own, "-o", folder, *REGIONS, *sets("extract.regions=detected"))
+    assert Searcher(folder).images["regions"].map(read_boxes).tolist() == [((10, 10, 90, 70),), *[()] * 11]
+    shutil.copy(own / "images/0/0.png", tmp_path / "new.png")
+    said = f"{folder}: images with detected regions can be removed, but not described here; index again"
+    assert refuse("add", folder, tmp_path / "new.png") == said
+    assert told(folder, "remove", "0/1.png") == "0 added, 0 described again, 1 removed; 11 images"
+    told(folder, "compact")
+    assert Searcher(folder).images["regions"].map(read_boxes).tolist() == [((10, 10, 90, 70),), *[()] * 10]
 
 
 def test_only_what_is_new_is_added(mine, photos, draw_photo):

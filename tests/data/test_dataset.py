@@ -15,7 +15,6 @@ from lrcr.data.dataset import (
     ArchivedImage,
     Photo,
     empty_table,
-    hash_contents,
     leave_one_out,
     open_dataset,
     write_dataset,
@@ -240,12 +239,6 @@ def test_inconsistent_tables_are_refused(tmp_path, table, column, values, messag
     with pytest.raises(DatasetError) as error:
         write(tmp_path / "data", tables=changed)
     assert str(error.value).startswith(f"small: {message}")
-
-
-def test_the_hash_of_contents_depends_on_names_and_hashes_but_not_on_their_order():
-    a = hash_contents({"x": "1", "y": "2"})
-    assert a == hash_contents({"y": "2", "x": "1"})
-    assert len({a, hash_contents({"x": "2", "y": "1"}), hash_contents({"x": "1"}), hash_contents({})}) == 4
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c", "A", "", None]), max_size=12))

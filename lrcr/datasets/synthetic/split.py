@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from lrcr.config.datasets import SyntheticParams
-from lrcr.data.dataset import hash_contents, write_dataset
+from lrcr.data.dataset import write_dataset
+from lrcr.data.hashes import hash_contents
 from lrcr.data.regions import BOX
 from lrcr.datasets.synthetic.views import BuildingViews, RenderJob, StoredView, render_building
 from lrcr.errors import DatasetError
