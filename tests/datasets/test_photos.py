@@ -178,7 +178,7 @@ def test_a_hundred_thousand_files_of_one_folder_are_read(tmp_path, monkeypatch):
         (tmp_path / "photos" / name).touch()
     write_labels(tmp_path / "photos", [(name, name[0]) for name in names])
     image = StoredImage(8, 6, "0" * 64, (8, 6), False)
-    monkeypatch.setattr(photos_module, "_inspect", lambda _, file: image if file.suffix == ".png" else None)
+    monkeypatch.setattr(photos_module, "_inspect", lambda _, file, known: image if file.suffix == ".png" else None)
     photos = read_photos(tmp_path / "photos")
     assert len(read_labels(tmp_path / "photos" / "labels.csv", photos)) == len(photos.accepted) == 100_000
 
