@@ -76,8 +76,8 @@ def open_index(
 
     Args:
         folder: of the index.
-        recipe: name of a recipe of params, of which the section `search` is read.
-        params: YAML file of params, of which the section `search` is read.
+        recipe: name of a recipe of params, of which the sections `search` and `rerank` are read.
+        params: YAML file of params, of which these sections are read.
         overrides: single params of a search, for example `["search.tau=0.25"]`.
 
     Raises:
@@ -91,10 +91,10 @@ def open_index(
         >>> [(hit.rank, hit.label, round(hit.score, 2)) for hit in hits[:1]]
         [(1, 'church', 1.0)]
     """
-    search = params_of_search(_path(params), overrides, recipe)
+    search, rerank = params_of_search(_path(params), overrides, recipe)
     from lrcr.retrieval.photos import PhotoIndex
 
-    return PhotoIndex(Path(folder), search)
+    return PhotoIndex(Path(folder), search, rerank)
 
 
 def train(

@@ -55,6 +55,14 @@ def search(
             "--box", metavar="X0,Y0,X1,Y1", help="Search for this part of the query photo, in pixels of the file."
         ),
     ] = None,
+    rerank: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rerank",
+            metavar="KIND",
+            help="Rank the results again by this step with its defaults, e.g. expansion; repeatable.",
+        ),
+    ] = None,
     plot: Annotated[
         Path | None,
         typer.Option("--plot", metavar="FILE", help="Draw the query and the results into this .png or .jpg."),
@@ -73,7 +81,8 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Find the images of an index that show the same thing as the query photo."""
-    index = open_index(folder, recipe=recipe, params=params, overrides=overrides or ())
+    steps = [f"rerank=[{', '.join(f'{{kind: {kind}}}' for kind in rerank)}]"] if rerank else []
+    index = open_index(folder, recipe=recipe, params=params, overrides=[*steps, *(overrides or ())])
     if plot_matches is not None and not index.explains:
         raise ParamsError(
             f"--plot-matches {plot_matches}: {folder} holds global vectors, which have no locations; leave it out"

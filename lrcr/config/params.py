@@ -21,6 +21,7 @@ from lrcr.config.model import (
     SuperFeaturesParams,
     WhiteningParams,
 )
+from lrcr.config.rerank import RerankParams
 from lrcr.config.retrieval import GLOBAL_SCALES, LOCAL_SCALES, CodebookParams, ExtractParams, IndexParams, SearchParams
 from lrcr.config.training import TrainParams
 
@@ -72,6 +73,9 @@ class Params(Section):
     codebook: CodebookParams = Field(CodebookParams(), description="visual words, or the whitening of global vectors")
     index: IndexParams = Field(IndexParams(), description="how the database is stored")
     search: SearchParams = Field(SearchParams(), description="how an index is searched; never stored in it")
+    rerank: list[RerankParams] = Field(
+        [], description="steps that rank the results again, in this order; each has its kind; never stored in an index"
+    )
 
     @model_validator(mode="after")
     def _known_datasets(self) -> "Params":

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from lrcr.config.params import Params
 from lrcr.config.retrieval import SearchParams
 from lrcr.data.ranking import Ranking
@@ -55,6 +58,14 @@ class OpenIndex(Protocol):
 
     def rank(self, queries: Any, top: int | None) -> Ranking:
         """Rank the images for prepared queries; `top: None` returns all."""
+        ...
+
+    def vectors(self) -> npt.NDArray[np.float32]:
+        """The global vectors of all images, of shape (images, D).
+
+        Raises:
+            ArtifactError: the index holds local descriptors.
+        """
         ...
 
     def explain(self, query: Descriptors, image: Descriptors) -> list[Match]:

@@ -20,7 +20,7 @@ from lrcr.retrieval.layout import CODEBOOK, IMAGES, MODEL, PARAMS
 from lrcr.storage.artifacts import Manifest, open_manifest, require_input, require_params, staged_folder, write_json
 from lrcr.storage.state import state_folder
 
-_NOT_STORED = {"threads", "datasets", "data", "train", "search"}
+_NOT_STORED = {"threads", "datasets", "data", "train", "search", "rerank"}
 """Params that are not stored in an index: those of this process, of datasets and training, and of the search."""
 
 

@@ -1,5 +1,6 @@
 """Search with photos: a query photo is described with the model of the index, and hits are explained by locations."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from lrcr.config.rerank import RerankParams
 from lrcr.config.retrieval import SearchParams
 from lrcr.data.dataset import Photo
 from lrcr.errors import ParamsError
 from lrcr.features.store import Descriptors
 from lrcr.retrieval.asmk.explain import Match
+from lrcr.retrieval.rerank.reranker import rerank_in_steps
 from lrcr.retrieval.searcher import Result, Searcher
 from lrcr.runtime.imports import quick_imports
 
@@ -58,16 +61,18 @@ class PhotoIndex:
     Args:
         folder: of the index.
         search: settings of the search; None takes the defaults.
+        rerank: steps that rank the results again.
 
     Attributes:
         searcher: the open index and the table of its images.
 
     Raises:
         ArtifactError: a file of the index is missing or damaged.
+        ParamsError: a step of re-ranking needs what the index does not hold.
     """
 
-    def __init__(self, folder: Path, search: SearchParams | None = None) -> None:
-        self.searcher = Searcher(folder, search)
+    def __init__(self, folder: Path, search: SearchParams | None = None, rerank: Sequence[RerankParams] = ()) -> None:
+        self.searcher = Searcher(folder, search, rerank)
 
     def __len__(self) -> int:
         """The number of images."""
@@ -119,9 +124,11 @@ class PhotoIndex:
         if top < 1:
             raise ParamsError(f"top: {top} is below 1; ask for at least one hit")
         query = self._extractor.describe([Photo(Path(photo), box, orient=True)])
+        ranking = self.searcher.search(query, None if self.searcher.steps else top)
+        ranking = rerank_in_steps(self.searcher.steps, query, ranking).cut(top)
         return [
             Hit(found.rank, found.score, found.image, found.label, found.path, query)
-            for found in self.searcher.results(self.searcher.search(query, top))
+            for found in self.searcher.results(ranking)
         ]
 
     def explain(self, hit: Hit) -> Explanation:

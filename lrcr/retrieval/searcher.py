@@ -1,5 +1,6 @@
 """Search in an index folder: the open index and the table of its images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from lrcr.config.reading import check_params
+from lrcr.config.rerank import RerankParams
 from lrcr.config.retrieval import SearchParams
 from lrcr.data.dataset import ArchivedImage, image_files
 from lrcr.data.ranking import Ranking
@@ -14,6 +16,7 @@ from lrcr.errors import ArtifactError
 from lrcr.features.store import Descriptors
 from lrcr.retrieval.backend import backend_of
 from lrcr.retrieval.layout import CODEBOOK, IMAGES, PARAMS
+from lrcr.retrieval.rerank.steps import open_steps
 from lrcr.storage.artifacts import read_json
 
 
@@ -42,19 +45,23 @@ class Searcher:
     Args:
         folder: of the index.
         search: settings of the search; None takes the defaults.
+        rerank: steps that rank the results again.
 
     Attributes:
         params: with which the index was built; the search section holds defaults.
         index: the inverted file or the flat index, open for search (`lrcr.retrieval.backend.OpenIndex`).
+        steps: of the re-ranking (`lrcr.retrieval.rerank.reranker.Reranker`); `search` does not take them.
 
     Raises:
         ArtifactError: a file of the index is missing or damaged.
+        ParamsError: a step of re-ranking needs what the index does not hold.
     """
 
-    def __init__(self, folder: Path, search: SearchParams | None = None) -> None:
+    def __init__(self, folder: Path, search: SearchParams | None = None, rerank: Sequence[RerankParams] = ()) -> None:
         self.folder = folder
         self.params = check_params(read_json(folder / PARAMS), str(folder / PARAMS))
         self.index = backend_of(self.params, folder / CODEBOOK).open(folder, search or SearchParams())
+        self.steps = open_steps(rerank, self.index)
 
     @cached_property
     def images(self) -> pd.DataFrame:

@@ -142,6 +142,7 @@ HOW: dict[str, Any] = {
         "dtype": "float32",
     },
     "search": {"multiple_assignment": 5, "alpha": 3.0, "tau": 0.0, "idf": False, "top": None},
+    "rerank": [],
 }
 
 
@@ -163,7 +164,7 @@ POOLING = {
     **{"levels": 3, "overlap": 0.4, "projection": None},
 }
 CFCD = {
-    **{name: HOW[name] for name in ("seed", "index", "search")},
+    **{name: HOW[name] for name in ("seed", "index", "search", "rerank")},
     "datasets": {
         "gldv2-train": {"kind": "gldv2", "split": "train"},
         **{name: BENCHMARKS[name] for name in ("sfm-val", "roxford5k", "rparis6k")},
@@ -464,7 +465,9 @@ def test_how_states_everything_that_it_publishes():
     unread += r"|train\.tuples\.(solar|fire|warmup_steps)"
     unread += r"|train\.tuples\.losses\.(max_descriptors|words|temperature)|extract\.global_scales"
     context = r"smoothing\.(?!kind|kernel)|graph\.(?!kind)"
-    neutral = r"seed|device|threads|train\.method|.*\.(seed|file|per_word|dtype|shard_size|pack_ids|memory_gib|top)$"
+    neutral = (
+        r"seed|device|threads|rerank|train\.method|.*\.(seed|file|per_word|dtype|shard_size|pack_ids|memory_gib|top)$"
+    )
     neutral += r"|codebook\.(whitening|dim)|extract\.decoded_images"
     every = set(leaves(load_params(recipe="how-r18").model_dump(mode="json")))
     assert stated == {key for key in every if not re.match(f"{unread}|{context}|{neutral}", key)}
