@@ -109,6 +109,12 @@ class Params(Section):
             )
 
     @model_validator(mode="after")
+    def _local_descriptors_are_stored(self) -> "Params":
+        if self.index.local_descriptors != "none" and not self.extract.store_descriptors:
+            raise ValueError("index.local_descriptors: needs extract.store_descriptors: true")
+        return self
+
+    @model_validator(mode="after")
     def _settings_of_the_model(self) -> "Params":
         name, projection = self.model.name, self.pooling.projection
         if projection is not None and name not in ("gem", "solar", "apgem", "cfcd"):

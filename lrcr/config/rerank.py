@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lrcr.config.base import Count, Natural, NotNegative, Section
+from lrcr.config.base import Count, Natural, NotNegative, Positive, Section
 
 
 class ExpansionParams(Section):
@@ -40,8 +40,32 @@ class SuperGlobalParams(Section):
     beta: NotNegative = Field(0.15, description="weight of a neighbour beside its similarity, ≥ 0; SuperGlobal: 0.15")
 
 
+class GeometricParams(Section):
+    """Geometric verification with local descriptors (`lrcr.retrieval.rerank.geometric`)."""
+
+    kind: Literal["geometric"] = Field(
+        description="rank the first images again by matches that agree on one transformation of the image"
+    )
+    top: Count = Field(100, description="first images that are ranked again")
+    transformation: Literal["affine", "homography"] = Field("affine", description="what the matches have to agree on")
+    tolerance: Positive = Field(
+        0.05, description="largest error of an inlier, as a share of the longer side of the part with descriptors"
+    )
+    min_similarity: Annotated[float, Field(ge=-1, le=1)] = Field(
+        0.0, description="cosine of two local descriptors below which they do not match, −1 to 1"
+    )
+    ratio: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description=(
+            "largest ratio of the distances of a descriptor to its nearest and its second nearest, > 0, ≤ 1; 1: any. "
+            "At several scales the second nearest is often nearly the same"
+        ),
+    )
+
+
 RERANK_KINDS: dict[str, type[Section]] = {
     "expansion": ExpansionParams,
     "superglobal": SuperGlobalParams,
+    "geometric": GeometricParams,
 }
-RerankParams = Annotated[ExpansionParams | SuperGlobalParams, Field(discriminator="kind")]
+RerankParams = Annotated[ExpansionParams | SuperGlobalParams | GeometricParams, Field(discriminator="kind")]

@@ -36,7 +36,8 @@ class Result:
         metrics: reproducible bit for bit: `map`, `mp@k`, `queries`; `map@k` if the benchmark measures it; `reranked`
             with `map` and `mp@k` after re-ranking, if there are steps; statistics of the index: `bytes_per_image`, of
             global vectors `dimensions`, of local descriptors `words_per_image`, `descriptors_per_word` (in one image;
-            burstiness), `imbalance` and `empty_words`; `localisation` if the dataset has masks or boxes of landmarks
+            burstiness), `imbalance` and `empty_words`; `local_bytes_per_image`
+            of the local descriptors that it owns; `localisation` if the dataset has masks or boxes of landmarks
             and the local descriptors are stored.
         cost: values that depend on the machine: `search_ms_per_query`, after a warm-up, and `search_threads`; if there
             are steps `rerank_ms_per_query`, the mean over the three setups.
@@ -88,6 +89,8 @@ def evaluate_dataset(params: Params, dataset_folder: Path, descriptors_folder: P
     reranked = rerank_setups(searcher.steps, described, ranking, dataset.relevance)
     rerank_seconds = (time.perf_counter() - start) / len(SETUPS)
     statistics = {key: manifest.facts[key] for key in _STATISTICS if key in manifest.facts}
+    if searcher.local is not None:
+        statistics["local_bytes_per_image"] = searcher.local.bytes_per_image
     cost = {"search_ms_per_query": 1000 * seconds / len(dataset.queries), "search_threads": numba.get_num_threads()}
     if searcher.steps:
         cost["rerank_ms_per_query"] = 1000 * rerank_seconds / len(dataset.queries)

@@ -16,7 +16,8 @@ from lrcr.models.header import read_model_manifest
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.backend import Backend, backend_of
 from lrcr.retrieval.encoding import encode_photos, encode_store, sample_of_photos
-from lrcr.retrieval.layout import CODEBOOK, IMAGES, MODEL, PARAMS
+from lrcr.retrieval.layout import CODEBOOK, IMAGES, LOCAL, MODEL, PARAMS
+from lrcr.retrieval.local import write_local
 from lrcr.storage.artifacts import Manifest, open_manifest, require_input, require_params, staged_folder, write_json
 from lrcr.storage.state import state_folder
 
@@ -69,6 +70,9 @@ def index_dataset(
         shutil.copy(model_file, temporary / MODEL)
         shutil.copytree(codebook_folder, temporary / CODEBOOK)
         _locate_images(dataset).to_parquet(temporary / IMAGES, index=False)
+        if params.index.local_descriptors != "none":
+            rows = int(store.manifest.facts["descriptors"])
+            write_local(temporary / LOCAL, store.shards(), rows, inputs)
         write_json(temporary / PARAMS, params.model_dump(mode="json", exclude=_NOT_STORED))
 
 

@@ -81,7 +81,7 @@ class PhotoIndex:
     @property
     def summary(self) -> str:
         """The size of the index, as a text."""
-        return self.searcher.index.summary
+        return self.searcher.summary
 
     @property
     def explains(self) -> bool:

@@ -14,8 +14,10 @@ from lrcr.data.dataset import ArchivedImage, image_files
 from lrcr.data.ranking import Ranking
 from lrcr.errors import ArtifactError
 from lrcr.features.store import Descriptors
+from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.backend import backend_of
-from lrcr.retrieval.layout import CODEBOOK, IMAGES, PARAMS
+from lrcr.retrieval.layout import CODEBOOK, IMAGES, LOCAL, PARAMS
+from lrcr.retrieval.local import LocalDescriptors, open_local
 from lrcr.retrieval.rerank.steps import open_steps
 from lrcr.storage.artifacts import read_json
 
@@ -50,6 +52,7 @@ class Searcher:
     Attributes:
         params: with which the index was built; the search section holds defaults.
         index: the inverted file or the flat index, open for search (`lrcr.retrieval.backend.OpenIndex`).
+        local: the local descriptors that the index owns; None if it owns none.
         steps: of the re-ranking (`lrcr.retrieval.rerank.reranker.Reranker`); `search` does not take them.
 
     Raises:
@@ -61,7 +64,18 @@ class Searcher:
         self.folder = folder
         self.params = check_params(read_json(folder / PARAMS), str(folder / PARAMS))
         self.index = backend_of(self.params, folder / CODEBOOK).open(folder, search or SearchParams())
-        self.steps = open_steps(rerank, self.index)
+        self.local = self._open_local()
+        self.steps = open_steps(rerank, self.index, self.local)
+
+    def _open_local(self) -> LocalDescriptors | None:
+        if not (self.folder / LOCAL).exists():
+            return None
+        local = open_local(self.folder / LOCAL)
+        if len(local) != self.index.images:
+            raise ArtifactError(
+                f"{self.folder / LOCAL}: of {len(local)} images for an index of {self.index.images}; index again"
+            )
+        return local
 
     @cached_property
     def images(self) -> pd.DataFrame:
@@ -79,6 +93,23 @@ class Searcher:
         if len(table) != self.index.images:
             raise ArtifactError(f"{self.folder / IMAGES}: {len(table)} images for an index of {self.index.images}")
         return table
+
+    @property
+    def summary(self) -> str:
+        """The size of the index, as a text."""
+        if self.local is None:
+            return self.index.summary
+        return f"{self.index.summary}, and {self.local.bytes_per_image:.0f} bytes of local descriptors"
+
+    def verify(self, progress: Progress = SILENT) -> None:
+        """Compare every file with its hash in its manifest.
+
+        Raises:
+            ArtifactError: a file is missing or was altered; the message names it.
+        """
+        self.index.verify(progress)
+        if self.local is not None:
+            self.local.verify(progress)
 
     def search(self, queries: Descriptors, top: int | None = None) -> Ranking:
         """Rank the images of the index for each query.

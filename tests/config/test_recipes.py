@@ -140,6 +140,7 @@ HOW: dict[str, Any] = {
         "pack_ids": False,
         "memory_gib": 2.0,
         "dtype": "float32",
+        "local_descriptors": "none",
     },
     "search": {"multiple_assignment": 5, "alpha": 3.0, "tau": 0.0, "idf": False, "top": None},
     "rerank": [],
@@ -468,7 +469,7 @@ def test_how_states_everything_that_it_publishes():
     neutral = (
         r"seed|device|threads|rerank|train\.method|.*\.(seed|file|per_word|dtype|shard_size|pack_ids|memory_gib|top)$"
     )
-    neutral += r"|codebook\.(whitening|dim)|extract\.decoded_images"
+    neutral += r"|rerank|codebook\.(whitening|dim)|extract\.decoded_images|index\.local_descriptors"
     every = set(leaves(load_params(recipe="how-r18").model_dump(mode="json")))
     assert stated == {key for key in every if not re.match(f"{unread}|{context}|{neutral}", key)}
 

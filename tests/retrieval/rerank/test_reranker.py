@@ -16,7 +16,7 @@ from .flat import as_queries, flat_search, unit_vectors
 
 
 def steps_of(text: str, index):
-    return open_steps(load_params(overrides=[f"rerank={text}"]).rerank, index)
+    return open_steps(load_params(overrides=[f"rerank={text}"]).rerank, index, None)
 
 
 def test_the_steps_are_those_of_the_params():
