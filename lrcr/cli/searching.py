@@ -68,6 +68,14 @@ def search(
             help="Search for this part of the query photo, in pixels as a viewer shows it.",
         ),
     ] = None,
+    rerank: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rerank",
+            metavar="KIND",
+            help="Rank the results again by this step with its defaults, e.g. expansion; repeatable.",
+        ),
+    ] = None,
     plot: Annotated[
         Path | None,
         typer.Option("--plot", metavar="FILE", help="Draw the query and the results into this .png or .jpg."),
@@ -87,7 +95,9 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Find the images of an index that show the same thing as the query photo."""
-    index = open_index(folder, photos=moved or (), recipe=recipe, params=params, overrides=overrides or ())
+    steps = [f"rerank=[{', '.join(f'{{kind: {kind}}}' for kind in rerank)}]"] if rerank else []
+    given = [*steps, *(overrides or ())]
+    index = open_index(folder, photos=moved or (), recipe=recipe, params=params, overrides=given)
     if plot_matches is not None and not index.explains:
         raise ParamsError(
             f"--plot-matches {plot_matches}: {folder} holds global vectors, which have no locations; leave it out"

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from lrcr.config.rerank import RerankParams
 from lrcr.config.retrieval import SearchParams
 from lrcr.data.dataset import Photo
 from lrcr.errors import ParamsError
 from lrcr.features.store import Descriptors
 from lrcr.retrieval.asmk.explain import Match
+from lrcr.retrieval.rerank.reranker import rerank_in_steps
 from lrcr.retrieval.searcher import Result, Searcher
 from lrcr.runtime.imports import quick_imports
 
@@ -60,17 +62,25 @@ class PhotoIndex:
         folder: of the index.
         search: settings of the search; None takes the defaults.
         photos: where the photos are now, if they were moved (`lrcr.retrieval.images.choose_roots`).
+        rerank: steps that rank the results again.
 
     Attributes:
         searcher: the open index and the table of its images.
 
     Raises:
         ArtifactError: a file of the index is missing or damaged.
-        ParamsError: `photos` are not as many folders as those of the index.
+        ParamsError: `photos` are not as many folders as those of the index, or a step of re-ranking needs what the
+            index does not hold.
     """
 
-    def __init__(self, folder: Path, search: SearchParams | None = None, photos: Sequence[Path] = ()) -> None:
-        self.searcher = Searcher(folder, search, photos)
+    def __init__(
+        self,
+        folder: Path,
+        search: SearchParams | None = None,
+        photos: Sequence[Path] = (),
+        rerank: Sequence[RerankParams] = (),
+    ) -> None:
+        self.searcher = Searcher(folder, search, photos, rerank)
 
     def __len__(self) -> int:
         """The number of images."""
@@ -79,7 +89,7 @@ class PhotoIndex:
     @property
     def summary(self) -> str:
         """The size of the index, as a text."""
-        return self.searcher.index.summary
+        return self.searcher.summary
 
     @property
     def explains(self) -> bool:
@@ -122,7 +132,9 @@ class PhotoIndex:
         if top < 1:
             raise ParamsError(f"top: {top} is below 1; ask for at least one hit")
         query = self._extractor.describe([Photo(Path(photo), box, orient=True)])
-        return [Hit(**vars(found), query=query) for found in self.searcher.results(self.searcher.search(query, top))]
+        ranking = self.searcher.search(query, None if self.searcher.steps else top)
+        ranking = rerank_in_steps(self.searcher.steps, query, ranking).cut(top)
+        return [Hit(**vars(found), query=query) for found in self.searcher.results(ranking)]
 
     def explain(self, hit: Hit) -> Explanation:
         """Where query and hit match; the contributions of the matches add up to the score.
