@@ -71,7 +71,7 @@ def evaluate_dataset(params: Params, dataset_folder: Path, descriptors_folder: P
     dataset = open_dataset(dataset_folder)
     require_queries(dataset)
     queries_store, database = (open_descriptors(descriptors_folder / part) for part in ("queries", "database"))
-    searcher = Searcher(index_folder, params.search, params.rerank)
+    searcher = Searcher(index_folder, params.search, rerank=params.rerank)
     index, manifest = searcher.index, searcher.index.manifest
     require_params(manifest, params.sections("index"), index_folder)
     require_input(manifest, "dataset", dataset.fingerprint, index_folder)

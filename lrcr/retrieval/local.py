@@ -148,5 +148,5 @@ def refuse_local(folder: Path) -> None:
 def _unit_rows(rows: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float16]:
     """Rows of unit length, in float16; zero rows stay zero."""
     values = rows.astype(np.float32)
-    unit = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    unit: npt.NDArray[np.float32] = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
     return unit.astype(np.float16)

@@ -140,7 +140,7 @@ class Searcher:
 
 
 def _open(folder: Path, search: SearchParams) -> tuple[Params, OpenIndex, LocalDescriptors | None, npt.NDArray[Any]]:
-    """The params and the index in a folder, what it owns for re-ranking, and its table of images, mapped into memory."""
+    """The params, the index, the local descriptors that it owns, and the bytes of its table, mapped into memory."""
     require_beside(folder, open_manifest(folder, "index").facts)
     params = check_params(read_json(folder / PARAMS), str(folder / PARAMS))
     index = backend_of(params, folder / CODEBOOK).open(folder, search)

@@ -6,6 +6,7 @@ import pytest
 from lrcr.config.reading import load_params
 from lrcr.errors import ArtifactError, ParamsError
 from lrcr.features.store import open_descriptors
+from lrcr.retrieval.collection import add_photos, merge_indexes, remove_photos
 from lrcr.retrieval.local import keypoints_of, open_local
 from lrcr.retrieval.searcher import Searcher
 
@@ -58,6 +59,21 @@ def test_damage_is_found(index):
     file.unlink()
     with pytest.raises(ArtifactError, match=r"descriptors\.npy: missing"):
         Searcher(index)
+
+
+def test_its_images_cannot_be_changed(index, words, tmp_path):
+    said = f"{index}: owns local descriptors, so its images cannot be changed; index again"
+    changes = [
+        lambda: add_photos(index, [tmp_path]),
+        lambda: remove_photos(index, ["any"]),
+        lambda: merge_indexes(index, words / "index", tmp_path / "merged"),
+        lambda: merge_indexes(words / "index", index, tmp_path / "merged"),
+    ]
+    for change in changes:
+        with pytest.raises(ArtifactError) as error:
+            change()
+        assert str(error.value) == said
+    assert len(Searcher(index).local) == 16 and not (tmp_path / "merged").exists()
 
 
 def test_descriptors_that_are_not_stored_cannot_be_owned():
