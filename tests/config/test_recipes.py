@@ -216,7 +216,7 @@ CFCD = {
     },
 }
 DELF = {
-    **{name: HOW[name] for name in ("seed", "extract", "codebook", "index")},
+    **{name: HOW[name] for name in ("seed", "extract", "codebook", "index", "rerank")},
     **{name: CFCD[name] for name in ("datasets", "data")},
     "model": {"name": "delf"},
     "backbone": {"name": "resnet50", "skip_layers": 1, "stride": None, "weights": "imagenet", "crop_border": 0},
@@ -240,7 +240,7 @@ DELF = {
     "search": {**HOW["search"], "multiple_assignment": 3, "tau": 0.25, "idf": True},
 }
 DELG = {
-    **{name: CFCD[name] for name in ("seed", "datasets", "data", "index", "search")},
+    **{name: CFCD[name] for name in ("seed", "datasets", "data", "index", "search", "rerank")},
     "model": {"name": "delg"},
     "backbone": {"name": "resnet50", "skip_layers": 0, "stride": None, "weights": "imagenet", "crop_border": 0},
     "whitening": {**HOW["whitening"], "dim": 96},  # unused

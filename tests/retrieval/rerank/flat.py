@@ -12,7 +12,7 @@ from lrcr.storage.artifacts import Manifest
 
 
 def flat_search(vectors: np.ndarray) -> FlatSearch:
-    index = FlatIndex(Path("drawn"), Manifest("index", {}, {}), vectors.astype(np.float32))
+    index = FlatIndex(Path("drawn"), Manifest("index", {}, {}), (vectors.astype(np.float32),))
     return FlatSearch(index, None, False, SearchParams())
 
 

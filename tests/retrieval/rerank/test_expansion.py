@@ -1,5 +1,7 @@
 """Query expansion and database-side augmentation against their formulas, written in loops."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,20 @@ def test_the_query_is_joined_by_its_first_results(alpha):
     found = step(DATABASE, images=7, alpha=alpha).rerank(as_queries(QUERIES), first)
     for query, vector in enumerate(QUERIES):
         assert_scores(found, query, DATABASE, expanded(vector, DATABASE[first.of_query(query)[0][:7]], alpha))
+
+
+def test_a_changed_index_answers_as_one_that_is_built_at_once():
+    """Its vectors lie in several segments, in another order, and some were removed."""
+    rng = np.random.default_rng(6)
+    order = rng.permutation(len(DATABASE) + 5)[: len(DATABASE)]
+    stored = np.zeros((len(DATABASE) + 5, DATABASE.shape[1]), np.float32)
+    stored[order] = DATABASE
+    whole = flat_search(DATABASE)
+    changed = replace(whole, index=replace(whole.index, segments=(stored[:9], stored[9:]), order=order))
+    first, params = whole.rank(QUERIES, None), ExpansionParams(kind="expansion", images=7, neighbours=3)
+    found, expected = (Expansion(index, params).rerank(as_queries(QUERIES), first) for index in (changed, whole))
+    np.testing.assert_array_equal(found.image, expected.image)
+    np.testing.assert_array_equal(found.score, expected.score)
 
 
 def test_opposite_vectors_are_not_added():
