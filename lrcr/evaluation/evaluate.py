@@ -15,6 +15,7 @@ from lrcr.errors import ArtifactError, DatasetError
 from lrcr.evaluation.localisation import measure_localisation
 from lrcr.evaluation.metrics import Evaluation, evaluate, mean_average_precision_at
 from lrcr.evaluation.per_query import tabulate_queries
+from lrcr.evaluation.ties import measure_ties
 from lrcr.features.store import open_descriptors
 from lrcr.retrieval.searcher import Searcher
 from lrcr.storage.artifacts import require_input, require_params
@@ -33,7 +34,8 @@ class Result:
         metrics: reproducible bit for bit: `map`, `mp@k`, `queries`; `map@k` if the benchmark measures it; statistics of
             the index: `bytes_per_image`, of global vectors `dimensions`, of local descriptors `words_per_image`,
             `descriptors_per_word` (in one image; burstiness), `imbalance` and `empty_words`; `localisation` if the
-            dataset has masks or boxes of landmarks and the local descriptors are stored.
+            dataset has masks or boxes of landmarks and the local descriptors are stored; `ties` (setup → share and
+            expected mAP, `lrcr.evaluation.ties`) if relevant images have the score of irrelevant ones.
         cost: values that depend on the machine: `search_ms_per_query`, after a warm-up, and `search_threads`.
     """
 
@@ -83,7 +85,8 @@ def evaluate_dataset(params: Params, dataset_folder: Path, descriptors_folder: P
     localised = {} if localisation is None else {"localisation": asdict(localisation)}
     depth, count = dataset.map_depth, len(dataset.queries)
     at_depth = {f"map@{depth}": mean_average_precision_at(depth, ranking, dataset.relevance, count)} if depth else {}
-    metrics = {**evaluation.as_metrics(), **at_depth, **statistics, **localised}
+    ties = {setup: asdict(found) for setup, found in measure_ties(ranking, dataset.relevance).items()}
+    metrics = {**evaluation.as_metrics(), **at_depth, **statistics, **localised, **({"ties": ties} if ties else {})}
     return Result(ranking, evaluation, tabulate_queries(evaluation, dataset), metrics, cost)
 
 
