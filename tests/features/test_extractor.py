@@ -158,7 +158,7 @@ def test_coordinates_of_a_turned_photo_are_those_of_the_upright_one(tmp_path, la
     exif[0x0112] = 6  # shown a quarter turn clockwise
     with Image.open(path) as image:
         image.save(tmp_path / "b.png", exif=exif)
-    photo = Photo(tmp_path / "b.png", (20, 4, 60, 24), orient=True)
+    photo = Photo(tmp_path / "b.png", (24, 20, 44, 60), orient=True)  # as shown
     found = describe(lamp, photo, image_size=64, scales=[1.0], max_descriptors=1)
     np.testing.assert_allclose(found.xy, [[48 - 10, 42]], atol=1e-4)
 
