@@ -93,8 +93,8 @@ def open_index(
     Args:
         folder: of the index.
         photos: where the photos are now, if they were moved: one folder for each folder of the index.
-        recipe: name of a recipe of params, of which the section `search` is read.
-        params: YAML file of params, of which the section `search` is read.
+        recipe: name of a recipe of params, of which the sections `search` and `rerank` are read.
+        params: YAML file of params, of which these sections are read.
         overrides: single params of a search, for example `["search.tau=0.25"]`.
 
     Raises:
@@ -108,10 +108,10 @@ def open_index(
         >>> [(hit.rank, hit.label, round(hit.score, 2)) for hit in hits[:1]]
         [(1, 'church', 1.0)]
     """
-    search = params_of_search(_path(params), overrides, recipe)
+    search, rerank = params_of_search(_path(params), overrides, recipe)
     from lrcr.retrieval.photos import PhotoIndex
 
-    return PhotoIndex(Path(folder), search, [Path(root) for root in photos])
+    return PhotoIndex(Path(folder), search, [Path(root) for root in photos], rerank)
 
 
 def train(

@@ -15,6 +15,8 @@ def main(params: Params) -> None:
     name = sys.argv[1]
     result = evaluate_dataset(params, Path("data", name), Path("data/descriptors", name), Path("data/index", name))
     result.ranking.save(Path(f"data/rankings/{name}.parquet"))
+    for setup, ranking in result.reranked.items():
+        ranking.save(Path(f"data/rankings/{name}-{setup}.parquet"))
     write_json(Path(f"metrics/{name}.json"), result.metrics)
     write_json(Path(f"metrics/cost/{name}.json"), {**read_json(Path(f"data/cost/{name}.json")), **result.cost})
     write_per_query(Path(f"metrics/ap/{name}.csv"), result.per_query)

@@ -57,6 +57,8 @@ def evaluate(
         typer.echo(json.dumps({**result.metrics, "cost": result.cost}, indent=2))
     else:
         Console().print(_table(result.metrics))
+        if "reranked" in result.metrics:
+            Console().print("after re-ranking:", _table(result.metrics["reranked"]), sep="\n")
         sizes = {name: result.metrics[name] for name in _SIZES if name in result.metrics}
         facts = {"queries": result.metrics["queries"], **sizes, **result.cost}
         Console().print("  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in facts.items()))

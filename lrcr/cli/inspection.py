@@ -27,7 +27,7 @@ def verify(folder: Annotated[Path, typer.Argument(metavar="INDEX", help="Index w
     from lrcr.retrieval.searcher import Searcher
 
     searcher = Searcher(folder)
-    searcher.index.verify(progress)
+    searcher.verify(progress)
     typer.echo(f"{folder}: {searcher.index.images} images, all files are intact")
 
 

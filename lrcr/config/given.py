@@ -9,6 +9,7 @@ from lrcr.runtime.threads import use_threads
 
 if TYPE_CHECKING:
     from lrcr.config.params import Params
+    from lrcr.config.rerank import RerankParams
     from lrcr.config.retrieval import SearchParams
 
 
@@ -25,17 +26,20 @@ def read_params(file: Path | None, overrides: Sequence[str] | None, recipe: str 
     return params
 
 
-def params_of_search(file: Path | None, overrides: Sequence[str] | None, recipe: str | None) -> "SearchParams":
-    """The params of a search; overrides of params that the index was built with are refused.
+def params_of_search(
+    file: Path | None, overrides: Sequence[str] | None, recipe: str | None
+) -> "tuple[SearchParams, list[RerankParams]]":
+    """The params of a search and its re-ranking; overrides of params that the index was built with are refused.
 
     Raises:
-        ParamsError: a key is unknown, its value is refused, or it is neither `threads` nor in the section `search`.
+        ParamsError: a key is unknown, its value is refused, or it is neither `threads` nor in `search` or `rerank`.
     """
     for override in overrides or ():
         section = override.partition("=")[0].partition(".")[0]
-        if section not in ("search", "threads"):
+        if section not in ("search", "rerank", "threads"):
             raise ParamsError(f"--set {override}: {section} is decided by the index; set params of search only")
-    return read_params(file, overrides, recipe).search
+    params = read_params(file, overrides, recipe)
+    return params.search, params.rerank
 
 
 def params_without_training(
@@ -55,9 +59,9 @@ def params_without_training(
         section = override.partition("=")[0].partition(".")[0]
         if section in ("data", "datasets"):
             raise ParamsError(f"--set {override}: this command reads the folder in its arguments; leave {section} out")
-        if section == "search" and not searches:
+        if section in ("search", "rerank") and not searches:
             raise ParamsError(
-                f"--set {override}: params of search are not stored in an index; use it with `lrcr search`"
+                f"--set {override}: params of {section} are not stored in an index; use it with `lrcr search`"
             )
         if section == "train":
             raise ParamsError(f"--set {override}: this command does not train; use it with `lrcr train`")

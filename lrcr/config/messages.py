@@ -7,6 +7,7 @@ from typing import Any
 from lrcr.config.base import Section, subsections
 from lrcr.config.datasets import DATASET_KINDS
 from lrcr.config.params import Params
+from lrcr.config.rerank import RERANK_KINDS
 
 _ADAM = "train.tuples.{0} and train.listwise.{0}"
 RENAMED = {
@@ -46,12 +47,16 @@ RENAMED = {
 """Keys of earlier versions, and what they are called now."""
 
 
+KINDS = {"datasets": ("dataset", DATASET_KINDS), "rerank": ("step", RERANK_KINDS)}
+"""Sections of items of several kinds: what an item is called, and the section of each kind."""
+
+
 def explain(where: str, problem: dict[str, Any]) -> str:
     """One line for one problem that pydantic found in params read from `where`."""
     path = [str(part) for part in problem["loc"]]
     known = _known_keys(path if problem["type"] == "model_type" else path[:-1])
-    if path[:1] == ["datasets"]:
-        del path[2:3]  # pydantic adds the dataset's kind, or [key], after its name
+    if path[:1] and path[0] in KINDS:
+        del path[2:3]  # pydantic adds the kind, or [key], after the name or the number of an item
     key = ".".join(path)
     message = problem["msg"].removeprefix("Value error, ")
     if not path:
@@ -61,8 +66,8 @@ def explain(where: str, problem: dict[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"{where}: {key}: missing; add it"
     if problem["type"].startswith("union_tag"):
-        kinds = ", ".join(DATASET_KINDS)
-        return f"{where}: {key}.kind: {problem['input'].get('kind')!r} is not a kind of dataset; use {kinds}"
+        item, kinds = KINDS[path[0]]
+        return f"{where}: {key}.kind: {problem['input'].get('kind')!r} is not a kind of {item}; use {', '.join(kinds)}"
     if problem["type"] == "model_type":
         return f"{where}: {key}: {problem['input']!r} is refused: must be a section of these keys: {', '.join(known)}"
     return f"{where}: {key}: {problem['input']!r} is refused: {message[0].lower()}{message[1:]}"
@@ -78,8 +83,8 @@ def _other_key(key: str, known: list[str]) -> str:
 
 def _known_keys(path: Sequence[str]) -> list[str]:
     """The keys of the section at a path of pydantic's; none if there is no such section."""
-    if path[:1] == ["datasets"]:
-        return list(DATASET_KINDS[path[2]].model_fields) if len(path) == 3 else []
+    if path[:1] and path[0] in KINDS:
+        return list(KINDS[path[0]][1][path[2]].model_fields) if len(path) == 3 else []
     section: type[Section] | None = Params
     for key in path:
         section = subsections(section).get(key) if section else None

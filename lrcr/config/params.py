@@ -22,6 +22,7 @@ from lrcr.config.model import (
     SuperFeaturesParams,
     WhiteningParams,
 )
+from lrcr.config.rerank import RerankParams
 from lrcr.config.retrieval import (
     GLOBAL_SCALES,
     JOINT_SCALES,
@@ -81,6 +82,9 @@ class Params(Section):
     codebook: CodebookParams = Field(CodebookParams(), description="visual words, or the whitening of global vectors")
     index: IndexParams = Field(IndexParams(), description="how the database is stored")
     search: SearchParams = Field(SearchParams(), description="how an index is searched; never stored in it")
+    rerank: list[RerankParams] = Field(
+        [], description="steps that rank the results again, in this order; each has its kind; never stored in an index"
+    )
 
     @model_validator(mode="after")
     def _known_datasets(self) -> "Params":
@@ -113,6 +117,12 @@ class Params(Section):
             raise ValueError(
                 "train.tuples.schedule: needs smoothing.kind learnable and graph.kind gcn or attention; set both"
             )
+
+    @model_validator(mode="after")
+    def _local_descriptors_are_stored(self) -> "Params":
+        if self.index.local_descriptors != "none" and not self.extract.store_descriptors:
+            raise ValueError("index.local_descriptors: needs extract.store_descriptors: true")
+        return self
 
     @model_validator(mode="after")
     def _settings_of_the_model(self) -> "Params":

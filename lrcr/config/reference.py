@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from lrcr.config.base import Section, subsections
 from lrcr.config.datasets import DATASET_KINDS
 from lrcr.config.params import Params
+from lrcr.config.rerank import RERANK_KINDS
 from lrcr.config.writing import to_yaml, values_of
 
 _HEAD = """# Params
@@ -20,7 +21,8 @@ def write_reference() -> str:
     """The text of docs/params.md: one table for each section."""
     kinds = dict.fromkeys(DATASET_KINDS.values())
     datasets = [_table(section, f"`datasets.NAME`, kind {values_of(section, 'kind')}") for section in kinds]
-    return "\n".join([_HEAD, *_tables(Params, ""), *datasets])
+    steps = [_table(section, f"`rerank`, kind {kind}") for kind, section in RERANK_KINDS.items()]
+    return "\n".join([_HEAD, *_tables(Params, ""), *steps, *datasets])
 
 
 def _tables(section: type[Section], path: str) -> Iterator[str]:

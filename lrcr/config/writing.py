@@ -57,6 +57,8 @@ def to_yaml(value: Any) -> str:
     match value:
         case dict():
             return f"{{{', '.join(f'{key}: {to_yaml(item)}' for key, item in value.items())}}}"
+        case Section():
+            return to_yaml(value.model_dump(mode="json"))
         case list():
             return f"[{', '.join(map(to_yaml, value))}]"
         case float():
@@ -81,6 +83,8 @@ def _schema(section: type[Section]) -> dict[str, Any]:
 def _describe(schema: dict[str, Any]) -> str:
     """The values that a JSON schema allows."""
     match schema:
+        case {"discriminator": {"propertyName": key}}:
+            return f"sections with a {key}"
         case {"anyOf": choices}:
             return " | ".join(map(_describe, choices))
         case {"enum": choices}:

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from lrcr.data.decoding import ImageFile
 from lrcr.data.regions import empty_regions, read_regions, write_regions
 from lrcr.errors import ArtifactError, DatasetError
 from lrcr.storage.artifacts import Manifest, hash_file, read_json, write_json
@@ -87,7 +88,7 @@ class Photo:
     """One image to read.
 
     Args:
-        path: an image file, or an image file inside an archive.
+        path: an image file: a `Path`, an image file inside an archive, or a version of a photo.
         box: crop x0, y0, x1, y1 in pixels of the image, oriented if `orient`; None for the whole image.
         orient: whether EXIF orientation is applied.
         tolerate_truncated: whether a JPEG that lacks its last bytes is decoded as far as it goes.
@@ -96,7 +97,7 @@ class Photo:
         mirrored: whether left and right are exchanged.
     """
 
-    path: Path | ArchivedImage
+    path: ImageFile
     box: tuple[float, float, float, float] | None = None
     orient: bool = False
     tolerate_truncated: bool = False

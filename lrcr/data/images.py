@@ -29,7 +29,7 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
-class _Orientation(NamedTuple):
+class Orientation(NamedTuple):
     """One value of the EXIF tag: Pillow's operation, and the same as mirroring followed by a swap of the axes."""
 
     transpose: Image.Transpose | None
@@ -38,16 +38,17 @@ class _Orientation(NamedTuple):
     swap: bool
 
 
-_UPRIGHT = _Orientation(None, False, False, False)
-_ORIENTATIONS = {
-    2: _Orientation(Image.Transpose.FLIP_LEFT_RIGHT, True, False, False),
-    3: _Orientation(Image.Transpose.ROTATE_180, True, True, False),
-    4: _Orientation(Image.Transpose.FLIP_TOP_BOTTOM, False, True, False),
-    5: _Orientation(Image.Transpose.TRANSPOSE, False, False, True),
-    6: _Orientation(Image.Transpose.ROTATE_270, False, True, True),
-    7: _Orientation(Image.Transpose.TRANSVERSE, True, True, True),
-    8: _Orientation(Image.Transpose.ROTATE_90, True, False, True),
+_UPRIGHT = Orientation(None, False, False, False)
+ORIENTATIONS = {
+    2: Orientation(Image.Transpose.FLIP_LEFT_RIGHT, True, False, False),
+    3: Orientation(Image.Transpose.ROTATE_180, True, True, False),
+    4: Orientation(Image.Transpose.FLIP_TOP_BOTTOM, False, True, False),
+    5: Orientation(Image.Transpose.TRANSPOSE, False, False, True),
+    6: Orientation(Image.Transpose.ROTATE_270, False, True, True),
+    7: Orientation(Image.Transpose.TRANSVERSE, True, True, True),
+    8: Orientation(Image.Transpose.ROTATE_90, True, False, True),
 }
+"""Value of the EXIF tag → how an image is turned upright; other values: it is upright."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,9 @@ def load_image(
     """
     found = decode(path, image_size if box is None else None, tolerate_truncated=tolerate_truncated)
     pixels, stored, window = found.pixels, found.size, found.window
-    orientation = _ORIENTATIONS.get(found.orientation, _UPRIGHT) if orient else _UPRIGHT
+    orientation = ORIENTATIONS.get(found.orientation, _UPRIGHT) if orient else _UPRIGHT
     if window is not None:
-        window = _orient_box(window, pixels.size, orientation)
+        window = orient_box(window, pixels.size, orientation)
     if orientation.transpose is not None:
         pixels = pixels.transpose(orientation.transpose)
     full_size = (stored[1], stored[0]) if orientation.swap else stored
@@ -112,7 +113,7 @@ def load_image(
     return LoadedImage(pixels.crop(part), full_size, part[:2])
 
 
-def _orient_box(box: Box, size: Size, orientation: _Orientation) -> Box:
+def orient_box(box: Box, size: Size, orientation: Orientation) -> Box:
     """Where a box of an image of `size` is after the orientation is applied."""
     (x0, y0, x1, y1), (width, height) = box, size
     if orientation.mirror_x:

@@ -61,6 +61,14 @@ class Ranking:
         start, end = np.searchsorted(self.query, (query, query + 1))
         return self.image[start:end], self.score[start:end]
 
+    def cut(self, top: int) -> "Ranking":
+        """The first `top` images of each query."""
+        return self.select(self.rank <= top)
+
+    def select(self, rows: npt.NDArray[np.bool_]) -> "Ranking":
+        """The chosen rows, in their order; `rows` is of shape (R,)."""
+        return Ranking(self.query[rows], self.image[rows], self.score[rows])
+
     @classmethod
     def from_queries(
         cls, images: Sequence[npt.NDArray[np.integer]], scores: Sequence[npt.NDArray[np.float32]]

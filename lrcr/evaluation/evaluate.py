@@ -15,6 +15,8 @@ from lrcr.errors import ArtifactError, DatasetError
 from lrcr.evaluation.localisation import measure_localisation
 from lrcr.evaluation.metrics import Evaluation, evaluate, mean_average_precision_at
 from lrcr.evaluation.per_query import tabulate_queries
+from lrcr.evaluation.protocol import SETUPS
+from lrcr.evaluation.reranking import rerank_setups
 from lrcr.features.store import open_descriptors
 from lrcr.retrieval.searcher import Searcher
 from lrcr.storage.artifacts import require_input, require_params
@@ -27,17 +29,22 @@ class Result:
     """The result of an evaluation.
 
     Args:
-        ranking: of all queries.
-        evaluation: AP and precision of each query.
-        per_query: the AP and the landmark of each query, as a table (`lrcr.evaluation.per_query`).
-        metrics: reproducible bit for bit: `map`, `mp@k`, `queries`; `map@k` if the benchmark measures it; statistics of
-            the index: `bytes_per_image`, of global vectors `dimensions`, of local descriptors `words_per_image`,
-            `descriptors_per_word` (in one image; burstiness), `imbalance` and `empty_words`; `localisation` if the
-            dataset has masks or boxes of landmarks and the local descriptors are stored.
-        cost: values that depend on the machine: `search_ms_per_query`, after a warm-up, and `search_threads`.
+        ranking: of all queries, before re-ranking.
+        reranked: setup → its ranking after the steps of re-ranking, without the images that it ignores.
+        evaluation: AP and precision of each query, before re-ranking.
+        per_query: after re-ranking, the AP and the landmark of each query, as a table (`lrcr.evaluation.per_query`).
+        metrics: reproducible bit for bit: `map`, `mp@k`, `queries`; `map@k` if the benchmark measures it; `reranked`
+            with `map` and `mp@k` after re-ranking, if there are steps; statistics of the index: `bytes_per_image`, of
+            global vectors `dimensions`, of local descriptors `words_per_image`, `descriptors_per_word` (in one image;
+            burstiness), `imbalance` and `empty_words`; `local_bytes_per_image`
+            of the local descriptors that it owns; `localisation` if the dataset has masks or boxes of landmarks
+            and the local descriptors are stored.
+        cost: values that depend on the machine: `search_ms_per_query`, after a warm-up, and `search_threads`; if there
+            are steps `rerank_ms_per_query`, the mean over the three setups.
     """
 
     ranking: Ranking
+    reranked: dict[str, Ranking]
     evaluation: Evaluation
     per_query: pd.DataFrame
     metrics: dict[str, Any]
@@ -64,27 +71,38 @@ def evaluate_dataset(params: Params, dataset_folder: Path, descriptors_folder: P
     dataset = open_dataset(dataset_folder)
     require_queries(dataset)
     queries_store, database = (open_descriptors(descriptors_folder / part) for part in ("queries", "database"))
-    searcher = Searcher(index_folder, params.search)
+    searcher = Searcher(index_folder, params.search, rerank=params.rerank)
     index, manifest = searcher.index, searcher.index.manifest
     require_params(manifest, params.sections("index"), index_folder)
     require_input(manifest, "dataset", dataset.fingerprint, index_folder)
     for store in (queries_store, database):
         require_input(store.manifest, "dataset", dataset.fingerprint, store.folder)
         require_input(store.manifest, "model", manifest.inputs["model"], store.folder)
-    queries = index.prepare(queries_store.read())
+    described = queries_store.read()
+    queries = index.prepare(described)
     index.rank(index.prepare(queries_store.image(0)), params.search.top)  # a warm-up: compiled functions are loaded
     start = time.perf_counter()
     ranking = index.rank(queries, params.search.top)
     seconds = time.perf_counter() - start
     evaluation = evaluate(ranking, dataset.relevance, len(dataset.queries))
+    start = time.perf_counter()
+    reranked = rerank_setups(searcher.steps, described, ranking, dataset.relevance)
+    rerank_seconds = (time.perf_counter() - start) / len(SETUPS)
     statistics = {key: manifest.facts[key] for key in _STATISTICS if key in manifest.facts}
+    if searcher.local is not None:
+        statistics["local_bytes_per_image"] = searcher.local.bytes_per_image
     cost = {"search_ms_per_query": 1000 * seconds / len(dataset.queries), "search_threads": numba.get_num_threads()}
+    if searcher.steps:
+        cost["rerank_ms_per_query"] = 1000 * rerank_seconds / len(dataset.queries)
     localisation = measure_localisation(dataset, database) if index.explains and database.stored else None
     localised = {} if localisation is None else {"localisation": asdict(localisation)}
     depth, count = dataset.map_depth, len(dataset.queries)
     at_depth = {f"map@{depth}": mean_average_precision_at(depth, ranking, dataset.relevance, count)} if depth else {}
     metrics = {**evaluation.as_metrics(), **at_depth, **statistics, **localised}
-    return Result(ranking, evaluation, tabulate_queries(evaluation, dataset), metrics, cost)
+    if searcher.steps:
+        metrics["reranked"] = reranked.evaluation.as_metrics()
+    per_query = tabulate_queries(reranked.evaluation, dataset)
+    return Result(ranking, reranked.rankings, evaluation, per_query, metrics, cost)
 
 
 def evaluate_ranking(file: Path, dataset_folder: Path) -> pd.DataFrame:

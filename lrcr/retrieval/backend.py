@@ -65,6 +65,14 @@ class OpenIndex(Protocol):
         """Rank the images for prepared queries; `top: None` returns all."""
         ...
 
+    def vectors(self) -> npt.NDArray[np.float32]:
+        """The global vectors of all images, of shape (images, D).
+
+        Raises:
+            ArtifactError: the index holds local descriptors.
+        """
+        ...
+
     def explain(self, query: Descriptors, image: Descriptors) -> list[Match]:
         """The local matches of a query and an image of the index, the largest contribution first.
 

@@ -20,7 +20,8 @@ from lrcr.retrieval.backend import Backend, backend_of
 from lrcr.retrieval.contents import list_beside
 from lrcr.retrieval.encoding import encode_photos, encode_store, sample_of_photos
 from lrcr.retrieval.images import flat_boxes, images_of, write_images
-from lrcr.retrieval.layout import CODEBOOK, IMAGES, MODEL, PARAMS
+from lrcr.retrieval.layout import CODEBOOK, IMAGES, LOCAL, MODEL, PARAMS
+from lrcr.retrieval.local import write_local
 from lrcr.storage.artifacts import (
     Manifest,
     open_manifest,
@@ -32,7 +33,7 @@ from lrcr.storage.artifacts import (
 )
 from lrcr.storage.state import state_folder
 
-_NOT_STORED = {"threads", "datasets", "data", "train", "search"}
+_NOT_STORED = {"threads", "datasets", "data", "train", "search", "rerank"}
 """Params that are not stored in an index: those of this process, of datasets and training, and of the search."""
 
 
@@ -78,6 +79,9 @@ def index_dataset(
         encoded = _from_photos(params, backend, model_file, dataset, codebook, progress)
     with encoded as (parts, sample), staged_folder(folder) as temporary:
         backend.build(parts, len(dataset.images), sample, temporary, inputs)
+        if params.index.local_descriptors != "none":
+            rows = int(store.manifest.facts["descriptors"])
+            write_local(temporary / LOCAL, store.shards(), rows, inputs)
         images = images_of(dataset, image_hashes(dataset_folder)).assign(regions=_regions(dataset, params))
         complete_index(temporary, params, model_file, codebook_folder, images, dataset.root)
 

@@ -25,6 +25,7 @@ from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.contents import listed_names
 from lrcr.retrieval.encoding import encode_photos
 from lrcr.retrieval.images import choose_roots, flat_boxes
+from lrcr.retrieval.local import refuse_local
 from lrcr.retrieval.lock import LOCK, only_writer
 from lrcr.retrieval.queries import extractor_of
 from lrcr.retrieval.sources import require_same_source
@@ -163,6 +164,7 @@ def merge_indexes(one: Path, other: Path, output: Path, prefix: str = "") -> Non
     with ExitStack() as locks:
         for folder in (one, other):
             open_manifest(folder, "index")
+            refuse_local(folder)
             locks.enter_context(only_writer(folder))
         require_same_source(one, other)
         temporary = locks.enter_context(staged_folder(output))

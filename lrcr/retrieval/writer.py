@@ -31,6 +31,7 @@ from lrcr.retrieval.backend import backend_of
 from lrcr.retrieval.contents import list_beside, listed_names, remove_unlisted, require_beside
 from lrcr.retrieval.images import read_images, typed, write_images
 from lrcr.retrieval.layout import CODEBOOK, PARAMS
+from lrcr.retrieval.local import refuse_local
 from lrcr.retrieval.lock import only_writer
 from lrcr.retrieval.sources import require_same_source
 from lrcr.storage.arrays import write_arrays
@@ -44,9 +45,11 @@ def open_writer(folder: Path) -> Iterator["IndexWriter"]:
     """Open an index to change it, as the only writer; what was not committed at the end is forgotten.
 
     Raises:
-        ArtifactError: another process is changing the index, or a file of it is missing or damaged.
+        ArtifactError: another process is changing the index, a file of it is missing or damaged, or it owns local
+            descriptors.
     """
     open_manifest(folder, "index")
+    refuse_local(folder)
     with only_writer(folder):
         writer = IndexWriter(folder)
         try:

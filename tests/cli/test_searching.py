@@ -100,6 +100,18 @@ def test_global_vectors_are_searched_alike_but_have_nothing_to_explain(photos, g
     assert not (tmp_path / "a.png").exists()
 
 
+def test_results_are_ranked_again(photos, global_index):
+    query = photos / "images/2/1.png"
+    first = search(global_index, query, "--top", 4)
+    again = search(global_index, query, "--top", 4, "--rerank", "expansion", "--rerank", "superglobal")
+    steps = sets("rerank=[{kind: expansion}, {kind: superglobal}]")
+    assert search(global_index, query, "--top", 4, *steps) == again
+    assert [result["score"] for result in again] != [result["score"] for result in first]
+    assert len(again) == 4 and again[0]["label"] == "landmark-2"
+    line = refuse("search", global_index, query, "--rerank", "fast")
+    assert line.endswith("rerank.0.kind: 'fast' is not a kind of step; use expansion, superglobal, geometric")
+
+
 def test_params_of_a_search_are_not_those_of_the_index(photos, index, tmp_path):
     """A recipe, a file and single params, of which the later ones count."""
     query = photos / "images/2/1.png"

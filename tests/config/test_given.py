@@ -27,10 +27,12 @@ def test_single_params_count_more_than_the_file_and_the_file_more_than_the_recip
 
 
 def test_params_of_a_search(file):
-    found = params_of_search(file, ["search.tau=0.2"], "lrcr-r18")
-    assert (found.tau, found.alpha) == (0.2, 2.0)
-    assert found == load_params(file, ["search.tau=0.2"], "lrcr-r18").search
-    assert params_of_search(None, None, None) == load_params().search
+    overrides = ["search.tau=0.2", "rerank=[{kind: expansion, images: 3}]"]
+    search, rerank = params_of_search(file, overrides, "lrcr-r18")
+    assert (search.tau, search.alpha) == (0.2, 2.0)
+    assert search == load_params(file, overrides, "lrcr-r18").search
+    assert [(step.kind, step.images) for step in rerank] == [("expansion", 3)]
+    assert params_of_search(None, None, None) == (load_params().search, [])
 
 
 def test_the_threads_of_a_command_are_those_of_its_params(monkeypatch):
@@ -65,6 +67,7 @@ def test_a_search_takes_params_of_search_only(override):
         ("train.epochs=3", None, True, "this command does not train; use it with `lrcr train`"),
         ("train.epochs=3", "a.pt", True, "this command does not train; use it with `lrcr train`"),
         ("search.top=3", None, False, "params of search are not stored in an index; use it with `lrcr search`"),
+        ("rerank=[]", None, False, "params of rerank are not stored in an index; use it with `lrcr search`"),
         ("smoothing.kernel=5", "a.pt", True, "smoothing is decided by --model a.pt; leave one of the two out"),
         ("seed=5", "a.pt", False, "seed is decided by --model a.pt; leave one of the two out"),
     ],

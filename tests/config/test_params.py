@@ -277,6 +277,18 @@ def test_refused_datasets_are_named_even_if_a_kind_is_their_name(tmp_path, name,
     assert refusal(tmp_path, f"datasets: {{{name}: {dataset}}}") == expected
 
 
+@pytest.mark.parametrize(
+    ("step", "line"),
+    [
+        ("{kind: expansion, image: 3}", "rerank.1.image: unknown key; did you mean 'images'?"),
+        ("{kind: superglobal, top: 0}", "rerank.1.top: 0 is refused: input should be greater than or equal to 1"),
+        ("{kind: fast}", "rerank.1.kind: 'fast' is not a kind of step; use expansion, superglobal, geometric"),
+    ],
+)
+def test_refused_steps_of_reranking_are_named_by_their_place(tmp_path, step, line):
+    assert refusal(tmp_path, f"rerank: [{{kind: expansion}}, {step}]") == [line]
+
+
 @pytest.mark.parametrize("name", ["a b", "a/b", "-a", "ä", ""])
 def test_names_of_datasets_are_plain(tmp_path, name):
     [line] = refusal(tmp_path, f"datasets: {{'{name}': {{kind: folder, path: x}}}}")

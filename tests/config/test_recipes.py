@@ -145,8 +145,10 @@ HOW: dict[str, Any] = {
         "pack_ids": False,
         "memory_gib": 2.0,
         "dtype": "float32",
+        "local_descriptors": "none",
     },
     "search": {"multiple_assignment": 5, "alpha": 3.0, "tau": 0.0, "idf": False, "top": None},
+    "rerank": [],
 }
 
 
@@ -168,7 +170,7 @@ POOLING = {
     **{"levels": 3, "overlap": 0.4, "projection": None},
 }
 CFCD = {
-    **{name: HOW[name] for name in ("seed", "index", "search")},
+    **{name: HOW[name] for name in ("seed", "index", "search", "rerank")},
     "datasets": {
         "gldv2-train": {"kind": "gldv2", "split": "train"},
         **{name: BENCHMARKS[name] for name in ("sfm-val", "roxford5k", "rparis6k")},
@@ -542,7 +544,7 @@ def test_how_states_everything_that_it_publishes():
     unread += r"|train\.tuples\.losses\.(max_descriptors|words|temperature|codebooks|soft_words)|extract\.global_scales"
     context = r"smoothing\.(?!kind|kernel)|graph\.(?!kind)"
     neutral = r"seed|device|threads|train\.method|.*\.(seed|file|per_word|dtype|shard_size|pack_ids|memory_gib|top)$"
-    neutral += r"|codebook\.(whitening|dim)|extract\.(decoded_images|min_region_score)"
+    neutral += r"|rerank|codebook\.(whitening|dim)|extract\.(decoded_images|min_region_score)|index\.local_descriptors"
     every = set(leaves(load_params(recipe="how-r18").model_dump(mode="json")))
     assert stated == {key for key in every if not re.match(f"{unread}|{context}|{neutral}", key)}
 

@@ -17,6 +17,7 @@ from lrcr.config.params import Params
 from lrcr.config.reading import load_params
 from lrcr.config.recipes import recipe_names
 from lrcr.config.reference import write_reference
+from lrcr.config.rerank import RERANK_KINDS
 from lrcr.config.writing import to_yaml, values_of, write_params
 from lrcr.errors import ParamsError
 
@@ -181,15 +182,18 @@ def test_the_reference_has_one_row_for_each_key():
         found[title] = {row[0].strip("`"): row[1:4] for row in rows}
     keys = {f"{title.strip('`')}.{key}" for title, rows in found.items() for key in rows if title.startswith("`")}
     keys = {key.removeprefix("Outside of sections.") for key in keys} | set(found["Outside of sections"])
-    assert {key for key in keys if not key.startswith("datasets.")} == set(schema_keys())
+    assert {key for key in keys if not key.startswith(("datasets.", "rerank`"))} == set(schema_keys())
     assert found["`train.tuples`"]["margin"][:2] == ["number > 0", "`0.8`"]
     assert found["`smoothing`"]["attention"][:2] == [r"norm \| share", "`norm`"]
     assert found["`extract`"]["scales"][0] == r"list of numbers > 0 \| null"
+    assert found["`rerank`, kind superglobal"]["top"][:2] == ["integer ≥ 1", "`400`"]
     assert found["`datasets.NAME`, kind synthetic"]["landmarks"][:2] == ["integer ≥ 1", ""]
 
 
 @pytest.mark.parametrize(
-    "section", [Params, *inner_sections(Params), *DATASET_KINDS.values()], ids=lambda section: section.__name__
+    "section",
+    [Params, *inner_sections(Params), *DATASET_KINDS.values(), *RERANK_KINDS.values()],
+    ids=lambda section: section.__name__,
 )
 def test_every_key_is_described(section):
     assert section.__doc__ != Section.__doc__
@@ -207,11 +211,12 @@ def test_every_key_is_described(section):
         ("data", "eval", "list of text"),
         ("search", "idf", "true | false"),
         ("search", "top", "integer ≥ 1 | null"),
+        ("", "rerank", "list of sections with a kind"),
     ],
 )
 def test_the_values_of_a_key_in_words(section, key, values):
     found = Params
-    for part in section.split("."):
+    for part in filter(None, section.split(".")):
         found = subsections(found)[part]
     assert values_of(found, key) == values
 

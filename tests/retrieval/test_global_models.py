@@ -37,6 +37,23 @@ def test_every_model_goes_from_photos_to_map(tmp_path, landmarks, name):
     assert_good(result.metrics, 512 if name == "cfcd" else 3)
 
 
+def test_results_are_ranked_again_in_each_setup(gem, landmarks):
+    params = small_global("gem", "rerank=[{kind: expansion, images: 2}, {kind: superglobal, top: 5, neighbours: 2}]")
+    first, result = (
+        evaluate_dataset(given, landmarks, gem / "descriptors", gem / "index")
+        for given in (small_global("gem"), params)
+    )
+    np.testing.assert_array_equal(result.ranking.image, first.ranking.image)
+    assert {name: result.metrics[name] for name in first.metrics} == first.metrics
+    relevance = open_dataset(landmarks).relevance
+    for setup, ranking in result.reranked.items():
+        assert not np.array_equal(ranking.image, first.reranked[setup].image)
+        assert result.metrics["reranked"]["map"][setup] == evaluate(ranking, relevance, 15).map[setup]
+        np.testing.assert_array_equal(result.per_query[setup], evaluate(ranking, relevance, 15).ap[setup])
+    assert set(result.metrics) == {*first.metrics, "reranked"}
+    assert set(result.cost) == {*first.cost, "rerank_ms_per_query"}
+
+
 def test_the_ranking_is_that_of_whitened_inner_products(gem, landmarks):
     dataset = open_dataset(landmarks)
     model, _ = open_model(gem / "model.pt")

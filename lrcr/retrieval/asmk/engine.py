@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from lrcr.config.retrieval import IndexParams, SearchParams
 from lrcr.data.ranking import Ranking
-from lrcr.errors import ParamsError
+from lrcr.errors import ArtifactError, ParamsError
 from lrcr.features.store import Descriptors, Sample
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.asmk.aggregation import Aggregated, read_aggregated, write_aggregated
@@ -198,6 +198,14 @@ class AsmkSearch:
         )
         query = np.repeat(np.arange(queries.count), np.diff(offsets))
         return Ranking(query=query, image=images, score=scores)
+
+    def vectors(self) -> npt.NDArray[np.float32]:
+        """Refuse: there are no global vectors.
+
+        Raises:
+            ArtifactError: always.
+        """
+        raise ArtifactError(f"{self.index.folder}: holds local descriptors, and no global vectors")
 
     def explain(self, query: Descriptors, image: Descriptors) -> list[Match]:
         """The matches of a query and an image; see `lrcr.retrieval.asmk.explain`."""

@@ -166,6 +166,10 @@ class FlatSearch:
         images, scores = self.index.search(queries, top, gpu=self.gpu)
         return Ranking.from_queries(list(images), list(scores))
 
+    def vectors(self) -> Vectors:
+        """The vectors of all images, of shape (images, D)."""
+        return np.asarray(self.index.rows(0, self.images), np.float32)
+
     def explain(self, query: Descriptors, image: Descriptors) -> list[Match]:
         """Refuse: global vectors have no local matches.
 

@@ -82,7 +82,7 @@ class FlatIndex:
         found = [(np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32))]
         block = max(1, _FLOATS_AT_ONCE // dim)
         for first in range(0, images if len(queries) else 0, block):
-            rows = np.ascontiguousarray(self._rows(first, min(first + block, images)), np.float32)
+            rows = np.ascontiguousarray(self.rows(first, min(first + block, images)), np.float32)
             scores, ids = _nearest(contiguous, rows, min(count, len(rows)), gpu=gpu)
             found.append((ids + first, scores))
             if sum(part.shape[1] for part, _ in found) > 2 * count:
@@ -92,7 +92,7 @@ class FlatIndex:
             raise ArtifactError(f"{self.folder}: holds NaN or infinity; {REBUILD}")
         return found_ids, found_scores
 
-    def _rows(self, first: int, stop: int) -> Stored:
+    def rows(self, first: int, stop: int) -> Stored:
         """The vectors of some consecutive images; not copied where they are stored one after the other."""
         if self.order is None and len(self.segments) == 1:
             return self.segments[0][first:stop]

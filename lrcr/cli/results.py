@@ -1,0 +1,74 @@
+"""The results of `lrcr search`: a table, JSON, or a file of JSON lines, CSV or Parquet."""
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lrcr.errors import ParamsError
+from lrcr.storage.artifacts import staged_file
+
+COLUMNS = ("query", "rank", "score", "image", "label", "path", "version")
+SUFFIXES = (".jsonl", ".csv", ".parquet")
+
+Row = Mapping[str, Any]
+"""One result: the values of `COLUMNS`."""
+
+
+def require_results_file(file: Path) -> None:
+    """Refuse a file of results that has another suffix.
+
+    Raises:
+        ParamsError: it has.
+    """
+    if file.suffix not in SUFFIXES:
+        raise ParamsError(
+            f"--output {file}: results are written as {', '.join(SUFFIXES)}; choose one of these suffixes"
+        )
+
+
+def write_results(file: Path, rows: Sequence[Row]) -> None:
+    """Write results atomically, in the format that the suffix names."""
+    with staged_file(file) as temporary:
+        if file.suffix == ".parquet":
+            _write_parquet(temporary, rows)
+            return
+        with temporary.open("w", encoding="utf-8", newline="") as lines:
+            if file.suffix == ".csv":
+                writer = csv.DictWriter(lines, COLUMNS)
+                writer.writeheader()
+                writer.writerows(rows)
+            else:
+                lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _write_parquet(file: Path, rows: Sequence[Row]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {**dict.fromkeys(COLUMNS, pa.string()), "rank": pa.int64(), "score": pa.float64()}
+    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], pa.schema(list(types.items()))), file)
+
+
+def print_results(rows: Iterable[Row], *, several: bool, versions: bool) -> None:
+    """Print results as a table.
+
+    Args:
+        several: whether there are several queries, which get a column.
+        versions: whether the queries were also turned or mirrored; what matches best gets a column.
+    """
+    shown = [
+        *(["query"] if several else []),
+        *("rank", "score", "image", "label"),
+        *(["version"] if versions else []),
+    ]
+    table = Table(*shown)
+    for row in rows:
+        texts = {**row, "rank": str(row["rank"]), "score": f"{row['score']:.4f}"}
+        table.add_row(*(escape(texts[name] or "") for name in shown))
+    Console().print(table)

@@ -1,0 +1,71 @@
+"""The steps that re-rank the results of a search: what each item of the list `rerank` can be."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lrcr.config.base import Count, Natural, NotNegative, Positive, Section
+
+
+class ExpansionParams(Section):
+    """Query expansion and database-side augmentation of global vectors (`lrcr.retrieval.rerank.expansion`)."""
+
+    kind: Literal["expansion"] = Field(description="rank again by an expanded query, or by augmented database vectors")
+    images: Natural = Field(
+        10, description="first images whose vectors are added to that of the query; 0: the query is not expanded"
+    )
+    neighbours: Natural = Field(
+        0,
+        description=(
+            "nearest images of the database whose vectors are added to each of its vectors first; 0: none are"
+        ),
+    )
+    alpha: NotNegative = Field(
+        3.0,
+        description=(
+            "exponent of the similarity that weighs an added vector, ≥ 0. Average query expansion: 0; α-weighted "
+            "(Radenović et al., TPAMI 2019): 3"
+        ),
+    )
+
+
+class SuperGlobalParams(Section):
+    """The two passes of SuperGlobal (Shao et al., ICCV 2023; `lrcr.retrieval.rerank.superglobal`)."""
+
+    kind: Literal["superglobal"] = Field(description="rank the first images again by their refined global vectors")
+    top: Count = Field(400, description="M, first images that are ranked again; SuperGlobal: 400 (1600 for a million)")
+    neighbours: Count = Field(
+        9, description="K, nearest of these images that refine the vector of each, and first ones that expand the query"
+    )
+    beta: NotNegative = Field(0.15, description="weight of a neighbour beside its similarity, ≥ 0; SuperGlobal: 0.15")
+
+
+class GeometricParams(Section):
+    """Geometric verification with local descriptors (`lrcr.retrieval.rerank.geometric`)."""
+
+    kind: Literal["geometric"] = Field(
+        description="rank the first images again by matches that agree on one transformation of the image"
+    )
+    top: Count = Field(100, description="first images that are ranked again")
+    transformation: Literal["affine", "homography"] = Field("affine", description="what the matches have to agree on")
+    tolerance: Positive = Field(
+        0.05, description="largest error of an inlier, as a share of the longer side of the part with descriptors"
+    )
+    min_similarity: Annotated[float, Field(ge=-1, le=1)] = Field(
+        0.0, description="cosine of two local descriptors below which they do not match, −1 to 1"
+    )
+    ratio: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description=(
+            "largest ratio of the distances of a descriptor to its nearest and its second nearest, > 0, ≤ 1; 1: any. "
+            "At several scales the second nearest is often nearly the same"
+        ),
+    )
+
+
+RERANK_KINDS: dict[str, type[Section]] = {
+    "expansion": ExpansionParams,
+    "superglobal": SuperGlobalParams,
+    "geometric": GeometricParams,
+}
+RerankParams = Annotated[ExpansionParams | SuperGlobalParams | GeometricParams, Field(discriminator="kind")]

@@ -1,0 +1,1 @@
+"""Re-ranking: steps between the search and its results."""

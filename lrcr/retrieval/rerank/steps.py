@@ -1,0 +1,47 @@
+"""The steps of re-ranking that the params name."""
+
+from collections.abc import Sequence
+
+from lrcr.config.rerank import ExpansionParams, GeometricParams, RerankParams, SuperGlobalParams
+from lrcr.errors import ParamsError
+from lrcr.retrieval.backend import OpenIndex
+from lrcr.retrieval.local import LocalDescriptors
+from lrcr.retrieval.rerank.expansion import Expansion
+from lrcr.retrieval.rerank.geometric import Geometric
+from lrcr.retrieval.rerank.reranker import Reranker
+from lrcr.retrieval.rerank.superglobal import SuperGlobal
+
+
+def open_steps(params: Sequence[RerankParams], index: OpenIndex, local: LocalDescriptors | None) -> list[Reranker]:
+    """The steps of the section `rerank`.
+
+    Args:
+        params: of the steps.
+        index: that is searched.
+        local: the local descriptors that it owns.
+
+    Raises:
+        ParamsError: a step needs what the index does not hold.
+    """
+    return [_open_step(step, index, local) for step in params]
+
+
+def _open_step(params: RerankParams, index: OpenIndex, local: LocalDescriptors | None) -> Reranker:
+    match params:
+        case ExpansionParams():
+            return Expansion(_of_vectors(params.kind, index), params)
+        case SuperGlobalParams():
+            return SuperGlobal(_of_vectors(params.kind, index), params)
+        case GeometricParams():
+            if local is None:
+                raise ParamsError(
+                    "rerank: geometric needs local descriptors, which the index does not own; build it with "
+                    "index.local_descriptors: float16"
+                )
+            return Geometric(local, params)
+
+
+def _of_vectors(kind: str, index: OpenIndex) -> OpenIndex:
+    if index.explains:
+        raise ParamsError(f"rerank: {kind} needs global vectors, and the index holds local descriptors; leave it out")
+    return index

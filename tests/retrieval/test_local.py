@@ -1,0 +1,89 @@
+"""The local descriptors that an index owns."""
+
+import numpy as np
+import pytest
+
+from lrcr.config.reading import load_params
+from lrcr.errors import ArtifactError, ParamsError
+from lrcr.features.store import open_descriptors
+from lrcr.retrieval.collection import add_photos, merge_indexes, remove_photos
+from lrcr.retrieval.local import keypoints_of, open_local
+from lrcr.retrieval.searcher import Searcher
+
+from .steps import make_index, small
+
+
+@pytest.fixture
+def index(tmp_path, words, landmarks):
+    make_index(words, small("index.local_descriptors=float16"), landmarks, tmp_path / "index")
+    return tmp_path / "index"
+
+
+def test_an_index_owns_the_descriptors_of_its_images(index, words):
+    store = open_descriptors(words / "descriptors/database").read()
+    local = Searcher(index).local
+    assert len(local) == 16
+    for image in range(16):
+        found, rows = local.of_image(image), slice(store.offsets[image], store.offsets[image + 1])
+        unit = store.descriptors[rows] / np.linalg.norm(store.descriptors[rows], axis=1, keepdims=True)
+        np.testing.assert_allclose(found.descriptors, unit, atol=1e-3)
+        np.testing.assert_array_equal(found.xy, store.xy[rows])
+        np.testing.assert_array_equal(found.descriptors, keypoints_of(store, image).descriptors)
+
+
+def test_its_size_is_told(index, words):
+    searcher = Searcher(index)
+    rows = int(open_descriptors(words / "descriptors/database").manifest.facts["descriptors"])
+    size = rows * (2 * 8 + 8) + 17 * 8 + 3 * 128
+    assert searcher.local.bytes_per_image == size / 16
+    assert searcher.summary == f"{searcher.index.summary}, and {size / 16:.0f} bytes of local descriptors"
+    searcher.verify()
+
+
+def test_by_default_it_owns_none(words):
+    searcher = Searcher(words / "index")
+    assert searcher.local is None and searcher.summary == searcher.index.summary
+
+
+def test_damage_is_found(index):
+    searcher = Searcher(index)
+    file = index / "local/arrays/descriptors.npy"
+    contents = bytearray(file.read_bytes())
+    contents[-1] ^= 1
+    file.write_bytes(contents)
+    with pytest.raises(ArtifactError, match=r"descriptors\.npy: missing or altered since it was made"):
+        searcher.verify()
+    file.write_bytes(contents[:-1])
+    with pytest.raises(ArtifactError, match=r"descriptors\.npy: \d+ bytes, not \d+ bytes; build the index again"):
+        open_local(index / "local")
+    file.unlink()
+    with pytest.raises(ArtifactError, match=r"descriptors\.npy: missing"):
+        Searcher(index)
+
+
+def test_its_images_cannot_be_changed(index, words, tmp_path):
+    said = f"{index}: owns local descriptors, so its images cannot be changed; index again"
+    changes = [
+        lambda: add_photos(index, [tmp_path]),
+        lambda: remove_photos(index, ["any"]),
+        lambda: merge_indexes(index, words / "index", tmp_path / "merged"),
+        lambda: merge_indexes(words / "index", index, tmp_path / "merged"),
+    ]
+    for change in changes:
+        with pytest.raises(ArtifactError) as error:
+            change()
+        assert str(error.value) == said
+    assert len(Searcher(index).local) == 16 and not (tmp_path / "merged").exists()
+
+
+def test_descriptors_that_are_not_stored_cannot_be_owned():
+    with pytest.raises(ParamsError, match=r"index\.local_descriptors: needs extract\.store_descriptors: true"):
+        load_params(overrides=["index.local_descriptors=float16", "extract.store_descriptors=false"])
+
+
+def test_geometric_reranking_needs_them(words):
+    params = load_params(overrides=["rerank=[{kind: geometric}]"])
+    with pytest.raises(ParamsError) as error:
+        Searcher(words / "index", rerank=params.rerank)
+    said = "rerank: geometric needs local descriptors, which the index does not own; build it with "
+    assert str(error.value) == f"{said}index.local_descriptors: float16"
