@@ -64,6 +64,11 @@ def evaluate(
         Console().print("  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in facts.items()))
         if "localisation" in result.metrics:
             Console().print(_describe(result.metrics["localisation"]))
+        for setup, ties in result.metrics.get("ties", {}).items():
+            share, expected = f"{ties['share']:.2f} %", f"{ties['expected_map']:.2f}"
+            Console().print(
+                f"{setup}: {share} of the relevant images have the score of others; expected mAP {expected}"
+            )
 
 
 def _describe(localisation: dict[str, float]) -> str:

@@ -17,6 +17,7 @@ from lrcr.evaluation.metrics import Evaluation, evaluate, mean_average_precision
 from lrcr.evaluation.per_query import tabulate_queries
 from lrcr.evaluation.protocol import SETUPS
 from lrcr.evaluation.reranking import rerank_setups
+from lrcr.evaluation.ties import measure_ties
 from lrcr.features.store import open_descriptors
 from lrcr.retrieval.searcher import Searcher
 from lrcr.storage.artifacts import require_input, require_params
@@ -36,9 +37,10 @@ class Result:
         metrics: reproducible bit for bit: `map`, `mp@k`, `queries`; `map@k` if the benchmark measures it; `reranked`
             with `map` and `mp@k` after re-ranking, if there are steps; statistics of the index: `bytes_per_image`, of
             global vectors `dimensions`, of local descriptors `words_per_image`, `descriptors_per_word` (in one image;
-            burstiness), `imbalance` and `empty_words`; `local_bytes_per_image`
-            of the local descriptors that it owns; `localisation` if the dataset has masks or boxes of landmarks
-            and the local descriptors are stored.
+            burstiness), `imbalance` and `empty_words`; `local_bytes_per_image` of the local descriptors that it owns;
+            `localisation` if the dataset has masks or boxes of landmarks and the local descriptors are stored; `ties`
+            (setup → share and expected mAP, `lrcr.evaluation.ties`), before re-ranking, if relevant images have the
+            score of irrelevant ones.
         cost: values that depend on the machine: `search_ms_per_query`, after a warm-up, and `search_threads`; if there
             are steps `rerank_ms_per_query`, the mean over the three setups.
     """
@@ -98,7 +100,8 @@ def evaluate_dataset(params: Params, dataset_folder: Path, descriptors_folder: P
     localised = {} if localisation is None else {"localisation": asdict(localisation)}
     depth, count = dataset.map_depth, len(dataset.queries)
     at_depth = {f"map@{depth}": mean_average_precision_at(depth, ranking, dataset.relevance, count)} if depth else {}
-    metrics = {**evaluation.as_metrics(), **at_depth, **statistics, **localised}
+    ties = {setup: asdict(found) for setup, found in measure_ties(ranking, dataset.relevance).items()}
+    metrics = {**evaluation.as_metrics(), **at_depth, **statistics, **localised, **({"ties": ties} if ties else {})}
     if searcher.steps:
         metrics["reranked"] = reranked.evaluation.as_metrics()
     per_query = tabulate_queries(reranked.evaluation, dataset)

@@ -110,3 +110,21 @@ def test_bad_places_are_one_line(photos, draw_photo, tmp_path):
     assert "none.pt: no such file" in refuse("evaluate", photos, "--model", tmp_path / "none.pt")
     draw_photo(tmp_path / "plain" / "a.png", 1, 0)
     assert "has no queries" in refuse("evaluate", tmp_path / "plain", *SMALL)
+
+
+def test_equal_scores_are_told(tmp_path, draw_photo):
+    """Of two photos of a landmark one has a copy without a label, which comes after it by name."""
+    for name, landmark, view in (("a", 0, 0), ("b", 0, 1), ("c", 0, 1), ("d", 1, 0)):
+        draw_photo(tmp_path / "photos" / f"{name}.png", landmark, view)
+    (tmp_path / "photos" / "labels.csv").write_text("image,label\na.png,x\nb.png,x")
+    options = (*SMALL, *sets("codebook.words=4"))
+    values = evaluate(tmp_path / "photos", *options)
+    ties = values["ties"]["medium"]
+    assert ties["share"] == 50
+    assert values["map"]["medium"] - ties["expected_map"] == pytest.approx(100 * (1 - (1 + 1 / 4) / 2) / 2)
+    line = f"medium: 50.00 % of the relevant images have the score of others; expected mAP {ties['expected_map']:.2f}"
+    assert line in lrcr("evaluate", tmp_path / "photos", *options)
+
+
+def test_without_equal_scores_nothing_is_told(photos):
+    assert "ties" not in evaluate(photos, *SMALL, *ONE_WORD)
