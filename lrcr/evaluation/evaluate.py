@@ -30,12 +30,19 @@ class Result:
     """The result of an evaluation.
 
     Args:
-    ties = {setup: asdict(found) for setup, found in measure_ties(ranking, dataset.relevance).items()}
-    metrics = {**evaluation.as_metrics(), **at_depth, **statistics, **localised, **({"ties": ties} if ties else {})}
-    if searcher.steps:
-        metrics["reranked"] = reranked.evaluation.as_metrics()
-    per_query = tabulate_queries(reranked.evaluation, dataset)
-    return Result(ranking, reranked.rankings, evaluation, per_query, metrics, cost)
+        ranking: of all queries, before re-ranking.
+        reranked: setup → its ranking after the steps of re-ranking, without the images that it ignores.
+        evaluation: AP and precision of each query, before re-ranking.
+        per_query: after re-ranking, the AP and the landmark of each query, as a table (`lrcr.evaluation.per_query`).
+        metrics: reproducible bit for bit: `map`, `mp@k`, `queries`; `map@k` if the benchmark measures it; `reranked`
+            with `map` and `mp@k` after re-ranking, if there are steps; statistics of the index: `bytes_per_image`, of
+            global vectors `dimensions`, of local descriptors `words_per_image`, `descriptors_per_word` (in one image;
+            burstiness), `imbalance` and `empty_words`; `local_bytes_per_image` of the local descriptors that it owns;
+            `localisation` if the dataset has masks or boxes of landmarks and the local descriptors are stored; `ties`
+            (setup → share and expected mAP, `lrcr.evaluation.ties`), before re-ranking, if relevant images have the
+            score of irrelevant ones.
+        cost: values that depend on the machine: `search_ms_per_query`, after a warm-up, and `search_threads`; if there
+            are steps `rerank_ms_per_query`, the mean over the three setups.
     """
 
     ranking: Ranking

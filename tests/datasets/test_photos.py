@@ -233,6 +233,28 @@ def test_a_box_is_of_the_photo_as_it_is_shown(photos):
         make(photos)
 
 
+def test_a_region_is_of_the_photo_as_it_is_shown_and_names_it_in_any_unicode_form(photos):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (8, 6)).save(photos / "images" / unicodedata.normalize("NFD", "é.png"), exif=exif)
+    line = unicodedata.normalize("NFC", "é.png") + ",0,0,6,8,1"
+    (photos / "regions.csv").write_text(f"image,x0,y0,x1,y1,score\n{line}\n", encoding="utf-8")
+    dataset = make(photos)
+    [region] = dataset.regions.to_numpy().tolist()
+    assert dataset.images["path"][region[0]] == unicodedata.normalize("NFD", "é.png")
+    assert region[1:] == [0, 0, 6, 8, 1]
+
+
+def test_truncated_photos_that_were_accepted_before_are_accepted_again(photos):
+    file = photos / "images" / "cut.jpg"
+    Image.effect_noise((64, 64), 90).save(file)
+    file.write_bytes(file.read_bytes()[:-200])
+    before = read_photos(photos, tolerate_truncated=True).accepted
+    assert read_photos(photos, known=before).accepted == before
+    file.write_bytes(file.read_bytes()[:-1])
+    assert list(read_photos(photos, known=before).refused) == ["cut.jpg"]
+
+
 def test_every_image_is_hashed_once_and_progress_counts_files(photos, monkeypatch):
     hashed, progress = [], RecordedProgress()
     monkeypatch.setattr(photos_module, "hash_file", lambda file: hashed.append(file.name) or "0" * 64)
