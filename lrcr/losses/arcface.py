@@ -21,8 +21,8 @@ def arcface_logits(cosines: Tensor, labels: Tensor, scale: Tensor | float, margi
 
     Example:
         >>> import torch
-        >>> arcface_logits(torch.tensor([[0.0, 0.5]]), torch.tensor([0]), scale=2.0, margin=torch.pi / 6)
-        tensor([[-1.0000,  1.0000]])
+        >>> arcface_logits(torch.tensor([[0.0, 0.25]]), torch.tensor([0]), scale=2.0, margin=torch.pi / 6)
+        tensor([[-1.0000,  0.5000]])
     """
     target = cosines.gather(1, labels[:, None])
     sine = (1 - target.square()).clamp_min(_CLOSEST).sqrt()

@@ -74,7 +74,7 @@ def test_both_phases_are_trained_by_their_crops_and_rates(nine):
     )
     assert (first.crop_size, first.rate) == (24, 0.05)
     assert (second.crop_size, second.rate) == (40, 0.5)
-    assert second.confused is None and second.width == 1
+    assert not second.fine and second.width == 1
 
 
 def test_the_loss_is_the_cross_entropy_of_a_linear_layer(nine):

@@ -167,7 +167,9 @@ def test_two_processes_give_the_curves_and_the_weights_of_one(trained, kind):
         given = 0 if name == "loss" else 1e-4
         expected = [values[name] for values in logged]
         np.testing.assert_allclose(values, expected, rtol=1e-4, atol=given, err_msg=name)
-    (model, manifest), (alone, expected) = (open_model(found.project / name) for name in ("data/model.pt", "alone.pt"))
+    (model, manifest), (alone, expected) = (
+        open_model(found.project / name) for name in ("data/model.safetensors", "alone.pt")
+    )
     assert manifest == expected
     for name, tensor in alone.state_dict().items():
         np.testing.assert_allclose(model.state_dict()[name], tensor, rtol=1e-2, atol=1e-3, err_msg=name)
@@ -188,7 +190,7 @@ def test_an_error_of_one_rank_is_printed_in_one_line(trained):
     errors = [line for line in found.stderr.splitlines() if line.startswith("error: ")]
     assert any("5.png: not an image of a known format" in line for line in errors)
     assert all("5.png" in line or "lost another rank" in line for line in errors)
-    assert not (found.project / "data/model.pt").exists()
+    assert not (found.project / "data/model.safetensors").exists()
 
 
 def be_rank(monkeypatch: pytest.MonkeyPatch, rank: int, ranks: int) -> None:
@@ -249,7 +251,7 @@ def test_the_first_rank_alone_refuses_a_batch_in_one_line(tmp_path, photos, pret
     with pytest.raises(SystemExit, match=r"^it waits$"):
         runpy.run_path(str(STAGE), run_name="__main__")
     assert capsys.readouterr().err == ""
-    assert not (project / "data/model.pt").exists()
+    assert not (project / "data/model.safetensors").exists()
 
 
 @pytest.mark.usefixtures("rank_0_of_3")
