@@ -121,6 +121,14 @@ def test_hits_say_what_was_found(rendered, index):
         index.search(photo, top=0)
 
 
+def test_an_index_of_vectors_finds_all_images_also_those_of_negative_similarity(rendered, tmp_path):
+    index = lrcr.build_index(
+        rendered / "photos", tmp_path / "gem.index", overrides=["model.name=gem", "extract.image_size=64"]
+    )
+    hits = index.search(rendered / "photos/church/00.jpg", top=100)
+    assert len(hits) == len(index.searcher.images) and hits[-1].score < 0
+
+
 def test_a_box_is_what_is_searched(rendered, index):
     photo = rendered / "photos/castle/02.jpg"
     whole, part = index.search(photo), index.search(photo, box=(0, 0, 100, 100))

@@ -122,6 +122,8 @@ class Params(Section):
     def _local_descriptors_are_stored(self) -> "Params":
         if self.index.local_descriptors != "none" and not self.extract.store_descriptors:
             raise ValueError("index.local_descriptors: needs extract.store_descriptors: true")
+        if self.index.local_descriptors != "none" and not (self.model.is_local or self.model.is_joint):
+            raise ValueError(f"index.local_descriptors: {self.model.name} has none; leave it out")
         return self
 
     @model_validator(mode="after")

@@ -118,11 +118,13 @@ class PhotoIndex:
         exclude_self: bool = False,
         tolerate_truncated: bool = False,
     ) -> list[Hit]:
-        """Find the images that show the same thing as a photo, best first; images of score 0 are not found.
+        """Find the images that show the same thing as a photo, best first.
+
+        Images without a visual word in common with the query, whose ASMK score is 0, are not found.
 
         Args:
             photo: the query, any image file.
-            top: number of hits, at least 1; fewer are found if no more images have a score above 0.
+            top: number of hits, at least 1; fewer are found if no more images have a word in common with the query.
             box: x0, y0, x1, y1: search for this part of the photo, in pixels as a viewer shows it.
             rotations: whether the photo is also searched turned by 90°, 180° and 270°; an image has its best score.
             mirror: whether the photo is also searched with left and right exchanged.
@@ -162,11 +164,13 @@ class PhotoIndex:
     def _best(self, described: Descriptors, versions: list[str], top: int) -> list[Hit]:
         """The images of the highest score over all versions of a query, best first."""
         ranking = self.searcher.search(described, None if self.searcher.steps else top)
+        if self.explains:  # the similarity of global vectors may be negative
+            ranking = ranking.select(ranking.score > 0)
         ranking = rerank_in_steps(self.searcher.steps, described, ranking).cut(top)
         best: dict[int, tuple[float, int]] = {}  # in the order of a ranking, which decides between equal scores
         for version in range(len(versions)):
             for image, score in zip(*ranking.of_query(version), strict=True):
-                if score > best.get(int(image), (0.0, 0))[0]:
+                if score > best.get(int(image), (-np.inf, 0))[0]:
                     best[int(image)] = float(score), version
         order = sorted(best, key=lambda image: -best[image][0])[:top]
         scores = np.array([best[image][0] for image in order], np.float32)
@@ -178,7 +182,7 @@ class PhotoIndex:
         ]
 
     def explain(self, hit: Hit) -> Explanation:
-        """Where query and hit match; the contributions of the matches add up to the score.
+        """Where query and hit match; the contributions of the matches add up to the score before re-ranking.
 
         The photo of the hit is described again.
 

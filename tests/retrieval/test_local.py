@@ -79,6 +79,11 @@ def test_its_images_cannot_be_changed(index, words, tmp_path):
     assert len(Searcher(index).local) == 16 and not (tmp_path / "merged").exists()
 
 
+def test_a_model_of_one_vector_has_none_to_own():
+    with pytest.raises(ParamsError, match=r"index\.local_descriptors: gem has none; leave it out"):
+        load_params(overrides=["model.name=gem", "index.local_descriptors=float16"])
+
+
 def test_descriptors_that_are_not_stored_cannot_be_owned():
     with pytest.raises(ParamsError, match=r"index\.local_descriptors: needs extract\.store_descriptors: true"):
         load_params(overrides=["index.local_descriptors=float16", "extract.store_descriptors=false"])
