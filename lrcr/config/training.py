@@ -51,7 +51,8 @@ class TupleLosses(Section):
     )
     temperature: Positive = Field(0.5, description="asmk: of the softmax over the logarithms of scores, > 0")
     codebooks: Count = Field(
-        1, description="asmk: codebooks of an epoch, which the steps take in turn: one alone can be learned by heart"
+        1,
+        description="asmk: codebooks of an epoch, which the steps take in turn; with one, training overfits to its words",
     )
     soft_words: Count = Field(
         1, description="asmk: nearest words of a descriptor, among which its assignment is soft; 1: the nearest alone"

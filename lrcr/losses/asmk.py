@@ -46,7 +46,7 @@ def aggregate(images: Sequence[Candidates], centroids: Tensor, soft_words: int =
     Args:
         images: the candidate descriptors of each of B images.
         centroids: of the visual words, of shape (W, D).
-        soft_words: words of a descriptor, ≤ W.
+        soft_words: words of a descriptor; all W if there are fewer.
     """
     descriptors = torch.cat([image.descriptors for image in images])
     probability = torch.cat([image.selection_probability for image in images])
@@ -54,7 +54,7 @@ def aggregate(images: Sequence[Candidates], centroids: Tensor, soft_words: int =
     shape = len(images), len(centroids)
     with torch.no_grad():
         similarity = torch.addmm(-0.5 * centroids.square().sum(dim=1), descriptors, centroids.T)
-        nearest = similarity.topk(soft_words, dim=1).indices
+        nearest = similarity.topk(min(soft_words, len(centroids)), dim=1).indices
         row = torch.repeat_interleave(counts)[:, None] * len(centroids) + nearest
     residuals = descriptors[:, None] - F.embedding(nearest, centroids)
     belongs = probability[:, None] * _soft_assignment(residuals)

@@ -147,6 +147,14 @@ def test_soft_assignment_against_the_definition(seed, n, words, data):
     np.testing.assert_allclose(found.presence[0], 1 - absent, rtol=1e-5, atol=1e-6)
 
 
+def test_more_soft_words_than_words_are_all_words():
+    images = [surely(draw(12, 8, seed=1))]
+    for words in (1, 3):
+        centroids = draw(words, 8, seed=9)
+        few, many = (aggregate(images, centroids, soft_words) for soft_words in (words, 5))
+        assert torch.equal(few.residuals, many.residuals) and torch.equal(few.presence, many.presence)
+
+
 def test_only_with_soft_words_a_move_to_another_word_has_a_gradient():
     """The presence of words depends on where the descriptors lie, which a hard assignment does not see."""
     centroids = draw(4, 8, seed=9)
