@@ -52,7 +52,7 @@ class TupleLosses(Section):
     temperature: Positive = Field(0.5, description="asmk: of the softmax over the logarithms of scores, > 0")
     codebooks: Count = Field(
         1,
-        description="asmk: codebooks of an epoch, which the steps take in turn; with one, training overfits to its words",
+        description="asmk: codebooks of an epoch, which the steps take in turn; training overfits to one",
     )
     soft_words: Count = Field(
         1, description="asmk: nearest words of a descriptor, among which its assignment is soft; 1: the nearest alone"
