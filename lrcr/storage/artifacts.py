@@ -15,6 +15,9 @@ from lrcr.errors import ArtifactError
 SCHEMA = 2
 MANIFEST = "manifest.json"
 
+_REMEDIES = {"index": "name the folder of an index, as `lrcr index` or the stage index writes it"}
+"""What to do if there is no manifest of a kind, where users name its folder."""
+
 
 @contextmanager
 def staged_file(path: Path) -> Iterator[Path]:
@@ -84,8 +87,11 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, remedy: str = "run the stage that makes it") -> Any:
     """Read a JSON file.
+
+    Args:
+        remedy: if there is no such file, for the error message.
 
     Raises:
         ArtifactError: the file is missing or is not JSON.
@@ -93,7 +99,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ArtifactError(f"{path}: no such file; run the stage that makes it") from None
+        raise ArtifactError(f"{path}: no such file; {remedy}") from None
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read ({error.strerror}); name another folder") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -176,7 +182,8 @@ def open_manifest(folder: Path, kind: str) -> Manifest:
     Raises:
         ArtifactError: it is missing, damaged or of another kind.
     """
-    return Manifest.from_dict(read_json(folder / MANIFEST), folder / MANIFEST, kind)
+    remedy = _REMEDIES.get(kind, "run the stage that makes it")
+    return Manifest.from_dict(read_json(folder / MANIFEST, remedy), folder / MANIFEST, kind)
 
 
 def require_params(manifest: Manifest, params: dict[str, Any], where: Path) -> None:

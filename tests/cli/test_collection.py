@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lrcr.api import open_index
 from lrcr.data.dataset import Photo
@@ -15,7 +16,7 @@ from lrcr.retrieval.queries import open_extractor
 from lrcr.retrieval.searcher import Searcher
 from lrcr.retrieval.writer import open_writer
 
-from .command import SMALL, TRUNK, lrcr, refuse, run, sets
+from .command import NO_INDEX, SMALL, TRUNK, lrcr, refuse, run, sets
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +178,8 @@ def test_a_removed_image_is_not_found(mine, photos):
     assert told(folder, "remove", "0/0.png", "2/1.png") == "0 added, 0 described again, 2 removed; 7 images"
     found = json.loads(lrcr("search", folder, photos / "images/0/0.png", "--json", "--top", 99))
     assert len(found) == 7 and not {"0/0.png", "2/1.png"} & {one["image"] for one in found}
-    assert refuse("remove", folder, "0/0.png").startswith(f"{folder}: has no image '0/0.png'; see")
+    said = f"{folder}: has no image '0/0.png'; did you mean '2/0.png'? `lrcr inspect {folder} --images` lists all"
+    assert refuse("remove", folder, "0/0.png") == said
     assert (mine / "photos/images/0/0.png").exists()
     assert told(folder, "compact").startswith("7 images, ")
     assert told(folder, "add", mine / "photos") == "2 added, 0 described again, 0 removed; 9 images"
@@ -209,6 +211,23 @@ def test_indexes_with_other_codebooks_are_not_merged(mine, global_index):
     line = refuse("merge", mine / "my.index", global_index, "-o", mine / "all.index")
     assert line.endswith(f"is not that of {mine / 'my.index'}; build it with the same model and codebook")
     assert not (mine / "all.index").exists()
+
+
+def test_truncated_photos_are_taken_if_asked_for(mine, photos):
+    folder, file = mine / "my.index", mine / "photos/images/0/cut.jpg"
+    with Image.open(photos / "images/0/0.png") as photo:
+        photo.save(file, quality=95)
+    file.write_bytes(file.read_bytes()[:-300])
+    assert "cut.jpg: cannot be read (image file is truncated" in refuse("add", folder, file)
+    assert told(folder, "sync", mine / "photos") == "0 added, 0 described again, 0 removed; 9 images"
+    code, _, err = run("add", folder, file, "--tolerate-truncated")
+    assert code == 0 and "1 truncated file accepted; the first: '0/cut.jpg'" in " ".join(err.split())
+    assert told(folder, "sync", mine / "photos") == "0 added, 0 described again, 0 removed; 10 images"
+    file.write_bytes(file.read_bytes()[:-1])
+    assert told(folder, "update") == "0 added, 0 described again, 0 removed; 10 images"
+    assert told(folder, "update", "--tolerate-truncated") == "0 added, 1 described again, 0 removed; 10 images"
+    file.write_bytes(file.read_bytes()[:-1])
+    assert told(folder, "sync", mine / "photos", "--tolerate-truncated").startswith("0 added, 1 described again")
 
 
 def test_photos_that_were_moved_are_found_where_they_are_now(mine):
@@ -249,5 +268,5 @@ def test_bad_photos_are_one_line_and_change_nothing(mine):
     assert refuse("add", folder, mine / "none").endswith("none: no such file or folder; name photos")
     assert "broken.jpg: " in refuse("add", folder, mine / "broken.jpg")
     assert refuse("sync", folder, mine / "none").endswith("none: no such folder; give a folder of images")
-    assert refuse("add", mine, mine / "photos").endswith("manifest.json: no such file; run the stage that makes it")
+    assert refuse("add", mine, mine / "photos").endswith(f"manifest.json: no such file; {NO_INDEX}")
     assert {file: file.read_bytes() for file in folder.rglob("*.npy")} == before

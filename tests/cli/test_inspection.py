@@ -13,7 +13,7 @@ from lrcr.models.factory import open_model
 from lrcr.retrieval.layout import MODEL
 from lrcr.storage.artifacts import read_json
 
-from .command import lrcr, refuse
+from .command import NO_INDEX, lrcr, refuse
 
 
 def inspect(path):
@@ -24,6 +24,13 @@ def test_a_folder_with_a_manifest_is_described_by_it(index, global_index):
     for folder, kind in ((index, "index"), (index / "codebook", "codebook"), (global_index, "index")):
         assert inspect(folder) == read_json(folder / "manifest.json")
         assert inspect(folder)["kind"] == kind
+
+
+def test_the_images_of_an_index_are_listed(index, photos):
+    names = sorted(file.relative_to(photos / "images").as_posix() for file in (photos / "images").rglob("*.png"))
+    assert lrcr("inspect", index, "--images").splitlines() == names
+    said = refuse("inspect", photos, "--images")
+    assert said == f"{photos / 'manifest.json'}: no such file; {NO_INDEX}"
 
 
 def test_a_dataset_is_described_by_its_description(landmarks):
