@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from lrcr.data.images import Box
-from lrcr.datasets.photos import photos_root
+from lrcr.datasets.walking import photos_root
 from lrcr.errors import ArtifactError, DatasetError, ParamsError, counted
 from lrcr.features.regions import grids
 from lrcr.progress import SILENT, Progress

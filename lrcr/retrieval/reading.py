@@ -9,7 +9,8 @@ import pandas as pd
 from lrcr.data.dataset import Photo
 from lrcr.data.images import Box
 from lrcr.datasets.ground_truth import read_ground_truth, read_labels
-from lrcr.datasets.photos import Photos, StoredImage, inspect_photos, photos_root, read_photos, warn_of
+from lrcr.datasets.photos import Photos, StoredImage, inspect_photos, read_photos, warn_of
+from lrcr.datasets.walking import photos_root
 from lrcr.errors import DatasetError, ImageError
 from lrcr.progress import Progress
 from lrcr.retrieval.writer import IndexWriter

@@ -1,5 +1,6 @@
 """Artifacts on disk: atomic writes, fingerprints, and manifests that record what an artifact was made from."""
 
+import ctypes
 import hashlib
 import json
 import os
@@ -14,6 +15,8 @@ from lrcr.errors import ArtifactError
 
 SCHEMA = 2
 MANIFEST = "manifest.json"
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux: fcntl.h, linux/fs.h
 
 _REMEDIES = {"index": "name the folder of an index, as `lrcr index` or the stage index writes it"}
 """What to do if there is no manifest of a kind, where users name its folder."""
@@ -67,10 +70,23 @@ def staged_folder(path: Path) -> Iterator[Path]:
 def _replace_folder(new: Path, path: Path) -> None:
     old = path.with_name(f".{path.name}.old")  # exists if a run was killed between the two renames
     shutil.rmtree(old, ignore_errors=True)
+    if path.is_symlink():
+        path.unlink()
     if path.exists():
+        if _exchange(new, path):
+            return
         path.rename(old)
     new.rename(path)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange the names of two folders, so that each exists at any moment; False where the system cannot."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        return False
+    return bool(rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0)
 
 
 def _sync(path: Path) -> None:

@@ -10,7 +10,9 @@ from PIL import Image
 
 from lrcr.api import open_index
 from lrcr.data.dataset import Photo
+from lrcr.errors import ArtifactError
 from lrcr.features.regions import grid_boxes
+from lrcr.retrieval import collection
 from lrcr.retrieval.images import read_boxes
 from lrcr.retrieval.queries import open_extractor
 from lrcr.retrieval.searcher import Searcher
@@ -175,7 +177,7 @@ def test_a_changed_photo_is_described_again_under_its_name_and_id(mine, photos, 
 
 def test_a_removed_image_is_not_found(mine, photos):
     folder = mine / "my.index"
-    assert told(folder, "remove", "0/0.png", "2/1.png") == "0 added, 0 described again, 2 removed; 7 images"
+    assert told(folder, "remove", "0/0.png", "2/1.png", "0/0.png") == "0 added, 0 described again, 2 removed; 7 images"
     found = json.loads(lrcr("search", folder, photos / "images/0/0.png", "--json", "--top", 99))
     assert len(found) == 7 and not {"0/0.png", "2/1.png"} & {one["image"] for one in found}
     said = f"{folder}: has no image '0/0.png'; did you mean '2/0.png'? `lrcr inspect {folder} --images` lists all"
@@ -248,6 +250,9 @@ def test_symbolic_links_keep_the_names_they_have_in_the_folder(mine, photos, dra
     assert {"linked/real.png", "0/link.png"} <= set(names(mine / "my.index"))
     told(mine / "my.index", "add", mine / "photos/images/0/link.png")
     assert Searcher(mine / "my.index").images["path"].tolist()[3] == str(mine / "photos/images/0/link.png")
+    (mine / "shortcut").symlink_to(mine / "photos/images")
+    for name in ("photos/images/linked/real.png", "shortcut/linked/real.png"):
+        assert told(mine / "my.index", "add", mine / name) == "0 added, 0 described again, 0 removed; 11 images"
 
 
 def test_a_second_writer_is_told_so_in_one_line(mine, photos):
@@ -259,6 +264,20 @@ def test_a_second_writer_is_told_so_in_one_line(mine, photos):
         assert refuse("compact", folder) == said
         assert refuse("merge", folder, folder, "-o", mine / "new.index") != said
         assert len(json.loads(lrcr("search", folder, photos / "images/0/0.png", "--json", "--top", 99))) == 9
+
+
+def test_two_indexes_share_no_unfinished_work(mine, photos, monkeypatch):
+    indexes = mine / "my.index", shutil.copytree(mine / "my.index", mine / "other.index")
+
+    def fail(*_, **__):
+        raise ArtifactError("disk full")
+
+    monkeypatch.setenv("LRCR_STATE", str(mine / "state"))
+    monkeypatch.setattr(collection, "extractor_of", lambda *_: None)
+    monkeypatch.setattr(collection, "encode_photos", fail)
+    for folder in indexes:
+        assert refuse("add", folder, photos / "images/3/0.png") == "disk full"
+    assert len(list((mine / "state").iterdir())) == 2
 
 
 def test_bad_photos_are_one_line_and_change_nothing(mine):

@@ -10,6 +10,8 @@ import pytest
 from lrcr.data.dataset import DESCRIPTION
 from lrcr.features.store import Descriptors, write_shard
 from lrcr.models.factory import open_model
+from lrcr.progress import Progress
+from lrcr.retrieval.collection import remove_photos
 from lrcr.retrieval.layout import MODEL
 from lrcr.storage.artifacts import read_json
 
@@ -96,6 +98,19 @@ def test_what_is_no_artifact_is_refused(tmp_path, name, contents, said):
 def test_a_whole_index_is_verified(index, global_index):
     for folder in (index, global_index):
         assert lrcr("verify", folder) == f"{folder}: 12 images, all files are intact\n"
+
+
+def test_an_index_that_is_changed_meanwhile_is_verified(index, tmp_path, monkeypatch):
+    copy = shutil.copytree(index, tmp_path / "copy.index")
+
+    class Changing(Progress):
+        def over(self, items, description, total=None):
+            monkeypatch.undo()
+            remove_photos(copy, ["0/0.png"])
+            return super().over(items, description, total)
+
+    monkeypatch.setattr("lrcr.cli.inspection.progress", Changing())
+    assert lrcr("verify", copy) == f"{copy}: 11 images, all files are intact\n"
 
 
 @pytest.mark.parametrize("name", ["segment-0000/codes.npy", MODEL])

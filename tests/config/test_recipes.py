@@ -561,7 +561,8 @@ def test_how_states_everything_that_it_publishes():
     unread += r"|train\.tuples\.(solar|fire|warmup_steps)"
     unread += r"|train\.tuples\.losses\.(max_descriptors|words|temperature|codebooks|soft_words)|extract\.global_scales"
     context = r"smoothing\.(?!kind|kernel)|graph\.(?!kind)"
-    neutral = r"seed|device|threads|train\.method|.*\.(seed|file|per_word|dtype|shard_size|pack_ids|memory_gib|top)$"
+    neutral = r"seed|device|threads|data\.folders|train\.method"
+    neutral += r"|.*\.(seed|file|per_word|dtype|shard_size|pack_ids|memory_gib|top)$"
     neutral += r"|rerank|codebook\.(whitening|dim)|extract\.(decoded_images|min_region_score)|index\.local_descriptors"
     every = set(leaves(load_params(recipe="how-r18").model_dump(mode="json")))
     assert stated == {key for key in every if not re.match(f"{unread}|{context}|{neutral}", key)}

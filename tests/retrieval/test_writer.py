@@ -18,6 +18,7 @@ from lrcr.errors import ArtifactError
 from lrcr.retrieval.asmk.codebook import Codebook, save_codebook
 from lrcr.retrieval.contents import listed_names
 from lrcr.retrieval.local import local_part
+from lrcr.retrieval.lock import replaced_index
 from lrcr.retrieval.searcher import Searcher
 from lrcr.retrieval.writer import open_writer
 from lrcr.storage.artifacts import MANIFEST, open_manifest
@@ -219,6 +220,14 @@ def test_two_writers_exclude_each_other(index):
         assert len(Searcher(index).search(QUERIES[1])) == 9
     with open_writer(index):
         pass
+
+
+def test_an_index_behind_a_symbolic_link_is_replaced_where_it_is(index, tmp_path):
+    (tmp_path / "link").symlink_to(index)
+    with replaced_index(tmp_path / "link") as temporary:
+        (temporary / "new").touch()
+    assert (tmp_path / "link").is_symlink() and [file.name for file in index.iterdir()] == ["new"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["index", "link", "source"]
 
 
 def test_a_folder_that_is_no_index_has_no_writer(tmp_path):

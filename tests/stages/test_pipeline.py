@@ -145,8 +145,8 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_change_of_the_users_photos_is_noticed(project, tmp_path):
-    photos = tmp_path / "photos"
+def test_a_change_of_the_users_photos_is_noticed(commands, tmp_path):
+    project, photos = make_project(tmp_path / "project", commands), tmp_path / "photos"
     photos.mkdir()
     for number in range(2):
         Image.new("RGB", (40, 30), (99, number, 0)).save(photos / f"{number}.png")
@@ -155,13 +155,14 @@ def test_a_change_of_the_users_photos_is_noticed(project, tmp_path):
     params["datasets"]["mine"] = {"kind": "folder", "path": str(photos)}
     yaml.dump(params, file)
     said = "params.yaml: data.folders: [], but the folders are [mine]; list these"
-    assert said in project.dvc("repro download", code=255)
+    assert said in project.dvc("repro check", code=255)
     params["data"]["folders"] = ["mine"]
     yaml.dump(params, file)
-    assert ran(project.dvc("repro download@mine")) == ["list@mine", "check", "download@mine"]
-    assert ran(project.dvc("repro download")) == ["list@mine"], "the other datasets are not made again either"
+    both = "repro download@mine download@synthetic-val"
+    assert ran(project.dvc(both)) == ["list@mine", "check", "download@mine", "download@synthetic-val"]
+    assert ran(project.dvc(both)) == ["list@mine"]
     (photos / "labels.csv").write_text("image,label\n0.png,one\n")
-    assert ran(project.dvc("repro download")) == ["list@mine", "check", "download@mine"]
+    assert ran(project.dvc(both)) == ["list@mine", "check", "download@mine"], "the other dataset is not made again"
 
 
 @pytest.fixture
