@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from lrcr.cli.terminal import progress
-from lrcr.errors import ArtifactError
+from lrcr.errors import ArtifactError, counted
 from lrcr.storage.artifacts import MANIFEST, read_json
 
 
@@ -17,18 +17,29 @@ def inspect(
         Path,
         typer.Argument(metavar="ARTIFACT", help="A dataset, model, store of descriptors, codebook, index, ranking …"),
     ],
+    images: Annotated[bool, typer.Option("--images", help="List the names of the images of an index instead.")] = False,
 ) -> None:
     """Print what an artifact is, what it was made from and what it contains."""
+    if images:
+        from lrcr.retrieval.searcher import Searcher
+
+        typer.echo("".join(f"{name}\n" for name in Searcher(file).images["name"]), nl=False)
+        return
     Console().print_json(json.dumps(_describe(file)))
 
 
 def verify(folder: Annotated[Path, typer.Argument(metavar="INDEX", help="Index written by `lrcr index`.")]) -> None:
     """Compare every file of an index with the hash in its manifest."""
+    from lrcr.retrieval.contents import open_steadily
     from lrcr.retrieval.searcher import Searcher
 
-    searcher = Searcher(folder)
-    searcher.verify(progress)
-    typer.echo(f"{folder}: {searcher.index.images} images, all files are intact")
+    def check() -> Searcher:
+        searcher = Searcher(folder)
+        searcher.verify(progress)
+        return searcher
+
+    searcher = open_steadily(folder, check)
+    typer.echo(f"{folder}: {counted(searcher.index.images, 'image')}, all files are intact")
 
 
 def _describe(path: Path) -> Any:

@@ -50,6 +50,7 @@ class DataParams(Section):
     )
     fit: str | None = Field(None, description="to learn the codebook on")
     eval: list[str] = Field([], description="to search and to evaluate on")
+    folders: list[str] = Field([], description="all datasets of kind folder, whose photos are listed in each run")
 
 
 class Params(Section):

@@ -1,7 +1,7 @@
 """Building the index of a dataset's database, in a folder that holds everything a search needs."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -20,8 +20,8 @@ from lrcr.retrieval.backend import Backend, backend_of
 from lrcr.retrieval.contents import list_beside
 from lrcr.retrieval.encoding import encode_photos, encode_store, sample_of_photos
 from lrcr.retrieval.images import flat_boxes, images_of, write_images
-from lrcr.retrieval.layout import CODEBOOK, IMAGES, LOCAL, MODEL, PARAMS
-from lrcr.retrieval.local import write_local
+from lrcr.retrieval.layout import CODEBOOK, IMAGES, MODEL, PARAMS
+from lrcr.retrieval.local import LocalPart, local_part, write_local
 from lrcr.storage.artifacts import (
     Manifest,
     open_manifest,
@@ -79,15 +79,19 @@ def index_dataset(
         encoded = _from_photos(params, backend, model_file, dataset, codebook, progress)
     with encoded as (parts, sample), staged_folder(folder) as temporary:
         backend.build(parts, len(dataset.images), sample, temporary, inputs)
-        if params.index.local_descriptors != "none":
-            rows = int(store.manifest.facts["descriptors"])
-            write_local(temporary / LOCAL, store.shards(), rows, inputs)
         images = images_of(dataset, image_hashes(dataset_folder)).assign(regions=_regions(dataset, params))
-        complete_index(temporary, params, model_file, codebook_folder, images, dataset.root)
+        local = map(local_part, store.shards()) if params.index.local_descriptors != "none" else None
+        complete_index(temporary, params, model_file, codebook_folder, images, dataset.root, local)
 
 
 def complete_index(
-    folder: Path, params: Params, model_file: Path, codebook_folder: Path, images: pd.DataFrame, root: Path
+    folder: Path,
+    params: Params,
+    model_file: Path,
+    codebook_folder: Path,
+    images: pd.DataFrame,
+    root: Path,
+    local: Iterable[LocalPart] | None = None,
 ) -> None:
     """Add to an index that a backend has built what a search needs besides, and list it in the manifest.
 
@@ -96,6 +100,7 @@ def complete_index(
         params: with which it was built.
         images: the table of its images (`lrcr.retrieval.images`).
         root: folder to which their paths are relative.
+        local: their local descriptors, if the index owns them.
     """
     shutil.copy(model_file, folder / MODEL)
     shutil.copytree(codebook_folder, folder / CODEBOOK)
@@ -108,6 +113,8 @@ def complete_index(
         "table": IMAGES,
         "beside": list_beside(folder, (MODEL, CODEBOOK, IMAGES, PARAMS)),
     }
+    if local is not None:
+        facts["local"] = [write_local(folder / "local-0000", local, len(images))]
     write_manifest(folder, replace(built, facts={**built.facts, **facts}))
 
 

@@ -17,7 +17,7 @@ from lrcr.storage.artifacts import MANIFEST, hash_file, open_manifest
 
 Opened = TypeVar("Opened")
 
-_MADE = re.compile(r"\.?((segment|vectors|weights|view)-\d+|images(-\d+)?\.parquet|manifest\.json)(\.tmp|\.old)?")
+_MADE = re.compile(r"\.?((segment|vectors|weights|view|local)-\d+|images(-\d+)?\.parquet|manifest\.json)(\.tmp|\.old)?")
 """The names of what writers make in an index folder; other files there are left alone."""
 
 _SMALL = 2**16  # bytes; hashed at opening: together in less than a millisecond
@@ -80,7 +80,7 @@ def open_steadily(folder: Path, opened: Callable[[], Opened]) -> Opened:
         before = _manifest(folder)
         try:
             result = opened()
-        except ArtifactError:
+        except (ArtifactError, OSError):  # a writer may have removed a file at any moment
             if _manifest(folder) == before:
                 raise
         else:

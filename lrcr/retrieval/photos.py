@@ -1,5 +1,6 @@
 """Search with photos: a query photo is described with the model of the index, and hits are explained by locations."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from lrcr.config.rerank import RerankParams
 from lrcr.config.retrieval import SearchParams
-from lrcr.data.dataset import ArchivedImage, Photo
+from lrcr.data.dataset import Photo
 from lrcr.data.ranking import Ranking
 from lrcr.data.versions import versions_of
 from lrcr.errors import ParamsError
@@ -128,7 +129,7 @@ class PhotoIndex:
             box: x0, y0, x1, y1: search for this part of the photo, in pixels as a viewer shows it.
             rotations: whether the photo is also searched turned by 90°, 180° and 270°; an image has its best score.
             mirror: whether the photo is also searched with left and right exchanged.
-            exclude_self: whether image files with the same bytes as the query are left out.
+            exclude_self: whether images whose files had the same bytes as the query are left out.
             tolerate_truncated: whether a JPEG that lacks its last bytes is taken as far as it goes.
 
         Raises:
@@ -152,11 +153,11 @@ class PhotoIndex:
         query = Photo(Path(photo), box, orient=True, tolerate_truncated=tolerate_truncated)
         versions = versions_of(query, rotations=rotations, mirror=mirror)
         described = self._extractor.describe(list(versions.values()))
-        own = Path(photo).read_bytes() if exclude_self else None
+        own = _Contents(Path(photo)) if exclude_self else None
         asked = top
         while True:  # more are asked for until enough are left
             found = self._best(described, list(versions), asked)
-            hits = [hit for hit in found if own is None or not _has_contents(hit.path, own)]
+            hits = [hit for hit in found if own is None or not own.is_of(hit)]
             if len(hits) >= top or len(found) < asked:
                 return [replace(hit, rank=rank) for rank, hit in enumerate(hits[:top], 1)]
             asked *= 2
@@ -204,9 +205,18 @@ class PhotoIndex:
         return Explanation(hit.query.xy, described.xy, self.searcher.index.explain(hit.query, described))
 
 
-def _has_contents(file: Path | ArchivedImage, contents: bytes) -> bool:
-    """Whether a file has these bytes; False if it is missing."""
-    if isinstance(file, Path) and (not file.is_file() or file.stat().st_size != len(contents)):
-        return False
-    with file.open("rb") as stream:
-        return stream.read() == contents
+class _Contents:
+    """The bytes of a query photo."""
+
+    def __init__(self, file: Path) -> None:
+        self._bytes = file.read_bytes()
+        self._sha256 = hashlib.sha256(self._bytes).hexdigest()
+
+    def is_of(self, hit: Hit) -> bool:
+        """Whether the file of a hit had these bytes when it was indexed, or has them if its hash is not known."""
+        if hit.sha256 is not None:
+            return hit.sha256 == self._sha256
+        if isinstance(hit.path, Path) and (not hit.path.is_file() or hit.path.stat().st_size != len(self._bytes)):
+            return False
+        with hit.path.open("rb") as stream:
+            return stream.read() == self._bytes

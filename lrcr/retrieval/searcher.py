@@ -23,10 +23,11 @@ from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.backend import OpenIndex, backend_of
 from lrcr.retrieval.contents import open_steadily, require_beside
 from lrcr.retrieval.images import choose_roots, locate_images, read_boxes, read_images
-from lrcr.retrieval.layout import CODEBOOK, LOCAL, PARAMS
+from lrcr.retrieval.layout import CODEBOOK, PARAMS
 from lrcr.retrieval.local import LocalDescriptors, open_local
 from lrcr.retrieval.rerank.steps import open_steps
-from lrcr.storage.artifacts import open_manifest, read_json
+from lrcr.storage.arrays import REBUILD
+from lrcr.storage.artifacts import MANIFEST, open_manifest, read_json
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Result:
         label: its landmark or cluster; None if it has no label.
         path: the file, or the place in an archive, from which the image is read.
         regions: boxes that are described beside the whole image; None: it has no regions.
+        sha256: hash of the image file when it was indexed; None: the index does not know it.
     """
 
     rank: int
@@ -48,6 +50,7 @@ class Result:
     label: str | None
     path: Path | ArchivedImage
     regions: tuple[Box, ...] | None = None
+    sha256: str | None = None
 
 
 class Searcher:
@@ -111,8 +114,6 @@ class Searcher:
             ArtifactError: a file is missing or was altered; the message names it.
         """
         self.index.verify(progress)
-        if self.local is not None:
-            self.local.verify(progress)
 
     def search(self, queries: Descriptors, top: int | None = None) -> Ranking:
         """Rank the images of the index for each query.
@@ -132,11 +133,10 @@ class Searcher:
         images, scores = ranking.of_query(query)
         found = self.images.iloc[images]
         regions = map(read_boxes, found["regions"])
-        rows = zip(scores, found["name"], found["label"], image_files(Path(), found), regions, strict=True)
-        return [
-            Result(rank, float(score), name, None if pd.isna(label) else str(label), path, boxes)
-            for rank, (score, name, label, path, boxes) in enumerate(rows, 1)
-        ]
+        texts = found[["label", "sha256"]].astype(object)
+        labels, hashes = (texts[name].where(texts[name].notna(), None) for name in texts)
+        rows = zip(scores, found["name"], labels, image_files(Path(), found), regions, hashes, strict=True)
+        return [Result(rank, float(score), *values) for rank, (score, *values) in enumerate(rows, 1)]
 
 
 def _open(folder: Path, search: SearchParams) -> tuple[Params, OpenIndex, LocalDescriptors | None, npt.NDArray[Any]]:
@@ -144,12 +144,18 @@ def _open(folder: Path, search: SearchParams) -> tuple[Params, OpenIndex, LocalD
     require_beside(folder, open_manifest(folder, "index").facts)
     params = check_params(read_json(folder / PARAMS), str(folder / PARAMS))
     index = backend_of(params, folder / CODEBOOK).open(folder, search)
-    local = _open_local(folder / LOCAL, index.images) if params.index.local_descriptors != "none" else None
+    local = _open_local(folder, index) if params.index.local_descriptors != "none" else None
     return params, index, local, np.memmap(folder / index.manifest.facts["table"], mode="r")
 
 
-def _open_local(folder: Path, images: int) -> LocalDescriptors:
-    local = open_local(folder)
-    if len(local) != images:
-        raise ArtifactError(f"{folder}: of {len(local)} images for an index of {images}; index again")
-    return local
+def _open_local(folder: Path, index: OpenIndex) -> LocalDescriptors:
+    """The local descriptors of the images of an index."""
+    facts = index.manifest.facts
+    try:
+        stored, described = (sum(entry["images"] for entry in facts[name]) for name in ("segments", "local"))
+        if stored != described:
+            found = f"local descriptors of {described} images for {stored} stored images"
+            raise ArtifactError(f"{folder / MANIFEST}: {found}; {REBUILD}")
+        return open_local(folder, facts["local"], index.order)
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(f"{folder / MANIFEST}: its facts are incomplete or wrong ({error}); {REBUILD}") from None

@@ -144,6 +144,9 @@ def test_the_query_itself_is_left_out_by_its_contents(index, photos, queries, tm
         assert [row["image"] for row in found] == others[:3]
         assert [row["rank"] for row in found] == [1, 2, 3]
         assert [row["image"] for row in search(index, query, "--exclude-self", "--top", 100)] == others
+    moved = shutil.copytree(index, tmp_path / "moved.index")
+    (moved / "manifest.json").write_text((moved / "manifest.json").read_text().replace(str(photos), "/gone"))
+    assert [row["image"] for row in search(moved, queries[0], "--exclude-self", "--top", 3)] == others[:3]
     with Image.open(queries[0]) as photo:
         photo.putpixel((0, 0), (1, 2, 3))
         photo.save(tmp_path / "edited.png")

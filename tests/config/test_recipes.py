@@ -36,7 +36,13 @@ ADAM = {"learning_rates": {"backbone": 5e-6, "context": 5e-5, "whitening": 0.0},
 HOW: dict[str, Any] = {
     "seed": 0,
     "datasets": BENCHMARKS,
-    "data": {"train": "sfm-train", "val": "sfm-val", "fit": "sfm-train", "eval": ["roxford5k", "rparis6k"]},
+    "data": {
+        "train": "sfm-train",
+        "val": "sfm-val",
+        "fit": "sfm-train",
+        "eval": ["roxford5k", "rparis6k"],
+        "folders": [],
+    },
     "model": {"name": "local"},
     "backbone": {"name": "resnet18", "skip_layers": 0, "stride": None, "weights": "imagenet", "crop_border": 0},
     "smoothing": {
@@ -176,7 +182,13 @@ CFCD = {
         "gldv2-train": {"kind": "gldv2", "split": "train"},
         **{name: BENCHMARKS[name] for name in ("sfm-val", "roxford5k", "rparis6k")},
     },
-    "data": {"train": "gldv2-train", "val": "sfm-val", "fit": "gldv2-train", "eval": ["roxford5k", "rparis6k"]},
+    "data": {
+        "train": "gldv2-train",
+        "val": "sfm-val",
+        "fit": "gldv2-train",
+        "eval": ["roxford5k", "rparis6k"],
+        "folders": [],
+    },
     "model": {"name": "cfcd"},
     "backbone": {"name": "resnet50", "skip_layers": 0, "stride": None, "weights": "imagenet", "crop_border": 1},
     "whitening": {**HOW["whitening"], "dim": 96},  # unused, as the border to crop is
@@ -368,7 +380,13 @@ SCRATCH = changed(
                 "queries": 48,
             },
         },
-        "data": {"train": "synthetic-train", "val": "synthetic-val", "fit": "synthetic-train", "eval": ["synthetic"]},
+        "data": {
+            "train": "synthetic-train",
+            "val": "synthetic-val",
+            "fit": "synthetic-train",
+            "eval": ["synthetic"],
+            "folders": [],
+        },
         "backbone.skip_layers": 2,
         "backbone.weights": "none",
         "whitening.dim": 64,
@@ -434,7 +452,7 @@ EXPECTED = {
         HOW,
         {
             "datasets": {},
-            "data": {"train": None, "val": None, "fit": None, "eval": []},
+            "data": {"train": None, "val": None, "fit": None, "eval": [], "folders": []},
             "backbone.skip_layers": 1,
             "backbone.crop_border": 1,
             "smoothing.kind": "learnable",
@@ -546,7 +564,8 @@ def test_how_states_everything_that_it_publishes():
     unread += r"|train\.validation\.codebooks|extract\.global_scales"
     unread += r"|train\.tuples\.losses\.(max_descriptors|words|temperature|codebooks|soft_words)"
     context = r"smoothing\.(?!kind|kernel)|graph\.(?!kind)"
-    neutral = r"seed|device|threads|train\.method|.*\.(seed|file|per_word|dtype|shard_size|pack_ids|memory_gib|top)$"
+    neutral = r"seed|device|threads|data\.folders|train\.method"
+    neutral += r"|.*\.(seed|file|per_word|dtype|shard_size|pack_ids|memory_gib|top)$"
     neutral += r"|rerank|codebook\.(whitening|dim)|extract\.(decoded_images|min_region_score)|index\.local_descriptors"
     every = set(leaves(load_params(recipe="how-r18").model_dump(mode="json")))
     assert stated == {key for key in every if not re.match(f"{unread}|{context}|{neutral}", key)}

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from lrcr.config.retrieval import IndexParams, SearchParams
 from lrcr.data.ranking import Ranking
-from lrcr.errors import ArtifactError, ParamsError
+from lrcr.errors import ArtifactError, ParamsError, counted
 from lrcr.features.store import Descriptors, Sample
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.asmk.aggregation import Aggregated, read_aggregated, write_aggregated
@@ -183,7 +183,7 @@ class AsmkSearch:
         """The size of the index, as a text."""
         facts = self.manifest.facts
         size = f"{facts['words_per_image']:.0f} words and {facts['bytes_per_image']:.0f} bytes an image"
-        return f"{self.images} images, {size}"
+        return f"{counted(self.images, 'image')}, {size}"
 
     def prepare(self, queries: Descriptors) -> Aggregated:
         """Compute the postings of each query; raises as `aggregate_images`."""

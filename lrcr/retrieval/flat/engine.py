@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from lrcr.config.retrieval import IndexParams, SearchParams
 from lrcr.data.ranking import Ranking
-from lrcr.errors import ArtifactError
+from lrcr.errors import ArtifactError, counted
 from lrcr.features.store import Descriptors, Sample
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.asmk.explain import Match
@@ -155,7 +155,7 @@ class FlatSearch:
         """The size of the index, as a text."""
         facts = self.manifest.facts
         size = f"{facts['dimensions']} dimensions and {facts['bytes_per_image']:.0f} bytes an image"
-        return f"{self.images} images, {size}"
+        return f"{counted(self.images, 'image')}, {size}"
 
     def prepare(self, queries: Descriptors) -> Vectors:
         """Compute the vector of each query; raises as `to_vectors`."""
