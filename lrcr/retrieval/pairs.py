@@ -1,7 +1,6 @@
 """Pairs of images that are worth matching, for structure from motion and localisation: a text of two names a line."""
 
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 
@@ -11,7 +10,7 @@ from lrcr.retrieval.neighbours import find_neighbours
 from lrcr.retrieval.searcher import Searcher
 from lrcr.storage.artifacts import staged_file
 
-Format = Literal["hloc", "colmap"]
+FORMATS = ("hloc", "colmap")
 
 
 def find_pairs(searcher: Searcher, top: int, progress: Progress = SILENT) -> pd.DataFrame:
@@ -36,7 +35,17 @@ def find_pairs(searcher: Searcher, top: int, progress: Progress = SILENT) -> pd.
     return pd.DataFrame({"query": names[found.query], "image": names[found.image], "score": found.score})
 
 
-def write_pairs(file: Path, pairs: pd.DataFrame, form: Format) -> int:
+def require_format(form: str) -> None:
+    """Refuse a format that there is not.
+
+    Raises:
+        ParamsError: it is none of `FORMATS`.
+    """
+    if form not in FORMATS:
+        raise ParamsError(f"--format {form}: unknown; choose from {', '.join(FORMATS)}")
+
+
+def write_pairs(file: Path, pairs: pd.DataFrame, form: str) -> int:
     """Write pairs as text, atomically: two names a line, with a blank between them.
 
     Args:
@@ -52,7 +61,7 @@ def write_pairs(file: Path, pairs: pd.DataFrame, form: Format) -> int:
     """
     for name in pd.unique(pairs[["query", "image"]].to_numpy().ravel()):
         if name.split() != [name] or name.startswith("#"):
-            raise ParamsError(f"{file}: cannot hold the name {name!r} (white space, or # at its start); rename the photo")
+            raise ParamsError(f"{file}: cannot hold the name {name!r} (white space or a first #); rename the photo")
     ends = pairs[["query", "image"]]
     if form == "colmap":
         unordered = ends.min(axis=1) + " " + ends.max(axis=1)

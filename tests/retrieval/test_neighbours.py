@@ -92,7 +92,9 @@ def test_an_index_of_one_image_has_no_neighbours(tmp_path):
 
 
 def all_of(pairs: Pairs) -> list[tuple[int, int, float]]:
-    return [(int(one), int(other), round(float(score), 3)) for one, other, score in zip(*vars(pairs).values())]
+    return [
+        (int(one), int(other), round(float(score), 3)) for one, other, score in zip(*vars(pairs).values(), strict=True)
+    ]
 
 
 def test_pairs_are_mutual_and_occur_once():
