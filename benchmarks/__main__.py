@@ -16,6 +16,7 @@ BENCHMARKS = {
     "context_real": "context on real photos: table, curve, log of training, kernels, border (four hours on one core)",
     "context_embedded": "context on the embedded dataset with the settings of the default run (an hour)",
     "extraction": "extraction of real photos compared with a simple loop, local and global; cost of LRCR",
+    "collections": "groups of real photos: precision and recall; all of 100,000 images against all (an hour)",
     "codebooks": "k-means with shortlists compared with exact k-means, bfloat16 with float32 (40 minutes)",
     "quantising": "approximate compared with exact assignment on real photos (10 minutes)",
     "searching": "ASMK search compared with the asmk package, 5,000 images",

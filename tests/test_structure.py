@@ -31,7 +31,7 @@ ORDER = [
     ["training"],
     ["report"],
     ["pipeline"],
-    ["api"],
+    ["api", "collections"],
     ["cli"],
 ]
 """A room imports from the levels above its own in this list, and from itself."""

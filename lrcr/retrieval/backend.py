@@ -65,6 +65,16 @@ class OpenIndex(Protocol):
         """Rank the images for prepared queries; `top: None` returns all."""
         ...
 
+    def stored_queries(self) -> Iterator[Any]:
+        """The images of the index as queries: batches of what `rank` takes, in the order of the images.
+
+        The scores are symmetric, up to the rounding of floats.
+
+        Raises:
+            ArtifactError: a file of the index is damaged.
+        """
+        ...
+
     def vectors(self) -> npt.NDArray[np.float32]:
         """The global vectors of all images, of shape (images, D).
 

@@ -46,7 +46,8 @@ def test_commands_and_groups():
     top = {path[0] for path in COMMANDS if len(path) == 1}
     plain = {"init", "index", "search", "evaluate", "train", "compare", "inspect", "verify", "bench", "compile"}
     changing = {"add", "remove", "update", "sync", "merge", "compact"}
-    assert top == {*plain, *changing, "download-model", "plot"}
+    whole = {"duplicates", "cluster", "pairs", "export"}
+    assert top == {*plain, *changing, *whole, "download-model", "plot"}
     assert {path[1] for path in COMMANDS if len(path) == 2} == {"maps", "rankings"}
 
 

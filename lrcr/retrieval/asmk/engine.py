@@ -29,6 +29,7 @@ from lrcr.storage.artifacts import Manifest
 
 _LOG = logging.getLogger(__name__)
 _RECALL_SAMPLE = 2000  # descriptors
+_QUERY_MEMORY = 2**28  # bytes of `restore_parts` for a batch of stored images that are queries: 64 MiB of postings
 _RECALL_DEPTHS = {1, 5}  # words of a database and of a query descriptor in the literature
 
 
@@ -198,6 +199,17 @@ class AsmkSearch:
         )
         query = np.repeat(np.arange(queries.count), np.diff(offsets))
         return Ranking(query=query, image=images, score=scores)
+
+    def stored_queries(self) -> Iterator[Aggregated]:
+        """The postings of the images, as queries; see `lrcr.retrieval.backend.OpenIndex`.
+
+        These are the postings that the index stores: a descriptor has `index.multiple_assignment` words, whatever
+        `search.multiple_assignment` is. Queries and images are treated alike, so that the score of an image with itself
+        is 1.
+        """
+        index = self.index
+        order = np.arange(index.images) if index.order is None else index.order
+        return restore_parts(index.segments, [1.0] * len(index.segments), index.layout, order, _QUERY_MEMORY)
 
     def vectors(self) -> npt.NDArray[np.float32]:
         """Refuse: there are no global vectors.

@@ -37,6 +37,7 @@ from lrcr.retrieval.flat.whitening import open_whitening
 from lrcr.storage.artifacts import Manifest
 
 _ROUNDS = 7
+_QUERIES_AT_ONCE = 4096
 _FLOATS_AT_ONCE = 2**24  # values that are restored at a time: 64 MiB
 
 
@@ -165,6 +166,11 @@ class FlatSearch:
         """Rank the images for prepared queries; `top: None` returns all."""
         images, scores = self.index.search(queries, top, gpu=self.gpu)
         return Ranking.from_queries(list(images), list(scores))
+
+    def stored_queries(self) -> Iterator[Vectors]:
+        """The vectors of the images, as queries; see `lrcr.retrieval.backend.OpenIndex`."""
+        for first in range(0, self.images, _QUERIES_AT_ONCE):
+            yield self.index.rows(first, min(first + _QUERIES_AT_ONCE, self.images)).astype(np.float32, copy=False)
 
     def vectors(self) -> Vectors:
         """The vectors of all images, of shape (images, D)."""
