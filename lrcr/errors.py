@@ -35,3 +35,7 @@ class OutOfMemoryError(LrcrError):
 
 class ArtifactError(LrcrError):
     """An artifact that is missing, damaged, or made from other inputs than those of the step that reads it."""
+
+
+class LostShardError(LrcrError):
+    """A process or machine that searched a part of an index has ended, or cannot be reached."""

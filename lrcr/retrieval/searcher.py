@@ -40,6 +40,7 @@ class Result:
         label: its landmark or cluster; None if it has no label.
         path: the file, or the place in an archive, from which the image is read.
         regions: boxes that are described beside the whole image; None: it has no regions.
+        unsearched: images of the index that were not searched (`lrcr.data.ranking.Ranking`).
     """
 
     rank: int
@@ -48,6 +49,7 @@ class Result:
     label: str | None
     path: Path | ArchivedImage
     regions: tuple[Box, ...] | None = None
+    unsearched: int = 0
 
 
 class Searcher:
@@ -134,7 +136,7 @@ class Searcher:
         regions = map(read_boxes, found["regions"])
         rows = zip(scores, found["name"], found["label"], image_files(Path(), found), regions, strict=True)
         return [
-            Result(rank, float(score), name, None if pd.isna(label) else str(label), path, boxes)
+            Result(rank, float(score), name, None if pd.isna(label) else str(label), path, boxes, ranking.unsearched)
             for rank, (score, name, label, path, boxes) in enumerate(rows, 1)
         ]
 

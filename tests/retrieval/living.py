@@ -60,12 +60,13 @@ def tabulate(images: dict[str, int]) -> pd.DataFrame:
     return typed(pd.DataFrame({"image": range(len(names)), **rows, "sha256": [f"{images[name]}" for name in names]}))
 
 
-def build_at_once(folder: Path, source: Path, params: Params, images: dict[str, int]) -> Path:
-    """An index of some images, name → seed, in the order of their names."""
+def build_at_once(folder: Path, source: Path, params: Params, images: dict[str, int], parts: int = 1) -> Path:
+    """An index of some images, name → seed, in the order of their names, given to the engine in several parts."""
     folder.mkdir()
     backend, table = backend_of(params, source / "codebook"), tabulate(images)
-    parts = [backend.encode(draw_all([images[name] for name in table["name"]]), table["name"])]
+    names = [part.tolist() for part in np.array_split(table["name"], parts)]
+    encoded = [backend.encode(draw_all([images[name] for name in part]), part) for part in names]
     inputs = {"model": "m", "codebook": "c", "dataset": "d", "descriptors": "e"}
-    backend.build(parts, len(images), lambda most, rng: np.empty((0, DIM)), folder, inputs)
+    backend.build(encoded, len(images), lambda most, rng: np.empty((0, DIM)), folder, inputs)
     complete_index(folder, params, source / "model", source / "codebook", table, Path("/photos"))
     return folder

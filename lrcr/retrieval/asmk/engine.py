@@ -199,6 +199,11 @@ class AsmkSearch:
         query = np.repeat(np.arange(queries.count), np.diff(offsets))
         return Ranking(query=query, image=images, score=scores)
 
+    def shard(self, number: int, shards: int) -> "tuple[AsmkSearch, npt.NDArray[np.int64]]":
+        """Some of the segments, and the ids of their images; see `lrcr.retrieval.backend.OpenIndex`."""
+        index, images = self.index.shard(number, shards)
+        return replace(self, index=index), images
+
     def vectors(self) -> npt.NDArray[np.float32]:
         """Refuse: there are no global vectors.
 

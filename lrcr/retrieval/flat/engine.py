@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -165,6 +165,11 @@ class FlatSearch:
         """Rank the images for prepared queries; `top: None` returns all."""
         images, scores = self.index.search(queries, top, gpu=self.gpu)
         return Ranking.from_queries(list(images), list(scores))
+
+    def shard(self, number: int, shards: int) -> "tuple[FlatSearch, npt.NDArray[np.int64]]":
+        """Some of the blocks, and the ids of their images; see `lrcr.retrieval.backend.OpenIndex`."""
+        index, images = self.index.shard(number, shards)
+        return replace(self, index=index), images
 
     def vectors(self) -> Vectors:
         """The vectors of all images, of shape (images, D)."""
