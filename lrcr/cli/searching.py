@@ -128,15 +128,8 @@ def search(
     """Find the images of an index that show the same thing as the query photos."""
     steps = [f"rerank=[{', '.join(f'{{kind: {kind}}}' for kind in rerank)}]"] if rerank else []
     given = [*steps, *(overrides or ())]
-    index = open_index(
-        folder,
-        photos=moved or (),
-        recipe=recipe,
-        params=params,
-        overrides=given,
-        shards=shards,
-        allow_partial=allow_partial,
-    )
+    opened = partial(open_index, folder, shards=shards, allow_partial=allow_partial)
+    index = opened(photos=moved or (), recipe=recipe, params=params, overrides=given)
     part, photos = _read_box(box), find_queries(queries)
     _check(folder, index, len(photos), box, plot_matches, turns=rotations or mirror)
     if output is not None:

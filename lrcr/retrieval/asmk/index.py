@@ -20,9 +20,9 @@ from lrcr.retrieval.asmk.aggregation import Aggregated
 from lrcr.retrieval.asmk.kernels import AT_ONCE, Queries, Similarity, score_segment, similarities
 from lrcr.retrieval.asmk.segments import Layout, Segment, open_segments, write_segments
 from lrcr.retrieval.asmk.weights import measure_segments
-from lrcr.retrieval.division import divide
 from lrcr.storage.arrays import REBUILD, listed_folders, open_array, open_order, verify_arrays
 from lrcr.storage.artifacts import MANIFEST, Manifest, open_manifest, write_manifest
+from lrcr.storage.division import divide
 
 MEMORY = 2**31
 """Default memory for the sorting of postings, in bytes; postings that do not fit become another segment."""

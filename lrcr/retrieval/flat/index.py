@@ -18,9 +18,9 @@ from numpy.lib.format import open_memmap
 
 from lrcr.errors import ArtifactError
 from lrcr.progress import SILENT, Progress
-from lrcr.retrieval.division import divide
 from lrcr.storage.arrays import REBUILD, hash_files, listed_folders, open_array, open_order, verify_arrays
 from lrcr.storage.artifacts import MANIFEST, Manifest, open_manifest, staged_folder, write_manifest
+from lrcr.storage.division import divide
 
 Vectors = npt.NDArray[np.float32]
 Stored = npt.NDArray[np.floating[Any]]
