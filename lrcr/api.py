@@ -85,6 +85,8 @@ def open_index(
     recipe: str | None = None,
     params: Path | str | None = None,
     overrides: Sequence[str] = (),
+    shards: int = 1,
+    allow_partial: bool = False,
 ) -> "PhotoIndex":
     """Open an index for search; the network is read with the first query.
 
@@ -96,6 +98,8 @@ def open_index(
         recipe: name of a recipe of params, of which the sections `search` and `rerank` are read.
         params: YAML file of params, of which these sections are read.
         overrides: single params of a search, for example `["search.tau=0.25"]`.
+        shards: number of processes that search, each in some segments of the index; 1: this process alone.
+        allow_partial: whether hits of the other processes are returned when one has ended; `Hit.unsearched` tells.
 
     Raises:
         ParamsError: a param is refused, or is decided by the index, or `photos` are not as many folders as its own.
@@ -111,7 +115,8 @@ def open_index(
     search, rerank = params_of_search(_path(params), overrides, recipe)
     from lrcr.retrieval.photos import PhotoIndex
 
-    return PhotoIndex(Path(folder), search, [Path(root) for root in photos], rerank)
+    roots = [Path(root) for root in photos]
+    return PhotoIndex(Path(folder), search, roots, rerank, shards=shards, allow_partial=allow_partial)
 
 
 def train(

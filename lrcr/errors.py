@@ -40,3 +40,7 @@ class ArtifactError(LrcrError):
 def counted(number: int, thing: str) -> str:
     """A number of things for a message: `1 file`, `2 files`."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+class LostShardError(LrcrError):
+    """A process or machine that searched a part of an index has ended, or cannot be reached."""

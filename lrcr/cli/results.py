@@ -14,10 +14,11 @@ from lrcr.errors import ParamsError
 from lrcr.storage.artifacts import staged_file
 
 COLUMNS = ("query", "rank", "score", "image", "label", "path", "version")
+PARTIAL = "unsearched"
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 
 Row = Mapping[str, Any]
-"""One result: the values of `COLUMNS`."""
+"""One result: the values of `COLUMNS`, and of `PARTIAL` where partial answers are allowed."""
 
 
 def require_results_file(file: Path) -> None:
@@ -40,7 +41,7 @@ def write_results(file: Path, rows: Sequence[Row]) -> None:
             return
         with temporary.open("w", encoding="utf-8", newline="") as lines:
             if file.suffix == ".csv":
-                writer = csv.DictWriter(lines, COLUMNS)
+                writer = csv.DictWriter(lines, _columns(rows))
                 writer.writeheader()
                 writer.writerows(rows)
             else:
@@ -51,8 +52,13 @@ def _write_parquet(file: Path, rows: Sequence[Row]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    types = {**dict.fromkeys(COLUMNS, pa.string()), "rank": pa.int64(), "score": pa.float64()}
+    numbers = {"rank": pa.int64(), "score": pa.float64(), PARTIAL: pa.int64()}
+    types = {name: numbers.get(name, pa.string()) for name in _columns(rows)}
     pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], pa.schema(list(types.items()))), file)
+
+
+def _columns(rows: Sequence[Row]) -> Sequence[str]:
+    return (*COLUMNS, PARTIAL) if any(PARTIAL in row for row in rows) else COLUMNS
 
 
 def print_results(rows: Iterable[Row], *, several: bool, versions: bool) -> None:

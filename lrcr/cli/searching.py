@@ -20,7 +20,7 @@ from lrcr.cli.options import (
     TolerateTruncated,
 )
 from lrcr.cli.queries import QueryPhoto, find_queries
-from lrcr.cli.results import print_results, require_results_file, write_results
+from lrcr.cli.results import PARTIAL, print_results, require_results_file, write_results
 from lrcr.cli.terminal import import_torch, progress, say
 from lrcr.errors import ImageError, ParamsError
 
@@ -51,6 +51,13 @@ Rotations = Annotated[
 ]
 Mirror = Annotated[bool, typer.Option("--mirror", help="Mirror the query also; the best score counts.")]
 ExcludeSelf = Annotated[bool, typer.Option("--exclude-self", help="Leave out images with the same bytes as the query.")]
+Shards = Annotated[
+    int, typer.Option("--shards", min=1, help="Processes that search, each in some segments of the index.")
+]
+AllowPartial = Annotated[
+    bool,
+    typer.Option("--allow-partial", help="With --shards: answer without processes that have ended, and say so."),
+]
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FILE", help="Write the results into this .jsonl, .csv or .parquet."),
@@ -106,6 +113,8 @@ def search(
     rotations: Rotations = False,
     mirror: Mirror = False,
     exclude_self: ExcludeSelf = False,
+    shards: Shards = 1,
+    allow_partial: AllowPartial = False,
     output: Output = None,
     plot: Plot = None,
     plot_matches: PlotMatches = None,
@@ -119,7 +128,8 @@ def search(
     """Find the images of an index that show the same thing as the query photos."""
     steps = [f"rerank=[{', '.join(f'{{kind: {kind}}}' for kind in rerank)}]"] if rerank else []
     given = [*steps, *(overrides or ())]
-    index = open_index(folder, photos=moved or (), recipe=recipe, params=params, overrides=given)
+    opened = partial(open_index, folder, shards=shards, allow_partial=allow_partial)
+    index = opened(photos=moved or (), recipe=recipe, params=params, overrides=given)
     part, photos = _read_box(box), find_queries(queries)
     _check(folder, index, len(photos), box, plot_matches, turns=rotations or mirror)
     if output is not None:
@@ -137,7 +147,7 @@ def search(
     rows: list[dict[str, Any]] = []
     drawn = []
     for query, hits in _search_all(find, photos):
-        rows += (_row(query, hit) for hit in hits)
+        rows += (_row(query, hit, allow_partial=allow_partial) for hit in hits)
         if plot is not None:
             drawn.append((query, hits))
         if plot_matches is not None:
@@ -178,7 +188,7 @@ def _check(
         raise ParamsError(f"--plot-matches {plot_matches}: needs one query that is not turned or mirrored; give one")
 
 
-def _row(query: Path, hit: "Hit") -> dict[str, Any]:
+def _row(query: Path, hit: "Hit", *, allow_partial: bool) -> dict[str, Any]:
     return {
         "query": str(query),
         "rank": hit.rank,
@@ -187,6 +197,7 @@ def _row(query: Path, hit: "Hit") -> dict[str, Any]:
         "label": hit.label,
         "path": str(hit.path),
         "version": hit.version,
+        **({PARTIAL: hit.unsearched} if allow_partial else {}),
     }
 
 

@@ -30,6 +30,7 @@ class Ranking:
         query: query ids, int64 of shape (R,).
         image: ids of the returned images, int64 of shape (R,).
         score: similarities, float32 of shape (R,); larger is more similar.
+        unsearched: images of the index that a sharded search did not look at, because their shard was lost.
 
     Raises:
         ArtifactError: the arrays violate one of these rules.
@@ -38,6 +39,7 @@ class Ranking:
     query: npt.NDArray[np.int64]
     image: npt.NDArray[np.int64]
     score: npt.NDArray[np.float32]
+    unsearched: int = 0
 
     def __post_init__(self) -> None:
         """Check the rules."""
@@ -67,7 +69,7 @@ class Ranking:
 
     def select(self, rows: npt.NDArray[np.bool_]) -> "Ranking":
         """The chosen rows, in their order; `rows` is of shape (R,)."""
-        return Ranking(self.query[rows], self.image[rows], self.score[rows])
+        return Ranking(self.query[rows], self.image[rows], self.score[rows], self.unsearched)
 
     @classmethod
     def from_queries(

@@ -75,6 +75,21 @@ class OpenIndex(Protocol):
         """
         ...
 
+    def shard(self, number: int, shards: int) -> "tuple[OpenIndex, npt.NDArray[np.int64]]":
+        """One of several parts of the index, and the ids of its images, ascending.
+
+        Image k of the part is image ids[k] of the index. Each image is in one part, and has there the score that it has
+        in the index, to the last bit.
+
+        Args:
+            number: from 0.
+            shards: number of parts.
+
+        Raises:
+            ParamsError: the index cannot be divided into so many.
+        """
+        ...
+
     def vectors(self) -> npt.NDArray[np.float32]:
         """The global vectors of all images, of shape (images, D).
 

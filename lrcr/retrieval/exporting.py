@@ -1,6 +1,7 @@
 """What an index or a store of descriptors holds of its images, one image after the other, for other programs."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -22,9 +23,10 @@ def features_of_index(searcher: Searcher) -> Iterator[ImageFeatures]:
     """
     named, local = _named(searcher.images), searcher.local
     if local is not None:
-        for image, (name, width, height) in enumerate(named):
-            rows = slice(local.offsets[image], local.offsets[image + 1])
-            yield ImageFeatures(name, width, height, {"descriptors": local.descriptors[rows], "xy": local.xy[rows]})
+        for part in local.parts():
+            for first, last in pairwise(part.offsets):
+                arrays = {"descriptors": part.descriptors[first:last], "xy": part.xy[first:last]}
+                yield ImageFeatures(*next(named), arrays)
     elif searcher.index.explains:
         raise ArtifactError(
             f"{searcher.folder}: holds no descriptors, only their visual words; build it with "

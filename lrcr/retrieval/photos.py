@@ -20,6 +20,7 @@ from lrcr.features.store import Descriptors
 from lrcr.retrieval.asmk.explain import Match
 from lrcr.retrieval.rerank.reranker import rerank_in_steps
 from lrcr.retrieval.searcher import Result, Searcher
+from lrcr.retrieval.sharded.searcher import ShardedSearcher
 from lrcr.runtime.imports import quick_imports
 
 if TYPE_CHECKING:
@@ -68,6 +69,9 @@ class PhotoIndex:
         search: settings of the search; None takes the defaults.
         photos: where the photos are now, if they were moved (`lrcr.retrieval.images.choose_roots`).
         rerank: steps that rank the results again.
+        shards: number of processes that search the index (`lrcr.retrieval.sharded.searcher`); 1: this one alone.
+        allow_partial: whether a search answers without the processes that have ended; each hit tells how many images
+            were not searched.
 
     Attributes:
         searcher: the open index and the table of its images.
@@ -84,8 +88,14 @@ class PhotoIndex:
         search: SearchParams | None = None,
         photos: Sequence[Path] = (),
         rerank: Sequence[RerankParams] = (),
+        *,
+        shards: int = 1,
+        allow_partial: bool = False,
     ) -> None:
-        self.searcher = Searcher(folder, search, photos, rerank)
+        if shards == 1:
+            self.searcher = Searcher(folder, search, photos, rerank)
+        else:
+            self.searcher = ShardedSearcher(folder, search, photos, rerank, shards=shards, partial=allow_partial)
 
     def __len__(self) -> int:
         """The number of images."""
@@ -165,6 +175,7 @@ class PhotoIndex:
     def _best(self, described: Descriptors, versions: list[str], top: int) -> list[Hit]:
         """The images of the highest score over all versions of a query, best first."""
         ranking = self.searcher.search(described, None if self.searcher.steps else top)
+        unsearched = ranking.unsearched
         if self.explains:  # the similarity of global vectors may be negative
             ranking = ranking.select(ranking.score > 0)
         ranking = rerank_in_steps(self.searcher.steps, described, ranking).cut(top)
@@ -175,7 +186,7 @@ class PhotoIndex:
                     best[int(image)] = float(score), version
         order = sorted(best, key=lambda image: -best[image][0])[:top]
         scores = np.array([best[image][0] for image in order], np.float32)
-        merged = Ranking.from_queries([np.array(order, np.int64)], [scores])
+        merged = replace(Ranking.from_queries([np.array(order, np.int64)], [scores]), unsearched=unsearched)
         queries = [described.take([version]) for version in range(len(versions))]
         return [
             Hit(**vars(found), query=queries[version], version=versions[version])

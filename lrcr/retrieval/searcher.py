@@ -42,6 +42,7 @@ class Result:
         path: the file, or the place in an archive, from which the image is read.
         regions: boxes that are described beside the whole image; None: it has no regions.
         sha256: hash of the image file when it was indexed; None: the index does not know it.
+        unsearched: images of the index that were not searched (`lrcr.data.ranking.Ranking`).
     """
 
     rank: int
@@ -51,6 +52,7 @@ class Result:
     path: Path | ArchivedImage
     regions: tuple[Box, ...] | None = None
     sha256: str | None = None
+    unsearched: int = 0
 
 
 class Searcher:
@@ -135,7 +137,8 @@ class Searcher:
         regions = map(read_boxes, found["regions"])
         texts = found[["label", "sha256"]].astype(object)
         labels, hashes = (texts[name].where(texts[name].notna(), None) for name in texts)
-        rows = zip(scores, found["name"], labels, image_files(Path(), found), regions, hashes, strict=True)
+        lost = [ranking.unsearched] * len(found)
+        rows = zip(scores, found["name"], labels, image_files(Path(), found), regions, hashes, lost, strict=True)
         return [Result(rank, float(score), *values) for rank, (score, *values) in enumerate(rows, 1)]
 
 

@@ -62,14 +62,15 @@ def tabulate(images: dict[str, int]) -> pd.DataFrame:
     return typed(pd.DataFrame({"image": range(len(names)), **rows, "sha256": [f"{images[name]}" for name in names]}))
 
 
-def build_at_once(folder: Path, source: Path, params: Params, images: dict[str, int]) -> Path:
-    """An index of some images, name → seed, in the order of their names."""
+def build_at_once(folder: Path, source: Path, params: Params, images: dict[str, int], parts: int = 1) -> Path:
+    """An index of some images, name → seed, in the order of their names, given to the engine in several parts."""
     folder.mkdir()
     backend, table = backend_of(params, source / "codebook"), tabulate(images)
-    described = draw_all([images[name] for name in table["name"]])
-    parts = [backend.encode(described, table["name"])]
+    names = [part.tolist() for part in np.array_split(table["name"], parts)]
+    encoded = [backend.encode(draw_all([images[name] for name in part]), part) for part in names]
     inputs = {"model": "m", "codebook": "c", "dataset": "d", "descriptors": "e"}
-    backend.build(parts, len(images), lambda most, rng: np.empty((0, DIM)), folder, inputs)
-    local = [local_part(described)] if params.index.local_descriptors != "none" else None
+    backend.build(encoded, len(images), lambda most, rng: np.empty((0, DIM)), folder, inputs)
+    owned = params.index.local_descriptors != "none"
+    local = [local_part(draw_all([images[name] for name in table["name"]]))] if owned else None
     complete_index(folder, params, source / "model", source / "codebook", table, Path("/photos"), local)
     return folder

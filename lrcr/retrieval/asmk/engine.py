@@ -211,6 +211,11 @@ class AsmkSearch:
         order = np.arange(index.images) if index.order is None else index.order
         return restore_parts(index.segments, [1.0] * len(index.segments), index.layout, order, _QUERY_MEMORY)
 
+    def shard(self, number: int, shards: int) -> "tuple[AsmkSearch, npt.NDArray[np.int64]]":
+        """Some of the segments, and the ids of their images; see `lrcr.retrieval.backend.OpenIndex`."""
+        index, images = self.index.shard(number, shards)
+        return replace(self, index=index), images
+
     def vectors(self) -> npt.NDArray[np.float32]:
         """Refuse: there are no global vectors.
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -171,6 +171,11 @@ class FlatSearch:
         """The vectors of the images, as queries; see `lrcr.retrieval.backend.OpenIndex`."""
         for first in range(0, self.images, _QUERIES_AT_ONCE):
             yield self.index.rows(first, min(first + _QUERIES_AT_ONCE, self.images)).astype(np.float32, copy=False)
+
+    def shard(self, number: int, shards: int) -> "tuple[FlatSearch, npt.NDArray[np.int64]]":
+        """Some of the blocks, and the ids of their images; see `lrcr.retrieval.backend.OpenIndex`."""
+        index, images = self.index.shard(number, shards)
+        return replace(self, index=index), images
 
     def vectors(self) -> Vectors:
         """The vectors of all images, of shape (images, D)."""
