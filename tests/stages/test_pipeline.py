@@ -27,8 +27,8 @@ FROM_TRAINING_ON = [
     "codebook",
     "index@synthetic",
     "evaluate@synthetic",
-    "report@synthetic",
     "maps@synthetic",
+    "report@synthetic",
 ]
 ALL = {"check", *DOWNLOADS, *FROM_TRAINING_ON}
 
@@ -104,6 +104,13 @@ def test_plots_show_the_curves_and_the_report(finished):
     shutil.rmtree(project.folder / "dvc_plots")
     assert "validation_map" in page
     assert "data/report/synthetic/rankings.png" in page and "data/maps/synthetic/00" in page
+    assert "report-page" not in page
+
+
+def test_the_page_of_the_first_run_has_nothing_to_compare_with(finished):
+    page = (finished[0].folder / "data/report-page/synthetic.html").read_text()
+    assert "HEAD has no evaluation of this dataset" in page
+    assert all(f'<section id="{name}">' in page for name in ("metrics", "curves", "queries", "maps", "time"))
 
 
 @pytest.mark.parametrize("stage", ["check", "codebook", "index synthetic", "evaluate synthetic", "report synthetic"])
@@ -256,6 +263,8 @@ def test_another_kernel_trains_again_but_downloads_nothing(finished, project):
     assert all(f"Stage '{name}' didn't change, skipping" in output for name in DOWNLOADS)
     committed = json.loads(project.run("git show HEAD:metrics/synthetic.json"))
     found = json.loads((project.folder / "metrics/synthetic.json").read_text())
+    commit = project.run("git rev-parse --short HEAD").strip()
+    assert f"HEAD ({commit})" in (project.folder / "data/report-page/synthetic.html").read_text()
     difference = json.loads(project.dvc("metrics diff --json"))["metrics/synthetic.json"]
     assert found["words_per_image"] != committed["words_per_image"]
     for name in ("words_per_image", "bytes_per_image"):
