@@ -22,7 +22,7 @@ from lrcr.datasets.photos import StoredImage, inspect_photos, photos_root, read_
 from lrcr.errors import ArtifactError, DatasetError, ImageError, ParamsError
 from lrcr.features.regions import grids
 from lrcr.progress import SILENT, Progress
-from lrcr.retrieval.contents import listed_names
+from lrcr.retrieval.contents import listed_names, require_model
 from lrcr.retrieval.encoding import encode_photos
 from lrcr.retrieval.images import choose_roots, flat_boxes
 from lrcr.retrieval.local import refuse_local
@@ -64,6 +64,7 @@ def add_photos(folder: Path, given: Sequence[Path], prefix: str = "", progress: 
         ImageError: a photo cannot be decoded.
     """
     with open_writer(folder) as writer:
+        require_model(folder, writer.manifest.facts)
         found = pd.concat([_read_given(path, prefix, writer, progress) for path in given], ignore_index=True)
         found = found.drop_duplicates(["name", "sha256"])
         there = found["name"].isin(writer.images["name"]).to_numpy()
@@ -98,6 +99,7 @@ def update_photos(folder: Path, moved: Sequence[Path] = (), progress: Progress =
         DatasetError: a folder does not exist.
     """
     with open_writer(folder) as writer:
+        require_model(folder, writer.manifest.facts)
         writer.move([str(root) for root in choose_roots(writer.roots, moved, str(folder))])
         changed, missing = [], 0
         for number, root in enumerate(map(Path, writer.roots)):
@@ -130,6 +132,7 @@ def sync_photos(folder: Path, photos: Path, progress: Progress = SILENT) -> Chan
         DatasetError: the folder does not exist or holds no photos.
     """
     with open_writer(folder) as writer:
+        require_model(folder, writer.manifest.facts)
         root = photos_root(photos).resolve()
         if str(root) not in writer.roots and len(writer.roots) > 1:
             raise ArtifactError(f"{folder}: its photos lie in {', '.join(writer.roots)}; name one of these folders")
