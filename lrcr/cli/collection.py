@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from lrcr.cli.options import MovedPhotos, TolerateTruncated
+from lrcr.cli.options import DescriptorsFile, MovedPhotos, TolerateTruncated
 from lrcr.cli.terminal import progress, say
+from lrcr.errors import ParamsError
 
 Index = Annotated[Path, typer.Argument(metavar="INDEX", help="Index written by `lrcr index`.")]
 Prefix = Annotated[str, typer.Option("--prefix", metavar="TEXT", help="Put TEXT before the names of these images.")]
@@ -14,14 +15,25 @@ Prefix = Annotated[str, typer.Option("--prefix", metavar="TEXT", help="Put TEXT 
 
 def add(
     folder: Index,
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTOS...", help="Folders of photos, and single photos.")],
+    photos: Annotated[
+        list[Path] | None, typer.Argument(metavar="PHOTOS...", help="Folders of photos, and single photos.")
+    ] = None,
+    descriptors: DescriptorsFile = None,
     prefix: Prefix = "",
     tolerate_truncated: TolerateTruncated = False,
 ) -> None:
-    """Add photos to an index; only those that are not in it yet are described."""
+    """Add photos, or images of --descriptors, to an index; only those that are not in it yet are described."""
+    if (photos is None) == (descriptors is None):
+        raise ParamsError("PHOTOS: name photos, or a file with --descriptors, and not both")
+    if descriptors is not None:
+        from lrcr.retrieval.own.images import add_features
+
+        added, images = add_features(folder, descriptors, prefix, progress)
+        say(f"{folder}: {added} added; {images} images")
+        return
     from lrcr.retrieval.collection import add_photos  # imports torch, which takes seconds
 
-    say(f"{folder}: {add_photos(folder, photos, prefix, progress, tolerate_truncated=tolerate_truncated)}")
+    say(f"{folder}: {add_photos(folder, photos or (), prefix, progress, tolerate_truncated=tolerate_truncated)}")
 
 
 def remove(

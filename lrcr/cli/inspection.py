@@ -53,7 +53,7 @@ def _describe(path: Path) -> Any:
         open_dataset(path)
         return read_json(path / DESCRIPTION)
     models = dict.fromkeys((".safetensors", ".pt"), _describe_model)
-    readers = {**models, ".h5": _describe_shard, ".parquet": _describe_table, ".json": read_json}
+    readers = {**models, ".h5": _describe_descriptors, ".parquet": _describe_table, ".json": read_json}
     if path.suffix not in readers:
         known = ", ".join(readers)
         raise ArtifactError(f"{path}: not an artifact of lrcr; name a folder with a manifest or a file of {known}")
@@ -66,9 +66,14 @@ def _describe_model(path: Path) -> Any:
     return {**read_model_manifest(path).as_dict(), "parameters": count_parameters(path)}
 
 
-def _describe_shard(path: Path) -> Any:
+def _describe_descriptors(path: Path) -> Any:
+    from lrcr.features.hloc import has_groups, list_images, read_images
     from lrcr.features.store import read_shard
 
+    if has_groups(path):
+        names, shapes = list_images(path), [image.local.descriptors.shape for image in read_images(path)]
+        total = [sum(rows for rows, _ in shapes), shapes[0][1]]
+        return {"kind": "features file", "images": len(names), "first": names[:3], "descriptors": total}
     shard = read_shard(path)
     shape = list(shard.descriptors.shape)
     vectors = {} if shard.vectors is None else {"vectors": list(shard.vectors.shape)}

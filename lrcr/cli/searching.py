@@ -9,19 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lrcr.api import build_index, open_index
+from lrcr.cli.features import find_images, require_photos, search_features
 from lrcr.cli.options import (
     AsJson,
+    CodebookDescriptors,
     CodebookPhotos,
+    DescriptorsFile,
     ModelFile,
     MovedPhotos,
     Overrides,
     ParamsFile,
     Recipe,
     TolerateTruncated,
+    check_descriptors,
 )
 from lrcr.cli.queries import QueryPhoto, find_queries
 from lrcr.cli.results import PARTIAL, print_results, require_results_file, write_results
 from lrcr.cli.terminal import import_torch, progress, say
+from lrcr.config.given import params_of_descriptors
 from lrcr.errors import ImageError, ParamsError
 
 if TYPE_CHECKING:
@@ -29,7 +34,11 @@ if TYPE_CHECKING:
     from lrcr.retrieval.photos import Hit, PhotoIndex
 
 Queries = Annotated[
-    list[Path], typer.Argument(metavar="QUERY...", help="Query photos, folders of photos, or .txt lists of photos.")
+    list[Path] | None,
+    typer.Argument(
+        metavar="QUERY...",
+        help="Query photos, folders of photos, or .txt lists of photos; of --descriptors names of images, default all.",
+    ),
 ]
 Top = Annotated[int, typer.Option("--top", min=1, help="Number of images to find for each query.")]
 BoxText = Annotated[
@@ -77,36 +86,55 @@ PlotMatches = Annotated[
 
 
 def index(
-    photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder of photos, with its subfolders.")],
     output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the index; an existing index is replaced."),
     ],
+    photos: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="PHOTOS",
+            help="Folder of photos, with its subfolders; with --descriptors only its labels.csv is read.",
+        ),
+    ] = None,
     model: ModelFile = None,
     codebook_photos: CodebookPhotos = None,
+    descriptors: DescriptorsFile = None,
+    codebook_descriptors: CodebookDescriptors = None,
     recipe: Recipe = None,
     params: ParamsFile = None,
     overrides: Overrides = None,
     tolerate_truncated: TolerateTruncated = False,
 ) -> None:
-    """Build an index of a folder of photos."""
-    built = build_index(
-        photos,
-        output,
-        model=model,
-        codebook_photos=codebook_photos,
-        recipe=recipe,
-        params=params,
-        overrides=overrides or (),
-        tolerate_truncated=tolerate_truncated,
-        progress=progress,
-    )
+    """Build an index of a folder of photos, or of local descriptors that were computed elsewhere."""
+    of_photos = {"model": model, "codebook-photos": codebook_photos, "tolerate-truncated": tolerate_truncated}
+    check_descriptors(descriptors, codebook_descriptors, of_photos)
+    if descriptors is not None:
+        from lrcr.retrieval.own.build import index_features
+
+        chosen = params_of_descriptors(params, overrides, recipe, searches=False)
+        index_features(chosen, descriptors, output, photos=photos, fit=codebook_descriptors, progress=progress)
+        built = open_index(output)
+    elif photos is not None:
+        built = build_index(
+            photos,
+            output,
+            model=model,
+            codebook_photos=codebook_photos,
+            recipe=recipe,
+            params=params,
+            overrides=overrides or (),
+            tolerate_truncated=tolerate_truncated,
+            progress=progress,
+        )
+    else:
+        raise ParamsError("PHOTOS: missing; name a folder of photos, or a file with --descriptors")
     say(f"{output}: {built.summary}")
 
 
 def search(
     folder: Annotated[Path, typer.Argument(metavar="INDEX", help="Index written by `lrcr index`.")],
-    queries: Queries,
+    queries: Queries = None,
     top: Top = 10,
     box: BoxText = None,
     rerank: RerankSteps = None,
@@ -119,6 +147,7 @@ def search(
     plot: Plot = None,
     plot_matches: PlotMatches = None,
     moved: MovedPhotos = None,
+    descriptors: DescriptorsFile = None,
     recipe: Recipe = None,
     params: ParamsFile = None,
     overrides: Overrides = None,
@@ -130,28 +159,40 @@ def search(
     given = [*steps, *(overrides or ())]
     opened = partial(open_index, folder, shards=shards, allow_partial=allow_partial)
     index = opened(photos=moved or (), recipe=recipe, params=params, overrides=given)
-    part, photos = _read_box(box), find_queries(queries)
+    part = _read_box(box)
+    of_photos = {"box": box, "rotations": rotations, "mirror": mirror, "tolerate-truncated": tolerate_truncated}
+    check_descriptors(descriptors, None, of_photos)
+    if descriptors is None:
+        photos = find_queries(queries or ())
+    else:
+        require_photos({"plot": plot, "plot-matches": plot_matches}, moved)
+        photos = find_images(descriptors, queries)
     _check(folder, index, len(photos), box, plot_matches, turns=rotations or mirror)
     if output is not None:
         require_results_file(output)
-    import_torch()
-    find = partial(
-        index.search,
-        top=top,
-        box=part,
-        rotations=rotations,
-        mirror=mirror,
-        exclude_self=exclude_self,
-        tolerate_truncated=tolerate_truncated,
-    )
+    find: Callable[[Path], list[Hit]]
+    if descriptors is None:
+        import_torch()
+        find = partial(
+            index.search,
+            top=top,
+            box=part,
+            rotations=rotations,
+            mirror=mirror,
+            exclude_self=exclude_self,
+            tolerate_truncated=tolerate_truncated,
+        )
+    else:
+        find = search_features(index, descriptors, top, exclude_self=exclude_self)
     rows: list[dict[str, Any]] = []
     drawn = []
     for query, hits in _search_all(find, photos):
         rows += (_row(query, hit, allow_partial=allow_partial) for hit in hits)
+        shown = query if descriptors is None else index.searcher.roots[0] / query
         if plot is not None:
-            drawn.append((query, hits))
+            drawn.append((shown, hits))
         if plot_matches is not None:
-            _plot_matches(plot_matches, query, index, hits)
+            _plot_matches(plot_matches, shown, index, hits)
     if plot is not None:
         _plot(plot, part, drawn)
     if output is not None:

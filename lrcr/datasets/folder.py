@@ -23,7 +23,7 @@ from lrcr.config.datasets import FolderParams
 from lrcr.data.dataset import leave_one_out, write_dataset
 from lrcr.data.hashes import CONTENTS, hash_contents
 from lrcr.datasets.ground_truth import graded_tables, read_ground_truth, read_labels, read_regions
-from lrcr.datasets.photos import read_photos, warn_of
+from lrcr.datasets.photos import Photos, read_photos, warn_of
 from lrcr.progress import SILENT, Progress
 
 
@@ -38,6 +38,19 @@ def make_folder(folder: Path, name: str, params: FolderParams, *, progress: Prog
     """
     source = Path(params.path).expanduser()
     photos = read_photos(source, tolerate_truncated=params.tolerate_truncated, progress=progress)
+    write_folder(folder, name, photos, source, params.path)
+
+
+def write_folder(folder: Path, name: str, photos: Photos, source: Path, shown: str) -> None:
+    """Write the dataset of images that were found, with the labels and the ground truth of the user's folder `source`.
+
+    Args:
+        folder: of the dataset, existing and empty.
+        shown: the source as the user names it.
+
+    Raises:
+        DatasetError: labels or ground truth are malformed or contradict the images.
+    """
     labels = read_labels(source / "labels.csv", photos)
     file = source / "ground_truth.json"
     truth = read_ground_truth(file, photos)
@@ -60,7 +73,7 @@ def make_folder(folder: Path, name: str, params: FolderParams, *, progress: Prog
         tables={"images": images, "queries": queries, "relevance": relevance}
         | ({} if regions is None else {"regions": regions}),
         facts={
-            "source": params.path,
+            "source": shown,
             "refused": photos.refused,
             "truncated": photos.truncated,
             "skipped": len(photos.skipped),

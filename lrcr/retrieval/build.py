@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from lrcr.config.params import Params
+from lrcr.config.params import ARCHITECTURE, Params
 from lrcr.data.dataset import Dataset, open_dataset
 from lrcr.data.hashes import image_hashes
 from lrcr.features.store import DescriptorStore, Sample, open_descriptors
@@ -36,10 +36,13 @@ from lrcr.storage.state import state_folder
 _NOT_STORED = {"threads", "datasets", "data", "train", "search", "rerank"}
 """Params that are not stored in an index: those of this process, of datasets and training, and of the search."""
 
+_OF_MODELS = {*ARCHITECTURE, "extract"}
+"""Params that are not stored in an index without a model either."""
+
 
 def index_dataset(
     params: Params,
-    model_file: Path,
+    model_file: Path | None,
     dataset_folder: Path,
     descriptors_folder: Path,
     codebook_folder: Path,
@@ -51,23 +54,29 @@ def index_dataset(
     With `extract.store_descriptors: false` the database is extracted here, shard by shard, and its descriptors are not
     stored; a run after a kill reuses the finished shards.
 
+    Args:
+        model_file: None: the descriptors are the user's own (`lrcr.retrieval.own`), and the index holds no model.
+
     Raises:
         ArtifactError: an input is damaged, or the inputs were made from different models or datasets.
         ImageError: an image cannot be decoded.
     """
-    model = read_model_manifest(model_file)
     dataset = open_dataset(dataset_folder)
     store = open_descriptors(descriptors_folder / "database")
     codebook = open_manifest(codebook_folder, "codebook")
-    require_params(model, params.sections("model"), model_file)
+    model = store.manifest.inputs["model"]
+    if model_file is not None:
+        manifest = read_model_manifest(model_file)
+        require_params(manifest, params.sections("model"), model_file)
+        model = manifest.fingerprint
     require_params(store.manifest, params.sections("extract"), descriptors_folder)
     require_params(codebook, params.sections("codebook"), codebook_folder)
-    require_input(store.manifest, "model", model.fingerprint, descriptors_folder)
+    require_input(store.manifest, "model", model, descriptors_folder)
     require_input(store.manifest, "dataset", dataset.fingerprint, descriptors_folder)
     if params.learns_codebook:
-        require_input(codebook, "model", model.fingerprint, codebook_folder)
+        require_input(codebook, "model", model, codebook_folder)
     inputs = {
-        "model": model.fingerprint,
+        "model": model,
         "dataset": dataset.fingerprint,
         "codebook": codebook.fingerprint,
         "descriptors": store.manifest.fingerprint,
@@ -75,7 +84,7 @@ def index_dataset(
     params = _as_computed(params, store)
     backend = backend_of(params, codebook_folder)
     encoded = _from_store(backend, store, dataset, progress)
-    if not store.stored:
+    if model_file is not None and not store.stored:
         encoded = _from_photos(params, backend, model_file, dataset, codebook, progress)
     with encoded as (parts, sample), staged_folder(folder) as temporary:
         backend.build(parts, len(dataset.images), sample, temporary, inputs)
@@ -87,7 +96,7 @@ def index_dataset(
 def complete_index(
     folder: Path,
     params: Params,
-    model_file: Path,
+    model_file: Path | None,
     codebook_folder: Path,
     images: pd.DataFrame,
     root: Path,
@@ -98,20 +107,26 @@ def complete_index(
     Args:
         folder: of the index.
         params: with which it was built.
+        model_file: None: the index holds no model.
         images: the table of its images (`lrcr.retrieval.images`).
         root: folder to which their paths are relative.
         local: their local descriptors, if the index owns them.
     """
-    shutil.copy(model_file, folder / MODEL)
+    names, not_stored = [CODEBOOK, IMAGES, PARAMS], _NOT_STORED
+    if model_file is None:
+        not_stored = _NOT_STORED | _OF_MODELS
+    else:
+        names.append(MODEL)
+        shutil.copy(model_file, folder / MODEL)
     shutil.copytree(codebook_folder, folder / CODEBOOK)
     write_images(folder / IMAGES, images)
-    write_json(folder / PARAMS, params.model_dump(mode="json", exclude=_NOT_STORED))
+    write_json(folder / PARAMS, params.model_dump(mode="json", exclude=not_stored))
     built = open_manifest(folder, "index")
     facts = {
         "roots": [str(root.resolve())],
         "next_image": len(images),
         "table": IMAGES,
-        "beside": list_beside(folder, (MODEL, CODEBOOK, IMAGES, PARAMS)),
+        "beside": list_beside(folder, names),
     }
     if local is not None:
         facts["local"] = [write_local(folder / "local-0000", local, len(images))]
@@ -120,7 +135,8 @@ def complete_index(
 
 def _as_computed(params: Params, store: DescriptorStore) -> Params:
     """The params with the arithmetic of the descriptors: photos that are described later, as queries, follow it."""
-    extract = params.extract.model_copy(update={"compute": store.manifest.inputs["compute"]})
+    compute = store.manifest.inputs.get("compute", params.extract.compute)  # the user's own descriptors have none
+    extract = params.extract.model_copy(update={"compute": compute})
     return params.model_copy(update={"extract": extract})
 
 

@@ -20,7 +20,7 @@ from lrcr.datasets.walking import photos_root
 from lrcr.errors import ArtifactError, DatasetError, ParamsError, counted
 from lrcr.features.regions import grids
 from lrcr.progress import SILENT, Progress
-from lrcr.retrieval.contents import listed_names
+from lrcr.retrieval.contents import listed_names, require_model
 from lrcr.retrieval.encoding import encode_photos, kept_local
 from lrcr.retrieval.images import choose_roots, flat_boxes
 from lrcr.retrieval.lock import LOCK, only_writer
@@ -70,6 +70,7 @@ def add_photos(
         ImageError: a photo cannot be decoded.
     """
     with open_writer(folder) as writer:
+        require_model(folder, writer.manifest.facts)
         read = PhotoReader(progress, tolerate_truncated)
         found = pd.concat([read.given(path, prefix, writer) for path in given], ignore_index=True)
         found = found.drop_duplicates(["name", "sha256"])
@@ -108,6 +109,7 @@ def update_photos(
         DatasetError: a folder does not exist.
     """
     with open_writer(folder) as writer:
+        require_model(folder, writer.manifest.facts)
         writer.move([str(root) for root in choose_roots(writer.roots, moved, str(folder))])
         changed, missing, read = [], 0, PhotoReader(progress, tolerate_truncated)
         for number, root in enumerate(map(Path, writer.roots)):
@@ -141,6 +143,7 @@ def sync_photos(folder: Path, photos: Path, progress: Progress = SILENT, *, tole
         DatasetError: the folder does not exist or holds no photos.
     """
     with open_writer(folder) as writer:
+        require_model(folder, writer.manifest.facts)
         root = photos_root(photos).resolve()
         if str(root) not in writer.roots and len(writer.roots) > 1:
             raise ArtifactError(f"{folder}: its photos lie in {', '.join(writer.roots)}; name one of these folders")

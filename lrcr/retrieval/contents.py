@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lrcr.errors import ArtifactError
+from lrcr.retrieval.layout import MODEL
 from lrcr.storage.arrays import REBUILD, listed_folders
 from lrcr.storage.artifacts import MANIFEST, hash_file, open_manifest
 
@@ -55,6 +56,21 @@ def require_beside(folder: Path, facts: dict[str, Any]) -> None:
             raise ArtifactError(f"{path}: {found} bytes, not {size} bytes as when the index was made; {REBUILD}")
         if size <= _SMALL and hash_file(path) != sha256:
             raise ArtifactError(f"{path}: altered since the index was made; {REBUILD}")
+
+
+def has_model(facts: dict[str, Any]) -> bool:
+    """Whether an index holds the model of its images; without one, its descriptors are the user's own."""
+    return MODEL in facts["beside"]["files"]
+
+
+def require_model(folder: Path, facts: dict[str, Any]) -> None:
+    """Refuse an index of the user's own descriptors, where photos are to be described.
+
+    Raises:
+        ArtifactError: it is one.
+    """
+    if not has_model(facts):
+        raise ArtifactError(f"{folder}: holds descriptors of your own, and no model of photos; give --descriptors FILE")
 
 
 def listed_names(facts: dict[str, Any]) -> set[str]:

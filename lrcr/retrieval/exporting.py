@@ -8,7 +8,7 @@ import pandas as pd
 
 from lrcr.data.dataset import Dataset
 from lrcr.errors import ArtifactError
-from lrcr.features.exchange import ImageFeatures
+from lrcr.features.exchange import Array, ImageFeatures
 from lrcr.features.store import open_descriptors
 from lrcr.retrieval.searcher import Searcher
 
@@ -25,8 +25,9 @@ def features_of_index(searcher: Searcher) -> Iterator[ImageFeatures]:
     if local is not None:
         for part in local.parts():
             for first, last in pairwise(part.offsets):
-                arrays = {"descriptors": part.descriptors[first:last], "xy": part.xy[first:last]}
-                yield ImageFeatures(*next(named), arrays)
+                name, width, height = next(named)
+                arrays: dict[str, Array] = {"descriptors": part.descriptors[first:last], "xy": part.xy[first:last]}
+                yield ImageFeatures(name, width, height, arrays)
     elif searcher.index.explains:
         raise ArtifactError(
             f"{searcher.folder}: holds no descriptors, only their visual words; build it with "

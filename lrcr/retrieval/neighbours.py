@@ -10,6 +10,7 @@ from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.backend import OpenIndex
 
 _ROUNDING = 1e-5  # by which the scores of a pair may differ in its two directions
+_COLUMNS = ("query", "image", "score")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,8 @@ def find_neighbours(index: OpenIndex, top: int, progress: Progress = SILENT) -> 
             parts.append(Ranking(similar.query + first, similar.image, similar.score))
             first += images
             task.advance(images)
-    return Ranking(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("query", "image", "score")))
+    query, image, score = (np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS)
+    return Ranking(query, image, score)
 
 
 def mutual_pairs(neighbours: Ranking, images: int, top: int) -> Pairs:

@@ -1,7 +1,7 @@
 """Search with photos: a query photo is described with the model of the index, and hits are explained by locations."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +16,10 @@ from lrcr.data.dataset import Photo
 from lrcr.data.ranking import Ranking
 from lrcr.data.versions import versions_of
 from lrcr.errors import ParamsError
+from lrcr.features.hloc import hash_features
 from lrcr.features.store import Descriptors
 from lrcr.retrieval.asmk.explain import Match
+from lrcr.retrieval.own.images import features_of
 from lrcr.retrieval.rerank.reranker import rerank_in_steps
 from lrcr.retrieval.searcher import Result, Searcher
 from lrcr.retrieval.sharded.searcher import ShardedSearcher
@@ -164,10 +166,31 @@ class PhotoIndex:
         versions = versions_of(query, rotations=rotations, mirror=mirror)
         described = self._extractor.describe(list(versions.values()))
         own = _Contents(Path(photo)) if exclude_self else None
+        return self._find(described, list(versions), top, lambda hit: own is not None and own.is_of(hit))
+
+    def search_features(self, query: Descriptors, top: int = 10, *, exclude_self: bool = False) -> list[Hit]:
+        """As `search`, for the local descriptors of an image that were computed elsewhere.
+
+        Args:
+            query: of one image, as `lrcr.features.hloc.read_features` reads them.
+            top: as in `search`.
+            exclude_self: whether images with the same descriptors are left out.
+
+        Raises:
+            ArtifactError: the descriptors do not fit the index, or a file of it is missing or damaged.
+        """
+        images = self.searcher.images
+        own = set(images["name"][images["sha256"] == hash_features(query)]) if exclude_self else set()
+        return self._find(query, [""], top, lambda hit: hit.image in own)
+
+    def _find(
+        self, described: Descriptors, versions: list[str], top: int, is_query: Callable[[Hit], bool]
+    ) -> list[Hit]:
+        """The best hits, without those that are the query."""
         asked = top
         while True:  # more are asked for until enough are left
-            found = self._best(described, list(versions), asked)
-            hits = [hit for hit in found if own is None or not own.is_of(hit)]
+            found = self._best(described, versions, asked)
+            hits = [hit for hit in found if not is_query(hit)]
             if len(hits) >= top or len(found) < asked:
                 return [replace(hit, rank=rank) for rank, hit in enumerate(hits[:top], 1)]
             asked *= 2
@@ -196,10 +219,10 @@ class PhotoIndex:
     def explain(self, hit: Hit) -> Explanation:
         """Where query and hit match; the contributions of the matches add up to the score before re-ranking.
 
-        The photo of the hit is described again.
+        The photo of the hit is described again; of an index without a model its descriptors are read again.
 
         Raises:
-            ArtifactError: the index holds global vectors, which have no locations.
+            ArtifactError: the index holds global vectors, which have no locations, or the features file has changed.
             ImageError: the photo is missing or cannot be decoded.
 
         Example:
@@ -211,8 +234,11 @@ class PhotoIndex:
             True
             >>> x, y, hit_x, hit_y = found.locations[0]
         """
-        photo = Photo(hit.path, orient=True, tolerate_truncated=True, regions=hit.regions)
-        described = self._extractor.describe([photo])
+        if self.searcher.has_model:
+            photo = Photo(hit.path, orient=True, tolerate_truncated=True, regions=hit.regions)
+            described = self._extractor.describe([photo])
+        else:
+            described = features_of(self.searcher, hit.image)
         return Explanation(hit.query.xy, described.xy, self.searcher.index.explain(hit.query, described))
 
 

@@ -21,7 +21,7 @@ from lrcr.errors import ArtifactError
 from lrcr.features.store import Descriptors
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.backend import OpenIndex, backend_of
-from lrcr.retrieval.contents import open_steadily, require_beside
+from lrcr.retrieval.contents import has_model, open_steadily, require_beside
 from lrcr.retrieval.images import choose_roots, locate_images, read_boxes, read_images
 from lrcr.retrieval.layout import CODEBOOK, PARAMS
 from lrcr.retrieval.local import LocalDescriptors, open_local
@@ -68,6 +68,7 @@ class Searcher:
 
     Attributes:
         params: with which the index was built; the search section holds defaults.
+        roots: the folders of the images, as given or as stored; without a model, the features files.
         index: the inverted file or the flat index, open for search (`lrcr.retrieval.backend.OpenIndex`).
         local: the local descriptors that the index owns; None if it owns none.
         steps: of the re-ranking (`lrcr.retrieval.rerank.reranker.Reranker`); `search` does not take them.
@@ -89,7 +90,7 @@ class Searcher:
         opened = open_steadily(folder, lambda: _open(folder, search or SearchParams()))
         self.params, self.index, self.local, self._table = opened
         self.steps = open_steps(rerank, self.index, self.local)
-        self._roots = choose_roots(self.index.manifest.facts["roots"], photos, str(folder))
+        self.roots = choose_roots(self.index.manifest.facts["roots"], photos, str(folder))
 
     @cached_property
     def images(self) -> pd.DataFrame:
@@ -100,7 +101,12 @@ class Searcher:
         """
         facts, order = self.index.manifest.facts, self.index.order
         table = read_images(self.folder / facts["table"], self._table, facts)
-        return locate_images(table if order is None else table.iloc[order].reset_index(drop=True), self._roots)
+        return locate_images(table if order is None else table.iloc[order].reset_index(drop=True), self.roots)
+
+    @property
+    def has_model(self) -> bool:
+        """Whether photos can be described; without a model the index holds the user's own descriptors."""
+        return has_model(self.index.manifest.facts)
 
     @property
     def summary(self) -> str:
