@@ -12,6 +12,7 @@ import numpy.typing as npt
 from lrcr.config.rerank import RerankParams
 from lrcr.config.retrieval import SearchParams
 from lrcr.data.dataset import ArchivedImage, Photo
+from lrcr.data.decoding import ImageFile
 from lrcr.data.ranking import Ranking
 from lrcr.data.versions import versions_of
 from lrcr.errors import ParamsError
@@ -109,7 +110,7 @@ class PhotoIndex:
 
     def search(
         self,
-        photo: Path | str,
+        photo: ImageFile | str,
         top: int = 10,
         box: tuple[float, float, float, float] | None = None,
         *,
@@ -123,7 +124,7 @@ class PhotoIndex:
         Images without a visual word in common with the query, whose ASMK score is 0, are not found.
 
         Args:
-            photo: the query, any image file.
+            photo: the query: an image file, or anything that opens as one.
             top: number of hits, at least 1; fewer are found if no more images have a word in common with the query.
             box: x0, y0, x1, y1: search for this part of the photo, in pixels as a viewer shows it.
             rotations: whether the photo is also searched turned by 90°, 180° and 270°; an image has its best score.
@@ -149,10 +150,11 @@ class PhotoIndex:
         """
         if top < 1:
             raise ParamsError(f"top: {top} is below 1; ask for at least one hit")
-        query = Photo(Path(photo), box, orient=True, tolerate_truncated=tolerate_truncated)
+        file = Path(photo) if isinstance(photo, str) else photo
+        query = Photo(file, box, orient=True, tolerate_truncated=tolerate_truncated)
         versions = versions_of(query, rotations=rotations, mirror=mirror)
         described = self._extractor.describe(list(versions.values()))
-        own = Path(photo).read_bytes() if exclude_self else None
+        own = _read(file) if exclude_self else None
         asked = top
         while True:  # more are asked for until enough are left
             found = self._best(described, list(versions), asked)
@@ -208,5 +210,9 @@ def _has_contents(file: Path | ArchivedImage, contents: bytes) -> bool:
     """Whether a file has these bytes; False if it is missing."""
     if isinstance(file, Path) and (not file.is_file() or file.stat().st_size != len(contents)):
         return False
+    return _read(file) == contents
+
+
+def _read(file: ImageFile) -> bytes:
     with file.open("rb") as stream:
-        return stream.read() == contents
+        return stream.read()
