@@ -32,6 +32,7 @@ ORDER = [
     ["report"],
     ["pipeline"],
     ["api", "collections"],
+    ["app"],
     ["cli"],
 ]
 """A room imports from the levels above its own in this list, and from itself."""

@@ -15,6 +15,7 @@ from lrcr.cli import (
     pictures,
     released,
     searching,
+    serving,
     training,
 )
 from lrcr.cli.terminal import one_line_errors, refuse_ranks
@@ -37,6 +38,7 @@ for group, command, example in (
     (app, initialisation.init, "lrcr init --recipe how-r18"),
     (app, searching.index, "lrcr index photos/ -o my.index"),
     (app, searching.search, "lrcr search my.index query.jpg --plot results.png"),
+    (app, serving.serve, "lrcr serve my.index --port 8000"),
     (app, collection.add, "lrcr add my.index new-photos/ photo.jpg"),
     (app, collection.remove, "lrcr remove my.index church/0.jpg"),
     (app, collection.update, "lrcr update my.index"),

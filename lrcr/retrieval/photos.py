@@ -13,6 +13,7 @@ import numpy.typing as npt
 from lrcr.config.rerank import RerankParams
 from lrcr.config.retrieval import SearchParams
 from lrcr.data.dataset import Photo
+from lrcr.data.decoding import ImageFile
 from lrcr.data.ranking import Ranking
 from lrcr.data.versions import versions_of
 from lrcr.errors import ParamsError
@@ -122,7 +123,7 @@ class PhotoIndex:
 
     def search(
         self,
-        photo: Path | str,
+        photo: ImageFile | str,
         top: int = 10,
         box: tuple[float, float, float, float] | None = None,
         *,
@@ -136,7 +137,7 @@ class PhotoIndex:
         Images without a visual word in common with the query, whose ASMK score is 0, are not found.
 
         Args:
-            photo: the query, any image file.
+            photo: the query: an image file, or anything that opens as one.
             top: number of hits, at least 1; fewer are found if no more images have a word in common with the query.
             box: x0, y0, x1, y1: search for this part of the photo, in pixels as a viewer shows it.
             rotations: whether the photo is also searched turned by 90°, 180° and 270°; an image has its best score.
@@ -162,10 +163,11 @@ class PhotoIndex:
         """
         if top < 1:
             raise ParamsError(f"top: {top} is below 1; ask for at least one hit")
-        query = Photo(Path(photo), box, orient=True, tolerate_truncated=tolerate_truncated)
+        file = Path(photo) if isinstance(photo, str) else photo
+        query = Photo(file, box, orient=True, tolerate_truncated=tolerate_truncated)
         versions = versions_of(query, rotations=rotations, mirror=mirror)
         described = self._extractor.describe(list(versions.values()))
-        own = _Contents(Path(photo)) if exclude_self else None
+        own = _Contents(file) if exclude_self else None
         return self._find(described, list(versions), top, lambda hit: own is not None and own.is_of(hit))
 
     def search_features(self, query: Descriptors, top: int = 10, *, exclude_self: bool = False) -> list[Hit]:
@@ -245,8 +247,9 @@ class PhotoIndex:
 class _Contents:
     """The bytes of a query photo."""
 
-    def __init__(self, file: Path) -> None:
-        self._bytes = file.read_bytes()
+    def __init__(self, file: ImageFile) -> None:
+        with file.open("rb") as stream:
+            self._bytes = stream.read()
         self._sha256 = hashlib.sha256(self._bytes).hexdigest()
 
     def is_of(self, hit: Hit) -> bool:

@@ -47,7 +47,7 @@ def test_commands_and_groups():
     plain = {"init", "index", "search", "evaluate", "train", "compare", "inspect", "verify", "bench", "compile"}
     changing = {"add", "remove", "update", "sync", "merge", "compact"}
     whole = {"duplicates", "cluster", "pairs", "export"}
-    assert top == {*plain, *changing, *whole, "download-model", "plot"}
+    assert top == {*plain, *changing, *whole, "download-model", "serve", "plot"}
     assert {path[1] for path in COMMANDS if len(path) == 2} == {"maps", "rankings"}
 
 
@@ -70,7 +70,7 @@ def test_an_example_with_an_unknown_option_would_be_found():
 def test_recipes_are_taken_wherever_params_are():
     options = {path: {name for each in command.params for name in each.opts} for path, command in COMMANDS.items()}
     with_params = {path for path, names in options.items() if "--params" in names}
-    assert with_params == {("index",), ("search",), ("evaluate",), ("train",)}
+    assert with_params == {("index",), ("search",), ("serve",), ("evaluate",), ("train",)}
     assert {path for path, names in options.items() if "--recipe" in names} == {*with_params, ("init",)}
     assert {path for path, names in options.items() if "--set" in names} == with_params
 
