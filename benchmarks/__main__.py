@@ -22,7 +22,7 @@ BENCHMARKS = {
     "searching": "ASMK search compared with the asmk package, 5,000 images",
     "reading": "ASMK search of 100,000 images compared with only reading the posting lists",
     "protocol": "evaluation of a million images compared with the method of revisitop",
-    "million": "ASMK with a million images: 15 GB of disk, removed afterwards",
+    "million": "ASMK with a million images, and changes of such an index: 20 GB of disk, removed afterwards",
     "building": "aggregation and index building compared with the asmk package",
 }
 

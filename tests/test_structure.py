@@ -349,3 +349,17 @@ def test_checking_wrong_params_writes_nothing(tmp_path, monkeypatch, capsys):
     assert ended.value.code == 2
     assert "params.yaml: smoothing.kernel: 4 is refused" in capsys.readouterr().err.replace("\n", "")
     assert not Path("data").exists()
+
+
+@pytest.mark.parametrize(("stage", "listed"), [("check", ""), ("check", "other"), ("list", "other")])
+def test_folders_that_are_not_listed_are_told(tmp_path, monkeypatch, capsys, stage, listed):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["list", "other"])
+    Path("params.yaml").write_text(f"datasets: {{mine: {{kind: folder, path: .}}}}\ndata: {{folders: [{listed}]}}\n")
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / f"stages/{stage}.py"), run_name="__main__")
+    said = f"params.yaml: data.folders: [{listed}], but the folders are [mine]; list these"
+    if stage == "list":
+        said = "params.yaml: data.folders: 'other' is no dataset of kind folder; leave it out"
+    assert ended.value.code == 2 and said in capsys.readouterr().err.replace("\n", "")
+    assert not Path("data").exists()

@@ -160,13 +160,11 @@ def test_a_change_of_the_users_photos_is_noticed(commands, tmp_path):
     yaml, file = YAML(), project.folder / "params.yaml"
     params = yaml.load(file.read_text())
     params["datasets"]["mine"] = {"kind": "folder", "path": str(photos)}
-    yaml.dump(params, file)
-    said = "params.yaml: data.folders: [], but the folders are [mine]; list these"
-    assert said in project.dvc("repro check", code=255)
     params["data"]["folders"] = ["mine"]
     yaml.dump(params, file)
     both = "repro download@mine download@synthetic-val"
-    assert ran(project.dvc(both)) == ["list@mine", "check", "download@mine", "download@synthetic-val"]
+    stages = ran(project.dvc(both))
+    assert (stages[:2], set(stages[2:])) == (["list@mine", "check"], {"download@mine", "download@synthetic-val"})
     assert ran(project.dvc(both)) == ["list@mine"]
     (photos / "labels.csv").write_text("image,label\n0.png,one\n")
     assert ran(project.dvc(both)) == ["list@mine", "check", "download@mine"], "the other dataset is not made again"
