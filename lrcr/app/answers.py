@@ -62,6 +62,7 @@ class Found(BaseModel):
     width: int
     height: int
     mark: Mark | None = Field(description="how it was judged for this query")
+    same: bool = Field(description="whether it is the query itself")
 
 
 class SearchAnswer(BaseModel):

@@ -53,14 +53,18 @@ class Searches:
         opened = self._photos.index(number)
         hits = self._hits(number, opened, photo, box)
         shown = hits[first : first + count]
-        marks = self._judging.marks(self._judging.query(photo, box))
+        query = self._judging.query(photo, box)
+        marks = self._judging.marks(query)
         names = self._judging.names([hit.path for hit in shown])
         return SearchAnswer(
             query=Uploaded(photo=photo.id, name=photo.name, width=photo.width, height=photo.height),
             box=box,
             index=number,
             total=len(hits),
-            results=[_found(number, opened, hit, marks.get(name)) for hit, name in zip(shown, names, strict=True)],
+            results=[
+                _found(number, opened, hit, marks.get(name), same=bool(name) and name == query[0])
+                for hit, name in zip(shown, names, strict=True)
+            ],
             seconds=round(time.perf_counter() - started, 3),
         )
 
@@ -113,7 +117,7 @@ class Searches:
         )
 
 
-def _found(number: int, opened: Opened, hit: Hit, mark: Mark | None) -> Found:
+def _found(number: int, opened: Opened, hit: Hit, mark: Mark | None, *, same: bool) -> Found:
     image, stored = opened.named(hit.image)
     confidence = getattr(hit, "confidence", None)
     return Found(
@@ -126,6 +130,7 @@ def _found(number: int, opened: Opened, hit: Hit, mark: Mark | None) -> Found:
         width=stored.width,
         height=stored.height,
         mark=mark,
+        same=same,
     )
 
 

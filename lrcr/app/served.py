@@ -59,6 +59,10 @@ class Opened:
         known = self.table[self.table["sha256"].notna()]
         return dict(zip(map(str, known["sha256"]), map(int, known["image"]), strict=True))
 
+    def read_tables(self) -> None:
+        """Read what the first request would read: tables by id, by name, by file and by hash."""
+        _ = self._rows, self._names, self.ids, self.hashes
+
     @cached_property
     def files(self) -> list[Path | ArchivedImage]:
         """The file of each image, by row."""

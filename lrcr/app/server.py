@@ -33,6 +33,7 @@ from lrcr.app.uploads import Upload
 from lrcr.errors import LrcrError
 
 _log = logging.getLogger(__name__)
+_LINGER = 2.0  # seconds in which the rest of a refused request is read
 
 
 def make_app(
@@ -112,6 +113,13 @@ _ANSWERS = {LrcrError: _refused, RequestValidationError: _invalid, HTTPException
 class _Protocol(H11Protocol):
     """HTTP by h11, which refuses what is no HTTP, or has huge headers, in one line of JSON as well."""
 
+    _refused = False
+
+    def data_received(self, data: bytes) -> None:
+        """See uvicorn. After a refusal the rest is ignored: if it stayed unread, the answer would be lost."""
+        if not self._refused:
+            super().data_received(data)
+
     def send_400_response(self, msg: str) -> None:
         """See uvicorn."""
         line = refuse(400, f"request: {msg} Send less and well-formed headers")
@@ -122,7 +130,9 @@ class _Protocol(H11Protocol):
             h11.EndOfMessage(),
         ):
             self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
+        self._refused = True
+        self.transport.write_eof()
+        self.loop.call_later(_LINGER, self.transport.close)
 
 
 def warm_up(indexes: Sequence[ServedIndex]) -> None:
@@ -131,7 +141,9 @@ def warm_up(indexes: Sequence[ServedIndex]) -> None:
     Image.effect_noise((96, 96), 60).convert("RGB").save(stream, "PNG")
     photo = Upload("warm-up.png", stream.getvalue())
     for served in indexes:
-        served.current().index.search(photo, top=1)
+        opened = served.current()
+        opened.index.search(photo, top=1)
+        opened.read_tables()
 
 
 def serve(app: ASGIApp, host: str, port: int) -> None:

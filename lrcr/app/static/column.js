@@ -66,7 +66,7 @@ export class Column {
   }
 
   draw(result) {
-    const element = this.elements.get(result.photo), best = this.results[0].score;
+    const element = this.elements.get(result.photo), best = (this.results.find((one) => !one.same) ?? result).score;
     const image = make("img", { src: api.picture(result.photo), alt: "", loading: "lazy", decoding: "async" });
     image.addEventListener("error", () => { image.alt = "no picture"; });
     const shown = result.confidence === null ? shortScore(result.score) : `${Math.round(100 * result.confidence)} %`;
@@ -79,6 +79,7 @@ export class Column {
         class: "open", type: "button", data: { photo: result.photo }, on: { click: () => this.actions.open(this, result) },
         "aria-label": `${result.rank}. ${result.image}, ${result.confidence === null ? "score" : "confidence"} ${shown}${result.mark ? `, ${result.mark}` : ""}`,
       }, image),
+      ...(result.same ? [make("span", { class: "badge" }, "the query")] : []),
       ...(result.mark ? [make("span", { class: "badge", data: { mark: result.mark } }, result.mark)] : []),
       make("div", { class: "meter" }, meter),
       make("div", { class: "about" },
@@ -86,7 +87,7 @@ export class Column {
         make("span", { class: "name", title: `${result.image}\nscore ${result.score}` }, name),
         make("span", { class: "other" }, result.other ?? ""),
         make("span", { title: `score ${result.score}` }, shown)),
-      markButtons(result.mark, (mark) => this.actions.judge(this, result, mark)),
+      ...(result.same ? [] : [markButtons(result.mark, (mark) => this.actions.judge(this, result, mark))]),
     );
   }
 

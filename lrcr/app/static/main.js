@@ -26,6 +26,10 @@ function readAddress() {
 
 /** Search with a file, or with a photo that the server knows. */
 async function search(asked, keepAddress = false) {
+  if (asked.file?.size > served.upload_bytes) {
+    say(`${asked.file.name}: beyond ${Math.round(served.upload_bytes / 2 ** 20)} MiB; choose a smaller photo`);
+    return;
+  }
   asking.abort();
   asking = new AbortController();
   const { signal } = asking;

@@ -13,7 +13,7 @@ export class MatchesDialog {
     this.dialog = find("matches");
     this.actions = actions;
     this.kind = "words";
-    this.most = 60;
+    this.most = 40;
     this.dialog.addEventListener("keydown", (event) => this.key(event));
     this.dialog.addEventListener("close", () => this.column?.focus(this.result));
     narrow.addEventListener("change", () => this.dialog.open && this.draw());
@@ -43,7 +43,7 @@ export class MatchesDialog {
       [`${result.rank}. ${result.image}`, make("small", {}, `${score}score ${result.score.toFixed(4)}${result.label ? ` · ${result.label}` : ""}`)],
       [this.stage(), this.controls()],
       [
-        markButtons(result.mark, (mark) => this.judge(mark)), make("span", { class: "space" }),
+        ...(result.same ? [] : [markButtons(result.mark, (mark) => this.judge(mark))]), make("span", { class: "space" }),
         make("button", { type: "button", on: { click: () => this.actions.maps(column.number, result.photo) } }, "Maps"),
         make("button", { type: "button", on: { click: () => { this.dialog.close(); this.actions.search(result.photo); } } }, "Search with this"),
         step("ArrowLeft", "Previous result", "‹"), step("ArrowRight", "Next result", "›"),
@@ -83,8 +83,8 @@ export class MatchesDialog {
       this.dialog.querySelector(".stage").replaceWith(this.stage());
     } } });
     return make("div", { class: "lines" },
-      kind("words", "Visual words in common", shared),
-      ...(inliers ? [kind("inliers", "Geometric inliers", inliers.length)] : []),
+      ...(inliers ? [kind("words", "Visual words", shared), kind("inliers", "Geometric inliers", inliers.length)]
+        : [make("span", {}, `${shared} visual words in common`)]),
       make("label", {}, "Lines", range));
   }
 
@@ -108,9 +108,9 @@ export class MatchesDialog {
     }
     const shown = this.lines().slice(0, this.most), best = shown[0]?.[4] ?? 1;
     for (const [x, y, hitX, hitY, contribution] of shown.reverse()) {
-      const stroke = css("plasma", 0.15 + 0.85 * (contribution / best));
+      const share = Math.sqrt(contribution / best), stroke = css("plasma", 0.3 + 0.7 * share);
       const ends = [[x * left, y * left], [hitX * right + offset[0], hitY * right + offset[1]]];
-      svg.append(makeSvg("line", { x1: ends[0][0], y1: ends[0][1], x2: ends[1][0], y2: ends[1][1], stroke }),
+      svg.append(makeSvg("line", { x1: ends[0][0], y1: ends[0][1], x2: ends[1][0], y2: ends[1][1], stroke, opacity: 0.45 + 0.5 * share }),
         ...ends.map(([cx, cy]) => makeSvg("circle", { cx, cy, r: 6, fill: stroke })));
     }
     return svg;
