@@ -78,19 +78,21 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps({**result.metrics, "cost": result.cost}, indent=2))
     else:
-        Console().print(_table(result.metrics))
-        if "reranked" in result.metrics:
-            Console().print("after re-ranking:", _table(result.metrics["reranked"]), sep="\n")
-        sizes = {name: result.metrics[name] for name in _SIZES if name in result.metrics}
-        facts = {"queries": result.metrics["queries"], **sizes, **result.cost}
-        Console().print("  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in facts.items()))
-        if "localisation" in result.metrics:
-            Console().print(_describe(result.metrics["localisation"]))
-        for setup, ties in result.metrics.get("ties", {}).items():
-            share, expected = f"{ties['share']:.2f} %", f"{ties['expected_map']:.2f}"
-            Console().print(
-                f"{setup}: {share} of the relevant images have the score of others; expected mAP {expected}"
-            )
+        _print(result.metrics, result.cost)
+
+
+def _print(metrics: dict[str, Any], cost: dict[str, float]) -> None:
+    Console().print(_table(metrics))
+    if "reranked" in metrics:
+        Console().print("after re-ranking:", _table(metrics["reranked"]), sep="\n")
+    sizes = {name: metrics[name] for name in _SIZES if name in metrics}
+    facts = {"queries": metrics["queries"], **sizes, **cost}
+    Console().print("  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in facts.items()))
+    if "localisation" in metrics:
+        Console().print(_describe(metrics["localisation"]))
+    for setup, ties in metrics.get("ties", {}).items():
+        share, expected = f"{ties['share']:.2f} %", f"{ties['expected_map']:.2f}"
+        Console().print(f"{setup}: {share} of the relevant images have the score of others; expected mAP {expected}")
 
 
 def _describe(localisation: dict[str, float]) -> str:

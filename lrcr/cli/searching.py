@@ -162,11 +162,9 @@ def search(
     part = _read_box(box)
     of_photos = {"box": box, "rotations": rotations, "mirror": mirror, "tolerate-truncated": tolerate_truncated}
     check_descriptors(descriptors, None, of_photos)
-    if descriptors is None:
-        photos = find_queries(queries or ())
-    else:
+    photos = find_queries(queries or ()) if descriptors is None else find_images(descriptors, queries)
+    if descriptors is not None:
         require_photos({"plot": plot, "plot-matches": plot_matches}, moved)
-        photos = find_images(descriptors, queries)
     _check(folder, index, len(photos), box, plot_matches, turns=rotations or mirror)
     if output is not None:
         require_results_file(output)
@@ -195,12 +193,16 @@ def search(
             _plot_matches(plot_matches, shown, index, hits)
     if plot is not None:
         _plot(plot, part, drawn)
+    _show(rows, output, as_json=as_json, several=len(photos) > 1, versions=rotations or mirror)
+
+
+def _show(rows: list[dict[str, Any]], output: Path | None, *, as_json: bool, several: bool, versions: bool) -> None:
     if output is not None:
         write_results(output, rows)
     elif as_json:
         typer.echo(json.dumps(rows, indent=2))
     else:
-        print_results(rows, several=len(photos) > 1, versions=rotations or mirror)
+        print_results(rows, several=several, versions=versions)
 
 
 def _search_all(find: Callable[[Path], "list[Hit]"], queries: list[QueryPhoto]) -> Iterator[tuple[Path, "list[Hit]"]]:
