@@ -65,6 +65,7 @@ class Searcher:
         params: with which the index was built; the search section holds defaults.
         index: the inverted file or the flat index, open for search (`lrcr.retrieval.backend.OpenIndex`).
         local: the local descriptors that the index owns; None if it owns none.
+        roots: the folders of the photos.
         steps: of the re-ranking (`lrcr.retrieval.rerank.reranker.Reranker`); `search` does not take them.
 
     Raises:
@@ -84,7 +85,7 @@ class Searcher:
         opened = open_steadily(folder, lambda: _open(folder, search or SearchParams()))
         self.params, self.index, self.local, self._table = opened
         self.steps = open_steps(rerank, self.index, self.local)
-        self._roots = choose_roots(self.index.manifest.facts["roots"], photos, str(folder))
+        self.roots = choose_roots(self.index.manifest.facts["roots"], photos, str(folder))
 
     @cached_property
     def images(self) -> pd.DataFrame:
@@ -95,7 +96,7 @@ class Searcher:
         """
         facts, order = self.index.manifest.facts, self.index.order
         table = read_images(self.folder / facts["table"], self._table, facts)
-        return locate_images(table if order is None else table.iloc[order].reset_index(drop=True), self._roots)
+        return locate_images(table if order is None else table.iloc[order].reset_index(drop=True), self.roots)
 
     @property
     def summary(self) -> str:
