@@ -44,10 +44,10 @@ from lrcr.retrieval.searcher import Searcher
 _SETS = ("photos", "more-photos")
 _SIZES = ("extract.image_size=512", "train.image_size=512", "train.epochs=0", "codebook.words=2048")
 _NEIGHBOURS = 50
-_LOW = 0.0015  # smallest similarity that is tried
+_LOW = 0.002  # smallest similarity that is tried
 _SCORES = np.unique([float(f"{score:.2g}") for score in np.geomspace(_LOW, 1, 100)])
-_INLIERS = (0, 6, 8, 10, 12, 15, 20, 30)
-_COPIED = 100  # identities of which one photo is altered
+_INLIERS = (0, 10, 20, 30, 40, 50, 60, 80, 100, 120)
+_COPIED = 50  # identities of which one photo is altered
 _DRAWN, _PART = 100_000, 10_000
 
 

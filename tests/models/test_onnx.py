@@ -5,7 +5,7 @@ import pytest
 import torch
 
 pytest.importorskip("onnxscript", reason="the extra `onnx` is not installed")
-onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
+pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
 
 from lrcr.config.reading import load_params
 from lrcr.errors import ArtifactError
@@ -27,6 +27,8 @@ def make(folder, name: str):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["gem", "solar"])
 def test_images_of_any_number_and_size_have_the_vectors_of_torch(tmp_path, name):
+    import onnxruntime
+
     file, model = make(tmp_path, name)
     export_onnx(file, tmp_path / "model.onnx")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "model.safetensors"]
