@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 from lrcr.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     import pandas as pd
 
     from lrcr.retrieval.photos import PhotoIndex
@@ -91,12 +94,16 @@ def cluster(
     )
 
 
-def pairs(index: "PhotoIndex", top: int = 20, *, progress: Progress = SILENT) -> "pd.DataFrame":
-    """Pair each image of an index with its most similar other images, for structure from motion.
+def pairs(
+    index: "PhotoIndex", top: int = 20, *, queries: "Mapping[str, Path] | None" = None, progress: Progress = SILENT
+) -> "pd.DataFrame":
+    """Pair images that are worth matching, for structure from motion or localisation.
 
     Args:
         index: of `open_index`; its params of search (`alpha`, `tau`, `idf`) apply.
-        top: number of images for each; without a visual word in common, images are no pair.
+        top: number of images for each query; without a visual word in common, images are no pair.
+        queries: for localisation, the photos that are looked for, by name; None: each image of the index is looked for
+            among the others.
         progress: one step for each image.
 
     Returns:
@@ -105,6 +112,7 @@ def pairs(index: "PhotoIndex", top: int = 20, *, progress: Progress = SILENT) ->
 
     Raises:
         ParamsError: `top` is below 1.
+        ImageError: a query cannot be decoded.
         ArtifactError: a file of the index is missing or damaged.
 
     Example:
@@ -113,6 +121,8 @@ def pairs(index: "PhotoIndex", top: int = 20, *, progress: Progress = SILENT) ->
         >>> len(found), found["query"].iloc[0]
         (36, 'castle/00.jpg')
     """
-    from lrcr.retrieval.pairs import find_pairs
+    from lrcr.retrieval.pairs import find_pairs, find_query_pairs
 
-    return find_pairs(index.searcher, top, progress)
+    if queries is None:
+        return find_pairs(index.searcher, top, progress)
+    return find_query_pairs(index, queries, top, progress)

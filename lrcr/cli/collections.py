@@ -8,6 +8,7 @@ import typer
 import lrcr.collections
 from lrcr.api import open_index
 from lrcr.cli.options import MovedPhotos
+from lrcr.cli.queries import find_queries
 from lrcr.cli.terminal import progress, say
 from lrcr.errors import ParamsError
 
@@ -81,13 +82,33 @@ def pairs(
     form: Annotated[
         str, typer.Option("--format", metavar="hloc|colmap", help="hloc: query and image; colmap: each pair once.")
     ] = "hloc",
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            "--queries", metavar="FOLDER", help="Pair these photos with the images of the index, for localisation."
+        ),
+    ] = None,
+    moved: MovedPhotos = None,
 ) -> None:
-    """Write the pairs of similar images of an index, for structure from motion."""
+    """Write the pairs of similar images of an index, for structure from motion or localisation."""
     from lrcr.retrieval.pairs import require_format, write_pairs
 
     require_format(form)
-    found = lrcr.collections.pairs(open_index(folder), top, progress=progress)
+    index = open_index(folder, photos=moved or ())
+    named = None if queries is None else _name_queries(queries, index.searcher.roots)
+    found = lrcr.collections.pairs(index, top, queries=named, progress=progress)
     say(f"{output}: {write_pairs(output, found, form)} pairs")
+
+
+def _name_queries(folder: Path, roots: list[Path]) -> dict[str, Path]:
+    """The photos below a folder by the names that the index would give them.
+
+    That is the path below the index's folder of photos if they lie in it, and otherwise below their own folder.
+    """
+    place = folder.resolve()
+    base = next((root for root in roots if place.is_relative_to(root)), place)
+    below = place.relative_to(base)
+    return {(below / query.path.relative_to(folder)).as_posix(): query.path for query in find_queries([folder])}
 
 
 def _require_output(file: Path | None) -> None:
@@ -101,7 +122,7 @@ def _show(folder: Path, found: "pd.DataFrame", output: Path | None, plot: Path |
         _write(output, found)
     else:
         _print(found)
-    if plot is not None:
+    if plot is not None and len(found):
         from lrcr.report.groups import draw_groups
 
         draw_groups(plot, found, progress)

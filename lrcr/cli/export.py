@@ -46,7 +46,7 @@ def export(
         return
     if output.suffix not in _SUFFIXES:
         raise ParamsError(
-            f"--output {output}: features are written as {', '.join(_SUFFIXES)} models as .onnx; choose one of these"
+            f"--output {output}: features are written as {', '.join(_SUFFIXES)}, models as .onnx; choose one of these"
         )
     from lrcr.features.exchange import write_npz, write_parquet
     from lrcr.features.hloc import write_features

@@ -1,6 +1,7 @@
 """Export of a global model to ONNX, for programs without torch. Needs the extra `onnx`."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -32,15 +33,17 @@ def export_onnx(model_file: Path, file: Path) -> None:
         raise ParamsError(f"{file}: onnxscript is not installed; install lrcr[onnx]") from None
     dim = torch.export.Dim
     shapes = {"images": {0: dim("batch"), 2: dim("height", min=32), 3: dim("width", min=32)}}
+    options: dict[str, Any] = {
+        "input_names": ["images"],
+        "output_names": ["vectors"],
+        "external_data": False,
+        "verbose": False,
+    }
     with staged_file(file) as temporary:
-        torch.onnx.export(
-            model,
-            (torch.zeros(_EXAMPLE),),
-            temporary,
-            input_names=["images"],
-            output_names=["vectors"],
-            dynamic_shapes=shapes,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
+        try:
+            torch.onnx.export(model, (torch.zeros(_EXAMPLE),), temporary, dynamic_shapes=shapes, dynamo=True, **options)
+        except torch.onnx.OnnxExporterError:
+            name = manifest.params["model"]["name"]
+            raise ArtifactError(
+                f"{model_file}: a model of kind {name} cannot be exported for images of any size; name another model"
+            ) from None

@@ -10,13 +10,13 @@ from lrcr.report.rankings import QueryTile, ResultTile, draw_rankings
 _MOST_GROUPS, _MOST_IMAGES = 100, 30
 
 
-def draw_groups(path: Path, groups: pd.DataFrame, progress: Progress = SILENT) -> None:
+def draw_groups(picture: Path, groups: pd.DataFrame, progress: Progress = SILENT) -> None:
     """Draw the first images of the first groups into one picture, which is written atomically.
 
     At most 100 groups are drawn, and 31 images of each.
 
     Args:
-        path: file of the picture: .png, .jpg or .jpeg.
+        picture: file of the picture: .png, .jpg or .jpeg.
         groups: as `lrcr.retrieval.groups.find_groups` returns them.
         progress: one step for each group.
 
@@ -25,7 +25,8 @@ def draw_groups(path: Path, groups: pd.DataFrame, progress: Progress = SILENT) -
     """
     rows = []
     for number, images in groups[groups["group"] <= _MOST_GROUPS].groupby("group"):
-        first, *others = images.head(_MOST_IMAGES + 1).itertuples()
-        tile = QueryTile(Path(first.path), first.image, method=f"group {number}", note=f"{len(images)} images")
-        rows.append((tile, [ResultTile(Path(image.path), image.image, image.score) for image in others]))
-    draw_rankings(path, rows, progress=progress)
+        shown = images[["path", "image", "score"]].head(_MOST_IMAGES + 1).to_numpy(object)
+        (path, name, _), *others = shown
+        first = QueryTile(Path(path), name, method=f"group {number}", note=f"{len(images)} images")
+        rows.append((first, [ResultTile(Path(path), name, score) for path, name, score in others]))
+    draw_rankings(picture, rows, progress=progress)

@@ -9,7 +9,7 @@ from lrcr.data.ranking import Ranking
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.backend import OpenIndex
 
-_ROUNDING = 1e-5  # by which the scores of a pair may differ in its two directions
+_ROUNDING = 1e-5  # share by which the scores of a pair may differ in its two directions
 _COLUMNS = ("query", "image", "score")
 
 
@@ -78,8 +78,9 @@ def mutual_pairs(neighbours: Ranking, images: int, top: int) -> Pairs:
     """
     reach = np.full(images, -np.inf, np.float32)
     last = neighbours.rank == top
-    reach[neighbours.query[last]] = neighbours.score[last]
-    mutual = neighbours.select(neighbours.score >= reach[neighbours.image] - _ROUNDING)
+    lowest = neighbours.score[last]
+    reach[neighbours.query[last]] = lowest - _ROUNDING * np.abs(lowest)
+    mutual = neighbours.select(neighbours.score >= reach[neighbours.image])
     one, other = np.minimum(mutual.query, mutual.image), np.maximum(mutual.query, mutual.image)
     order = np.lexsort((-mutual.score, other, one))  # of both directions, the higher score comes first
     pairs = Pairs(one[order], other[order], mutual.score[order])

@@ -1,12 +1,15 @@
 """Pairs of images that are worth matching, for structure from motion and localisation: a text of two names a line."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from lrcr.errors import ParamsError
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.neighbours import find_neighbours
+from lrcr.retrieval.photos import PhotoIndex
 from lrcr.retrieval.searcher import Searcher
 from lrcr.storage.artifacts import staged_file
 
@@ -33,6 +36,32 @@ def find_pairs(searcher: Searcher, top: int, progress: Progress = SILENT) -> pd.
     found = find_neighbours(searcher.index, top, progress)
     names = searcher.images["name"].to_numpy(object)
     return pd.DataFrame({"query": names[found.query], "image": names[found.image], "score": found.score})
+
+
+def find_query_pairs(
+    index: PhotoIndex, queries: Mapping[str, Path], top: int, progress: Progress = SILENT
+) -> pd.DataFrame:
+    """Pair photos with the most similar images of an index.
+
+    Args:
+        index: the open index.
+        queries: the photos, by name; an image of the index with the same name is not paired with it.
+        top: number of images for each, at least 1.
+        progress: one step for each photo.
+
+    Returns:
+        As `find_pairs`, in the order of the photos.
+
+    Raises:
+        ParamsError: `top` is below 1.
+        ImageError: a photo cannot be decoded.
+        ArtifactError: a file of the index is missing or damaged.
+    """
+    rows = []
+    for name, photo in progress.over(queries.items(), "search", len(queries)):
+        hits = [hit for hit in index.search(photo, top + 1) if hit.image != name]
+        rows += [(name, hit.image, np.float32(hit.score)) for hit in hits[:top]]
+    return pd.DataFrame(rows, columns=["query", "image", "score"])
 
 
 def require_format(form: str) -> None:
