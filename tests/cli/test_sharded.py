@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -38,7 +39,8 @@ def merged(index, tmp_path, monkeypatch):
     """An index of two segments: the photos, and the photos again under other names."""
     monkeypatch.setitem(ShardedSearcher.__init__.__kwdefaults__, "worker", Here)
     monkeypatch.setattr(Here, "ended", False)
-    lrcr("merge", index, index, "-o", tmp_path / "all.index", "--prefix", "b/")
+    shutil.copytree(index, tmp_path / "b.index")
+    lrcr("merge", index, tmp_path / "b.index", "-o", tmp_path / "all.index", "--prefix", "b/")
     return tmp_path / "all.index"
 
 

@@ -28,9 +28,8 @@ class RayWorker:
         self._ray, self._source = ray, source
         if not ray.is_initialized():
             ray.init(logging_level="ERROR")
-        actor = ray.remote(num_cpus=source.threads, scheduling_strategy="SPREAD")(Shard)
-        self._actor = actor.remote(source)
-        self._images, self._answer = self._actor.images.remote(), None
+        self._actor = ray.remote(num_cpus=source.threads, scheduling_strategy="SPREAD")(_Actor).remote()
+        self._images, self._answer = self._actor.open.remote(source), None
 
     def images(self) -> int:
         """See `lrcr.retrieval.sharded.shard.Worker`."""
@@ -60,6 +59,17 @@ class RayWorker:
                 raise error.cause from None
             raise
         except errors.RayActorError as error:
-            if isinstance(cause := getattr(error, "cause", None), LrcrError):
-                raise cause from None
             raise self._source.lost(" ".join(str(error).split())) from None
+
+
+class _Actor:
+    """The body of an actor; an error of its methods reaches the process that asks."""
+
+    def open(self, source: Source) -> int:
+        """Open the shard; returns the number of its images."""
+        self._shard = Shard(source)
+        return self._shard.images()
+
+    def rank(self, queries: Any, top: int | None) -> Ranking:
+        """See `Shard.rank`."""
+        return self._shard.rank(queries, top)
