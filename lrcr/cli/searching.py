@@ -11,13 +11,24 @@ import typer
 from lrcr.api import build_index, open_index
 from lrcr.cli.options import (
     AsJson,
+    BoxText,
     CodebookPhotos,
+    ExcludeSelf,
+    MinConfidence,
+    Mirror,
     ModelFile,
     MovedPhotos,
+    Output,
     Overrides,
     ParamsFile,
+    Plot,
+    PlotMatches,
+    Queries,
     Recipe,
+    RerankSteps,
+    Rotations,
     TolerateTruncated,
+    Top,
 )
 from lrcr.cli.queries import QueryPhoto, find_queries
 from lrcr.cli.results import print_results, require_results_file, write_results
@@ -27,46 +38,6 @@ from lrcr.errors import ImageError, ParamsError
 if TYPE_CHECKING:
     from lrcr.data.images import Box
     from lrcr.retrieval.photos import Hit, PhotoIndex
-
-Queries = Annotated[
-    list[Path], typer.Argument(metavar="QUERY...", help="Query photos, folders of photos, or .txt lists of photos.")
-]
-Top = Annotated[int, typer.Option("--top", min=1, help="Number of images to find for each query.")]
-BoxText = Annotated[
-    str | None,
-    typer.Option(
-        "--box", metavar="X0,Y0,X1,Y1", help="Search for this part of the query photo, in pixels as a viewer shows it."
-    ),
-]
-RerankSteps = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--rerank",
-        metavar="KIND",
-        help="Rank the results again by this step with its defaults, e.g. expansion; repeatable.",
-    ),
-]
-Rotations = Annotated[
-    bool, typer.Option("--rotations", help="Turn the query also by 90°, 180° and 270°; the best score counts.")
-]
-Mirror = Annotated[bool, typer.Option("--mirror", help="Mirror the query also; the best score counts.")]
-ExcludeSelf = Annotated[bool, typer.Option("--exclude-self", help="Leave out images with the same bytes as the query.")]
-Output = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Write the results into this .jsonl, .csv or .parquet."),
-]
-Plot = Annotated[
-    Path | None,
-    typer.Option("--plot", metavar="FILE", help="Draw the queries and the results into this .png or .jpg."),
-]
-PlotMatches = Annotated[
-    Path | None,
-    typer.Option(
-        "--plot-matches",
-        metavar="FILE",
-        help="Draw the matching locations of query and results into this .png or .jpg.",
-    ),
-]
 
 
 def index(
@@ -106,6 +77,7 @@ def search(
     rotations: Rotations = False,
     mirror: Mirror = False,
     exclude_self: ExcludeSelf = False,
+    min_confidence: MinConfidence = None,
     output: Output = None,
     plot: Plot = None,
     plot_matches: PlotMatches = None,
@@ -117,13 +89,15 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Find the images of an index that show the same thing as the query photos."""
+    _refuse_two_ways(rerank, overrides, output, as_json=as_json)
     steps = [f"rerank=[{', '.join(f'{{kind: {kind}}}' for kind in rerank)}]"] if rerank else []
     given = [*steps, *(overrides or ())]
     index = open_index(folder, photos=moved or (), recipe=recipe, params=params, overrides=given)
     part, photos = _read_box(box), find_queries(queries)
     _check(folder, index, len(photos), box, plot_matches, turns=rotations or mirror)
-    if output is not None:
-        require_results_file(output)
+    _check_files(output, plot, plot_matches)
+    if min_confidence is not None:
+        index.require_confidence(min_confidence)
     import_torch()
     find = partial(
         index.search,
@@ -132,12 +106,15 @@ def search(
         rotations=rotations,
         mirror=mirror,
         exclude_self=exclude_self,
+        min_confidence=min_confidence,
         tolerate_truncated=tolerate_truncated,
     )
     rows: list[dict[str, Any]] = []
     drawn = []
     for query, hits in _search_all(find, photos):
         rows += (_row(query, hit) for hit in hits)
+        if not hits:
+            say(f"{query}: no match")
         if plot is not None:
             drawn.append((query, hits))
         if plot_matches is not None:
@@ -178,11 +155,35 @@ def _check(
         raise ParamsError(f"--plot-matches {plot_matches}: needs one query that is not turned or mirrored; give one")
 
 
+def _check_files(output: Path | None, plot: Path | None, plot_matches: Path | None) -> None:
+    """Refuse files whose suffix does not say what to write, before anything is searched."""
+    if output is not None:
+        require_results_file(output)
+    pictures = {"rankings": plot, "matches": plot_matches}
+    for subject, picture in pictures.items():
+        if picture is not None:
+            from lrcr.report.picture import picture_format  # imports matplotlib
+
+            picture_format(picture, subject)
+
+
+def _refuse_two_ways(
+    rerank: list[str] | None, overrides: list[str] | None, output: Path | None, *, as_json: bool
+) -> None:
+    """Refuse options of which one would decide without a word."""
+    for override in overrides or ():
+        if rerank and override.partition("=")[0].partition(".")[0] == "rerank":
+            raise ParamsError(f"--set {override}: --rerank {rerank[0]} names the steps too; leave one of the two out")
+    if output is not None and as_json:
+        raise ParamsError(f"--output {output}: --json prints the results instead; leave one of the two out")
+
+
 def _row(query: Path, hit: "Hit") -> dict[str, Any]:
     return {
         "query": str(query),
         "rank": hit.rank,
         "score": round(hit.score, 6),
+        "confidence": None if hit.confidence is None else round(hit.confidence, 6),
         "image": hit.image,
         "label": hit.label,
         "path": str(hit.path),
