@@ -32,7 +32,9 @@ def find_images(file: Path, given: Sequence[Path] | None) -> list[QueryPhoto]:
     return [QueryPhoto(Path(name), named=True) for name in (names if given is None else found)]
 
 
-def search_features(index: "PhotoIndex", file: Path, top: int, *, exclude_self: bool) -> "Callable[[Path], list[Hit]]":
+def search_features(
+    index: "PhotoIndex", file: Path, top: int, *, exclude_self: bool, min_confidence: float | None
+) -> "Callable[[Path], list[Hit]]":
     """A function that searches an index with the image of a name; its local descriptors are read from a file.
 
     Raises:
@@ -44,7 +46,7 @@ def search_features(index: "PhotoIndex", file: Path, top: int, *, exclude_self: 
         raise ParamsError(f"--descriptors {file}: {index.searcher.folder} holds global vectors; search with photos")
     dim = int(index.searcher.index.manifest.facts["dim"])
     return lambda name: index.search_features(
-        read_features(file, [name.as_posix()], dim), top, exclude_self=exclude_self
+        read_features(file, [name.as_posix()], dim), top, exclude_self=exclude_self, min_confidence=min_confidence
     )
 
 

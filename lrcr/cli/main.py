@@ -10,6 +10,7 @@ from lrcr.cli import (
     compiling,
     evaluation,
     export,
+    indexing,
     initialisation,
     inspection,
     pictures,
@@ -36,7 +37,7 @@ plot = typer.Typer(
 app.add_typer(plot, name="plot")
 for group, command, example in (
     (app, initialisation.init, "lrcr init --recipe how-r18"),
-    (app, searching.index, "lrcr index photos/ -o my.index"),
+    (app, indexing.index, "lrcr index photos/ -o my.index"),
     (app, searching.search, "lrcr search my.index query.jpg --plot results.png"),
     (app, serving.serve, "lrcr serve my.index --port 8000"),
     (app, collection.add, "lrcr add my.index new-photos/ photo.jpg"),

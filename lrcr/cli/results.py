@@ -13,7 +13,7 @@ from rich.table import Table
 from lrcr.errors import ParamsError
 from lrcr.storage.artifacts import staged_file
 
-COLUMNS = ("query", "rank", "score", "image", "label", "path", "version")
+COLUMNS = ("query", "rank", "score", "confidence", "image", "label", "path", "version")
 PARTIAL = "unsearched"
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 
@@ -52,7 +52,7 @@ def _write_parquet(file: Path, rows: Sequence[Row]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    numbers = {"rank": pa.int64(), "score": pa.float64(), PARTIAL: pa.int64()}
+    numbers = {"rank": pa.int64(), "score": pa.float64(), "confidence": pa.float64(), PARTIAL: pa.int64()}
     types = {name: numbers.get(name, pa.string()) for name in _columns(rows)}
     pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], pa.schema(list(types.items()))), file)
 
@@ -70,11 +70,12 @@ def print_results(rows: Iterable[Row], *, several: bool, versions: bool) -> None
     """
     shown = [
         *(["query"] if several else []),
-        *("rank", "score", "image", "label"),
+        *("rank", "score", "confidence", "image", "label"),
         *(["version"] if versions else []),
     ]
     table = Table(*shown)
     for row in rows:
         texts = {**row, "rank": str(row["rank"]), "score": f"{row['score']:.4f}"}
+        texts["confidence"] = "" if row["confidence"] is None else f"{row['confidence']:.3f}"
         table.add_row(*(escape(texts[name] or "") for name in shown))
     Console().print(table)

@@ -53,6 +53,11 @@ class OpenIndex(Protocol):
         """Whether the index can explain a score by local matches."""
         ...
 
+    @property
+    def logarithmic(self) -> bool:
+        """Whether unrelated scores have an exponential tail in their logarithm (`lrcr.retrieval.confidence`)."""
+        ...
+
     def prepare(self, queries: Descriptors) -> Any:
         """Turn the descriptors of queries, extracted by the index's model, into what `rank` takes.
 
@@ -147,8 +152,12 @@ class Backend(Protocol[Part]):
         """
         ...
 
-    def open(self, folder: Path, search: SearchParams) -> OpenIndex:
-        """Open an index for search."""
+    def open(self, folder: Path, search: SearchParams, manifest: Manifest | None = None) -> OpenIndex:
+        """Open an index for search.
+
+        Args:
+            manifest: of the index, if it is not written yet.
+        """
         ...
 
     def append(self, folder: Path, parts: Iterable[Part], images: int, number: int) -> list[dict[str, Any]]:
@@ -201,6 +210,11 @@ def backend_of(params: Params, codebook_folder: Path) -> Backend[Any]:
     Raises:
         ParamsError: device is cuda and there is no GPU.
     """
-    if params.model.is_local:
+    if has_words(params):
         return AsmkBackend(codebook_folder, params.index, params.seed)
     return FlatBackend(codebook_folder, params.index, faiss_uses_gpu(params.device))
+
+
+def has_words(params: Params) -> bool:
+    """Whether an index with these params holds visual words of local descriptors; if not, it holds global vectors."""
+    return params.model.is_local

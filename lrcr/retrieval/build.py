@@ -17,6 +17,7 @@ from lrcr.features.store import DescriptorStore, Sample, open_descriptors
 from lrcr.models.header import read_model_manifest
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.backend import Backend, backend_of
+from lrcr.retrieval.confidence import calibrate
 from lrcr.retrieval.contents import list_beside
 from lrcr.retrieval.encoding import encode_photos, encode_store, sample_of_photos
 from lrcr.retrieval.images import flat_boxes, images_of, write_images
@@ -102,7 +103,7 @@ def complete_index(
     root: Path,
     local: Iterable[LocalPart] | None = None,
 ) -> None:
-    """Add to an index that a backend has built what a search needs besides, and list it in the manifest.
+    """Add to an index that a backend has built what a search needs besides, calibrate it, and list all in the manifest.
 
     Args:
         folder: of the index.
@@ -130,7 +131,9 @@ def complete_index(
     }
     if local is not None:
         facts["local"] = [write_local(folder / "local-0000", local, len(images))]
-    write_manifest(folder, replace(built, facts={**built.facts, **facts}))
+    manifest = replace(built, facts={**built.facts, **facts})
+    confidence = calibrate(backend_of(params, folder / CODEBOOK), folder, manifest, images["name"].tolist())
+    write_manifest(folder, replace(manifest, facts={**manifest.facts, "confidence": confidence}))
 
 
 def _as_computed(params: Params, store: DescriptorStore) -> Params:

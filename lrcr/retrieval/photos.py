@@ -37,9 +37,11 @@ class Hit(Result):
     Args:
         query: the descriptors of the query photo, or of that version of it that matches best.
         version: which one this is: empty (the photo itself), 90°, 180°, 270° (clockwise) or mirrored.
+        confidence: of the score before re-ranking (`lrcr.retrieval.confidence`), in [0, 1]; None: not calibrated.
     """
 
     query: Descriptors = field(repr=False, compare=False, kw_only=True)
+    confidence: float | None = field(default=None, compare=False)
     version: str = field(default="", compare=False)
 
 
@@ -130,6 +132,7 @@ class PhotoIndex:
         rotations: bool = False,
         mirror: bool = False,
         exclude_self: bool = False,
+        min_confidence: float | None = None,
         tolerate_truncated: bool = False,
     ) -> list[Hit]:
         """Find the images that show the same thing as a photo, best first.
@@ -143,10 +146,12 @@ class PhotoIndex:
             rotations: whether the photo is also searched turned by 90°, 180° and 270°; an image has its best score.
             mirror: whether the photo is also searched with left and right exchanged.
             exclude_self: whether images whose files had the same bytes as the query are left out.
+            min_confidence: in [0, 1]; hits of less confidence are left out. Of the photos that match nothing, the share
+                1 − `min_confidence` has a hit.
             tolerate_truncated: whether a JPEG that lacks its last bytes is taken as far as it goes.
 
         Raises:
-            ParamsError: `top` is below 1.
+            ParamsError: `top` is below 1, or `min_confidence` is given, and not in [0, 1] or the index not calibrated.
             ImageError: the photo cannot be decoded, or the box is not inside it.
             ArtifactError: a file of the index is missing or damaged.
 
@@ -164,58 +169,85 @@ class PhotoIndex:
         if top < 1:
             raise ParamsError(f"top: {top} is below 1; ask for at least one hit")
         file = Path(photo) if isinstance(photo, str) else photo
+        if min_confidence is not None:
+            self.require_confidence(min_confidence)
         query = Photo(file, box, orient=True, tolerate_truncated=tolerate_truncated)
         versions = versions_of(query, rotations=rotations, mirror=mirror)
         described = self._extractor.describe(list(versions.values()))
         own = _Contents(file) if exclude_self else None
-        return self._find(described, list(versions), top, lambda hit: own is not None and own.is_of(hit))
+        least, is_query = min_confidence or 0.0, (lambda hit: own is not None and own.is_of(hit))
+        return self._find(described, list(versions), top, least, is_query)
 
-    def search_features(self, query: Descriptors, top: int = 10, *, exclude_self: bool = False) -> list[Hit]:
+    def search_features(
+        self, query: Descriptors, top: int = 10, *, exclude_self: bool = False, min_confidence: float | None = None
+    ) -> list[Hit]:
         """As `search`, for the local descriptors of an image that were computed elsewhere.
 
         Args:
             query: of one image, as `lrcr.features.hloc.read_features` reads them.
-            top: as in `search`.
+            top, min_confidence: as in `search`.
             exclude_self: whether images with the same descriptors are left out.
 
         Raises:
             ArtifactError: the descriptors do not fit the index, or a file of it is missing or damaged.
+            ParamsError: as `search`.
         """
+        if min_confidence is not None:
+            self.require_confidence(min_confidence)
         images = self.searcher.images
         own = set(images["name"][images["sha256"] == hash_features(query)]) if exclude_self else set()
-        return self._find(query, [""], top, lambda hit: hit.image in own)
+        return self._find(query, [""], top, min_confidence or 0.0, lambda hit: hit.image in own)
 
     def _find(
-        self, described: Descriptors, versions: list[str], top: int, is_query: Callable[[Hit], bool]
+        self, described: Descriptors, versions: list[str], top: int, least: float, is_query: Callable[[Hit], bool]
     ) -> list[Hit]:
-        """The best hits, without those that are the query."""
+        """The best hits of at least the confidence `least`, without those that are the query."""
         asked = top
         while True:  # more are asked for until enough are left
-            found = self._best(described, versions, asked)
+            found = self._best(described, versions, asked, least)
             hits = [hit for hit in found if not is_query(hit)]
             if len(hits) >= top or len(found) < asked:
                 return [replace(hit, rank=rank) for rank, hit in enumerate(hits[:top], 1)]
             asked *= 2
 
-    def _best(self, described: Descriptors, versions: list[str], top: int) -> list[Hit]:
+    def require_confidence(self, least: float) -> None:
+        """Refuse a least confidence that is not in [0, 1], or an index that is not calibrated for this search.
+
+        Raises:
+            ParamsError: either is the case.
+        """
+        if not 0 <= least <= 1:
+            raise ParamsError(f"min_confidence: {least} is not in [0, 1]; give for example 0.99")
+        self.searcher.require_calibration()
+
+    def _best(self, described: Descriptors, versions: list[str], top: int, least: float) -> list[Hit]:
         """The images of the highest score over all versions of a query, best first."""
-        ranking = self.searcher.search(described, None if self.searcher.steps else top)
-        unsearched = ranking.unsearched
+        steps, calibration = self.searcher.steps, self.searcher.calibration
+        ranking = self.searcher.search(described, None if steps or calibration else top)
+        unsearched, confidence = ranking.unsearched, None
+        if calibration is not None:
+            confidence = np.zeros((len(versions), len(self)))
+            confidence[ranking.query, ranking.image] = calibration.confidences(ranking, len(versions))
         if self.explains:  # the similarity of global vectors may be negative
             ranking = ranking.select(ranking.score > 0)
-        ranking = rerank_in_steps(self.searcher.steps, described, ranking).cut(top)
-        best: dict[int, tuple[float, int]] = {}  # in the order of a ranking, which decides between equal scores
-        for version in range(len(versions)):
-            for image, score in zip(*ranking.of_query(version), strict=True):
-                if score > best.get(int(image), (-np.inf, 0))[0]:
-                    best[int(image)] = float(score), version
+        ranking = rerank_in_steps(steps, described, ranking)
+        if confidence is not None:
+            ranking = ranking.select(confidence[ranking.query, ranking.image] >= least)
+        best = _best_scores(ranking.cut(top), len(versions))
         order = sorted(best, key=lambda image: -best[image][0])[:top]
         scores = np.array([best[image][0] for image in order], np.float32)
         merged = replace(Ranking.from_queries([np.array(order, np.int64)], [scores]), unsearched=unsearched)
         queries = [described.take([version]) for version in range(len(versions))]
         return [
-            Hit(**vars(found), query=queries[version], version=versions[version])
-            for found, (_, version) in zip(self.searcher.results(merged), map(best.__getitem__, order), strict=True)
+            Hit(
+                **vars(found),
+                query=queries[version],
+                version=versions[version],
+                confidence=None if confidence is None else float(confidence[version, image]),
+            )
+            for found, image, (_, version) in zip(
+                self.searcher.results(merged), order, map(best.__getitem__, order), strict=True
+            )
         ]
 
     def explain(self, hit: Hit) -> Explanation:
@@ -260,3 +292,13 @@ class _Contents:
             return False
         with hit.path.open("rb") as stream:
             return stream.read() == self._bytes
+
+
+def _best_scores(ranking: Ranking, versions: int) -> dict[int, tuple[float, int]]:
+    """Image → its best score and the version of the query that has it; equal scores in the order of the ranking."""
+    best: dict[int, tuple[float, int]] = {}
+    for version in range(versions):
+        for image, score in zip(*ranking.of_query(version), strict=True):
+            if score > best.get(int(image), (-np.inf, 0))[0]:
+                best[int(image)] = float(score), version
+    return best

@@ -17,10 +17,11 @@ from lrcr.config.retrieval import SearchParams
 from lrcr.data.dataset import ArchivedImage, image_files
 from lrcr.data.images import Box
 from lrcr.data.ranking import Ranking
-from lrcr.errors import ArtifactError
+from lrcr.errors import ArtifactError, ParamsError
 from lrcr.features.store import Descriptors
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.backend import OpenIndex, backend_of
+from lrcr.retrieval.confidence import FEWEST, Calibration, is_calibrated_for
 from lrcr.retrieval.contents import has_model, open_steadily, require_beside
 from lrcr.retrieval.images import choose_roots, locate_images, read_boxes, read_images
 from lrcr.retrieval.layout import CODEBOOK, PARAMS
@@ -67,6 +68,7 @@ class Searcher:
         rerank: steps that rank the results again.
 
     Attributes:
+        settings: of the search.
         params: with which the index was built; the search section holds defaults.
         roots: the folders of the images, as given or as stored; without a model, the features files.
         index: the inverted file or the flat index, open for search (`lrcr.retrieval.backend.OpenIndex`).
@@ -87,7 +89,8 @@ class Searcher:
         rerank: Sequence[RerankParams] = (),
     ) -> None:
         self.folder = folder
-        opened = open_steadily(folder, lambda: _open(folder, search or SearchParams()))
+        self.settings = search or SearchParams()
+        opened = open_steadily(folder, lambda: _open(folder, self.settings))
         self.params, self.index, self.local, self._table = opened
         self.steps = open_steps(rerank, self.index, self.local)
         self.roots = choose_roots(self.index.manifest.facts["roots"], photos, str(folder))
@@ -107,6 +110,32 @@ class Searcher:
     def has_model(self) -> bool:
         """Whether photos can be described; without a model the index holds the user's own descriptors."""
         return has_model(self.index.manifest.facts)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The law that gives scores a confidence; None: see `require_calibration`."""
+        fact = self.index.manifest.facts.get("confidence")
+        usable = is_calibrated_for(self.settings) or not self.index.explains
+        return Calibration(fact["slope"], self.index.logarithmic) if fact and usable else None
+
+    def require_calibration(self) -> None:
+        """Refuse to filter results by confidence if the scores have none.
+
+        Raises:
+            ParamsError: the index is not calibrated, or not for the settings of the search.
+        """
+        if self.calibration is not None:
+            return
+        facts, images = self.index.manifest.facts, self.index.images
+        if facts.get("confidence"):
+            reason = "is calibrated for the default search.alpha, search.tau and search.idf; do not set them"
+        elif images < FEWEST:
+            reason = f"holds {images} images, but calibration needs {FEWEST}; add photos"
+        elif "confidence" in facts:
+            reason = "has too few scores above 0 to be calibrated; index other photos"
+        else:
+            reason = "was made before indexes were calibrated; index again"
+        raise ParamsError(f"min_confidence: {self.folder} {reason}")
 
     @property
     def summary(self) -> str:

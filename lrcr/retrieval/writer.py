@@ -27,6 +27,7 @@ from lrcr.config.reading import check_params
 from lrcr.datasets.near import nearest_name
 from lrcr.errors import ArtifactError
 from lrcr.retrieval.backend import backend_of
+from lrcr.retrieval.confidence import calibrate
 from lrcr.retrieval.contents import list_beside, listed_names, remove_unlisted, require_beside
 from lrcr.retrieval.images import read_images, typed, write_images
 from lrcr.retrieval.layout import CODEBOOK, PARAMS
@@ -203,6 +204,7 @@ class IndexWriter:
         inputs = {name: self.manifest.inputs[name] for name in ("model", "codebook")}
         inputs["dataset"] = fingerprint("changed", *(facts.get(name) for name in ("segments", "view", "beside")))
         self.manifest = Manifest("index", self.manifest.params, inputs, facts)
+        facts["confidence"] = calibrate(self.backend, folder, self.manifest, self._table["name"].iloc[order].tolist())
         write_manifest(folder, self.manifest)
         remove_unlisted(folder)
         self._removed, self._changed, self._number = {}, False, number + 1

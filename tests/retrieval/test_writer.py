@@ -6,6 +6,7 @@ import tempfile
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -64,6 +65,7 @@ class Changes(RuleBasedStateMachine):
     @initialize(kind=st.sampled_from(list(KINDS)), first=images.filter(bool))
     def build(self, kind, first):
         self.stack = ExitStack()
+        self.stack.enter_context(mock.patch("lrcr.retrieval.confidence.FEWEST", 8))
         self.work = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
         self.params, self.source = KINDS[kind], make_source(self.work / "source", kind)
         self.index = build_at_once(self.work / "index", self.source, self.params, first)
@@ -150,6 +152,8 @@ class Changes(RuleBasedStateMachine):
         tables = [searchers[0].images.set_index("name") for searchers in (found, expected)]
         assert tables[0].index.tolist() == tables[1].index.tolist() == sorted(self.images)
         assert tables[0][["label", "sha256"]].equals(tables[1][["label", "sha256"]])
+        facts = [searchers[0].index.manifest.facts["confidence"] for searchers in (found, expected)]
+        assert facts[0] == facts[1]
         self.check_ids(tables[0]["image"])
         found[0].index.verify()
         listed = listed_names(found[0].index.manifest.facts)

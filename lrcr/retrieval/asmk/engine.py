@@ -95,13 +95,13 @@ class AsmkBackend:
             inputs=inputs,
         )
 
-    def open(self, folder: Path, search: SearchParams) -> "AsmkSearch":
-        """Open an index for search.
+    def open(self, folder: Path, search: SearchParams, manifest: Manifest | None = None) -> "AsmkSearch":
+        """Open an index for search; see `lrcr.retrieval.backend.Backend`.
 
         Raises:
             ArtifactError: a file is missing or damaged.
         """
-        return AsmkSearch(open_index(folder), self._words, self.index.multiple_assignment, search)
+        return AsmkSearch(open_index(folder, manifest), self._words, self.index.multiple_assignment, search)
 
     def append(self, folder: Path, parts: Iterable[Aggregated], images: int, number: int) -> list[dict[str, Any]]:
         """Write images into new segments; see `lrcr.retrieval.backend.Backend`."""
@@ -163,6 +163,9 @@ class AsmkSearch:
 
     explains = True
     """Local descriptors have local matches."""
+
+    logarithmic = True
+    """Powers of similarities: unrelated scores differ by factors."""
 
     @property
     def manifest(self) -> Manifest:

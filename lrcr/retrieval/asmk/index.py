@@ -224,13 +224,16 @@ def seal_index(
     return manifest
 
 
-def open_index(folder: Path) -> Index:
+def open_index(folder: Path, manifest: Manifest | None = None) -> Index:
     """Open an index. Sizes and offsets are checked, which takes milliseconds; `Index.verify` checks the contents.
+
+    Args:
+        manifest: of the index, if it is not written yet.
 
     Raises:
         ArtifactError: a file is missing or damaged; the message names it.
     """
-    manifest = open_manifest(folder, "index")
+    manifest = manifest or open_manifest(folder, "index")
     facts = manifest.facts
     try:
         layout = Layout(facts["words"], facts["dim"], facts["binary"], facts["packed"])

@@ -85,13 +85,13 @@ class FlatBackend:
         params = {"index": self.index.model_dump(mode="json")}
         build_flat_index(folder, parts, images, dtype=self.index.dtype, params=params, inputs=inputs)
 
-    def open(self, folder: Path, search: SearchParams) -> "FlatSearch":
-        """Open an index for search.
+    def open(self, folder: Path, search: SearchParams, manifest: Manifest | None = None) -> "FlatSearch":
+        """Open an index for search; see `lrcr.retrieval.backend.Backend`.
 
         Raises:
             ArtifactError: a file is missing or damaged.
         """
-        return FlatSearch(open_flat_index(folder), self._row_whitening, self.gpu, search)
+        return FlatSearch(open_flat_index(folder, manifest), self._row_whitening, self.gpu, search)
 
     def append(self, folder: Path, parts: Iterable[Vectors], images: int, number: int) -> list[dict[str, Any]]:
         """Write images into a new segment; see `lrcr.retrieval.backend.Backend`."""
@@ -135,6 +135,9 @@ class FlatSearch:
 
     explains = False
     """Global vectors have no local matches."""
+
+    logarithmic = False
+    """Cosines, which may be negative."""
 
     @property
     def manifest(self) -> Manifest:

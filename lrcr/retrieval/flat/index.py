@@ -243,13 +243,16 @@ def measure_vectors(entries: Sequence[dict[str, Any]], dtype: str, images: int) 
     }
 
 
-def open_flat_index(folder: Path) -> FlatIndex:
+def open_flat_index(folder: Path, manifest: Manifest | None = None) -> FlatIndex:
     """Open an index. Sizes are checked, which takes milliseconds; `FlatIndex.verify` checks the contents.
+
+    Args:
+        manifest: of the index, if it is not written yet.
 
     Raises:
         ArtifactError: a file is missing or damaged; the message names it.
     """
-    manifest = open_manifest(folder, "index")
+    manifest = manifest or open_manifest(folder, "index")
     facts = manifest.facts
     try:
         segments = open_vectors(folder, facts["segments"], facts["dtype"])
