@@ -80,8 +80,7 @@ def index_dataset(
     with encoded as (parts, sample), staged_folder(folder) as temporary:
         backend.build(parts, len(dataset.images), sample, temporary, inputs)
         if params.index.local_descriptors != "none":
-            rows = int(store.manifest.facts["descriptors"])
-            write_local(temporary / LOCAL, store.shards(), rows, inputs)
+            write_local(temporary / LOCAL, store, inputs, binary=params.index.local_descriptors == "binary")
         images = images_of(dataset, image_hashes(dataset_folder)).assign(regions=_regions(dataset, params))
         complete_index(temporary, params, model_file, codebook_folder, images, dataset.root)
 

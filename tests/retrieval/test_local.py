@@ -9,7 +9,8 @@ from lrcr.config.reading import load_params
 from lrcr.errors import ArtifactError, ParamsError
 from lrcr.features.store import open_descriptors
 from lrcr.retrieval.collection import add_photos, merge_indexes, remove_photos
-from lrcr.retrieval.local import keypoints_of, open_local
+from lrcr.retrieval.local import open_local
+from lrcr.retrieval.rerank.reranker import rerank_in_steps
 from lrcr.retrieval.searcher import Searcher
 
 from .steps import make_index, small
@@ -30,13 +31,27 @@ def test_an_index_owns_the_descriptors_of_its_images(index, words):
         unit = store.descriptors[rows] / np.linalg.norm(store.descriptors[rows], axis=1, keepdims=True)
         np.testing.assert_allclose(found.descriptors, unit, atol=1e-3)
         np.testing.assert_array_equal(found.xy, store.xy[rows])
-        np.testing.assert_array_equal(found.descriptors, keypoints_of(store, image).descriptors)
+        np.testing.assert_array_equal(found.descriptors, local.of_query(store, image).descriptors)
+
+
+def test_codes_are_signs_above_the_mean(tmp_path, words, landmarks):
+    make_index(words, small("index.local_descriptors=binary"), landmarks, tmp_path / "index")
+    store, local = open_descriptors(words / "descriptors/database").read(), Searcher(tmp_path / "index").local
+    unit = store.descriptors / np.linalg.norm(store.descriptors, axis=1, keepdims=True)
+    expected = (unit > unit.mean(axis=0)) @ (1 << np.arange(8))
+    assert local.descriptors.shape == (len(unit), 1) and len(np.unique(expected)) > 10
+    assert (local.descriptors[:, 0] == expected).mean() > 0.999
+    for image in (0, 15):
+        found = local.of_image(image)
+        np.testing.assert_array_equal(found.descriptors, local.of_query(store, image).descriptors)
+        np.testing.assert_array_equal(found.xy, local.of_query(store, image).xy)
+    assert local.bytes_per_image == (len(unit) * (8 + 8) + 17 * 8 + 8 * 4 + 4 * 128) / 16
 
 
 def test_its_size_is_told(index, words):
     searcher = Searcher(index)
     rows = int(open_descriptors(words / "descriptors/database").manifest.facts["descriptors"])
-    size = rows * (2 * 8 + 8) + 17 * 8 + 3 * 128
+    size = rows * (2 * 8 + 8) + 17 * 8 + 8 * 4 + 4 * 128
     assert searcher.local.bytes_per_image == size / 16
     assert searcher.summary == f"{searcher.index.summary}, and {size / 16:.0f} bytes of local descriptors"
     searcher.verify()
@@ -95,3 +110,19 @@ def test_geometric_reranking_needs_them(words):
         Searcher(words / "index", rerank=params.rerank)
     said = "rerank: geometric needs local descriptors, which the index does not own; build it with "
     assert str(error.value) == f"{said}index.local_descriptors: float16"
+
+
+@pytest.mark.parametrize("kind", ["float16", "binary"])
+def test_the_first_results_are_verified(tmp_path, words, landmarks, kind):
+    pytest.importorskip("cv2")
+    make_index(words, small(f"index.local_descriptors={kind}"), landmarks, tmp_path / "index")
+    params = load_params(overrides=["rerank=[{kind: geometric, top: 5}]"])
+    searcher = Searcher(tmp_path / "index", rerank=params.rerank)
+    queries = open_descriptors(words / "descriptors/database").read()
+    first = searcher.search(queries)
+    found = rerank_in_steps(searcher.steps, queries, first)
+    assert sum(found.of_query(query)[1][0] > 4 for query in range(16)) > 8
+    for query in range(16):
+        images, scores = found.of_query(query)
+        assert scores[0] < np.diff(queries.offsets)[query] + 2
+        assert set(images[:5]) == set(first.of_query(query)[0][:5])
