@@ -259,14 +259,11 @@ def evaluate(
 
 
 def compare(a: "Evaluated | Sequence[Evaluated]", b: "Evaluated | Sequence[Evaluated]") -> "dict[str, Comparison]":
-    """Compare two methods: mAP of `a` minus that of `b`, with its interval from a bootstrap over landmarks.
+    """Compare two methods in each setup: mAP of `a` minus that of `b`, with its interval over landmarks.
 
     Args:
         a: what `evaluate` returned, or a .csv of `lrcr evaluate --per-query`; of several seeds a list of these.
         b: the other method: as many seeds, in the same order.
-
-    Returns:
-        The comparison in each setup: easy, medium and hard.
 
     Raises:
         ArtifactError: a file is missing or damaged, or the evaluations are of different queries.

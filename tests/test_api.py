@@ -77,7 +77,7 @@ MODULES = [
     for file in sorted(PACKAGE.rglob("*.py"))
     if ">>>" in file.read_text()
 ]
-PUBLIC = ["lrcr.api", "lrcr", "lrcr.retrieval.photos", "lrcr.collections", "lrcr.asmk"]
+PUBLIC = ["lrcr.api", "lrcr", "lrcr.retrieval.hits", "lrcr.retrieval.photos", "lrcr.collections", "lrcr.asmk"]
 
 
 def examples(module: str) -> list[doctest.DocTest]:
@@ -153,7 +153,7 @@ def test_an_explanation_adds_up_and_its_locations_are_in_both_photos(rendered, i
 
 
 def test_an_explanation_without_matches_has_no_locations():
-    from lrcr.retrieval.photos import Explanation
+    from lrcr.retrieval.hits import Explanation
 
     nothing = np.empty((0, 2), np.float32)
     assert Explanation(nothing, nothing, []).locations.shape == (0, 4)

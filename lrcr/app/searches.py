@@ -13,8 +13,8 @@ from lrcr.config.rerank import GeometricParams
 from lrcr.data.dataset import Photo
 from lrcr.data.images import Box
 from lrcr.report.inspection import Values, inspect_photo
+from lrcr.retrieval.hits import Hit
 from lrcr.retrieval.local import keypoints_of
-from lrcr.retrieval.photos import Hit
 from lrcr.retrieval.rerank.geometric import Geometric
 
 _MOST_LINES = 200

@@ -8,7 +8,8 @@ from lrcr.cli.queries import QueryPhoto
 from lrcr.errors import ArtifactError, ParamsError
 
 if TYPE_CHECKING:
-    from lrcr.retrieval.photos import Hit, PhotoIndex
+    from lrcr.retrieval.hits import Hit
+    from lrcr.retrieval.photos import PhotoIndex
 
 
 def find_images(file: Path, given: Sequence[Path] | None) -> list[QueryPhoto]:

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,16 +61,19 @@ def _columns(rows: Sequence[Row]) -> Sequence[str]:
     return (*COLUMNS, PARTIAL) if any(PARTIAL in row for row in rows) else COLUMNS
 
 
-def print_results(rows: Iterable[Row], *, several: bool, versions: bool) -> None:
-    """Print results as a table.
+def print_results(rows: Sequence[Row], *, several: bool, versions: bool) -> None:
+    """Print results as a table; of an index that is not calibrated they have no confidence.
 
     Args:
         several: whether there are several queries, which get a column.
         versions: whether the queries were also turned or mirrored; what matches best gets a column.
     """
+    calibrated = any(row["confidence"] is not None for row in rows)
     shown = [
         *(["query"] if several else []),
-        *("rank", "score", "confidence", "image", "label"),
+        *("rank", "score"),
+        *(["confidence"] if calibrated else []),
+        *("image", "label"),
         *(["version"] if versions else []),
     ]
     table = Table(*shown)

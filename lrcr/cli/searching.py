@@ -40,7 +40,8 @@ from lrcr.errors import ImageError, ParamsError
 
 if TYPE_CHECKING:
     from lrcr.data.images import Box
-    from lrcr.retrieval.photos import Hit, PhotoIndex
+    from lrcr.retrieval.hits import Hit
+    from lrcr.retrieval.photos import PhotoIndex
 
 
 def search(

@@ -1,14 +1,12 @@
 """Search with photos: a query photo is described with the model of the index, and hits are explained by locations."""
 
-import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from lrcr.config.rerank import RerankParams
 from lrcr.config.retrieval import SearchParams
@@ -19,51 +17,15 @@ from lrcr.data.versions import versions_of
 from lrcr.errors import ParamsError
 from lrcr.features.hloc import hash_features
 from lrcr.features.store import Descriptors
-from lrcr.retrieval.asmk.explain import Match
+from lrcr.retrieval.hits import Contents, Explanation, Hit
 from lrcr.retrieval.own.images import features_of
 from lrcr.retrieval.rerank.reranker import rerank_in_steps
-from lrcr.retrieval.searcher import Result, Searcher
+from lrcr.retrieval.searcher import Searcher
 from lrcr.retrieval.sharded.searcher import ShardedSearcher
 from lrcr.runtime.imports import quick_imports
 
 if TYPE_CHECKING:
     from lrcr.features.extractor import Extractor
-
-
-@dataclass(frozen=True)
-class Hit(Result):
-    """An image that was found.
-
-    Args:
-        query: the descriptors of the query photo, or of that version of it that matches best.
-        version: which one this is: empty (the photo itself), 90°, 180°, 270° (clockwise) or mirrored.
-        confidence: of the score before re-ranking (`lrcr.retrieval.confidence`), in [0, 1]; None: not calibrated.
-    """
-
-    query: Descriptors = field(repr=False, compare=False, kw_only=True)
-    confidence: float | None = field(default=None, compare=False)
-    version: str = field(default="", compare=False)
-
-
-@dataclass(frozen=True, eq=False)
-class Explanation:
-    """Where a query and a hit match.
-
-    Args:
-        query: x and y of each descriptor of the query, of shape (N, 2), in pixels of the photo.
-        hit: those of the hit, of shape (M, 2).
-        matches: the largest contribution first; their rows are rows of `query` and `hit`.
-    """
-
-    query: npt.NDArray[np.float32]
-    hit: npt.NDArray[np.float32]
-    matches: list[Match]
-
-    @property
-    def locations(self) -> npt.NDArray[np.float64]:
-        """The mean location of each match in the query (x, y) and in the hit (x, y), of shape (matches, 4)."""
-        ends = [(*self.query[m.query].mean(axis=0), *self.hit[m.image].mean(axis=0)) for m in self.matches]
-        return np.array(ends, np.float64).reshape(-1, 4)
 
 
 class PhotoIndex:
@@ -174,7 +136,7 @@ class PhotoIndex:
         query = Photo(file, box, orient=True, tolerate_truncated=tolerate_truncated)
         versions = versions_of(query, rotations=rotations, mirror=mirror)
         described = self._extractor.describe(list(versions.values()))
-        own = _Contents(file) if exclude_self else None
+        own = Contents(file) if exclude_self else None
         least, is_query = min_confidence or 0.0, (lambda hit: own is not None and own.is_of(hit))
         return self._find(described, list(versions), top, least, is_query)
 
@@ -274,24 +236,6 @@ class PhotoIndex:
         else:
             described = features_of(self.searcher, hit.image)
         return Explanation(hit.query.xy, described.xy, self.searcher.index.explain(hit.query, described))
-
-
-class _Contents:
-    """The bytes of a query photo."""
-
-    def __init__(self, file: ImageFile) -> None:
-        with file.open("rb") as stream:
-            self._bytes = stream.read()
-        self._sha256 = hashlib.sha256(self._bytes).hexdigest()
-
-    def is_of(self, hit: Hit) -> bool:
-        """Whether the file of a hit had these bytes when it was indexed, or has them if its hash is not known."""
-        if hit.sha256 is not None:
-            return hit.sha256 == self._sha256
-        if isinstance(hit.path, Path) and (not hit.path.is_file() or hit.path.stat().st_size != len(self._bytes)):
-            return False
-        with hit.path.open("rb") as stream:
-            return stream.read() == self._bytes
 
 
 def _best_scores(ranking: Ranking, versions: int) -> dict[int, tuple[float, int]]:
