@@ -105,7 +105,8 @@ def source_of(function) -> str:
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
         kind, info = parameter.annotation.__origin__, parameter.annotation.__metadata__[0]
         called = type(info).__name__.removesuffix("Info")
-        given = [repr(each) for each in info.param_decls or ()]
+        given = [info.default] if isinstance(info.default, str) else []  # the first name, where it is not a default
+        given = [repr(each) for each in (*given, *(info.param_decls or ()))]
         given += [f"{key}={getattr(info, key)!r}" for key in ("help", "metavar", "min")]
         default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
         lines.append(
