@@ -26,7 +26,6 @@ from benchmarks.tables import markdown, write
 from benchmarks.values import Value
 from lrcr.cli.terminal import progress
 from lrcr.config.datasets import FolderParams
-from lrcr.config.params import Params
 from lrcr.config.reading import load_params
 from lrcr.config.retrieval import SearchParams
 from lrcr.datasets.make import make_dataset
@@ -45,7 +44,10 @@ _SETS = ("photos", "more-photos")
 _SIZES = ("extract.image_size=512", "train.image_size=512", "train.epochs=0", "codebook.words=2048")
 _NEIGHBOURS = 50
 _LOW = 0.002  # smallest similarity that is tried
-_SCORES = np.unique([float(f"{score:.2g}") for score in np.geomspace(_LOW, 1, 100)])
+_SCORES = np.unique([float(f"{score:.2g}") for score in (*np.geomspace(_LOW, 1, 100), *np.linspace(0.2, 1, 81))])
+_KINDS = {"local": ("index.local_descriptors=float16",), "gem": ("model.name=gem",), "plain": ()}
+"""The params of each index; one without local descriptors can be changed."""
+
 _INLIERS = (0, 10, 20, 30, 40, 50, 60, 80, 100, 120)
 _COPIED = 50  # identities of which one photo is altered
 _DRAWN, _PART = 100_000, 10_000
@@ -69,12 +71,13 @@ class _Compared:
 def run() -> Iterator[Value]:
     """Write `results/collections.md`."""
     data, rows = test_data(), []
-    plain = [_compare(data, name) for name in _SETS]
-    copies = [_compare_copies(data)]
+    local, vectors = ([_compare(data, name, kind) for name in _SETS] for kind in ("local", "gem"))
     for task, compared, inliers in (
-        ("photos of one thing", plain, (0,)),
-        ("photos of one thing, geometry checked", plain, _INLIERS),
-        ("near-identical photos", copies, (0,)),
+        ("one thing, ASMK", local, (0,)),
+        ("one thing, ASMK and geometry", local, _INLIERS),
+        ("one thing, GeM", vectors, (0,)),
+        ("near-identical, ASMK", [_compare_copies(data, "plain")], (0,)),
+        ("near-identical, GeM", [_compare_copies(data, "gem")], (0,)),
     ):
         best = max(product(_SCORES, inliers), key=lambda limits: _f1(*_measure(compared, 0, *limits)))
         precision, recall = _measure(compared, 1, *best)
@@ -87,20 +90,21 @@ def run() -> Iterator[Value]:
     yield from measure_time(_DRAWN)
 
 
-def _compare(data: Path, name: str) -> _Compared:
+def _compare(data: Path, name: str, kind: str) -> _Compared:
     """The pairs of a folder of photos."""
-    searcher = Searcher(_index(data, name, "index.local_descriptors=float16"))
+    searcher = Searcher(_index(data, name, kind))
     pairs = _pairs(searcher)
-    shows, half = _halves(searcher.images["label"])
-    return _Compared(pairs, count_inliers(searcher, pairs, progress), shows, half)
+    inliers = np.zeros(len(pairs), np.int64) if searcher.local is None else count_inliers(searcher, pairs, progress)
+    return _Compared(pairs, inliers, *_halves(searcher.images["label"]))
 
 
-def _compare_copies(data: Path) -> _Compared:
+def _compare_copies(data: Path, kind: str) -> _Compared:
     """The pairs of `more-photos/` with altered copies: only copies of one photo show the same."""
-    index, copies = _index(data, "more-photos"), cache_folder("collections") / "copies"
+    copies = cache_folder("collections") / "copies"
     if not copies.exists():
         _alter(data / "more-photos", copies)
-        add_photos(index, [copies], progress=progress)
+    index = _index(data, "more-photos", kind)
+    add_photos(index, [copies], progress=progress)
     searcher = Searcher(index)
     names = searcher.images["name"]
     shows, _ = _halves(names.str.split("#").str[0])
@@ -109,29 +113,24 @@ def _compare_copies(data: Path) -> _Compared:
     return _Compared(pairs, np.zeros(len(pairs), np.int64), shows, half)
 
 
-def _index(data: Path, name: str, *overrides: str) -> Path:
-    """An index of a folder of photos by the default model; only what is missing is computed."""
-    params, work = load_params(None, [*_SIZES, *overrides]), cache_folder("collections") / name
-    index = work / f"index{len(overrides)}"
+def _index(data: Path, name: str, kind: str) -> Path:
+    """An index of a folder of photos by the default trunk; only what is missing is computed."""
+    params, work = load_params(None, [*_SIZES, *_KINDS[kind]]), cache_folder("collections") / name
+    own, index = work / params.model.name, work / f"{kind}.index"
     if not (work / "dataset").exists():
+        shutil.rmtree(work, ignore_errors=True)
         (work / "dataset").mkdir(parents=True)
         make_dataset(name, FolderParams(kind="folder", path=str(data / name)), work / "dataset", seed=0)
-    if not (work / "own/fit").exists():
-        shutil.rmtree(work / "own", ignore_errors=True)
-        (work / "own").mkdir()
-        describe(params, work, "own")
-    if not (work / "own/codebook").exists():
-        make_codebook(params, work / "own/fit", work / "own/codebook", progress)
+    if not (own / "fit").exists():
+        shutil.rmtree(own, ignore_errors=True)
+        own.mkdir()
+        describe(params, work, own.name)
+    if not (own / "codebook").exists():
+        make_codebook(params, own / "fit", own / "codebook", progress)
     if not index.exists():
-        _build(params, work, index)
+        model = own / "model.safetensors"
+        index_dataset(params, model, work / "dataset", own / "descriptors", own / "codebook", index, progress)
     return index
-
-
-def _build(params: Params, work: Path, index: Path) -> None:
-    own = work / "own"
-    index_dataset(
-        params, own / "model.safetensors", work / "dataset", own / "descriptors", own / "codebook", index, progress
-    )
 
 
 def _alter(photos: Path, copies: Path) -> None:

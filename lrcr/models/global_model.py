@@ -149,6 +149,10 @@ class RegionalModel(GlobalModel):
 
     pooling: RMAC
 
+    def supports(self, feature: Feature) -> bool:
+        """See `Model`."""
+        return feature == "regions"
+
     def _rows(self, maps: Sequence[Tensor], scales: Sequence[float]) -> tuple[Tensor, Sequence[float]]:
         regions = [self.pooling.regions(features) for features in maps]
         scale = [s for s, found in zip(scales, regions, strict=True) for _ in range(found.shape[1])]

@@ -20,13 +20,15 @@ def export_onnx(model_file: Path, file: Path) -> None:
     (B, D) has unit rows. This is the network at one scale: `codebook` may whiten the vectors of an index further.
 
     Raises:
-        ArtifactError: the model is missing or damaged, or describes images by local descriptors.
+        ArtifactError: the model is missing or damaged, or has local descriptors or regions.
         ParamsError: the extra `onnx` is not installed.
     """
     model, manifest = open_model(model_file)
+    name = manifest.params["model"]["name"]
     if model.supports("local descriptors"):
-        name = manifest.params["model"]["name"]
         raise ArtifactError(f"{model_file}: a model of kind {name} has local descriptors; name one of global vectors")
+    if model.supports("regions"):
+        raise ArtifactError(f"{model_file}: a model of kind {name} has other regions for each size; name another")
     try:
         import onnxscript  # noqa: F401  torch's exporter needs it
     except ImportError:
@@ -40,10 +42,4 @@ def export_onnx(model_file: Path, file: Path) -> None:
         "verbose": False,
     }
     with staged_file(file) as temporary:
-        try:
-            torch.onnx.export(model, (torch.zeros(_EXAMPLE),), temporary, dynamic_shapes=shapes, dynamo=True, **options)
-        except torch.onnx.OnnxExporterError:
-            name = manifest.params["model"]["name"]
-            raise ArtifactError(
-                f"{model_file}: a model of kind {name} cannot be exported for images of any size; name another model"
-            ) from None
+        torch.onnx.export(model, (torch.zeros(_EXAMPLE),), temporary, dynamic_shapes=shapes, dynamo=True, **options)
