@@ -18,6 +18,7 @@ from lrcr.storage.artifacts import staged_file
 
 _SCHEMA = pa.schema([("query", pa.int64()), ("rank", pa.int64()), ("image", pa.int64()), ("score", pa.float32())])
 _MAX_IMAGES = 2**32  # an index stores image ids as uint32
+_SPARSE = 256  # ids for each row, above which sorting the rows takes less time than a mark for each id
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,8 +137,11 @@ class Ranking:
         self._refuse(same_query & tie, "images of equal score must ascend; break ties by image id")
 
     def _check_repeats(self) -> None:
-        seen = np.zeros(int(self.image.max(initial=-1)) + 1, dtype=bool)
-        row = _first_repeat(read_only(self.query), read_only(self.image), seen)
+        ids = int(self.image.max(initial=-1)) + 1
+        if ids > _SPARSE * len(self):
+            row = _first_repeat_by_sorting(self.query, self.image)
+        else:
+            row = _first_repeat(read_only(self.query), read_only(self.image), np.zeros(ids, dtype=bool))
         if row >= 0:
             self._refuse(np.arange(len(self)) == row, "the query has this image already; return each image once")
 
@@ -177,3 +181,10 @@ def _first_repeat(query: npt.NDArray[np.int64], image: npt.NDArray[np.int64], se
             return row
         seen[image[row]] = True
     return -1
+
+
+def _first_repeat_by_sorting(query: npt.NDArray[np.int64], image: npt.NDArray[np.int64]) -> int:
+    """As `_first_repeat`, for few rows of many possible images."""
+    order = np.lexsort((image, query))
+    same = (np.diff(query[order]) == 0) & (np.diff(image[order]) == 0)
+    return int(order[1:][same].min()) if same.any() else -1

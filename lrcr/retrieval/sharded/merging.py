@@ -18,5 +18,7 @@ def merge_rankings(rankings: Sequence[Ranking], top: int | None) -> Ranking:
         np.concatenate([getattr(ranking, name) for ranking in rankings]) for name in ("query", "image", "score")
     )
     order = np.lexsort((image, -score, query))
-    merged = Ranking(query[order], image[order], score[order])
-    return merged if top is None else merged.cut(top)
+    if top is not None:
+        ascending = query[order]
+        order = order[np.arange(len(order)) - np.searchsorted(ascending, ascending) < top]
+    return Ranking(query[order], image[order], score[order])

@@ -100,7 +100,7 @@ class ShardedSearcher(Searcher):
             images for images, answer in zip(self._images, answers, strict=True) if isinstance(answer, LostShardError)
         )
         if lost:
-            _LOG.warning("%s: %d of %d images were not searched", lost[0], unsearched, self.index.images)
+            _LOG.warning("%s (%d of %d images were not searched)", lost[0], unsearched, self.index.images)
         return replace(merge_rankings(found, top), unsearched=unsearched)
 
     def close(self) -> None:

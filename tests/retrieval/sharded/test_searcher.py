@@ -113,7 +113,7 @@ def test_a_lost_shard_is_an_error_or_told_in_the_result(segments, caplog):
     searcher.partial = True
     found, (_, lost) = searcher.search(QUERIES, 5), searcher.index.shard(1, 4)
     assert complete.unsearched == 0 and found.unsearched == len(lost) == searcher._images[1]
-    assert f"shard 2 of 4 is lost: the test took it away; open the index again: {len(lost)} of 27 images" in caplog.text
+    assert f"shard 2 of 4 is lost: the test took it away; open the index again ({len(lost)} of 27 images" in caplog.text
     whole = Searcher(segments).search(QUERIES)
     assert_same(found, whole.select(~np.isin(whole.image, lost)).cut(5))
     assert {result.unsearched for result in searcher.results(found)} == {len(lost)}

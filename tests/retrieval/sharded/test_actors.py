@@ -12,8 +12,8 @@ from lrcr.retrieval.searcher import Searcher
 from lrcr.retrieval.sharded.actors import RayWorker
 from lrcr.retrieval.sharded.searcher import ShardedSearcher
 
-from ..retrieval.living import build_at_once, draw_all, make_source
-from ..retrieval.steps import small
+from ..living import build_at_once, draw_all, make_source
+from ..steps import small
 
 pytestmark = pytest.mark.cluster
 ray = pytest.importorskip("ray")
