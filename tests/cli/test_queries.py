@@ -227,7 +227,7 @@ def calibrated(index, tmp_path, monkeypatch):
 def test_results_have_a_confidence(calibrated, queries, tmp_path):
     found = search(calibrated, queries[0], *ONE_WORD)
     confidences = [row["confidence"] for row in found]
-    assert confidences[0] > 0.9 > confidences[-1] >= 0 and confidences == sorted(confidences, reverse=True)
+    assert 1 >= confidences[0] > 0.5 > confidences[-1] >= 0 and confidences == sorted(confidences, reverse=True)
     assert [row[2] for row in rows(lrcr("search", calibrated, queries[0], *ONE_WORD))] == [
         f"{confidence:.3f}" for confidence in confidences
     ]
@@ -239,7 +239,7 @@ def test_results_have_a_confidence(calibrated, queries, tmp_path):
 
 def test_results_of_less_confidence_are_left_out(calibrated, queries, tmp_path):
     found = search(calibrated, *queries)
-    least = sorted(row["confidence"] for row in found)[-3]
+    least = sorted(row["confidence"] for row in found)[-3] - 1e-6  # they are rounded
     sure = search(calibrated, *queries, "--min-confidence", least)
     assert sure == [row for row in found if row["confidence"] >= least] and len(sure) >= 3
     code, out, err = run("search", calibrated, *queries, "--min-confidence", 1, "--json")

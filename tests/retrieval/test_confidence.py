@@ -72,6 +72,16 @@ def test_each_version_of_a_query_can_match_by_accident():
     np.testing.assert_allclose(calibration.confidences(ranking, 4), np.concatenate(alone) ** 4, rtol=1e-4)
 
 
+def test_a_query_whose_scores_differ_more_than_those_of_the_index_is_less_sure():
+    """A blank wall has few visual words, so that a single one decides."""
+    scores = draw_scores(1, matches=1)
+    usual, wide = (Calibration(slope, True).confidences(rank(scores, logarithmic=True), 1) for slope in (SLOPE, 0.02))
+    assert (usual[1:] <= wide[1:]).all() and wide[0] > 0.99
+    [own] = Calibration(0.02, True).confidences(rank(scores * 8, logarithmic=True), 1)[1:2]
+    [expected] = Calibration(8 * SLOPE / 2, True).confidences(rank(scores * 8, logarithmic=True), 1)[1:2]
+    assert own == pytest.approx(expected, abs=0.1) and own < 1
+
+
 def test_a_query_with_few_scores_above_0_matches_nothing():
     scores = np.zeros((1, 200), np.float32)
     scores[0, :10] = 0.5
