@@ -6,13 +6,13 @@ in `Origin` and `Sec-Fetch-Site`. By DNS rebinding such a page can get the same 
 
 import asyncio
 import hmac
-import ipaddress
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lrcr.app.addresses import is_loopback
 from lrcr.app.limits import Limits
 
 _COOKIE = "lrcr_token"
@@ -23,14 +23,6 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or an address means this machine only."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class Guard:

@@ -45,7 +45,9 @@ class Photos:
     def __init__(self, indexes: Sequence[ServedIndex], limits: Limits, stored: Callable[[str], Upload | None]) -> None:
         self._indexes, self._stored = indexes, stored
         self.examiner = Examiner(limits)
-        self._uploads: Memory[Accepted] = Memory(limits.kept_bytes, lambda one: len(one.photo.contents))
+        self._uploads: Memory[Accepted] = Memory(
+            limits.kept_bytes, lambda one: len(one.photo.contents) + len(one.preview)
+        )
         self._pictures: Memory[bytes] = Memory(limits.picture_bytes, len)
 
     def index(self, number: int) -> Opened:

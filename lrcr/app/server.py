@@ -2,8 +2,9 @@
 
 import io
 import logging
+import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import h11
@@ -13,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from PIL import Image
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartParser
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
@@ -30,7 +32,7 @@ from lrcr.app.routes import Service, judging_routes, page_routes, photo_routes, 
 from lrcr.app.searches import Searches
 from lrcr.app.served import ServedIndex
 from lrcr.app.uploads import Upload
-from lrcr.errors import LrcrError
+from lrcr.errors import LrcrError, ParamsError
 
 _log = logging.getLogger(__name__)
 _LINGER = 2.0  # seconds in which the rest of a refused request is read
@@ -51,6 +53,7 @@ def make_app(
         LrcrError: `judged` lies among the photos, or is something else.
     """
     limits = limits or Limits()
+    MultiPartParser.spool_max_size = limits.upload_bytes  # uploads stay in memory
     judging = Judging(judged, indexes)
     photos = Photos(indexes, limits, judging.stored)
     lines = (
@@ -146,8 +149,26 @@ def warm_up(indexes: Sequence[ServedIndex]) -> None:
         opened.read_tables()
 
 
-def serve(app: ASGIApp, host: str, port: int) -> None:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket at an address of this machine.
+
+    Args:
+        port: 0 takes any that is free.
+
+    Raises:
+        ParamsError: the address is not this machine's, or the port is in use.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise ParamsError(f"--host {host} --port {port}: {error.strerror}; give another address or port") from None
+
+
+def serve(app: ASGIApp, listening: socket.socket) -> None:
     """Answer requests until the process is interrupted."""
-    uvicorn.run(
-        app, host=host, port=port, http=_Protocol, log_level="warning", access_log=False, server_header=False, ws="none"
+    config = uvicorn.Config(
+        app, http=_Protocol, log_level="warning", access_log=False, server_header=False, ws="none", lifespan="on"
     )
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run([listening])

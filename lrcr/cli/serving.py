@@ -1,11 +1,13 @@
 """`lrcr serve`."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from lrcr.app.addresses import is_loopback
 from lrcr.cli.options import MovedPhotos, Overrides, ParamsFile, Recipe
 from lrcr.cli.terminal import import_torch, say
 from lrcr.errors import ParamsError
@@ -21,7 +23,7 @@ def serve(
         str,
         typer.Option("--host", metavar="ADDRESS", help="Address to listen at; others than this machine need a token."),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=1, help="Port to listen at.")] = 8000,
+    port: Annotated[int, typer.Option("--port", min=0, help="Port to listen at; 0: any that is free.")] = 8000,
     token: Annotated[
         str | None,
         typer.Option("--token", metavar="TEXT", help="What requests must show; default: the variable LRCR_TOKEN."),
@@ -43,17 +45,18 @@ def serve(
     secret = _check(folders, host, token or os.environ.get("LRCR_TOKEN"), moved)
     import_torch()
     try:
-        from lrcr.app.server import make_app, serve, warm_up
+        from lrcr.app import server
     except ModuleNotFoundError as error:
         raise ParamsError(f"lrcr serve: {error.name} is not installed; run pip install 'lrcr[app]'") from None
     from lrcr.app.served import ServedIndex
 
+    listening = server.listen(host, port)
     indexes = [ServedIndex(folder, moved or (), recipe, params, overrides or ()) for folder in folders]
-    app = make_app(indexes, judged or folders[0].with_name(f"{folders[0].name}.judged"), secret)
-    warm_up(indexes)
+    app = server.make_app(indexes, judged or Path(f"{folders[0].resolve()}.judged"), secret)
+    server.warm_up(indexes)
     shown = f"[{host}]" if ":" in host else host
-    say(f"http://{shown}:{port}/{f'?token={secret}' if secret else ''}    (Ctrl-C ends)")
-    serve(app, host, port)
+    say(f"http://{shown}:{listening.getsockname()[1]}/{f'?token={secret}' if secret else ''}    (Ctrl-C ends)")
+    server.serve(app, listening)
 
 
 def _check(folders: list[Path], host: str, token: str | None, moved: list[Path] | None) -> str | None:
@@ -62,17 +65,8 @@ def _check(folders: list[Path], host: str, token: str | None, moved: list[Path] 
         raise ParamsError(f"INDEX: {len(folders)} indexes; name one, or two to compare")
     if len(folders) > 1 and moved:
         raise ParamsError("--photos: the folders of which index? Store them by `lrcr update INDEX --photos NEWROOT`")
-    if token is not None and (len(token) < _LEAST_TOKEN or not token.isascii() or not token.isprintable()):
-        raise ParamsError(f"--token: needs at least {_LEAST_TOKEN} ASCII letters; give a random one")
-    if token is None and not _is_this_machine(host):
+    if token is not None and not re.fullmatch(rf"[A-Za-z0-9_-]{{{_LEAST_TOKEN},}}", token):
+        raise ParamsError(f"--token: needs at least {_LEAST_TOKEN} letters, digits, - or _; give a random one")
+    if token is None and not is_loopback(host):
         raise ParamsError(f"--host {host}: others can reach it; give --token TEXT, at least {_LEAST_TOKEN} letters")
     return token
-
-
-def _is_this_machine(host: str) -> bool:
-    import ipaddress
-
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -1,11 +1,13 @@
 """Many clients at once: all are answered or told to come back, and nothing that they send breaks the server."""
 
 import json
+import re
 import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -71,6 +73,16 @@ def test_above_the_bound_requests_are_told_to_come_back(server):
     assert set(counts) == {200, 429}, counts
     assert all("try again" in answer["error"] for status, answer in answers if status == 429)
     assert search(server, encoded(2, 9000))[0] == 200
+
+
+def test_the_example_of_the_guide_works(server, tmp_path, monkeypatch, capsys):
+    guide = (Path(__file__).parents[2] / "docs/app.md").read_text()
+    [program] = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    (tmp_path / "query.jpg").write_bytes(encoded(2, 50, "JPEG"))
+    monkeypatch.chdir(tmp_path)
+    exec(program.replace("http://127.0.0.1:8000", server.address), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 10 and lines[0].startswith("1 ") and " 2/" in lines[0]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from lrcr.app.server import listen
 from lrcr.cli.serving import serve
 from lrcr.errors import ParamsError
 
@@ -24,6 +25,11 @@ INDEX = Path("my.index")
 def test_options_that_do_not_fit_are_refused(arguments, reason):
     with pytest.raises(ParamsError, match=reason):
         serve(**arguments)
+
+
+def test_a_port_that_is_in_use_is_refused():
+    with listen("127.0.0.1", 0) as taken, pytest.raises(ParamsError, match="in use"):
+        listen("127.0.0.1", taken.getsockname()[1])
 
 
 def test_the_token_may_come_from_the_environment(monkeypatch):

@@ -42,4 +42,6 @@ export function openDialog(dialog, title, body, foot = null) {
   dialog.replaceChildren(...parts);
   dialog.onclick = (event) => event.target === dialog && dialog.close();
   if (!dialog.open) dialog.showModal();
+  dialog.tabIndex = -1;
+  dialog.focus(); // what had the focus may be gone, and keys must reach the dialog
 }

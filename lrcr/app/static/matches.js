@@ -75,17 +75,25 @@ export class MatchesDialog {
   controls() {
     if (!this.found) return make("p", { class: "note", role: "status" }, this.note);
     const { words, inliers, shared } = this.found;
-    const kind = (value, text, count) => make("label", {}, make("input", {
-      type: "radio", name: "kind", value, checked: this.kind === value, on: { change: () => { this.kind = value; this.draw(); } },
-    }), `${text} (${count})`);
     const range = make("input", { type: "range", min: 1, max: Math.max(1, this.lines().length), value: this.most, "aria-label": "Lines", on: { input: (event) => {
       this.most = Number(event.target.value);
-      this.dialog.querySelector(".stage").replaceWith(this.stage());
+      this.drawLines();
     } } });
+    const kind = (value, text, count) => make("label", {}, make("input", {
+      type: "radio", name: "kind", value, checked: this.kind === value, on: { change: () => {
+        this.kind = value;
+        range.max = Math.max(1, this.lines().length);
+        this.drawLines();
+      } },
+    }), `${text} (${count})`);
     return make("div", { class: "lines" },
       ...(inliers ? [kind("words", "Visual words", shared), kind("inliers", "Geometric inliers", inliers.length)]
         : [make("span", {}, `${shared} visual words in common`)]),
       make("label", {}, "Lines", range));
+  }
+
+  drawLines() {
+    this.dialog.querySelector(".stage").replaceWith(this.stage());
   }
 
   lines() {
