@@ -252,10 +252,11 @@ def test_what_does_not_go_together_is_refused_in_one_line(own, index, global_ind
     no_model = f"{mine}: holds descriptors of your own, and no model of photos; give --descriptors FILE"
     for command in (("search", mine, photo), ("add", mine, photo), ("update", mine), ("sync", mine, photos)):
         assert refuse(*command) == no_model
-    assert "was built from photos; add photos" in refuse("add", index, "--descriptors", file)
+    of_photos = shutil.copytree(index, tmp_path / "photos.index")  # a writer leaves its lock there
+    assert "was built from photos; add photos" in refuse("add", of_photos, "--descriptors", file)
     assert "holds global vectors; search with photos" in refuse("search", global_index, "--descriptors", file)
     assert "'0/0.jpg': descriptors of 32 dimensions, not 16" in refuse("search", index, "--descriptors", file)
-    assert "its codebook/centroids.npy is not that" in refuse("merge", mine, index, "-o", tmp_path / "merged.index")
+    assert "its codebook/centroids.npy is not that" in refuse("merge", mine, of_photos, "-o", tmp_path / "m.index")
     place = ("-o", tmp_path / "new.index")
     assert refuse("index", *place) == "PHOTOS: missing; name a folder of photos, or a file with --descriptors"
     assert refuse("search", mine) == "QUERY: missing; name photos, or a file with --descriptors"
