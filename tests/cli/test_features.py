@@ -132,13 +132,6 @@ def test_queries_are_images_groups_or_all_of_a_file(own):
     assert [row["rank"] for row in others] == [1, 2] * 3
 
 
-def test_half_precision_finds_the_same_images(own, tmp_path):
-    half = write(tmp_path / "half.h5", {name: draw(name).astype(np.float16) for name in NAMES})
-    lrcr("index", "--descriptors", half, "-o", tmp_path / "my.index", *WORDS)
-    found = search(tmp_path / "my.index", "--descriptors", half, "--top", 3, *ONE_WORD)
-    assert {(row["query"][0], row["image"][0]) for row in found} == {(str(i), str(i)) for i in range(LANDMARKS)}
-
-
 def test_a_hit_is_explained_by_the_descriptors_of_the_file(own, tmp_path):
     shutil.copytree(own / "my.index", tmp_path / "my.index")
     index = opened(own / "my.index")
