@@ -3,6 +3,7 @@
 - `descriptors` (D, N), float16 or float32
 - `keypoints` (N, 2): x and y in pixels of the original image; (0, 0) is the centre of its first pixel
 - `scores` (N,), or `keypoint_scores`: larger is more certain
+- `scales` (N,), optional: of the image at which each keypoint was found; 1 where they are missing
 - `image_size` (2,), optional: width and height in pixels
 - `scales` (N,) and, of models of global vectors, `global_descriptor` (V,): only written
 
@@ -164,13 +165,16 @@ def _read_image(file: h5py.File, name: str, where: str) -> FileImage:
         )
     if 0 in shapes[0]:
         raise ArtifactError(f"{where}: has no descriptors; leave the image out")
+    scales = _read(group, "scales", where) if "scales" in group else np.ones(rows)
+    if scales.shape != (rows,):
+        raise ArtifactError(f"{where}: scales {scales.shape} for {rows} keypoints; store one for each")
     order = np.argsort(-scores.astype(np.float64), kind="stable")
     xy = keypoints.astype(np.float32)[order] + np.float32(FIRST_PIXEL)
     local = Descriptors(
         np.ascontiguousarray(descriptors.T[order]),
         scores.astype(np.float32)[order],
         xy,
-        np.ones(rows, np.float32),
+        scales.astype(np.float32)[order],
         np.array([0, rows], np.int64),
     )
     return FileImage(local, _read_size(group, xy, where))

@@ -60,10 +60,13 @@ def test_equal_scores_keep_the_order_of_the_file(tmp_path):
 
 def test_the_other_name_of_scores_and_a_file_without_sizes(tmp_path):
     arrays = draw()
+    arrays["scales"] = np.arange(ROWS) / 2
+    expected = arrays["scales"][np.argsort(-arrays["scores"])]
     arrays["keypoint_scores"] = arrays.pop("scores")
     arrays.pop("image_size")
     arrays["keypoints"][0] = 70.25, 90
     [image] = read_images(write(tmp_path / "f.h5", a=arrays))
+    np.testing.assert_array_equal(image.local.scale, expected)
     assert image.size == (71, 91) and image.local.strength.max() == ROWS - 1
 
 
@@ -92,6 +95,7 @@ WRONG = {
     "texts": ({"scores": [b"a"] * ROWS}, "scores are object; store float32"),
     "a group": ({"descriptors/x": np.zeros(2), "descriptors": None}, "has no descriptors; store"),
     "dimensions": (draw(dim=DIM + 1), "descriptors of 5 dimensions, not 4; describe all images alike"),
+    "scales": ({"scales": np.ones(2)}, "scales (2,) for 5 keypoints; store one for each"),
     "size": ({"image_size": np.array([0, 4])}, "image_size is [0, 4]; store width and height"),
 }
 
