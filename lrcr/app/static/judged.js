@@ -8,6 +8,8 @@ export function showCount(queries) {
   find("judged-count").textContent = String(queries.length);
 }
 
+const shortName = (image) => (image.startsWith("queries/") ? "an uploaded photo" : image.replace(/^photos(-\d+)?\//, ""));
+
 /** Show the judged queries; a click on one calls `search(photo, box)`. */
 export async function showJudged(folder, search) {
   const dialog = find("judged"), { queries } = await api.judged();
@@ -16,7 +18,7 @@ export async function showJudged(folder, search) {
     const said = MARKS.filter((mark) => counts[mark]).map((mark) => `${counts[mark]} ${mark}`).join(", ");
     const picture = photo ? make("img", { src: api.picture(photo), alt: "", loading: "lazy" }) : make("span");
     return make("li", {}, make("button", { type: "button", disabled: !photo, on: { click: () => { dialog.close(); search(photo, box); } } },
-      picture, make("span", {}, image.replace(/^photos(-\d+)?\//, ""), make("small", {}, `${said}${box ? ` · part ${box.join(", ")}` : ""}`))));
+      picture, make("span", {}, shortName(image), make("small", {}, `${said}${box ? ` · part ${box.join(", ")}` : ""}`))));
   });
   const none = make("p", { class: "note" }, "Nothing yet. Search, switch on Judge, and mark results: 1 easy, 2 hard, 3 junk, 4 wrong.");
   openDialog(dialog, ["Judged queries"], [
