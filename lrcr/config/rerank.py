@@ -67,9 +67,24 @@ class GeometricParams(Section):
     )
 
 
+class BlendParams(Section):
+    """A blend of the scores so far with those of the index (`lrcr.retrieval.rerank.blend`)."""
+
+    kind: Literal["blend"] = Field(
+        description="mix the scores of the steps before with those of the index; both are scaled to 0–1"
+    )
+    top: Count = Field(100, description="first images that are ranked again")
+    share: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.5, description="λ, weight of the score of the index itself, 0 to 1; the score so far has 1 − λ"
+    )
+
+
 RERANK_KINDS: dict[str, type[Section]] = {
     "expansion": ExpansionParams,
     "superglobal": SuperGlobalParams,
     "geometric": GeometricParams,
+    "blend": BlendParams,
 }
-RerankParams = Annotated[ExpansionParams | SuperGlobalParams | GeometricParams, Field(discriminator="kind")]
+RerankParams = Annotated[
+    ExpansionParams | SuperGlobalParams | GeometricParams | BlendParams, Field(discriminator="kind")
+]

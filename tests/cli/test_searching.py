@@ -109,7 +109,9 @@ def test_results_are_ranked_again(photos, global_index):
     assert [result["score"] for result in again] != [result["score"] for result in first]
     assert len(again) == 4 and again[0]["label"] == "landmark-2"
     line = refuse("search", global_index, query, "--rerank", "fast")
-    assert line.endswith("rerank.0.kind: 'fast' is not a kind of step; use expansion, superglobal, geometric")
+    assert line.endswith(
+        "rerank.0.kind: 'fast' is not a kind of step; use expansion, superglobal, geometric, blend"
+    )
 
 
 def test_params_of_a_search_are_not_those_of_the_index(photos, index, tmp_path):

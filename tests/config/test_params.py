@@ -282,7 +282,10 @@ def test_refused_datasets_are_named_even_if_a_kind_is_their_name(tmp_path, name,
     [
         ("{kind: expansion, image: 3}", "rerank.1.image: unknown key; did you mean 'images'?"),
         ("{kind: superglobal, top: 0}", "rerank.1.top: 0 is refused: input should be greater than or equal to 1"),
-        ("{kind: fast}", "rerank.1.kind: 'fast' is not a kind of step; use expansion, superglobal, geometric"),
+        (
+            "{kind: fast}",
+            "rerank.1.kind: 'fast' is not a kind of step; use expansion, superglobal, geometric, blend",
+        ),
     ],
 )
 def test_refused_steps_of_reranking_are_named_by_their_place(tmp_path, step, line):

@@ -2,10 +2,17 @@
 
 from collections.abc import Sequence
 
-from lrcr.config.rerank import ExpansionParams, GeometricParams, RerankParams, SuperGlobalParams
+from lrcr.config.rerank import (
+    BlendParams,
+    ExpansionParams,
+    GeometricParams,
+    RerankParams,
+    SuperGlobalParams,
+)
 from lrcr.errors import ParamsError
 from lrcr.retrieval.backend import OpenIndex
 from lrcr.retrieval.local import LocalDescriptors
+from lrcr.retrieval.rerank.blend import Blend
 from lrcr.retrieval.rerank.expansion import Expansion
 from lrcr.retrieval.rerank.geometric import Geometric
 from lrcr.retrieval.rerank.reranker import Reranker
@@ -32,6 +39,8 @@ def _open_step(params: RerankParams, index: OpenIndex, local: LocalDescriptors |
             return Expansion(_of_vectors(params.kind, index), params)
         case SuperGlobalParams():
             return SuperGlobal(_of_vectors(params.kind, index), params)
+        case BlendParams():
+            return Blend(index, params)
         case GeometricParams():
             if local is None:
                 raise ParamsError(
