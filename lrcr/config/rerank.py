@@ -79,12 +79,26 @@ class BlendParams(Section):
     )
 
 
+class DiffusionParams(Section):
+    """Diffusion on the graph of nearest neighbours (Iscen et al., CVPR 2017; `lrcr.retrieval.rerank.diffusion`)."""
+
+    kind: Literal["diffusion"] = Field(description="rank the first images again by paths over similar images")
+    top: Count = Field(500, description="first images that are ranked again, and over which the paths lead")
+    neighbours: Count = Field(50, description="k, nearest images of the database that can be joined to an image")
+    images: Count = Field(10, description="first images at which the paths begin")
+    gamma: Positive = Field(3.0, description="exponent of the similarities, > 0; Iscen et al.: 3")
+    alpha: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.99, description="weight of another step of a path, ≥ 0, < 1; Iscen et al.: 0.99"
+    )
+
+
 RERANK_KINDS: dict[str, type[Section]] = {
     "expansion": ExpansionParams,
     "superglobal": SuperGlobalParams,
     "geometric": GeometricParams,
     "blend": BlendParams,
+    "diffusion": DiffusionParams,
 }
 RerankParams = Annotated[
-    ExpansionParams | SuperGlobalParams | GeometricParams | BlendParams, Field(discriminator="kind")
+    ExpansionParams | SuperGlobalParams | GeometricParams | BlendParams | DiffusionParams, Field(discriminator="kind")
 ]

@@ -284,7 +284,7 @@ def test_refused_datasets_are_named_even_if_a_kind_is_their_name(tmp_path, name,
         ("{kind: superglobal, top: 0}", "rerank.1.top: 0 is refused: input should be greater than or equal to 1"),
         (
             "{kind: fast}",
-            "rerank.1.kind: 'fast' is not a kind of step; use expansion, superglobal, geometric, blend",
+            "rerank.1.kind: 'fast' is not a kind of step; use expansion, superglobal, geometric, blend, diffusion",
         ),
     ],
 )

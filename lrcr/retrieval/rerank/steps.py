@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from lrcr.config.rerank import (
     BlendParams,
+    DiffusionParams,
     ExpansionParams,
     GeometricParams,
     RerankParams,
@@ -13,6 +14,7 @@ from lrcr.errors import ParamsError
 from lrcr.retrieval.backend import OpenIndex
 from lrcr.retrieval.local import LocalDescriptors
 from lrcr.retrieval.rerank.blend import Blend
+from lrcr.retrieval.rerank.diffusion import Diffusion
 from lrcr.retrieval.rerank.expansion import Expansion
 from lrcr.retrieval.rerank.geometric import Geometric
 from lrcr.retrieval.rerank.reranker import Reranker
@@ -41,6 +43,8 @@ def _open_step(params: RerankParams, index: OpenIndex, local: LocalDescriptors |
             return SuperGlobal(_of_vectors(params.kind, index), params)
         case BlendParams():
             return Blend(index, params)
+        case DiffusionParams():
+            return Diffusion(_of_vectors(params.kind, index), params)
         case GeometricParams():
             if local is None:
                 raise ParamsError(
