@@ -14,9 +14,10 @@ from lrcr.config.retrieval import SearchParams
 from lrcr.data.dataset import ArchivedImage, Photo
 from lrcr.data.ranking import Ranking
 from lrcr.data.versions import versions_of
-from lrcr.errors import ParamsError
+from lrcr.errors import ArtifactError, ParamsError
 from lrcr.features.store import Descriptors
 from lrcr.retrieval.asmk.explain import Match
+from lrcr.retrieval.rerank.geometric import Inlier
 from lrcr.retrieval.rerank.reranker import rerank_in_steps
 from lrcr.retrieval.searcher import Result, Searcher
 from lrcr.runtime.imports import quick_imports
@@ -45,12 +46,12 @@ class Explanation:
     Args:
         query: x and y of each descriptor of the query, of shape (N, 2), in pixels of the photo.
         hit: those of the hit, of shape (M, 2).
-        matches: the largest contribution first; their rows are rows of `query` and `hit`.
+        matches: words in common, the largest contribution first, or inliers; their rows are those of `query` and `hit`.
     """
 
     query: npt.NDArray[np.float32]
     hit: npt.NDArray[np.float32]
-    matches: list[Match]
+    matches: Sequence[Match | Inlier]
 
     @property
     def locations(self) -> npt.NDArray[np.float64]:
@@ -99,6 +100,11 @@ class PhotoIndex:
     def explains(self) -> bool:
         """Whether the images have local descriptors, by which hits can be explained."""
         return self.searcher.index.explains
+
+    @property
+    def verifies(self) -> bool:
+        """Whether the index owns local descriptors, by which hits can be verified."""
+        return self.searcher.verifier is not None
 
     @cached_property
     def _extractor(self) -> "Extractor":
@@ -202,6 +208,24 @@ class PhotoIndex:
         photo = Photo(hit.path, orient=True, tolerate_truncated=True, regions=hit.regions)
         described = self._extractor.describe([photo])
         return Explanation(hit.query.xy, described.xy, self.searcher.index.explain(hit.query, described))
+
+    def verify(self, hit: Hit) -> Explanation:
+        """Which matches of query and hit agree on one transformation: the inliers of geometric verification.
+
+        The photo of the hit is not read. Without a step `geometric` among those of the index, its defaults are taken.
+
+        Raises:
+            ArtifactError: the index owns no local descriptors.
+        """
+        verifier = self.searcher.verifier
+        if verifier is None:
+            needed = "build it with index.local_descriptors: float16"
+            raise ArtifactError(f"{self.searcher.folder}: owns no local descriptors to verify with; {needed}")
+        image = int((self.searcher.images["name"] == hit.image).to_numpy().argmax())
+        keypoints = verifier.database.of_image(image)
+        rows = verifier.verify(verifier.database.of_query(hit.query, 0), keypoints)
+        inliers = [Inlier(one, other) for one, other in zip(*(side[:, None] for side in rows), strict=True)]
+        return Explanation(hit.query.xy, keypoints.xy, inliers)
 
 
 def _has_contents(file: Path | ArchivedImage, contents: bytes) -> bool:

@@ -12,6 +12,7 @@ from lrcr.errors import ArtifactError
 from lrcr.models.header import read_model_manifest
 from lrcr.report.matches import PhotoKeypoints, ResultMatches, draw_matches
 from lrcr.report.rankings import QueryTile, ResultTile, draw_rankings
+from lrcr.retrieval.photos import PhotoIndex
 from lrcr.retrieval.queries import open_extractor
 from lrcr.retrieval.searcher import Searcher
 from lrcr.storage.artifacts import read_json
@@ -87,6 +88,25 @@ def test_a_search_explains_itself(photos, index, tmp_path):
         title = f"{result['rank']}. {result['image']}, {result['score']:.4f}"
         explained.append(ResultMatches(PhotoKeypoints(Path(result["path"]), image.xy), title, matches))
     draw_matches(expected, PhotoKeypoints(query, described.xy), explained)
+    np.testing.assert_array_equal(pixels(picture), pixels(expected))
+
+
+def test_the_inliers_are_drawn_where_the_index_owns_local_descriptors(photos, tmp_path):
+    pytest.importorskip("cv2")
+    query, picture, expected = photos / "images/2/1.png", tmp_path / "matches.png", tmp_path / "expected.png"
+    lrcr("index", photos / "images", "-o", tmp_path / "own.index", *SMALL, *sets("index.local_descriptors=float16"))
+    found = search(tmp_path / "own.index", query, "--top", 2, "--plot-matches", picture)
+    hits = PhotoIndex(tmp_path / "own.index").search(query, top=2)
+    verified = [PhotoIndex(tmp_path / "own.index").verify(hit) for hit in hits]
+    assert len(verified[0].matches) > 10, "the photo itself"
+    drawn = [
+        ResultMatches(
+            PhotoKeypoints(hit.path, each.hit), f"{hit.rank}. {hit.image}, {hit.score:.4f}", each.matches, "inliers"
+        )
+        for hit, each in zip(hits, verified, strict=True)
+    ]
+    assert [hit.image for hit in hits] == [result["image"] for result in found]
+    draw_matches(expected, PhotoKeypoints(query, verified[0].query), drawn)
     np.testing.assert_array_equal(pixels(picture), pixels(expected))
 
 

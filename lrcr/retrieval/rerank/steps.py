@@ -35,6 +35,14 @@ def open_steps(params: Sequence[RerankParams], index: OpenIndex, local: LocalDes
     return [_open_step(step, index, local) for step in params]
 
 
+def open_verifier(params: Sequence[RerankParams], local: LocalDescriptors | None) -> Geometric | None:
+    """The geometric step that the params name first, or else with its defaults; None without local descriptors."""
+    if local is None:
+        return None
+    named = [each for each in params if each.kind == "geometric"]
+    return Geometric(local, named[0] if named else GeometricParams(kind="geometric"))
+
+
 def _open_step(params: RerankParams, index: OpenIndex, local: LocalDescriptors | None) -> Reranker:
     match params:
         case ExpansionParams():
