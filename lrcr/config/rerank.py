@@ -92,13 +92,24 @@ class DiffusionParams(Section):
     )
 
 
+class WordsParams(Section):
+    """Expansion of ASMK by the words of verified images (`lrcr.retrieval.rerank.words`)."""
+
+    kind: Literal["words"] = Field(description="rank again by a query with the visual words of verified images")
+    images: Count = Field(10, description="first images that are verified, as by the step geometric")
+    min_inliers: Count = Field(15, description="inliers from which an image counts as verified")
+    agreeing: Count = Field(2, description="verified images that must have a word to add it to the query")
+
+
 RERANK_KINDS: dict[str, type[Section]] = {
     "expansion": ExpansionParams,
     "superglobal": SuperGlobalParams,
     "geometric": GeometricParams,
     "blend": BlendParams,
     "diffusion": DiffusionParams,
+    "words": WordsParams,
 }
 RerankParams = Annotated[
-    ExpansionParams | SuperGlobalParams | GeometricParams | BlendParams | DiffusionParams, Field(discriminator="kind")
+    ExpansionParams | SuperGlobalParams | GeometricParams | BlendParams | DiffusionParams | WordsParams,
+    Field(discriminator="kind"),
 ]

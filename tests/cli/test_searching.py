@@ -130,7 +130,7 @@ def test_results_are_ranked_again(photos, global_index):
     assert len(again) == 4 and again[0]["label"] == "landmark-2"
     line = refuse("search", global_index, query, "--rerank", "fast")
     assert line.endswith(
-        "rerank.0.kind: 'fast' is not a kind of step; use expansion, superglobal, geometric, blend, diffusion"
+        "rerank.0.kind: 'fast' is not a kind of step; use expansion, superglobal, geometric, blend, diffusion, words"
     )
 
 

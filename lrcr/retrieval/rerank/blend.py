@@ -12,7 +12,7 @@ from lrcr.config.rerank import BlendParams
 from lrcr.data.ranking import Ranking
 from lrcr.features.store import Descriptors
 from lrcr.retrieval.backend import OpenIndex
-from lrcr.retrieval.rerank.reranker import Images, Scores, raise_above, rank_by
+from lrcr.retrieval.rerank.reranker import Scores, raise_above, rank_by, score_images
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,12 @@ class Blend:
         for query in range(len(queries)):
             found, given = ranking.of_query(query)
             first, rest = found[:top], given[top:]
-            mixed = share * scale(self._scores(queries, query, first)) + (1 - share) * scale(given[:top])
+            own = score_images(self.index, self.index.prepare(queries.take([query])), first)
+            mixed = share * scale(own) + (1 - share) * scale(given[:top])
             order, score = rank_by(first, raise_above(mixed, rest))
             images.append(np.append(order, found[top:]))
             scores.append(np.append(score, rest))
         return Ranking.from_queries(images, scores)
-
-    def _scores(self, queries: Descriptors, query: int, images: Images) -> Scores:
-        """The scores of some images by the index, 0 of those that it does not return."""
-        found, scores = self.index.rank(self.index.prepare(queries.take([query])), None).of_query(0)
-        known = np.zeros(self.index.images, np.float32)
-        known[found] = scores
-        return known[images]
 
 
 def scale(scores: Scores) -> Scores:

@@ -1,6 +1,7 @@
 """The steps of re-ranking that the params name."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from lrcr.config.rerank import (
     BlendParams,
@@ -9,6 +10,7 @@ from lrcr.config.rerank import (
     GeometricParams,
     RerankParams,
     SuperGlobalParams,
+    WordsParams,
 )
 from lrcr.errors import ParamsError
 from lrcr.retrieval.backend import OpenIndex
@@ -19,6 +21,9 @@ from lrcr.retrieval.rerank.expansion import Expansion
 from lrcr.retrieval.rerank.geometric import Geometric
 from lrcr.retrieval.rerank.reranker import Reranker
 from lrcr.retrieval.rerank.superglobal import SuperGlobal
+from lrcr.retrieval.rerank.words import WordExpansion
+
+Owned = TypeVar("Owned", LocalDescriptors, Geometric)
 
 
 def open_steps(params: Sequence[RerankParams], index: OpenIndex, local: LocalDescriptors | None) -> list[Reranker]:
@@ -32,7 +37,8 @@ def open_steps(params: Sequence[RerankParams], index: OpenIndex, local: LocalDes
     Raises:
         ParamsError: a step needs what the index does not hold.
     """
-    return [_open_step(step, index, local) for step in params]
+    verifier = open_verifier(params, local)
+    return [_open_step(step, index, local, verifier) for step in params]
 
 
 def open_verifier(params: Sequence[RerankParams], local: LocalDescriptors | None) -> Geometric | None:
@@ -43,7 +49,9 @@ def open_verifier(params: Sequence[RerankParams], local: LocalDescriptors | None
     return Geometric(local, named[0] if named else GeometricParams(kind="geometric"))
 
 
-def _open_step(params: RerankParams, index: OpenIndex, local: LocalDescriptors | None) -> Reranker:
+def _open_step(
+    params: RerankParams, index: OpenIndex, local: LocalDescriptors | None, verifier: Geometric | None
+) -> Reranker:
     match params:
         case ExpansionParams():
             return Expansion(_of_vectors(params.kind, index), params)
@@ -53,13 +61,25 @@ def _open_step(params: RerankParams, index: OpenIndex, local: LocalDescriptors |
             return Blend(index, params)
         case DiffusionParams():
             return Diffusion(_of_vectors(params.kind, index), params)
+        case WordsParams():
+            return WordExpansion(_of_words(params.kind, index), _owned(params.kind, verifier), params)
         case GeometricParams():
-            if local is None:
-                raise ParamsError(
-                    "rerank: geometric needs local descriptors, which the index does not own; build it with "
-                    "index.local_descriptors: float16"
-                )
-            return Geometric(local, params)
+            return Geometric(_owned(params.kind, local), params)
+
+
+def _owned(kind: str, needed: Owned | None) -> Owned:
+    if needed is None:
+        raise ParamsError(
+            f"rerank: {kind} needs local descriptors, which the index does not own; build it with "
+            "index.local_descriptors: float16"
+        )
+    return needed
+
+
+def _of_words(kind: str, index: OpenIndex) -> OpenIndex:
+    if not index.explains:
+        raise ParamsError(f"rerank: {kind} needs visual words, and the index holds global vectors; leave it out")
+    return index
 
 
 def _of_vectors(kind: str, index: OpenIndex) -> OpenIndex:
