@@ -51,12 +51,8 @@ class GeometricParams(Section):
     tolerance: Positive = Field(
         0.05, description="largest error of an inlier, as a share of the longer side of the part with descriptors"
     )
-    min_similarity: Annotated[float, Field(ge=-1, le=1)] | None = Field(
-        None,
-        description=(
-            "cosine of two local descriptors below which they do not match, −1 to 1; null: 0.5, with binary ones 0.65, "
-            "because the nearest of many codes are near by chance"
-        ),
+    min_similarity: Annotated[float, Field(ge=-1, le=1)] = Field(
+        0.5, description="cosine of two local descriptors below which they do not match, −1 to 1"
     )
     ratio: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0,

@@ -124,11 +124,11 @@ class IndexParams(Section):
         2.0, description="memory for sorting postings in GiB, > 0; what does not fit becomes another segment"
     )
     dtype: Float = Field("float32", description="of the vectors of global models")
-    local_descriptors: Literal["none", "float16", "binary"] = Field(
+    local_descriptors: Literal["none", "float16"] = Field(
         "none",
         description=(
-            "what the index owns of its images' local descriptors, for geometric re-ranking. Of a descriptor of D "
-            "dimensions float16 takes 2 D + 8 bytes, binary (signs, compared faster) D/8 + 8"
+            "whether the index owns the local descriptors of its images, which geometric re-ranking needs: 2 × D + 8 "
+            "bytes for each descriptor of D dimensions"
         ),
     )
 

@@ -80,7 +80,8 @@ def index_dataset(
     with encoded as (parts, sample), staged_folder(folder) as temporary:
         backend.build(parts, len(dataset.images), sample, temporary, inputs)
         if params.index.local_descriptors != "none":
-            write_local(temporary / LOCAL, store, inputs, binary=params.index.local_descriptors == "binary")
+            rows = int(store.manifest.facts["descriptors"])
+            write_local(temporary / LOCAL, store.shards(), rows, inputs)
         images = images_of(dataset, image_hashes(dataset_folder)).assign(regions=_regions(dataset, params))
         complete_index(temporary, params, model_file, codebook_folder, images, dataset.root)
 

@@ -17,6 +17,7 @@ from lrcr.data.versions import versions_of
 from lrcr.errors import ArtifactError, ParamsError
 from lrcr.features.store import Descriptors
 from lrcr.retrieval.asmk.explain import Match
+from lrcr.retrieval.local import keypoints_of
 from lrcr.retrieval.rerank.geometric import Inlier
 from lrcr.retrieval.rerank.reranker import rerank_in_steps
 from lrcr.retrieval.searcher import Result, Searcher
@@ -223,7 +224,7 @@ class PhotoIndex:
             raise ArtifactError(f"{self.searcher.folder}: owns no local descriptors to verify with; {needed}")
         image = int((self.searcher.images["name"] == hit.image).to_numpy().argmax())
         keypoints = verifier.database.of_image(image)
-        rows = verifier.verify(verifier.database.of_query(hit.query, 0), keypoints)
+        rows = verifier.verify(keypoints_of(hit.query, 0), keypoints)
         inliers = [Inlier(one, other) for one, other in zip(*(side[:, None] for side in rows), strict=True)]
         return Explanation(hit.query.xy, keypoints.xy, inliers)
 

@@ -10,7 +10,7 @@ from lrcr.data.dataset import open_dataset
 from lrcr.errors import ArtifactError, ParamsError
 from lrcr.features.store import open_descriptors
 from lrcr.retrieval.collection import add_photos, merge_indexes, remove_photos
-from lrcr.retrieval.local import open_local
+from lrcr.retrieval.local import keypoints_of, open_local
 from lrcr.retrieval.photos import PhotoIndex
 from lrcr.retrieval.rerank.reranker import rerank_in_steps
 from lrcr.retrieval.searcher import Searcher
@@ -33,27 +33,13 @@ def test_an_index_owns_the_descriptors_of_its_images(index, words):
         unit = store.descriptors[rows] / np.linalg.norm(store.descriptors[rows], axis=1, keepdims=True)
         np.testing.assert_allclose(found.descriptors, unit, atol=1e-3)
         np.testing.assert_array_equal(found.xy, store.xy[rows])
-        np.testing.assert_array_equal(found.descriptors, local.of_query(store, image).descriptors)
-
-
-def test_codes_are_signs_above_the_mean(tmp_path, words, landmarks):
-    make_index(words, small("index.local_descriptors=binary"), landmarks, tmp_path / "index")
-    store, local = open_descriptors(words / "descriptors/database").read(), Searcher(tmp_path / "index").local
-    unit = store.descriptors / np.linalg.norm(store.descriptors, axis=1, keepdims=True)
-    expected = (unit > unit.mean(axis=0)) @ (1 << np.arange(8))
-    assert local.descriptors.shape == (len(unit), 1) and len(np.unique(expected)) > 10
-    assert (local.descriptors[:, 0] == expected).mean() > 0.999
-    for image in (0, 15):
-        found = local.of_image(image)
-        np.testing.assert_array_equal(found.descriptors, local.of_query(store, image).descriptors)
-        np.testing.assert_array_equal(found.xy, local.of_query(store, image).xy)
-    assert local.bytes_per_image == (len(unit) * (8 + 8) + 17 * 8 + 8 * 4 + 4 * 128) / 16
+        np.testing.assert_array_equal(found.descriptors, keypoints_of(store, image).descriptors)
 
 
 def test_its_size_is_told(index, words):
     searcher = Searcher(index)
     rows = int(open_descriptors(words / "descriptors/database").manifest.facts["descriptors"])
-    size = rows * (2 * 8 + 8) + 17 * 8 + 8 * 4 + 4 * 128
+    size = rows * (2 * 8 + 8) + 17 * 8 + 3 * 128
     assert searcher.local.bytes_per_image == size / 16
     assert searcher.summary == f"{searcher.index.summary}, and {size / 16:.0f} bytes of local descriptors"
     searcher.verify()
@@ -114,12 +100,10 @@ def test_geometric_reranking_needs_them(words):
     assert str(error.value) == f"{said}index.local_descriptors: float16"
 
 
-@pytest.mark.parametrize("kind", ["float16", "binary"])
-def test_the_first_results_are_verified(tmp_path, words, landmarks, kind):
+def test_the_first_results_are_verified(index, words):
     pytest.importorskip("cv2")
-    make_index(words, small(f"index.local_descriptors={kind}"), landmarks, tmp_path / "index")
     params = load_params(overrides=["rerank=[{kind: geometric, top: 5}]"])
-    searcher = Searcher(tmp_path / "index", rerank=params.rerank)
+    searcher = Searcher(index, rerank=params.rerank)
     queries = open_descriptors(words / "descriptors/database").read()
     first = searcher.search(queries)
     found = rerank_in_steps(searcher.steps, queries, first)
@@ -136,7 +120,7 @@ def test_a_hit_is_verified_by_what_the_index_owns(index, landmarks, words):
     photos, photo = PhotoIndex(index, rerank=rerank), open_dataset(landmarks).photo(7)
     [itself, *_] = [hit for hit in photos.search(photo.path, top=16) if hit.path == photo.path]
     found, local = photos.verify(itself), photos.searcher.local
-    rows, others = photos.searcher.steps[0].verify(local.of_query(itself.query, 0), local.of_image(7))
+    rows, others = photos.searcher.steps[0].verify(keypoints_of(itself.query, 0), local.of_image(7))
     assert [(int(m.query[0]), int(m.image[0])) for m in found.matches] == list(zip(rows, others, strict=True))
     assert len(rows) > 10
     np.testing.assert_allclose(found.locations[:, :2], found.locations[:, 2:], atol=1e-3)

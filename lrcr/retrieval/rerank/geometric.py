@@ -11,12 +11,10 @@ import numpy as np
 from lrcr.config.rerank import GeometricParams
 from lrcr.data.ranking import Ranking
 from lrcr.features.store import Descriptors
-from lrcr.retrieval.local import Keypoints, LocalDescriptors
+from lrcr.retrieval.local import Keypoints, LocalDescriptors, keypoints_of
 from lrcr.retrieval.rerank.estimation import find_inliers
 from lrcr.retrieval.rerank.matching import Rows, match
 from lrcr.retrieval.rerank.reranker import raise_above, rank_by
-
-_MIN_SIMILARITY, _MIN_SIMILARITY_OF_CODES = 0.5, 0.65
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +49,7 @@ class Geometric:
         top, images, scores = self.params.top, [], []
         for query in range(len(queries)):
             found, first_scores = ranking.of_query(query)
-            keypoints, first = self.database.of_query(queries, query), found[:top]
+            keypoints, first = keypoints_of(queries, query), found[:top]
             inliers = [len(self.verify(keypoints, self.database.of_image(int(image)))[0]) for image in first]
             places = np.arange(len(first), 0, -1) / (len(first) + 1)
             order, score = rank_by(first, raise_above(np.array(inliers) + places, first_scores[top:]))
@@ -61,10 +59,8 @@ class Geometric:
 
     def verify(self, query: Keypoints, image: Keypoints) -> tuple[Rows, Rows]:
         """The rows of the query's descriptors that are inliers, and the matching rows of the image's."""
-        params, similarity = self.params, self.params.min_similarity
-        if similarity is None:
-            similarity = _MIN_SIMILARITY_OF_CODES if self.database.binary else _MIN_SIMILARITY
-        rows, others = match(query.descriptors, image.descriptors, similarity, params.ratio, self.database.dim)
+        params = self.params
+        rows, others = match(query.descriptors, image.descriptors, params.min_similarity, params.ratio)
         tolerance = params.tolerance * float(np.ptp(image.xy, axis=0).max()) if len(rows) else 0.0
         inliers = find_inliers(query.xy[rows], image.xy[others], params.transformation, tolerance)
         return rows[inliers], others[inliers]

@@ -7,14 +7,13 @@ pytest.importorskip("cv2")
 
 from lrcr.config.rerank import GeometricParams
 from lrcr.data.ranking import Ranking
-from lrcr.features.store import Descriptors, DescriptorStore, join, write_shard
+from lrcr.features.store import Descriptors, join
 from lrcr.retrieval.local import open_local, write_local
 from lrcr.retrieval.rerank.geometric import Geometric
-from lrcr.storage.artifacts import Manifest
 
 from .flat import unit_vectors
 
-COUNT, DIM = 30, 96
+COUNT, DIM = 30, 16
 POINTS = np.random.default_rng(0).uniform(0, 400, (COUNT, 2)).astype(np.float32)
 LOOKS = unit_vectors(1, COUNT, DIM)
 TURN = np.array([[0.8, -0.4], [0.3, 0.9]])
@@ -38,17 +37,12 @@ NOTHING = image(LOOKS[:0], POINTS[:0])
 DATABASE = [SHUFFLED, view(0), view(30), NOTHING, view(15), view(24), NOTHING]
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["float16", "binary"])
-def database(tmp_path_factory, request):
-    folder = tmp_path_factory.mktemp("local")
-    shards = {"a.h5": join(DATABASE[:2]), "b.h5": join(DATABASE[2:])}
-    for name, shard in shards.items():
-        write_shard(folder / name, shard)
-    rows = sum(len(one.descriptors) for one in DATABASE)
-    facts = {"shards": list(shards), "images": len(DATABASE), "descriptors": rows, "shard": 2}
-    store = DescriptorStore(folder, Manifest("descriptors", {}, {}, facts))
-    write_local(folder / "local", store, {}, binary=request.param)
-    return open_local(folder / "local")
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("local") / "local"
+    shards = [join(DATABASE[:2]), join(DATABASE[2:])]
+    write_local(folder, iter(shards), sum(len(one.descriptors) for one in DATABASE), {})
+    return open_local(folder)
 
 
 def step(database, **values) -> Geometric:

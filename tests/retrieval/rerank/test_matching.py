@@ -42,29 +42,3 @@ def test_nothing_matches_nothing(a, b):
 
 def test_a_single_descriptor_has_no_second_nearest_one():
     assert [side.tolist() for side in match(A[:1], B[:1], ratio=0.5)] == [[0], [0]]
-
-
-def bits_of(codes: np.ndarray) -> np.ndarray:
-    return np.unpackbits(codes.view(np.uint8), axis=1).astype(np.int64)
-
-
-@pytest.mark.parametrize("columns", [1, 2, 3])
-@pytest.mark.parametrize(("min_similarity", "ratio"), [(-1.0, 1.0), (0.2, 1.0), (-1.0, 0.97)])
-def test_codes_match_by_the_bits_in_which_they_differ(columns, min_similarity, ratio):
-    a, b = (
-        np.random.default_rng(seed).integers(0, 2**64, (count, columns), np.uint64)
-        for seed, count in ((0, 40), (1, 30))
-    )
-    distances = (bits_of(a)[:, None] != bits_of(b)).sum(axis=2)
-    found = []
-    for i, row in enumerate(distances):
-        j, (first, second) = int(row.argmin()), np.cos(np.pi * np.sort(row)[:2] / (64 * columns))
-        passes = first >= min_similarity and np.sqrt(2 - 2 * first) <= ratio * np.sqrt(2 - 2 * second)
-        found += [(i, j)] if passes and distances[:, j].argmin() == i else []
-    assert list(zip(*match(a, b, min_similarity, ratio, 64 * columns), strict=True)) == found
-    assert len(found) > 0
-
-
-def test_a_single_code_has_no_second_nearest_one():
-    code = np.array([[7]], np.uint64)
-    assert [side.tolist() for side in match(code, code + np.uint64(1), ratio=0.9, bits=8)] == [[0], [0]]
