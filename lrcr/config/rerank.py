@@ -52,7 +52,7 @@ class GeometricParams(Section):
         0.05, description="largest error of an inlier, as a share of the longer side of the part with descriptors"
     )
     min_similarity: Annotated[float, Field(ge=-1, le=1)] = Field(
-        0.5, description="cosine of two local descriptors below which they do not match, −1 to 1"
+        0.0, description="cosine of two local descriptors below which they do not match, −1 to 1"
     )
     ratio: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0,

@@ -15,7 +15,7 @@ from lrcr.data.dataset import Dataset, Photo, cluster_ids, open_dataset
 from lrcr.errors import DatasetError
 from lrcr.features.extractor import Extractor, ExtractSettings
 from lrcr.features.regions import database_photos
-from lrcr.features.store import DescriptorStore, join, open_descriptors, read_shard, write_shard
+from lrcr.features.store import DescriptorStore, join, open_descriptors, shard_facts, write_shard
 from lrcr.progress import SILENT, Progress
 from lrcr.runtime.executor import make_shards
 from lrcr.runtime.seeds import generator
@@ -168,17 +168,9 @@ def _describe_shards(
     manifest: Manifest, make: "_Describe | _DescribeQueries", items: Sequence[Any], size: int, progress: Progress
 ) -> DescriptorStore:
     """Write a store shard by shard in the state folder, so that a run after a kill reuses the finished shards."""
-    shard = min(size, len(items))
-    state = state_folder(__name__, manifest.fingerprint, shard)
+    state = state_folder(__name__, manifest.fingerprint, min(size, len(items)))
     files = make_shards(make, items, size, state, ".h5", progress, f"extract {manifest.params['part']}")
-    rows, vector = 0, None
-    for found in map(read_shard, files):
-        rows, vector = rows + len(found.descriptors), found.vectors
-    names = [file.name for file in files]
-    facts = {"images": len(items), "descriptors": rows, "shards": names, "shard": shard}
-    if vector is not None:
-        facts["vector_dimensions"] = vector.shape[1]
-    facts = {**manifest.facts, **make.extractor.computed_on, **facts}
+    facts = {**manifest.facts, **make.extractor.computed_on, **shard_facts(files, len(items), size)}
     write_manifest(state, replace(manifest, facts=facts))
     return open_descriptors(state)
 

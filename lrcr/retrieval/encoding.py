@@ -17,11 +17,13 @@ from lrcr.data.dataset import Photo
 from lrcr.features.store import DescriptorStore
 from lrcr.progress import Progress
 from lrcr.retrieval.backend import Backend
+from lrcr.retrieval.local import LocalPart, local_part, read_local_part, write_local_part
 from lrcr.runtime.executor import make_shards
 
 if TYPE_CHECKING:
     from lrcr.features.extractor import Extractor
 
+_LOCAL = ".local.npz"
 _SAMPLED = 20  # photos from which a sample of descriptors is drawn if descriptors are not stored
 
 
@@ -49,20 +51,29 @@ def encode_photos(
     shard_size: int,
     state: Path,
     progress: Progress,
+    *,
+    keep_local: bool = False,
 ) -> Iterator[Any]:
     """Extract and encode photos: one part for each `shard_size` photos. The descriptors are not stored.
 
     Args:
         state: folder for the finished parts; the caller removes it after the index is built.
+        keep_local: whether the local descriptors are kept there too, for `kept_local`.
 
     Raises:
         ArtifactError: the codebook is damaged or does not fit the model.
         ImageError: a photo cannot be decoded.
     """
-    make = _Encode(backend, extractor)
+    make = _Encode(backend, extractor, keep_local)
     files = make_shards(make, photos, shard_size, state, ".npz", progress, "extract and encode")
     for file in progress.over(files, "index"):
         yield backend.read_part(file)
+
+
+def kept_local(state: Path) -> Iterator[LocalPart]:
+    """The local descriptors that `encode_photos` has kept in a folder, once it has given its last part."""
+    for file in sorted(state.glob(f"*{_LOCAL}")):
+        yield read_local_part(file)
 
 
 def sample_of_photos(
@@ -81,7 +92,11 @@ class _Encode:
 
     backend: Backend[Any]
     extractor: "Extractor"
+    keep_local: bool
 
     def __call__(self, photos: Sequence[Photo], file: Path, progress: Progress) -> None:
         names = [str(photo.path) for photo in photos]
-        self.backend.write_part(file, self.backend.encode(self.extractor.describe(photos, progress), names))
+        described = self.extractor.describe(photos, progress)
+        if self.keep_local:  # before the part, which says that the shard is finished
+            write_local_part(file.with_suffix(_LOCAL), local_part(described))
+        self.backend.write_part(file, self.backend.encode(described, names))

@@ -220,3 +220,15 @@ def test_a_damaged_index_is_no_searcher(index, tmp_path):
     (tmp_path / "damaged.index" / "images.parquet").write_bytes(b"PAR1")
     with pytest.raises(ArtifactError, match=r"images\.parquet: 4 bytes, not \d+ bytes"):
         Searcher(tmp_path / "damaged.index")
+
+
+@pytest.mark.parametrize(("model", "count"), [("local", 1), ("local", 2), ("gem", 2), ("gem", 5)])
+def test_a_few_photos_are_indexed_with_a_codebook_that_fits(draw_photo, tmp_path, model, count):
+    for number in range(count):
+        draw_photo(tmp_path / "photos" / f"{number}.png", number, 0)
+    options = [*SMALL[:-2], *sets(f"model.name={model}")]
+    code, _, err = run("index", tmp_path / "photos", "-o", tmp_path / "my.index", *options)
+    assert code == 0, err
+    assert err.count("WARNING") <= 1
+    found = search(tmp_path / "my.index", tmp_path / "photos/0.png")
+    assert "0.png" in [result["image"] for result in found] and len(found) <= count

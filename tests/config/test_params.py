@@ -409,10 +409,6 @@ def test_each_family_has_its_published_scales_unless_others_are_given():
         (["model.name=mac", "pooling.projection=8"], "pooling.projection: mac has none"),
         (["pooling.projection=8"], "pooling.projection: local has none"),
         (
-            ["model.name=solar", "backbone.name=vit_b_16", "backbone.weights=none"],
-            "model.name: solar attends between the blocks of a ResNet",
-        ),
-        (
             ["model.name=solar", "train.freeze=backbone"],
             "train.freeze: backbone would freeze the layers around solar's",
         ),

@@ -17,7 +17,7 @@ from lrcr.storage.artifacts import hash_file, open_manifest
 from .steps import small, small_global
 
 
-@pytest.mark.parametrize("assignment", ["exact", "approximate"])
+@pytest.mark.parametrize("assignment", ["exact", "approximate", "ivf"])
 def test_words_are_those_of_k_means_over_the_fit_set(tmp_path, words, assignment):
     chosen = ("codebook.words=2", "codebook.per_word=50", f"codebook.assignment={assignment}")
     params = small("codebook.seed=3", *chosen)

@@ -142,7 +142,7 @@ def make_project(folder: Path, commands: Path = BIN, *, share_compiled: bool = T
     folder.mkdir()
     for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, folder / name)
-    for name in ("stages", "lrcr"):
+    for name in ("stages", "lrcr", "listed"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     if share_compiled:
         _link_compiled(folder)

@@ -1,14 +1,18 @@
 """Learning visual words from the fit set."""
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lrcr.config.retrieval import CodebookParams
 from lrcr.features.store import DescriptorStore
 from lrcr.progress import Progress
+from lrcr.retrieval.asmk.assignment import SharedAssignment
 from lrcr.retrieval.asmk.codebook import learn_codebook, read_centroids, save_codebook
+from lrcr.retrieval.asmk.kmeans import nearest_of_all
 from lrcr.runtime.seeds import generator
 from lrcr.storage.artifacts import Manifest
+from lrcr.storage.state import state_folder
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,10 @@ class WordsFit:
 
         params = self.params
         if store is None:
-            words = read_centroids(Path(params.file or ""))
+            save_codebook(folder, read_centroids(Path(params.file or "")), manifest)
         else:
+            facts = {"device": "cuda" if self.gpu else "cpu", "threads": faiss.omp_get_max_threads()}
+            state = state_folder(__name__, manifest.params, manifest.inputs, facts)
             words = learn_codebook(
                 store.sample(params.per_word * params.words, generator(params.seed, "codebook sample")),
                 params.words,
@@ -44,8 +50,9 @@ class WordsFit:
                 seed=params.seed,
                 exact=params.assignment == "exact",
                 gpu=self.gpu,
+                nearest=SharedAssignment(state) if params.assignment == "ivf" else nearest_of_all,
+                state=state,
                 progress=progress,
             )
-            device, threads = "cuda" if self.gpu else "cpu", faiss.omp_get_max_threads()
-            manifest = replace(manifest, facts={"device": device, "threads": threads})
-        save_codebook(folder, words, manifest)
+            save_codebook(folder, words, replace(manifest, facts=facts))
+            shutil.rmtree(state)

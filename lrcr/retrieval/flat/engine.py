@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from lrcr.config.retrieval import IndexParams, SearchParams
 from lrcr.data.ranking import Ranking
-from lrcr.errors import ArtifactError
+from lrcr.errors import ArtifactError, counted
 from lrcr.features.store import Descriptors, Sample
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.asmk.aggregation import Aggregated
@@ -38,6 +38,7 @@ from lrcr.retrieval.flat.whitening import open_whitening
 from lrcr.storage.artifacts import Manifest
 
 _ROUNDS = 7
+_QUERIES_AT_ONCE = 4096
 _FLOATS_AT_ONCE = 2**24  # values that are restored at a time: 64 MiB
 
 
@@ -85,13 +86,13 @@ class FlatBackend:
         params = {"index": self.index.model_dump(mode="json")}
         build_flat_index(folder, parts, images, dtype=self.index.dtype, params=params, inputs=inputs)
 
-    def open(self, folder: Path, search: SearchParams) -> "FlatSearch":
-        """Open an index for search.
+    def open(self, folder: Path, search: SearchParams, manifest: Manifest | None = None) -> "FlatSearch":
+        """Open an index for search; see `lrcr.retrieval.backend.Backend`.
 
         Raises:
             ArtifactError: a file is missing or damaged.
         """
-        return FlatSearch(open_flat_index(folder), self._row_whitening, self.gpu, search)
+        return FlatSearch(open_flat_index(folder, manifest), self._row_whitening, self.gpu, search)
 
     def append(self, folder: Path, parts: Iterable[Vectors], images: int, number: int) -> list[dict[str, Any]]:
         """Write images into a new segment; see `lrcr.retrieval.backend.Backend`."""
@@ -136,6 +137,9 @@ class FlatSearch:
     explains = False
     """Global vectors have no local matches."""
 
+    logarithmic = False
+    """Cosines, which may be negative."""
+
     @property
     def manifest(self) -> Manifest:
         """What the index was made from, and its statistics."""
@@ -156,7 +160,7 @@ class FlatSearch:
         """The size of the index, as a text."""
         facts = self.manifest.facts
         size = f"{facts['dimensions']} dimensions and {facts['bytes_per_image']:.0f} bytes an image"
-        return f"{self.images} images, {size}"
+        return f"{counted(self.images, 'image')}, {size}"
 
     def prepare(self, queries: Descriptors) -> Vectors:
         """Compute the vector of each query; raises as `to_vectors`."""
@@ -166,6 +170,16 @@ class FlatSearch:
         """Rank the images for prepared queries; `top: None` returns all."""
         images, scores = self.index.search(queries, top, gpu=self.gpu)
         return Ranking.from_queries(list(images), list(scores))
+
+    def stored_queries(self) -> Iterator[Vectors]:
+        """The vectors of the images, as queries; see `lrcr.retrieval.backend.OpenIndex`."""
+        for first in range(0, self.images, _QUERIES_AT_ONCE):
+            yield self.index.rows(first, min(first + _QUERIES_AT_ONCE, self.images)).astype(np.float32, copy=False)
+
+    def shard(self, number: int, shards: int) -> "tuple[FlatSearch, npt.NDArray[np.int64]]":
+        """Some of the blocks, and the ids of their images; see `lrcr.retrieval.backend.OpenIndex`."""
+        index, images = self.index.shard(number, shards)
+        return replace(self, index=index), images
 
     def vectors(self) -> Vectors:
         """The vectors of all images, of shape (images, D)."""

@@ -1,8 +1,8 @@
 """The steps of re-ranking that the params name."""
 
 from collections.abc import Sequence
-from typing import TypeVar
 
+from lrcr.config.params import Params
 from lrcr.config.rerank import (
     BlendParams,
     DiffusionParams,
@@ -13,7 +13,7 @@ from lrcr.config.rerank import (
     WordsParams,
 )
 from lrcr.errors import ParamsError
-from lrcr.retrieval.backend import OpenIndex
+from lrcr.retrieval.backend import OpenIndex, has_words
 from lrcr.retrieval.local import LocalDescriptors
 from lrcr.retrieval.rerank.blend import Blend
 from lrcr.retrieval.rerank.diffusion import Diffusion
@@ -23,7 +23,7 @@ from lrcr.retrieval.rerank.reranker import Reranker
 from lrcr.retrieval.rerank.superglobal import SuperGlobal
 from lrcr.retrieval.rerank.words import WordExpansion
 
-Owned = TypeVar("Owned", LocalDescriptors, Geometric)
+_VERIFYING, _OF_VECTORS = ("geometric", "words"), ("expansion", "superglobal", "diffusion")
 
 
 def open_steps(params: Sequence[RerankParams], index: OpenIndex, local: LocalDescriptors | None) -> list[Reranker]:
@@ -38,7 +38,7 @@ def open_steps(params: Sequence[RerankParams], index: OpenIndex, local: LocalDes
         ParamsError: a step needs what the index does not hold.
     """
     verifier = open_verifier(params, local)
-    return [_open_step(step, index, local, verifier) for step in params]
+    return [_open_step(step, index, verifier) for step in params]
 
 
 def open_verifier(params: Sequence[RerankParams], local: LocalDescriptors | None) -> Geometric | None:
@@ -49,40 +49,43 @@ def open_verifier(params: Sequence[RerankParams], local: LocalDescriptors | None
     return Geometric(local, named[0] if named else GeometricParams(kind="geometric"))
 
 
-def _open_step(
-    params: RerankParams, index: OpenIndex, local: LocalDescriptors | None, verifier: Geometric | None
-) -> Reranker:
+def require_steps(params: Params) -> None:
+    """Refuse steps that need what an index that is built with these params will not hold.
+
+    Raises:
+        ParamsError: a step does.
+    """
+    for step in params.rerank:
+        _require(step.kind, words=has_words(params), owned=params.index.local_descriptors != "none")
+
+
+def _open_step(params: RerankParams, index: OpenIndex, verifier: Geometric | None) -> Reranker:
+    _require(params.kind, words=index.explains, owned=verifier is not None)
     match params:
         case ExpansionParams():
-            return Expansion(_of_vectors(params.kind, index), params)
+            return Expansion(index, params)
         case SuperGlobalParams():
-            return SuperGlobal(_of_vectors(params.kind, index), params)
+            return SuperGlobal(index, params)
         case BlendParams():
             return Blend(index, params)
         case DiffusionParams():
-            return Diffusion(_of_vectors(params.kind, index), params)
+            return Diffusion(index, params)
         case WordsParams():
-            return WordExpansion(_of_words(params.kind, index), _owned(params.kind, verifier), params)
+            assert verifier is not None, "see _require"
+            return WordExpansion(index, verifier, params)
         case GeometricParams():
-            return Geometric(_owned(params.kind, local), params)
+            assert verifier is not None, "see _require"
+            return Geometric(verifier.database, params)
 
 
-def _owned(kind: str, needed: Owned | None) -> Owned:
-    if needed is None:
+def _require(kind: str, *, words: bool, owned: bool) -> None:
+    """Refuse a step for an index of visual words, or of vectors, or for one that does not own its local descriptors."""
+    if kind == "words" and not words:
+        raise ParamsError(f"rerank: {kind} needs visual words, and the index holds global vectors; leave it out")
+    if kind in _VERIFYING and not owned:
         raise ParamsError(
             f"rerank: {kind} needs local descriptors, which the index does not own; build it with "
             "index.local_descriptors: float16"
         )
-    return needed
-
-
-def _of_words(kind: str, index: OpenIndex) -> OpenIndex:
-    if not index.explains:
-        raise ParamsError(f"rerank: {kind} needs visual words, and the index holds global vectors; leave it out")
-    return index
-
-
-def _of_vectors(kind: str, index: OpenIndex) -> OpenIndex:
-    if index.explains:
+    if kind in _OF_VECTORS and words:
         raise ParamsError(f"rerank: {kind} needs global vectors, and the index holds local descriptors; leave it out")
-    return index
