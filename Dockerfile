@@ -21,7 +21,8 @@ RUN --mount=type=cache,target=/root/.cache/uv \
 
 COPY pyproject.toml README.md LICENSE THIRD_PARTY.md ./
 COPY lrcr lrcr
-RUN uv pip install --no-cache --no-deps --no-build-isolation . && rm -rf lrcr build *.egg-info
+RUN --mount=type=cache,target=/root/.cache/uv \
+    uv pip install --no-deps --no-build-isolation . && rm -rf lrcr build *.egg-info
 
 # Photos are only read. Whoever runs the container may write indexes, and what is unfinished or compiled.
 RUN useradd --uid 1000 --no-create-home --home-dir /state lrcr && \

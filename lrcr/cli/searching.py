@@ -131,7 +131,7 @@ def _check(
         raise ParamsError(f"--box {box}: {queries} queries, but a box belongs to one photo; give one query")
     if plot_matches is None:
         return
-    if not index.explains:
+    if not index.explains and not index.verifies:
         raise ParamsError(
             f"--plot-matches {plot_matches}: {folder} holds global vectors, which have no locations; leave it out"
         )
@@ -187,16 +187,16 @@ def _plot(picture: Path, box: "Box | None", results: "list[tuple[Path, list[Hit]
 
 
 def _plot_matches(picture: Path, query: Path, index: "PhotoIndex", hits: "list[Hit]") -> None:
-    """Describe the hits again and draw where they match the query."""
+    """Draw where the hits match the query: the inliers, or where the index owns no local descriptors, the words."""
     from lrcr.report.matches import PhotoKeypoints, ResultMatches, draw_matches
 
     if not hits:
         raise ParamsError(f"--plot-matches {picture}: no image matches {query}; leave it out")
-    drawn = []
-    for hit in progress.over(hits, "describe results"):
-        found = index.explain(hit)
+    drawn, unit = [], "inliers" if index.verifies else "words in common"
+    for hit in progress.over(hits, "match results"):
+        found = index.verify(hit) if index.verifies else index.explain(hit)
         title = f"{hit.rank}. {hit.image}, {hit.score:.4f}"
-        drawn.append(ResultMatches(PhotoKeypoints(hit.path, found.hit), title, found.matches))
+        drawn.append(ResultMatches(PhotoKeypoints(hit.path, found.hit), title, found.matches, unit))
     draw_matches(picture, PhotoKeypoints(query, hits[0].query.xy), drawn)
 
 

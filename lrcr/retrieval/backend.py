@@ -16,6 +16,7 @@ from lrcr.config.retrieval import SearchParams
 from lrcr.data.ranking import Ranking
 from lrcr.features.store import Descriptors, Sample
 from lrcr.progress import Progress
+from lrcr.retrieval.asmk.aggregation import Aggregated
 from lrcr.retrieval.asmk.engine import AsmkBackend
 from lrcr.retrieval.asmk.explain import Match
 from lrcr.retrieval.flat.engine import FlatBackend
@@ -100,6 +101,14 @@ class OpenIndex(Protocol):
 
         Raises:
             ArtifactError: the index holds local descriptors.
+        """
+        ...
+
+    def postings(self, images: npt.NDArray[np.int64]) -> Aggregated:
+        """The postings of some images, in their order.
+
+        Raises:
+            ArtifactError: the index holds global vectors, or is damaged.
         """
         ...
 

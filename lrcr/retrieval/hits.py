@@ -1,6 +1,7 @@
 """What a search with a photo finds, and where it matches."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from lrcr.data.decoding import ImageFile
 from lrcr.features.store import Descriptors
 from lrcr.retrieval.asmk.explain import Match
+from lrcr.retrieval.rerank.geometric import Inlier
 from lrcr.retrieval.searcher import Result
 
 
@@ -35,12 +37,12 @@ class Explanation:
     Args:
         query: x and y of each descriptor of the query, of shape (N, 2), in pixels of the photo.
         hit: those of the hit, of shape (M, 2).
-        matches: the largest contribution first; their rows are rows of `query` and `hit`.
+        matches: words in common, the largest contribution first, or inliers; their rows are those of `query` and `hit`.
     """
 
     query: npt.NDArray[np.float32]
     hit: npt.NDArray[np.float32]
-    matches: list[Match]
+    matches: Sequence[Match | Inlier]
 
     @property
     def locations(self) -> npt.NDArray[np.float64]:

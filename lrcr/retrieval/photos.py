@@ -14,11 +14,13 @@ from lrcr.data.dataset import Photo
 from lrcr.data.decoding import ImageFile
 from lrcr.data.ranking import Ranking
 from lrcr.data.versions import versions_of
-from lrcr.errors import ParamsError
+from lrcr.errors import ArtifactError, ParamsError
 from lrcr.features.hloc import hash_features
 from lrcr.features.store import Descriptors
 from lrcr.retrieval.hits import Contents, Explanation, Hit
+from lrcr.retrieval.local import keypoints_of
 from lrcr.retrieval.own.images import features_of
+from lrcr.retrieval.rerank.geometric import Inlier
 from lrcr.retrieval.rerank.reranker import rerank_in_steps
 from lrcr.retrieval.searcher import Searcher
 from lrcr.retrieval.sharded.searcher import ShardedSearcher
@@ -77,6 +79,11 @@ class PhotoIndex:
     def explains(self) -> bool:
         """Whether the images have local descriptors, by which hits can be explained."""
         return self.searcher.index.explains
+
+    @property
+    def verifies(self) -> bool:
+        """Whether the index owns local descriptors, by which hits can be verified."""
+        return self.searcher.verifier is not None
 
     @cached_property
     def _extractor(self) -> "Extractor":
@@ -236,6 +243,24 @@ class PhotoIndex:
         else:
             described = features_of(self.searcher, hit.image)
         return Explanation(hit.query.xy, described.xy, self.searcher.index.explain(hit.query, described))
+
+    def verify(self, hit: Hit) -> Explanation:
+        """Which matches of query and hit agree on one transformation: the inliers of geometric verification.
+
+        The photo of the hit is not read. Without a step `geometric` among those of the index, its defaults are taken.
+
+        Raises:
+            ArtifactError: the index owns no local descriptors.
+        """
+        verifier = self.searcher.verifier
+        if verifier is None:
+            needed = "build it with index.local_descriptors: float16"
+            raise ArtifactError(f"{self.searcher.folder}: owns no local descriptors to verify with; {needed}")
+        image = int((self.searcher.images["name"] == hit.image).to_numpy().argmax())
+        keypoints = verifier.database.of_image(image)
+        rows = verifier.verify(keypoints_of(hit.query, 0), keypoints)
+        inliers = [Inlier(one, other) for one, other in zip(*(side[:, None] for side in rows), strict=True)]
+        return Explanation(hit.query.xy, keypoints.xy, inliers)
 
 
 def _best_scores(ranking: Ranking, versions: int) -> dict[int, tuple[float, int]]:

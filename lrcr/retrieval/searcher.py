@@ -26,7 +26,7 @@ from lrcr.retrieval.contents import has_model, open_steadily, require_beside
 from lrcr.retrieval.images import choose_roots, locate_images, read_boxes, read_images
 from lrcr.retrieval.layout import CODEBOOK, PARAMS
 from lrcr.retrieval.local import LocalDescriptors, open_local
-from lrcr.retrieval.rerank.steps import open_steps
+from lrcr.retrieval.rerank.steps import open_steps, open_verifier
 from lrcr.storage.arrays import REBUILD
 from lrcr.storage.artifacts import MANIFEST, open_manifest, read_json
 
@@ -74,6 +74,7 @@ class Searcher:
         index: the inverted file or the flat index, open for search (`lrcr.retrieval.backend.OpenIndex`).
         local: the local descriptors that the index owns; None if it owns none.
         steps: of the re-ranking (`lrcr.retrieval.rerank.reranker.Reranker`); `search` does not take them.
+        verifier: finds inliers (`lrcr.retrieval.rerank.geometric.Geometric`); None if it owns no local descriptors.
 
     Raises:
         ArtifactError: a file of the index is missing or damaged.
@@ -93,6 +94,7 @@ class Searcher:
         opened = open_steadily(folder, lambda: _open(folder, self.settings))
         self.params, self.index, self.local, self._table = opened
         self.steps = open_steps(rerank, self.index, self.local)
+        self.verifier = open_verifier(rerank, self.local)
         self.roots = choose_roots(self.index.manifest.facts["roots"], photos, str(folder))
 
     @cached_property

@@ -65,7 +65,7 @@ class Image:
 
     def _mounts(self, *, read_only: bool) -> list[str]:
         root = shlex.quote(str(self.root))
-        folders = " ".join(f'"$ROOT/{name}"' for name in ("dev", "proc", "tmp", "root/.cache/uv"))
+        folders = " ".join(f'"$ROOT/{name}"' for name in ("dev", "proc", "tmp", "root/.cache/uv", sys.base_prefix[1:]))
         steps = ["set -eu", f"ROOT={root}", f"mkdir -p {folders}", _COPY_SETTINGS]
         binds = []
         for name in SYSTEM:
@@ -74,7 +74,8 @@ class Image:
             elif Path("/", name).exists():
                 steps.append(f'mkdir -p "$ROOT/{name}"')
                 binds += self._bind(f"/{name}", f"/{name}", True)
-        binds += self._bind(sys.base_prefix, "/usr/local", True)
+        for place in ("/usr/local", sys.base_prefix):  # its library is looked for where it was built
+            binds += self._bind(sys.base_prefix, place, True)
         binds += self._bind(str(CACHE), "/root/.cache/uv", read_only)
         whole = ['mount --bind "$ROOT" "$ROOT"', 'mount -o remount,bind,ro "$ROOT"'] if read_only else []
         kernel = [f'mount --rbind /{name} "$ROOT/{name}"' for name in ("dev", "proc")]

@@ -58,7 +58,7 @@ def test_packages_of_cuda_are_left_out_for_the_cpu(tmp_path, device, kept):
     shutil.copy(ROOT / "requirements.lock", tmp_path)
     (tmp_path / "uv").write_text('#!/bin/sh\necho "$@" > called\n')
     (tmp_path / "uv").chmod(0o755)
-    [step] = [rest.partition(" ")[2] for name, rest in STEPS if name == "RUN" and "--mount" in rest]
+    [step] = [rest.partition(" ")[2] for name, rest in STEPS if name == "RUN" and "DEVICE" in rest]
     environment = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "DEVICE": device}
     subprocess.run(["/bin/sh", "-euc", step], cwd=tmp_path, env=environment, check=True)
     pins = {re.split("[= ]", line)[0] for line in (tmp_path / "requirements.lock").read_text().splitlines()}

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from lrcr.config.reading import load_params
+from lrcr.data.dataset import open_dataset
 from lrcr.errors import ArtifactError, ParamsError
 from lrcr.features.store import open_descriptors
 from lrcr.retrieval.collection import add_photos, remove_photos
 from lrcr.retrieval.local import keypoints_of
+from lrcr.retrieval.photos import PhotoIndex
+from lrcr.retrieval.rerank.reranker import rerank_in_steps
 from lrcr.retrieval.searcher import Searcher
 
 from .steps import make_index, small
@@ -94,3 +97,37 @@ def test_geometric_reranking_needs_them(words):
         Searcher(words / "index", rerank=params.rerank)
     said = "rerank: geometric needs local descriptors, which the index does not own; build it with "
     assert str(error.value) == f"{said}index.local_descriptors: float16"
+
+
+def test_the_first_results_are_verified(index, words):
+    pytest.importorskip("cv2")
+    params = load_params(overrides=["rerank=[{kind: geometric, top: 5}]"])
+    searcher = Searcher(index, rerank=params.rerank)
+    queries = open_descriptors(words / "descriptors/database").read()
+    first = searcher.search(queries)
+    found = rerank_in_steps(searcher.steps, queries, first)
+    assert sum(found.of_query(query)[1][0] > 4 for query in range(16)) > 8
+    for query in range(16):
+        images, scores = found.of_query(query)
+        assert scores[0] < np.diff(queries.offsets)[query] + 2
+        assert set(images[:5]) == set(first.of_query(query)[0][:5])
+
+
+def test_a_hit_is_verified_by_what_the_index_owns(index, landmarks, words):
+    pytest.importorskip("cv2")
+    rerank = load_params(overrides=["rerank=[{kind: geometric, tolerance: 0.2}]"]).rerank
+    photos, photo = PhotoIndex(index, rerank=rerank), open_dataset(landmarks).photo(7)
+    [itself, *_] = [hit for hit in photos.search(photo.path, top=16) if hit.path == photo.path]
+    found, local = photos.verify(itself), photos.searcher.local
+    rows, others = photos.searcher.steps[0].verify(keypoints_of(itself.query, 0), local.of_image(7))
+    assert [(int(m.query[0]), int(m.image[0])) for m in found.matches] == list(zip(rows, others, strict=True))
+    assert len(rows) > 10
+    np.testing.assert_allclose(found.locations[:, :2], found.locations[:, 2:], atol=1e-3)
+    assert photos.searcher.verifier.params == rerank[0]
+    assert PhotoIndex(index).searcher.verifier.params.tolerance == 0.05, "the default"
+    plain = PhotoIndex(words / "index")
+    assert photos.verifies and not plain.verifies
+    with pytest.raises(
+        ArtifactError, match=r"index: owns no local descriptors to verify with; build it with index\.local"
+    ):
+        plain.verify(itself)

@@ -117,7 +117,7 @@ class Project:
 
     def restore(self) -> None:
         """Go back to the last commit, outputs of the stages included."""
-        self.run("git checkout -q . && git clean -qfd metrics && python -m dvc checkout -q")
+        self.run("git checkout -q . && git clean -qfd metrics && python -m dvc checkout -q --force")
 
     def results(self) -> dict[str, bytes]:
         """Every file that must be equal bit for bit."""

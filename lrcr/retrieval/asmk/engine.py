@@ -19,7 +19,7 @@ from lrcr.retrieval.asmk.aggregation import Aggregated, read_aggregated, write_a
 from lrcr.retrieval.asmk.codebook import Codebook, open_codebook
 from lrcr.retrieval.asmk.explain import Match, Side, explain
 from lrcr.retrieval.asmk.images import aggregate_images
-from lrcr.retrieval.asmk.index import Index, build_index, open_index
+from lrcr.retrieval.asmk.index import MEMORY, Index, build_index, open_index
 from lrcr.retrieval.asmk.segments import Layout, open_segments, write_segments
 from lrcr.retrieval.asmk.speed import draw_queries, measure
 from lrcr.retrieval.asmk.stored import restore_parts
@@ -226,6 +226,13 @@ class AsmkSearch:
             ArtifactError: always.
         """
         raise ArtifactError(f"{self.index.folder}: holds local descriptors, and no global vectors")
+
+    def postings(self, images: npt.NDArray[np.int64]) -> Aggregated:
+        """The postings of some images, in their order; every posting of the index is read."""
+        index = self.index
+        places = images if index.order is None else index.order[images]
+        assigned = [0.0] * len(index.segments)
+        return next(restore_parts(index.segments, assigned, index.layout, places, MEMORY))
 
     def explain(self, query: Descriptors, image: Descriptors) -> list[Match]:
         """The matches of a query and an image; see `lrcr.retrieval.asmk.explain`."""

@@ -15,6 +15,7 @@ from lrcr.data.ranking import Ranking
 from lrcr.errors import ArtifactError, counted
 from lrcr.features.store import Descriptors, Sample
 from lrcr.progress import SILENT, Progress
+from lrcr.retrieval.asmk.aggregation import Aggregated
 from lrcr.retrieval.asmk.explain import Match
 from lrcr.retrieval.flat.index import (
     FlatIndex,
@@ -183,6 +184,14 @@ class FlatSearch:
     def vectors(self) -> Vectors:
         """The vectors of all images, of shape (images, D)."""
         return np.asarray(self.index.rows(0, self.images), np.float32)
+
+    def postings(self, images: npt.NDArray[np.int64]) -> Aggregated:
+        """Refuse: global vectors have no visual words.
+
+        Raises:
+            ArtifactError: always.
+        """
+        raise ArtifactError(f"{self.index.folder}: holds global vectors, which have no visual words")
 
     def explain(self, query: Descriptors, image: Descriptors) -> list[Match]:
         """Refuse: global vectors have no local matches.
