@@ -49,7 +49,7 @@ _KINDS = {"local": ("index.local_descriptors=float16",), "gem": ("model.name=gem
 """The params of each index; one without local descriptors can be changed."""
 
 _INLIERS = (0, 10, 20, 30, 40, 50, 60, 80, 100, 120)
-_COPIED = 50  # identities of which one photo is altered
+_EVERY = 4  # of so many things, one photo of one is altered
 _DRAWN, _PART = 100_000, 10_000
 
 
@@ -108,7 +108,7 @@ def _compare_copies(data: Path, kind: str) -> _Compared:
     searcher = Searcher(index)
     names = searcher.images["name"]
     shows, _ = _halves(names.str.split("#").str[0])
-    _, half = _halves(names.str.split("/").str[0])
+    half = pd.factorize(names.str.split("/").str[0], sort=True)[0] // _EVERY % 2
     pairs = _pairs(searcher)
     return _Compared(pairs, np.zeros(len(pairs), np.int64), shows, half)
 
@@ -138,7 +138,7 @@ def _alter(photos: Path, copies: Path) -> None:
     labels = pd.read_csv(photos / "labels.csv").groupby("label")["image"].first()
     temporary = copies.with_name("copies.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    for name in labels.iloc[:: max(1, len(labels) // _COPIED)]:
+    for name in labels.iloc[::_EVERY]:
         with Image.open(photos / "images" / name) as opened:
             photo = opened.convert("RGB")
         width, height = photo.size
