@@ -4,6 +4,8 @@ It is an IVF-PQ index (faiss): √words cells, some of which are searched, with 
 distances of a few candidates are then computed exactly.
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -25,7 +27,7 @@ class WordCells:
         words, dim = centroids.shape
         cells, subspaces = int(words**0.5), dim // 2 if dim % 2 == 0 else dim
         self._centroids = centroids
-        self._index = faiss.index_factory(dim, f"IVF{cells},PQ{subspaces}x4fs,RFlat")
+        self._index: Any = faiss.index_factory(dim, f"IVF{cells},PQ{subspaces}x4fs,RFlat")
         inverted = faiss.extract_index_ivf(self._index)
         inverted.cp.min_points_per_centroid = 1
         inverted.nprobe = max(1, round(share * cells))
