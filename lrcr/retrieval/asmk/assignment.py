@@ -36,7 +36,7 @@ class SharedAssignment:
         make = AssignRows(self.folder / "points.npy", self.folder / "words.npy")
         if not make.points.exists():
             _save(make.points, points)
-        own = self.folder / f"assigned-{hashlib.sha256(np.ascontiguousarray(centroids).data).hexdigest()[:16]}"
+        own = self.folder / f"assigned-{hashlib.sha256(centroids.tobytes()).hexdigest()[:16]}"
         for earlier in set(self.folder.glob("assigned-*")) - {own}:
             shutil.rmtree(earlier)
         own.mkdir(exist_ok=True)
