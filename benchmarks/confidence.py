@@ -3,7 +3,8 @@
 The identities of `more-photos/` are divided in two at random, several times. The photos of one half are the index, or
 one photo of each of its identities, so that no photo has a match in the index. The photos of the other half are the
 queries without a match, the rest of this half those with a match. Identities of the shop's shelves are left out: two
-can be on one photo. The details of the law were chosen on these photos too. Needs `LRCR_TEST_DATA`: a folder with `more-photos/`.
+can be on one photo. The details of the law were chosen on these photos too. Needs `LRCR_TEST_DATA`: a folder with
+`more-photos/`.
 """
 
 import shutil
