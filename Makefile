@@ -1,4 +1,4 @@
-.PHONY: install repro test pytest faults lint format docs clean
+.PHONY: install repro test pytest faults onnx lint format docs clean
 UV = .venv/bin/python -m uv
 
 install: .venv/installed  ## make .venv with the pinned dependencies
@@ -14,6 +14,9 @@ pytest: .venv/installed  ## run the tests, in two processes
 
 faults: .venv/installed  ## kill stages, changes of an index and whole runs at random moments; change indexes at random
 	LRCR_KILLS=10 LRCR_PIPELINE_KILLS=10 LRCR_SEQUENCES=300 .venv/bin/python -m pytest -n 0 -m faults tests/kills tests/stages tests/retrieval/test_writer.py
+
+onnx: .venv/installed  ## export models to ONNX and compare them with torch; needs the extra onnx
+	LRCR_EXPORTS=1 .venv/bin/python -m pytest -n 0 tests/models/test_onnx.py
 
 lint: .venv/installed  ## run what pre-commit checks
 	.venv/bin/ruff check .
