@@ -1,4 +1,4 @@
-.PHONY: install repro test pytest faults app container lint format docs clean
+.PHONY: install repro test pytest faults app container onnx lint format docs clean
 UV = .venv/bin/python -m uv
 
 install: .venv/installed  ## make .venv with the pinned dependencies
@@ -19,7 +19,10 @@ app: .venv/installed  ## test the page in a browser, and the server under load
 	.venv/bin/python -m pytest -n 0 -m app tests/app
 
 container: .venv/installed  ## build the image, or run the steps of its Dockerfile in a folder, and try its commands
-	LRCR_CONTAINER=1 .venv/bin/python -m pytest -n 0 -m container tests/container
+	.venv/bin/python -m pytest -n 0 -m container tests/container
+
+onnx: .venv/installed  ## export models to ONNX and compare them with torch
+	.venv/bin/python -m pytest -n 0 -m onnx tests/models/test_onnx.py
 
 lint: .venv/installed  ## run what pre-commit checks
 	.venv/bin/ruff check .

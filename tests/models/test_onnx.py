@@ -1,14 +1,13 @@
-"""Global models in ONNX Runtime, compared with torch."""
+"""Global models in ONNX Runtime, compared with torch: `make onnx`, since an export takes ten seconds."""
+
+import sys
 
 import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("onnxscript", reason="the extra `onnx` is not installed")
-pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
-
 from lrcr.config.reading import load_params
-from lrcr.errors import ArtifactError
+from lrcr.errors import ArtifactError, ParamsError
 from lrcr.models.factory import MODEL_SECTIONS, build_model, save_model
 from lrcr.models.onnx import export_onnx
 from lrcr.storage.artifacts import Manifest
@@ -24,11 +23,11 @@ def make(folder, name: str):
     return folder / "model.safetensors", model
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["gem", "solar"])
+@pytest.mark.onnx
+@pytest.mark.parametrize("name", ["gem", "solar", "cfcd"])
 def test_images_of_any_number_and_size_have_the_vectors_of_torch(tmp_path, name):
-    import onnxruntime
-
+    pytest.importorskip("onnxscript", reason="the extra `onnx` is not installed")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
     file, model = make(tmp_path, name)
     export_onnx(file, tmp_path / "model.onnx")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "model.safetensors"]
@@ -38,6 +37,14 @@ def test_images_of_any_number_and_size_have_the_vectors_of_torch(tmp_path, name)
         [found] = session.run(["vectors"], {"images": images.numpy()})
         with torch.no_grad():
             np.testing.assert_allclose(found, model(images).numpy(), atol=1e-4)
+
+
+def test_without_the_extra_nothing_is_written(tmp_path, monkeypatch):
+    file, _ = make(tmp_path, "gem")
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(ParamsError, match=r"model\.onnx: onnxscript is not installed; install lrcr\[onnx\]$"):
+        export_onnx(file, tmp_path / "model.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
 
 
 def test_a_model_whose_regions_depend_on_the_size_of_the_image_is_refused(tmp_path):
