@@ -24,7 +24,7 @@ from lrcr.config.datasets import FolderParams
 from lrcr.data.dataset import leave_one_out, write_dataset
 from lrcr.data.hashes import CONTENTS, hash_contents
 from lrcr.datasets.ground_truth import graded_tables, read_ground_truth, read_labels, read_regions
-from lrcr.datasets.photos import read_photos
+from lrcr.datasets.scanning import remove_scan, scan_photos
 from lrcr.progress import SILENT, Progress
 
 _log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def make_folder(folder: Path, name: str, params: FolderParams, *, progress: Prog
         DatasetError: there are no images, or labels or ground truth are malformed or contradict the images.
     """
     source = Path(params.path).expanduser()
-    photos = read_photos(source, tolerate_truncated=params.tolerate_truncated, progress=progress)
+    photos = scan_photos(source, tolerate_truncated=params.tolerate_truncated, progress=progress)
     labels = read_labels(source / "labels.csv", photos)
     file = source / "ground_truth.json"
     truth = read_ground_truth(file, photos)
@@ -75,3 +75,4 @@ def make_folder(folder: Path, name: str, params: FolderParams, *, progress: Prog
         },
     )
     pd.DataFrame(hashes.items(), columns=["path", "sha256"]).to_parquet(folder / CONTENTS, index=False)
+    remove_scan(photos, tolerate_truncated=params.tolerate_truncated)

@@ -18,10 +18,12 @@ from lrcr.models.header import read_model_manifest
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.backend import Backend, backend_of
 from lrcr.retrieval.contents import list_beside
-from lrcr.retrieval.encoding import encode_photos, encode_store, sample_of_photos
+from lrcr.retrieval.encoding import encode_shards, encode_store, sample_of_photos
 from lrcr.retrieval.images import flat_boxes, images_of, write_images
 from lrcr.retrieval.layout import CODEBOOK, IMAGES, LOCAL, MODEL, PARAMS
 from lrcr.retrieval.local import write_local
+from lrcr.runtime.executor import choose_executor
+from lrcr.runtime.shares import refuse_share
 from lrcr.storage.artifacts import (
     Manifest,
     open_manifest,
@@ -122,6 +124,7 @@ def _from_store(
     backend: Backend[Any], store: DescriptorStore, dataset: Dataset, progress: Progress
 ) -> Iterator[tuple[Iterator[Any], Sample]]:
     """The parts of the index and the sampling function, from stored descriptors."""
+    refuse_share("an index of stored descriptors")
     yield encode_store(backend, store, dataset.images["path"].tolist(), progress), store.sample
 
 
@@ -138,8 +141,8 @@ def _from_photos(
     photos, size = database_photos(dataset, params.extract), params.extract.shard_size
     descriptors = database_manifest(params, extractor, dataset).fingerprint
     state = state_folder(__name__, descriptors, codebook.fingerprint, params.sections("index"), size)
-    parts = encode_photos(backend, extractor, photos, size, state, progress)
-    yield parts, partial(sample_of_photos, extractor, photos)
+    files = encode_shards(backend, extractor, photos, size, state, progress, choose_executor())
+    yield map(backend.read_part, progress.over(files, "index")), partial(sample_of_photos, extractor, photos)
     shutil.rmtree(state)
 
 

@@ -18,6 +18,8 @@ from lrcr.features.store import DescriptorStore
 from lrcr.progress import Progress
 from lrcr.retrieval.backend import Backend
 from lrcr.runtime.executor import make_shards
+from lrcr.runtime.jobs import Executor
+from lrcr.runtime.processes import ThisMachine
 
 if TYPE_CHECKING:
     from lrcr.features.extractor import Extractor
@@ -50,19 +52,33 @@ def encode_photos(
     state: Path,
     progress: Progress,
 ) -> Iterator[Any]:
-    """Extract and encode photos: one part for each `shard_size` photos. The descriptors are not stored.
+    """Extract and encode photos on this machine, when the first part is read; see `encode_shards`."""
+    files = encode_shards(backend, extractor, photos, shard_size, state, progress, ThisMachine())
+    yield from map(backend.read_part, progress.over(files, "index"))
+
+
+def encode_shards(
+    backend: Backend[Any],
+    extractor: "Extractor",
+    photos: Sequence[Photo],
+    shard_size: int,
+    state: Path,
+    progress: Progress,
+    executor: Executor,
+) -> list[Path]:
+    """Extract and encode photos: one file for each `shard_size` photos. The descriptors are not stored.
 
     Args:
-        state: folder for the finished parts; the caller removes it after the index is built.
+        state: folder for the files, which hold what `Backend.read_part` reads; the caller removes it after the index
+            is built.
 
     Raises:
         ArtifactError: the codebook is damaged or does not fit the model.
         ImageError: a photo cannot be decoded.
+        ShareMade: see `lrcr.runtime.jobs.Executor`.
     """
     make = _Encode(backend, extractor)
-    files = make_shards(make, photos, shard_size, state, ".npz", progress, "extract and encode")
-    for file in progress.over(files, "index"):
-        yield backend.read_part(file)
+    return make_shards(make, photos, shard_size, state, ".npz", progress, "extract and encode", executor)
 
 
 def sample_of_photos(
@@ -77,7 +93,7 @@ def sample_of_photos(
 
 @dataclass(frozen=True)
 class _Encode:
-    """Writes the part of some photos; see `lrcr.runtime.executor.Make`."""
+    """Writes the part of some photos; see `lrcr.runtime.jobs.Make`."""
 
     backend: Backend[Any]
     extractor: "Extractor"

@@ -10,7 +10,7 @@ import pytest
 from lrcr.config.params import Params
 from lrcr.data.dataset import Photo, open_dataset
 from lrcr.data.loading import load_batches
-from lrcr.errors import ArtifactError
+from lrcr.errors import ArtifactError, ParamsError, ShareMade
 from lrcr.evaluation.evaluate import evaluate_dataset
 from lrcr.features import extractor as extractor_module
 from lrcr.features.extractor import Extractor, ExtractSettings
@@ -138,6 +138,28 @@ def test_workers_make_the_same_index(monkeypatch, sights, dropped):
     monkeypatch.setenv("LRCR_WORKERS", "2")
     index(folder, sights, params)
     assert arrays(folder / "index") == alone
+
+
+def test_shares_of_an_array_job_and_a_last_run_make_the_same_index(tmp_path, monkeypatch, sights, dropped, state):
+    folder, params = dropped
+    index(folder, sights, params)
+    alone = arrays(folder / "index")
+    for share in ("0/2", "1/2"):
+        monkeypatch.setenv("LRCR_SHARD", share)
+        with pytest.raises(ShareMade):
+            make_index(folder, params, sights, tmp_path / "shared")
+        assert not (tmp_path / "shared").exists()
+    monkeypatch.delenv("LRCR_SHARD")
+    monkeypatch.setattr(Extractor, "describe", None)
+    make_index(folder, params, sights, tmp_path / "shared")
+    assert arrays(tmp_path / "shared") == alone and not list(state.iterdir())
+
+
+def test_an_index_of_stored_descriptors_has_no_shares(tmp_path, monkeypatch, sights):
+    params = make(tmp_path, sights, "binary", stored=True)
+    monkeypatch.setenv("LRCR_SHARD", "0/2")
+    with pytest.raises(ParamsError, match=r"^LRCR_SHARD: an index of stored descriptors cannot be made in shares"):
+        index(tmp_path, sights, params)
 
 
 def test_a_sample_of_photos_is_drawn_from_all_of_them(dropped, sights):
