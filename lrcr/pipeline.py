@@ -93,7 +93,7 @@ def prepare(
     shutil.rmtree(work)
 
 
-_UNUSED = ("datasets", "data", "device", "threads")
+_UNUSED = ("datasets", "data", "device", "threads", "executor")
 
 
 def _off_the_shelf(params: Params) -> Params:

@@ -42,7 +42,7 @@ def extract_dataset(
         ImageError: an image cannot be decoded.
     """
     dataset, stored, size = _open_dataset(dataset_folder), params.extract.store_descriptors, params.extract.shard_size
-    executor = choose_executor()
+    executor = choose_executor(params.executor, params.device)
     extractor = _open_extractor(params, model_file, ExtractSettings.of_database(params))
     photos = database_photos(dataset, params.extract) if stored else []
     if photos:
@@ -87,7 +87,7 @@ def extract_fit(
     sample = _sample(len(photos), params.fit_images, params.seed)
     manifest = _manifest("fit", params.fit_section(), extractor, dataset)
     manifest = replace(manifest, facts={"clusters": cluster_ids(dataset)[sample].tolist()})
-    sampled, executor = [photos[image] for image in sample], choose_executor()
+    sampled, executor = [photos[image] for image in sample], choose_executor(params.executor, params.device)
     store = _describe_shards(manifest, _Describe(extractor), sampled, size, executor, progress)
     with staged_folder(folder) as temporary:
         _move(store, temporary)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lrcr.data.dataset import Photo
-from lrcr.features.store import DescriptorStore
+from lrcr.features.store import DescriptorStore, read_shard
 from lrcr.progress import Progress
 from lrcr.retrieval.backend import Backend
 from lrcr.runtime.executor import make_shards
@@ -42,6 +42,27 @@ def encode_store(
     for shard in progress.over(store.shards(), "index", len(store.manifest.facts["shards"])):
         yield backend.encode(shard, names[first : first + len(shard)])
         first += len(shard)
+
+
+def encode_stored_shards(
+    backend: Backend[Any],
+    store: DescriptorStore,
+    names: Sequence[str],
+    state: Path,
+    progress: Progress,
+    executor: Executor,
+) -> list[Path]:
+    """Encode stored descriptors as `encode_store`, in files: one for each shard.
+
+    Args:
+        state: folder for the files, as that of `encode_shards`.
+
+    Raises:
+        ArtifactError: as `encode_store`.
+    """
+    size, shards = int(store.manifest.facts["shard"]), store.manifest.facts["shards"]
+    items = [(store.folder / name, names[k * size : (k + 1) * size]) for k, name in enumerate(shards)]
+    return make_shards(_EncodeStored(backend), items, 1, state, ".npz", progress, "encode", executor)
 
 
 def encode_photos(
@@ -101,3 +122,15 @@ class _Encode:
     def __call__(self, photos: Sequence[Photo], file: Path, progress: Progress) -> None:
         names = [str(photo.path) for photo in photos]
         self.backend.write_part(file, self.backend.encode(self.extractor.describe(photos, progress), names))
+
+
+@dataclass(frozen=True)
+class _EncodeStored:
+    """Writes the part of a shard, which is given with the names of its images; see `lrcr.runtime.jobs.Make`."""
+
+    backend: Backend[Any]
+
+    def __call__(self, shards: Sequence[tuple[Path, Sequence[str]]], file: Path, progress: Progress) -> None:
+        [(shard, names)] = shards
+        self.backend.write_part(file, self.backend.encode(read_shard(shard), names))
+        progress.advance()

@@ -5,20 +5,30 @@ from pathlib import Path
 from typing import Any
 
 from lrcr.progress import Progress
+from lrcr.runtime.cluster import Cluster
+from lrcr.runtime.device import resolve_device
 from lrcr.runtime.jobs import Executor, Job, Make
 from lrcr.runtime.processes import ThisMachine
-from lrcr.runtime.shares import Share, own_share
+from lrcr.runtime.shares import Share, own_share, refuse_share
 
 _THIS_MACHINE = ThisMachine()
 
 
-def choose_executor() -> Executor:
-    """What runs the jobs of a step: this machine, or of an array job its share of them.
+def choose_executor(name: str = "local", device: str = "cpu") -> Executor:
+    """What runs the jobs of a step.
+
+    Args:
+        name: the param `executor`. local: this machine, or of an array job its share of the jobs; ray: a cluster.
+        device: the param `device`, if the jobs compute on it.
 
     Raises:
-        ParamsError: the environment names a share that does not exist.
+        ParamsError: the environment names a share that does not exist, or a share of a cluster; or device is cuda and
+            there is no GPU.
     """
     share = own_share()
+    if name == "ray":
+        refuse_share("what executor ray makes")
+        return Cluster(gpu=resolve_device(device).type == "cuda")
     return ThisMachine() if share is None else Share(*share)
 
 

@@ -493,7 +493,12 @@ def test_the_names_are_those_of_the_files_and_of_this_test():
 def test_every_recipe_resolves_to_its_published_values(name):
     """Every value that decides a result is compared, also those of keys that the recipe does not name."""
     params = load_params(recipe=name)
-    assert params.sections(*Params.model_fields) == {"device": "auto", "threads": None, **EXPECTED[name]}
+    assert params.sections(*Params.model_fields) == {
+        "device": "auto",
+        "threads": None,
+        "executor": "local",
+        **EXPECTED[name],
+    }
 
 
 @pytest.mark.parametrize(
@@ -543,8 +548,11 @@ def test_how_states_everything_that_it_publishes():
     unread += r"|train\.tuples\.(solar|fire|warmup_steps)"
     unread += r"|train\.tuples\.losses\.(max_descriptors|words|temperature|codebooks|soft_words)|extract\.global_scales"
     context = r"smoothing\.(?!kind|kernel)|graph\.(?!kind)"
-    neutral = r"seed|device|threads|train\.method|.*\.(seed|file|per_word|dtype|shard_size|pack_ids|memory_gib|top)$"
-    neutral += r"|rerank|codebook\.(whitening|dim)|extract\.(decoded_images|min_region_score)|index\.local_descriptors"
+    neutral = (
+        r"seed|device|threads|executor|train\.method|.*\.(seed|file|per_word|dtype|shard_size|pack_ids|memory_gib|top)$"
+    )
+    neutral += r"|rerank|codebook\.(whitening|dim)|extract\.(decoded_images|min_region_score)"
+    neutral += r"|index\.local_descriptors"
     every = set(leaves(load_params(recipe="how-r18").model_dump(mode="json")))
     assert stated == {key for key in every if not re.match(f"{unread}|{context}|{neutral}", key)}
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from lrcr.errors import ArtifactError
 from lrcr.progress import SILENT, Progress
-from lrcr.retrieval.asmk.kmeans import draw_words, exact_kmeans, shortlist_kmeans
+from lrcr.retrieval.asmk.kmeans import Nearest, draw_words, exact_kmeans, nearest_words, shortlist_kmeans
 from lrcr.runtime.seeds import derive_seed
 from lrcr.storage.artifacts import Manifest, hash_file, open_manifest, write_manifest
 
@@ -124,6 +124,7 @@ def learn_codebook(
     seed: int,
     exact: bool = True,
     gpu: bool = False,
+    nearest: Nearest = nearest_words,
     progress: Progress = SILENT,
 ) -> Codebook:
     """Learn visual words by k-means over all descriptors; equal seeds give equal words.
@@ -136,6 +137,7 @@ def learn_codebook(
         iterations: of Lloyd's algorithm.
         exact: whether every iteration compares each descriptor with all words; see `lrcr.retrieval.asmk.kmeans`.
         gpu: whether faiss runs on GPUs, if there are any.
+        nearest: compares descriptors with all words where faiss does not run the iterations.
         progress: one step for each iteration.
 
     Raises:
@@ -152,7 +154,7 @@ def learn_codebook(
             *(learnable, words, POINTS_PER_WORD, len(points)),
         )
     start = draw_words(points, min(words, learnable), derive_seed(seed, "codebook") & 0x7FFFFFFF)
-    found = exact_kmeans(points, start, gpu=gpu) if exact or gpu else shortlist_kmeans(points, start)
+    found = exact_kmeans(points, start, gpu=gpu) if exact or gpu else shortlist_kmeans(points, start, nearest)
     *_, centroids = progress.over(islice(found, iterations), "learn codebook", iterations)
     return Codebook(centroids)
 

@@ -1,6 +1,6 @@
 """K-means: Lloyd's algorithm, exact by faiss, or mostly with shortlists of words."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 
 import numba
@@ -11,6 +11,11 @@ from lrcr.runtime.jit import parallel, reassociated
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int32]
+Nearest = Callable[[Floats, Floats], Ids]
+"""(descriptors, centroids) → the words nearest to each descriptor; see `nearest_words`."""
+
+BLOCK = 2**16
+"""Descriptors that are compared with all words at a time; the last bits of distances may depend on it."""
 
 _SHORTLIST = 8  # words
 _SPLIT = 1e-3  # by which the halves of a split word differ, relative to the mean size of a component
@@ -55,7 +60,13 @@ def exact_kmeans(points: Floats, centroids: Floats, *, gpu: bool) -> Iterator[Fl
         yield centroids
 
 
-def shortlist_kmeans(points: Floats, centroids: Floats) -> Iterator[Floats]:
+def nearest_words(points: Floats, centroids: Floats) -> Ids:
+    """The words nearest to each descriptor, nearest first: of shape (N, min(8, K))."""
+    blocks = range(0, len(points), BLOCK)
+    return np.concatenate([nearest_of_block(points[first : first + BLOCK], centroids) for first in blocks])
+
+
+def shortlist_kmeans(points: Floats, centroids: Floats, nearest: Nearest = nearest_words) -> Iterator[Floats]:
     """Yield the words after each iteration; few iterations compare every descriptor with all words.
 
     These are the iterations 1, 2, 4, 8, …; the others compare a descriptor with the words that were nearest to it in
@@ -64,6 +75,7 @@ def shortlist_kmeans(points: Floats, centroids: Floats) -> Iterator[Floats]:
     Args:
         points: descriptors, of shape (N, D).
         centroids: the first words, of shape (K, D); N ≥ K.
+        nearest: as `nearest_words`; compares descriptors with all words.
     """
     shortlist, words = np.empty((0, 0), np.int32), np.empty(0, np.int32)
     for iteration in count(1):
@@ -71,7 +83,7 @@ def shortlist_kmeans(points: Floats, centroids: Floats) -> Iterator[Floats]:
             words = shortlist[:, 0].copy()
             _assign(points, shortlist, centroids, words)
         else:
-            shortlist = _nearest(points, centroids)
+            shortlist = nearest(points, centroids)
             words = shortlist[:, 0]
         centroids = means(points, words, len(centroids))
         yield centroids
@@ -110,8 +122,8 @@ def _by_word(words: Ids, number: int) -> tuple[npt.NDArray[np.int64], npt.NDArra
     return order, np.searchsorted(words[order], np.arange(number + 1)).astype(np.int64)
 
 
-def _nearest(points: Floats, centroids: Floats) -> Ids:
-    """The words nearest to each descriptor, nearest first: of shape (N, min(_SHORTLIST, K))."""
+def nearest_of_block(points: Floats, centroids: Floats) -> Ids:
+    """The words nearest to each of at most `BLOCK` descriptors; see `nearest_words`."""
     import faiss
 
     index = faiss.IndexFlatL2(centroids.shape[1])
