@@ -1,4 +1,4 @@
-.PHONY: install repro test pytest faults cluster lint format docs clean
+.PHONY: install repro test pytest faults cluster app container lint format docs clean
 UV = .venv/bin/python -m uv
 
 install: .venv/installed  ## make .venv with the pinned dependencies
@@ -15,8 +15,14 @@ pytest: .venv/installed  ## run the tests, in two processes
 faults: .venv/installed  ## kill stages, changes of an index and whole runs at random moments; change indexes at random
 	LRCR_KILLS=10 LRCR_PIPELINE_KILLS=10 LRCR_SEQUENCES=300 .venv/bin/python -m pytest -n 0 -m faults tests/kills tests/stages tests/retrieval/test_writer.py
 
-cluster: .venv/installed  ## test the executor of Ray on three nodes of this machine; needs the extra lrcr[ray]
-	.venv/bin/python -m pytest -n 0 -m cluster tests/cluster
+cluster: .venv/installed  ## test what runs on a Ray cluster, on this machine; needs the extra lrcr[ray]
+	.venv/bin/python -m pytest -n 0 -m cluster tests
+
+app: .venv/installed  ## test the page in a browser, and the server under load
+	.venv/bin/python -m pytest -n 0 -m app tests/app
+
+container: .venv/installed  ## build the image, or run the steps of its Dockerfile in a folder, and try its commands
+	LRCR_CONTAINER=1 .venv/bin/python -m pytest -n 0 -m container tests/container
 
 lint: .venv/installed  ## run what pre-commit checks
 	.venv/bin/ruff check .

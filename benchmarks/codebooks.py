@@ -1,4 +1,6 @@
-"""K-means with shortlists compared with exact k-means, and bfloat16 with float32: mAP of 20 codebooks a side, and time.
+"""K-means with shortlists compared with exact k-means, words found in cells with all words, and bfloat16 with float32.
+
+mAP of 20 codebooks a side, and time.
 
 HOW without training and with cropped border, 2,048 words of 64 descriptors each, real photos. Needs `LRCR_TEST_DATA`: a
 folder with `photos/` and `weights/`. What a killed run has finished is found again.
@@ -30,6 +32,7 @@ _COMMON = ("backbone.crop_border=1", "smoothing.kind=none", "codebook.words=2048
 _SIDES = {
     "float32, exact": ("extract.compute=float32", "codebook.assignment=exact"),
     "float32, shortlists": ("extract.compute=float32", "codebook.assignment=approximate"),
+    "float32, shortlists in cells": ("extract.compute=float32", "codebook.assignment=ivf"),
     "bfloat16, shortlists": ("extract.compute=bfloat16", "codebook.assignment=approximate"),
 }
 _SETUPS = ("medium", "hard")
@@ -51,8 +54,13 @@ def run() -> Iterator[Value]:
         for side, runs in found.items()
     ]
     write("codebooks", markdown(["", "medium", "hard", "seconds of k-means"], rows))
-    exact, short, half = (found[side] for side in _SIDES)
-    for name, a, b in (("shortlists − exact k-means", short, exact), ("bfloat16 − float32", half, short)):
+    exact, short, cells, half = (found[side] for side in _SIDES)
+    compared = {
+        "shortlists − exact k-means": (short, exact),
+        "shortlists in cells − exact k-means": (cells, exact),
+        "bfloat16 − float32": (half, short),
+    }
+    for name, (a, b) in compared.items():
         for setup in _SETUPS:
             difference = mean(run[setup] for run in a) - mean(run[setup] for run in b)
             yield Value(f"{name}: mAP ({setup}), {_CODEBOOKS} codebooks a side", difference, -0.5, 0.5)

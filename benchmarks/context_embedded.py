@@ -6,25 +6,20 @@ In all rows the whitening is trained too, for as many steps; the average is chos
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.cache import cache_folder
+from benchmarks.embedded import make_embedded
 from benchmarks.rows import NONE, Changes, Rows
 from benchmarks.tables import BASELINES, write_comparison
 from benchmarks.values import Value
-from lrcr.cli.terminal import progress
-from lrcr.config.params import Params
 from lrcr.config.reading import load_params
-from lrcr.datasets.make import make_dataset
-from lrcr.storage.artifacts import fingerprint
 
 _SEEDS = (0, 1, 2)
-_TRAIN, _VAL, _EVAL = "synthetic-train", "synthetic-val", "synthetic"
 
 
 def run() -> Iterator[Value]:
     """Write `results/context_embedded.md`; yield the differences to the better baseline."""
     params = load_params(Path("params.yaml"), ["smoothing.kind=none", "graph.kind=none"])
-    folders = _make(params)
-    rows = Rows(params, folders[_TRAIN], folders[_VAL], folders[_EVAL], codebooks=1)
+    data = make_embedded()
+    rows = Rows(params, data.train, data.validation, data.test, codebooks=1)
     averages: dict[str, Changes] = {
         f"average {kernel}": [{"smoothing": {"kind": "average", "kernel": kernel}}] for kernel in (3, 5, 7)
     }
@@ -42,12 +37,3 @@ def run() -> Iterator[Value]:
     yield from write_comparison(
         "context_embedded", {row: [rows.run(own, seed) for seed in _SEEDS] for row, own in changes.items()}
     )
-
-
-def _make(params: Params) -> dict[str, Path]:
-    """The three datasets, or those of an earlier run."""
-    names = (_TRAIN, _VAL, _EVAL)
-    work = cache_folder(fingerprint("embedded", [params.datasets[name].model_dump(mode="json") for name in names]))
-    for name in (each for each in names if not (work / each).exists()):
-        make_dataset(name, params.datasets[name], work / name, seed=params.seed, progress=progress)
-    return {name: work / name for name in names}

@@ -45,7 +45,7 @@ def run() -> Iterator[Value]:
 
 def _rows(name: str) -> Rows:
     split = split_identities()
-    overrides = [override.format(data=test_data()) for override in _TRUNKS[name]]
+    overrides = [override.replace("{data}", str(test_data())) for override in _TRUNKS[name]]
     params = load_params(None, [*overrides, *_WITHOUT_CONTEXT], recipe="context")
     return Rows(params, split.train, split.validation, split.test, _CODEBOOKS)
 

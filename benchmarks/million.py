@@ -1,15 +1,15 @@
 """One million images of 395 postings: building, size, opening and search. Needs 15 GB of disk, removed afterwards."""
 
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numba
 import numpy as np
 
+from benchmarks import changes
+from benchmarks.memory import watch_memory
 from benchmarks.postings import draw_images
 from benchmarks.values import Value
 from lrcr.retrieval.asmk.aggregation import Aggregated
@@ -28,7 +28,7 @@ def run() -> Iterator[Value]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         start = time.perf_counter()
-        with _watch_memory() as memory:
+        with watch_memory() as memory:
             layout = Layout(_WORDS, _DIM, binary=True, packed=True)
             build_index(folder, _draw(), layout, params={}, inputs={}, memory=2**32)
         yield Value("build time with drawing, min", (time.perf_counter() - start) / 60)
@@ -42,29 +42,9 @@ def run() -> Iterator[Value]:
         yield Value("batch on 2 threads, ms per query", speed.batch_ms)
         yield Value("postings visited per query, millions", speed.postings / 1e6)
         yield Value("segments", len(index.segments))
+    yield from changes.run(_IMAGES)
 
 
 def _draw() -> Iterator[Aggregated]:
     for part in range(_IMAGES // _PART):
         yield draw_images(np.random.default_rng(part), _PART, _PER_IMAGE, _WORDS, _DIM, skew=_SKEW)
-
-
-@contextmanager
-def _watch_memory() -> Iterator[list[int]]:
-    """Yield a list to which the anonymous memory of this process, in bytes, is appended every 50 ms."""
-    seen: list[int] = []
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.05):
-            status = Path("/proc/self/status").read_text(encoding="utf-8")
-            kilobytes = next(line.split()[1] for line in status.splitlines() if line.startswith("RssAnon"))
-            seen.append(int(kilobytes) * 1024)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield seen
-    finally:
-        done.set()
-        thread.join()

@@ -39,19 +39,19 @@ def write_comparison(name: str, runs_of: dict[str, Runs]) -> Iterator[Value]:
     setups = _graded(runs_of)
     head = ["", *setups, "words", f"medium with τ = {SELECTIVE.tau:g}"]
     cells = {
-        row: [row, *(_score(plain[row], setup) for setup in setups), f"{_words(runs):.0f}", f"{_tau(runs):.1f}"]
+        row: [row, *(score(plain[row], setup) for setup in setups), f"{_words(runs):.0f}", f"{_tau(runs):.1f}"]
         for row, runs in runs_of.items()
     }
     for tables, where in ((plain, ""), (equal, f" with {memory:.0f} words")):
-        best = max(BASELINES, key=lambda row: _mean(tables[row], "medium"))
+        best = max(BASELINES, key=lambda row: mean(tables[row], "medium"))
         if where:
             head.append(f"medium{where}")
         head += [f"difference to {best}{where}, medium", *setups[1:]]
         for row in runs_of:
             if where:
-                cells[row].append(_score(tables[row], "medium"))
+                cells[row].append(score(tables[row], "medium"))
             for setup in setups:
-                cells[row].append("" if row == best else interval(_difference(tables[row], tables[best], setup)))
+                cells[row].append("" if row == best else interval(difference_of(tables[row], tables[best], setup)))
                 if row not in BASELINES:
                     difference = f"{row}: difference to {best}{where} ({setup})"
                     yield from _values(difference, tables[row], tables[best], setup)
@@ -67,9 +67,9 @@ def write_parts(name: str, runs_of: dict[str, Runs]) -> Iterator[Value]:
     rows = []
     for row, runs in runs_of.items():
         tables, others = _plain(runs), _plain(runs_of[first])
-        differences = ["" if row == first else interval(_difference(tables, others, setup)) for setup in setups]
-        rows.append([row, *(_score(tables, setup) for setup in setups), f"{_words(runs):.0f}", *differences])
-        yield Value(f"{row}: mAP (medium)", _mean(tables, "medium"))
+        differences = ["" if row == first else interval(difference_of(tables, others, setup)) for setup in setups]
+        rows.append([row, *(score(tables, setup) for setup in setups), f"{_words(runs):.0f}", *differences])
+        yield Value(f"{row}: mAP (medium)", mean(tables, "medium"))
     write(name, markdown(["", *setups, "words", f"difference to {first}, medium", *setups[1:]], rows))
 
 
@@ -139,7 +139,7 @@ def _at_words(runs: Runs, words: float) -> Tables:
 
 def _values(name: str, tables: Tables, others: Tables, setup: str) -> Iterator[Value]:
     """A difference, whose interval should lie above 0, and the lower end of its interval."""
-    difference = _difference(tables, others, setup)
+    difference = difference_of(tables, others, setup)
     yield Value(name, difference.mean)
     yield Value(f"{name}: lower end of the 95 % interval", difference.low, at_least=0)
 
@@ -149,18 +149,21 @@ def _compare(tables: Tables, others: Tables, setup: str) -> Comparison:
     return compare_seeds(a, b, setup)
 
 
-def _difference(tables: Tables, others: Tables, setup: str) -> Difference:
+def difference_of(tables: Tables, others: Tables, setup: str) -> Difference:
+    """The difference in mAP over common seeds, with its interval over landmarks and seeds."""
     difference = _compare(tables, others, setup).difference
     assert difference is not None, "the datasets have several landmarks"
     return difference
 
 
-def _score(tables: Tables, setup: str) -> str:
+def score(tables: Tables, setup: str) -> str:
+    """The mean mAP ± its standard deviation over seeds; empty if no query has a positive in this setup."""
     scored = _compare(tables, tables, setup).a
     return "" if scored is None else spread(scored)
 
 
-def _mean(tables: Tables, setup: str) -> float:
+def mean(tables: Tables, setup: str) -> float:
+    """The mean mAP over seeds."""
     return float(np.mean([np.nanmean(table[setup]) for table in tables]))
 
 
@@ -169,7 +172,7 @@ def _words(runs: Runs) -> float:
 
 
 def _tau(runs: Runs) -> float:
-    return _mean([run.scored[SELECTIVE].table for run in runs], "medium")
+    return mean([run.scored[SELECTIVE].table for run in runs], "medium")
 
 
 def _draw_curve(path: Path, runs_of: dict[str, Runs]) -> None:
@@ -177,7 +180,7 @@ def _draw_curve(path: Path, runs_of: dict[str, Runs]) -> None:
     axis = figure.add_subplot()
     for row, runs in runs_of.items():
         words = [float(np.mean([run.scored[setting].words for run in runs])) for setting in CURVE]
-        scores = [_mean([run.scored[setting].table for run in runs], "medium") for setting in CURVE]
+        scores = [mean([run.scored[setting].table for run in runs], "medium") for setting in CURVE]
         axis.plot(words, scores, marker="o", label=row, linestyle="--" if row in BASELINES else "-")
     axis.set(xlabel="words per image", ylabel="mAP (medium)", title="mAP against words per image")
     axis.grid(alpha=0.3)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import lrcr.asmk as asmk
     from lrcr.api import build_index, compare, evaluate, load_model, open_index, train
+    from lrcr.collections import cluster, duplicates, pairs
     from lrcr.errors import LrcrError
     from lrcr.progress import Progress
 
@@ -23,14 +24,19 @@ __all__ = [
     "Progress",
     "asmk",
     "build_index",
+    "cluster",
     "compare",
+    "duplicates",
     "evaluate",
     "load_model",
     "open_index",
+    "pairs",
     "train",
 ]
 
-_MODULES = {"LrcrError": "errors", "Progress": "progress", "asmk": "asmk"}  # of the names that are not in `lrcr.api`
+_COLLECTIONS = dict.fromkeys(("cluster", "duplicates", "pairs"), "collections")
+_MODULES = {"LrcrError": "errors", "Progress": "progress", "asmk": "asmk", **_COLLECTIONS}
+"""The modules of the names that are not in `lrcr.api`."""
 
 
 def __getattr__(name: str) -> Any:

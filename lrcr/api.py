@@ -85,6 +85,8 @@ def open_index(
     recipe: str | None = None,
     params: Path | str | None = None,
     overrides: Sequence[str] = (),
+    shards: int = 1,
+    allow_partial: bool = False,
 ) -> "PhotoIndex":
     """Open an index for search; the network is read with the first query.
 
@@ -96,6 +98,8 @@ def open_index(
         recipe: name of a recipe of params, of which the sections `search` and `rerank` are read.
         params: YAML file of params, of which these sections are read.
         overrides: single params of a search, for example `["search.tau=0.25"]`.
+        shards: number of processes that search, each in some segments of the index; 1: this process alone.
+        allow_partial: whether hits of the other processes are returned when one has ended; `Hit.unsearched` tells.
 
     Raises:
         ParamsError: a param is refused, or is decided by the index, or `photos` are not as many folders as its own.
@@ -111,7 +115,8 @@ def open_index(
     search, rerank = params_of_search(_path(params), overrides, recipe)
     from lrcr.retrieval.photos import PhotoIndex
 
-    return PhotoIndex(Path(folder), search, [Path(root) for root in photos], rerank)
+    roots = [Path(root) for root in photos]
+    return PhotoIndex(Path(folder), search, roots, rerank, shards=shards, allow_partial=allow_partial)
 
 
 def train(
@@ -234,7 +239,11 @@ def evaluate(
     model_file = _path(model)
     chosen = params_without_training(_path(params), overrides, recipe, model_file, searches=True)
     from lrcr.evaluation.evaluate import evaluate_dataset, require_queries
-    from lrcr.pipeline import prepare  # imports torch, which takes seconds
+    from lrcr.models.factory import adopt_model  # imports torch, which takes seconds
+    from lrcr.pipeline import prepare
+    from lrcr.retrieval.rerank.steps import require_steps
+
+    require_steps(chosen if model_file is None else adopt_model(chosen, model_file))
 
     with prepare(
         chosen,
@@ -250,14 +259,11 @@ def evaluate(
 
 
 def compare(a: "Evaluated | Sequence[Evaluated]", b: "Evaluated | Sequence[Evaluated]") -> "dict[str, Comparison]":
-    """Compare two methods: mAP of `a` minus that of `b`, with its interval from a bootstrap over landmarks.
+    """Compare two methods in each setup: mAP of `a` minus that of `b`, with its interval over landmarks.
 
     Args:
         a: what `evaluate` returned, or a .csv of `lrcr evaluate --per-query`; of several seeds a list of these.
         b: the other method: as many seeds, in the same order.
-
-    Returns:
-        The comparison in each setup: easy, medium and hard.
 
     Raises:
         ArtifactError: a file is missing or damaged, or the evaluations are of different queries.

@@ -40,3 +40,12 @@ class OutOfMemoryError(LrcrError):
 
 class ArtifactError(LrcrError):
     """An artifact that is missing, damaged, or made from other inputs than those of the step that reads it."""
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things for a message: `1 file`, `2 files`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+class LostShardError(LrcrError):
+    """A process or machine that searched a part of an index has ended, or cannot be reached."""

@@ -23,6 +23,7 @@ from lrcr.retrieval.lock import only_writer
 from lrcr.storage.sources import PACKAGE
 
 FUNCTIONS = ["build_index", "compare", "evaluate", "load_model", "open_index", "train"]
+OF_COLLECTIONS = ["cluster", "duplicates", "pairs"]
 QUICK = [
     *("backbone.name=resnet18", "backbone.skip_layers=3", "backbone.weights=none", "backbone.crop_border=0"),
     *("whitening.dim=16", "extract.image_size=64", "extract.scales=[1.0]", "extract.max_descriptors=60"),
@@ -31,7 +32,7 @@ QUICK = [
 
 
 def test_the_surface():
-    assert lrcr.__all__ == ["LrcrError", "Progress", "asmk", *FUNCTIONS]
+    assert lrcr.__all__ == ["LrcrError", "Progress", "asmk", *sorted([*FUNCTIONS, *OF_COLLECTIONS])]
     assert lrcr.asmk.__all__ == ["Codebook", "Index", "build", "open_index", "train_codebook"]
     assert set(dir(lrcr)) == {*lrcr.__all__, "__version__"}
     for module in (lrcr, lrcr.asmk):
@@ -41,8 +42,10 @@ def test_the_surface():
 
 
 def test_every_function_of_the_api_is_shown():
-    defined = {name for name, value in vars(lrcr.api).items() if getattr(value, "__module__", "") == "lrcr.api"}
-    assert {name for name in defined if not name.startswith("_")} == set(FUNCTIONS)
+    for module, functions in (("lrcr.api", FUNCTIONS), ("lrcr.collections", OF_COLLECTIONS)):
+        everything = vars(importlib.import_module(module))
+        defined = {name for name, value in everything.items() if getattr(value, "__module__", "") == module}
+        assert {name for name in defined if not name.startswith("_")} == set(functions)
 
 
 ONLY_NAMES = "import sys, lrcr; [getattr(lrcr, name) for name in lrcr.__all__ if name != 'asmk']"
@@ -74,7 +77,7 @@ MODULES = [
     for file in sorted(PACKAGE.rglob("*.py"))
     if ">>>" in file.read_text()
 ]
-PUBLIC = ["lrcr.api", "lrcr", "lrcr.retrieval.photos", "lrcr.asmk"]
+PUBLIC = ["lrcr.api", "lrcr", "lrcr.retrieval.hits", "lrcr.retrieval.photos", "lrcr.collections", "lrcr.asmk"]
 
 
 def examples(module: str) -> list[doctest.DocTest]:
@@ -95,7 +98,8 @@ def test_examples_of_the_api_run_one_after_the_other(rendered, tmp_path, monkeyp
     done = [example for module in PUBLIC for example in examples(module)]
     for example in done:
         run(example)
-    assert {f"lrcr.api.{name}" for name in FUNCTIONS} <= {example.name for example in done}
+    shown = {f"lrcr.api.{name}" for name in FUNCTIONS} | {f"lrcr.collections.{name}" for name in OF_COLLECTIONS}
+    assert shown <= {example.name for example in done}
 
 
 @pytest.mark.parametrize("module", sorted(set(MODULES) - set(PUBLIC)))
@@ -149,7 +153,7 @@ def test_an_explanation_adds_up_and_its_locations_are_in_both_photos(rendered, i
 
 
 def test_an_explanation_without_matches_has_no_locations():
-    from lrcr.retrieval.photos import Explanation
+    from lrcr.retrieval.hits import Explanation
 
     nothing = np.empty((0, 2), np.float32)
     assert Explanation(nothing, nothing, []).locations.shape == (0, 4)

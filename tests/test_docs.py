@@ -183,7 +183,7 @@ def test_commands_exist(name):
     [
         ("    lrcr find a b\n", "no such command"),
         ("    lrcr search a b --shoot c.png\n", "--shoot"),
-        ("    lrcr search a\n", "without"),
+        ("    lrcr remove a\n", "without"),
         ("    lrcr verify a b\n", "unexpected"),
         ("    lrcr search a \\\n        b --set search.no=1\n", "search.no"),
         ("    lrcr init --recipe no\n", "no"),

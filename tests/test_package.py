@@ -74,6 +74,8 @@ def test_the_wheel_contains_the_package_its_data_and_its_licences(wheel):
         text = opened.read(metadata).decode()
     expected = {path.relative_to(ROOT).as_posix() for path in (ROOT / "lrcr").rglob("*.py")}
     expected |= {"lrcr/py.typed", *(f"lrcr/config/recipes/{name}.yaml" for name in recipe_names())}
+    pages = (ROOT / "lrcr/app/static", ROOT / "lrcr/report/page")
+    expected |= {path.relative_to(ROOT).as_posix() for page in pages for path in page.iterdir() if path.is_file()}
     others = {name for name in names if ".dist-info/" not in name}
     assert others == expected
     licences = metadata.removesuffix("METADATA") + "licenses/"

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from lrcr.cli.options import MovedPhotos
+from lrcr.cli.options import DescriptorsFile, MovedPhotos, TolerateTruncated
 from lrcr.cli.terminal import progress, say
+from lrcr.errors import ParamsError
 
 Index = Annotated[Path, typer.Argument(metavar="INDEX", help="Index written by `lrcr index`.")]
 Prefix = Annotated[str, typer.Option("--prefix", metavar="TEXT", help="Put TEXT before the names of these images.")]
@@ -14,19 +15,32 @@ Prefix = Annotated[str, typer.Option("--prefix", metavar="TEXT", help="Put TEXT 
 
 def add(
     folder: Index,
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTOS...", help="Folders of photos, and single photos.")],
+    photos: Annotated[
+        list[Path] | None, typer.Argument(metavar="PHOTOS...", help="Folders of photos, and single photos.")
+    ] = None,
+    descriptors: DescriptorsFile = None,
     prefix: Prefix = "",
+    tolerate_truncated: TolerateTruncated = False,
 ) -> None:
-    """Add photos to an index; only those that are not in it yet are described."""
+    """Add photos, or images of --descriptors, to an index; only those that are not in it yet are described."""
+    if (photos is None) == (descriptors is None):
+        raise ParamsError("PHOTOS: name photos, or a file with --descriptors, and not both")
+    if descriptors is not None:
+        from lrcr.retrieval.own.images import add_features
+
+        added, images = add_features(folder, descriptors, prefix, progress)
+        say(f"{folder}: {added} added; {images} images")
+        return
     from lrcr.retrieval.collection import add_photos  # imports torch, which takes seconds
 
-    say(f"{folder}: {add_photos(folder, photos, prefix, progress)}")
+    say(f"{folder}: {add_photos(folder, photos or (), prefix, progress, tolerate_truncated=tolerate_truncated)}")
 
 
 def remove(
     folder: Index,
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME...", help="Names of images, as `lrcr search` prints them.")
+        list[str],
+        typer.Argument(metavar="NAME...", help="Names, as `lrcr inspect INDEX --images` lists them."),
     ],
 ) -> None:
     """Remove images from an index; the photos themselves are left alone."""
@@ -35,21 +49,22 @@ def remove(
     say(f"{folder}: {remove_photos(folder, names)}")
 
 
-def update(folder: Index, moved: MovedPhotos = None) -> None:
+def update(folder: Index, moved: MovedPhotos = None, tolerate_truncated: TolerateTruncated = False) -> None:
     """Describe the photos of an index again whose files have changed."""
     from lrcr.retrieval.collection import update_photos  # imports torch, which takes seconds
 
-    say(f"{folder}: {update_photos(folder, moved or (), progress)}")
+    say(f"{folder}: {update_photos(folder, moved or (), progress, tolerate_truncated=tolerate_truncated)}")
 
 
 def sync(
     folder: Index,
     photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder of photos, with its subfolders.")],
+    tolerate_truncated: TolerateTruncated = False,
 ) -> None:
     """Bring an index to the state of a folder: add new photos, replace changed ones, remove missing ones."""
     from lrcr.retrieval.collection import sync_photos  # imports torch, which takes seconds
 
-    say(f"{folder}: {sync_photos(folder, photos, progress)}")
+    say(f"{folder}: {sync_photos(folder, photos, progress, tolerate_truncated=tolerate_truncated)}")
 
 
 def merge(

@@ -9,8 +9,20 @@ from rich.console import Console
 from rich.table import Table
 
 import lrcr.api
-from lrcr.cli.options import AsJson, CodebookPhotos, ModelFile, Overrides, ParamsFile, Recipe, TolerateTruncated
+from lrcr.cli.options import (
+    AsJson,
+    CodebookDescriptors,
+    CodebookPhotos,
+    DescriptorsFile,
+    ModelFile,
+    Overrides,
+    ParamsFile,
+    Recipe,
+    TolerateTruncated,
+    check_descriptors,
+)
 from lrcr.cli.terminal import progress
+from lrcr.config.given import params_of_descriptors
 from lrcr.errors import ParamsError
 
 _SIZES = ("words_per_image", "dimensions", "bytes_per_image")
@@ -32,6 +44,8 @@ def evaluate(
             "--per-query", metavar="FILE", help="Write the AP of each query into this .csv, for `lrcr compare`."
         ),
     ] = None,
+    descriptors: DescriptorsFile = None,
+    codebook_descriptors: CodebookDescriptors = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure mAP on a folder of photos with ground truth: extract, codebook, index, evaluate."""
@@ -39,16 +53,24 @@ def evaluate(
         raise ParamsError(
             f"--per-query {per_query}: the AP of each query is written as .csv; give a name that ends in .csv"
         )
-    result = lrcr.api.evaluate(
-        photos,
-        model=model,
-        codebook_photos=codebook_photos,
-        recipe=recipe,
-        params=params,
-        overrides=overrides or (),
-        tolerate_truncated=tolerate_truncated,
-        progress=progress,
-    )
+    of_photos = {"model": model, "codebook-photos": codebook_photos, "tolerate-truncated": tolerate_truncated}
+    check_descriptors(descriptors, codebook_descriptors, of_photos)
+    if descriptors is None:
+        result = lrcr.api.evaluate(
+            photos,
+            model=model,
+            codebook_photos=codebook_photos,
+            recipe=recipe,
+            params=params,
+            overrides=overrides or (),
+            tolerate_truncated=tolerate_truncated,
+            progress=progress,
+        )
+    else:
+        from lrcr.evaluation.own import evaluate_features
+
+        chosen = params_of_descriptors(params, overrides, recipe, searches=True)
+        result = evaluate_features(chosen, descriptors, photos, fit=codebook_descriptors, progress=progress)
     if per_query is not None:
         from lrcr.evaluation.per_query import write_per_query
 
@@ -56,19 +78,21 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps({**result.metrics, "cost": result.cost}, indent=2))
     else:
-        Console().print(_table(result.metrics))
-        if "reranked" in result.metrics:
-            Console().print("after re-ranking:", _table(result.metrics["reranked"]), sep="\n")
-        sizes = {name: result.metrics[name] for name in _SIZES if name in result.metrics}
-        facts = {"queries": result.metrics["queries"], **sizes, **result.cost}
-        Console().print("  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in facts.items()))
-        if "localisation" in result.metrics:
-            Console().print(_describe(result.metrics["localisation"]))
-        for setup, ties in result.metrics.get("ties", {}).items():
-            share, expected = f"{ties['share']:.2f} %", f"{ties['expected_map']:.2f}"
-            Console().print(
-                f"{setup}: {share} of the relevant images have the score of others; expected mAP {expected}"
-            )
+        _print(result.metrics, result.cost)
+
+
+def _print(metrics: dict[str, Any], cost: dict[str, float]) -> None:
+    Console().print(_table(metrics))
+    if "reranked" in metrics:
+        Console().print("after re-ranking:", _table(metrics["reranked"]), sep="\n")
+    sizes = {name: metrics[name] for name in _SIZES if name in metrics}
+    facts = {"queries": metrics["queries"], **sizes, **cost}
+    Console().print("  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in facts.items()))
+    if "localisation" in metrics:
+        Console().print(_describe(metrics["localisation"]))
+    for setup, ties in metrics.get("ties", {}).items():
+        share, expected = f"{ties['share']:.2f} %", f"{ties['expected_map']:.2f}"
+        Console().print(f"{setup}: {share} of the relevant images have the score of others; expected mAP {expected}")
 
 
 def _describe(localisation: dict[str, float]) -> str:

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from lrcr.cli.terminal import progress
-from lrcr.errors import ArtifactError
+from lrcr.errors import ArtifactError, counted
 from lrcr.storage.artifacts import MANIFEST, read_json
 
 
@@ -17,18 +17,29 @@ def inspect(
         Path,
         typer.Argument(metavar="ARTIFACT", help="A dataset, model, store of descriptors, codebook, index, ranking …"),
     ],
+    images: Annotated[bool, typer.Option("--images", help="List the names of the images of an index instead.")] = False,
 ) -> None:
     """Print what an artifact is, what it was made from and what it contains."""
+    if images:
+        from lrcr.retrieval.searcher import Searcher
+
+        typer.echo("".join(f"{name}\n" for name in Searcher(file).images["name"]), nl=False)
+        return
     Console().print_json(json.dumps(_describe(file)))
 
 
 def verify(folder: Annotated[Path, typer.Argument(metavar="INDEX", help="Index written by `lrcr index`.")]) -> None:
     """Compare every file of an index with the hash in its manifest."""
+    from lrcr.retrieval.contents import open_steadily
     from lrcr.retrieval.searcher import Searcher
 
-    searcher = Searcher(folder)
-    searcher.verify(progress)
-    typer.echo(f"{folder}: {searcher.index.images} images, all files are intact")
+    def check() -> Searcher:
+        searcher = Searcher(folder)
+        searcher.verify(progress)
+        return searcher
+
+    searcher = open_steadily(folder, check)
+    typer.echo(f"{folder}: {counted(searcher.index.images, 'image')}, all files are intact")
 
 
 def _describe(path: Path) -> Any:
@@ -42,7 +53,7 @@ def _describe(path: Path) -> Any:
         open_dataset(path)
         return read_json(path / DESCRIPTION)
     models = dict.fromkeys((".safetensors", ".pt"), _describe_model)
-    readers = {**models, ".h5": _describe_shard, ".parquet": _describe_table, ".json": read_json}
+    readers = {**models, ".h5": _describe_descriptors, ".parquet": _describe_table, ".json": read_json}
     if path.suffix not in readers:
         known = ", ".join(readers)
         raise ArtifactError(f"{path}: not an artifact of lrcr; name a folder with a manifest or a file of {known}")
@@ -55,9 +66,14 @@ def _describe_model(path: Path) -> Any:
     return {**read_model_manifest(path).as_dict(), "parameters": count_parameters(path)}
 
 
-def _describe_shard(path: Path) -> Any:
+def _describe_descriptors(path: Path) -> Any:
+    from lrcr.features.hloc import has_groups, list_images, read_images
     from lrcr.features.store import read_shard
 
+    if has_groups(path):
+        names, shapes = list_images(path), [image.local.descriptors.shape for image in read_images(path)]
+        total = [sum(rows for rows, _ in shapes), shapes[0][1]]
+        return {"kind": "features file", "images": len(names), "first": names[:3], "descriptors": total}
     shard = read_shard(path)
     shape = list(shard.descriptors.shape)
     vectors = {} if shard.vectors is None else {"vectors": list(shard.vectors.shape)}

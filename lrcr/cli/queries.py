@@ -1,6 +1,6 @@
 """The query photos of `lrcr search`: named files, the photos of folders, and those that a list names."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ class QueryPhoto:
     named: bool
 
 
-def find_queries(given: Iterable[Path]) -> list[QueryPhoto]:
+def find_queries(given: Sequence[Path]) -> list[QueryPhoto]:
     """The query photos that are given.
 
     Args:
@@ -28,8 +28,10 @@ def find_queries(given: Iterable[Path]) -> list[QueryPhoto]:
             their own folder.
 
     Raises:
-        ParamsError: a folder or a list names no photo, or a list cannot be read.
+        ParamsError: nothing is given, or a folder or a list names no photo, or a list is missing or cannot be read.
     """
+    if not given:
+        raise ParamsError("QUERY: missing; name photos, or a file with --descriptors")
     return [query for path in given for query in _find(path)]
 
 
@@ -55,6 +57,8 @@ def _photos_below(folder: Path) -> list[Path]:
 def _read_list(file: Path) -> list[Path]:
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise ParamsError(f"{file}: no such file; name a list of photos, or a photo") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ParamsError(f"{file}: not a list of photos ({error}); write one name a line, in UTF-8") from None
     return [file.parent / line for line in map(str.strip, lines) if line]

@@ -1,4 +1,4 @@
-"""`lrcr index` and `lrcr search`."""
+"""The command that searches an index."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -8,108 +8,59 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lrcr.api import build_index, open_index
+from lrcr.api import open_index
+from lrcr.cli.features import find_images, require_photos, search_features
 from lrcr.cli.options import (
+    AllowPartial,
     AsJson,
-    CodebookPhotos,
-    ModelFile,
+    BoxText,
+    DescriptorsFile,
+    ExcludeSelf,
+    MinConfidence,
+    Mirror,
     MovedPhotos,
+    Output,
     Overrides,
     ParamsFile,
+    Plot,
+    PlotMatches,
+    Queries,
     Recipe,
+    RerankSteps,
+    Rotations,
+    Shards,
     TolerateTruncated,
+    Top,
+    check_descriptors,
 )
 from lrcr.cli.queries import QueryPhoto, find_queries
-from lrcr.cli.results import print_results, require_results_file, write_results
+from lrcr.cli.results import PARTIAL, print_results, require_results_file, write_results
 from lrcr.cli.terminal import import_torch, progress, say
 from lrcr.errors import ImageError, ParamsError
 
 if TYPE_CHECKING:
     from lrcr.data.images import Box
-    from lrcr.retrieval.photos import Hit, PhotoIndex
-
-Queries = Annotated[
-    list[Path], typer.Argument(metavar="QUERY...", help="Query photos, folders of photos, or .txt lists of photos.")
-]
-Top = Annotated[int, typer.Option("--top", min=1, help="Number of images to find for each query.")]
-BoxText = Annotated[
-    str | None,
-    typer.Option(
-        "--box", metavar="X0,Y0,X1,Y1", help="Search for this part of the query photo, in pixels as a viewer shows it."
-    ),
-]
-RerankSteps = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--rerank",
-        metavar="KIND",
-        help="Rank the results again by this step with its defaults, e.g. expansion; repeatable.",
-    ),
-]
-Rotations = Annotated[
-    bool, typer.Option("--rotations", help="Turn the query also by 90°, 180° and 270°; the best score counts.")
-]
-Mirror = Annotated[bool, typer.Option("--mirror", help="Mirror the query also; the best score counts.")]
-ExcludeSelf = Annotated[bool, typer.Option("--exclude-self", help="Leave out images with the same bytes as the query.")]
-Output = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Write the results into this .jsonl, .csv or .parquet."),
-]
-Plot = Annotated[
-    Path | None,
-    typer.Option("--plot", metavar="FILE", help="Draw the queries and the results into this .png or .jpg."),
-]
-PlotMatches = Annotated[
-    Path | None,
-    typer.Option(
-        "--plot-matches",
-        metavar="FILE",
-        help="Draw the matching locations of query and results into this .png or .jpg.",
-    ),
-]
-
-
-def index(
-    photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder of photos, with its subfolders.")],
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the index; an existing index is replaced."),
-    ],
-    model: ModelFile = None,
-    codebook_photos: CodebookPhotos = None,
-    recipe: Recipe = None,
-    params: ParamsFile = None,
-    overrides: Overrides = None,
-    tolerate_truncated: TolerateTruncated = False,
-) -> None:
-    """Build an index of a folder of photos."""
-    built = build_index(
-        photos,
-        output,
-        model=model,
-        codebook_photos=codebook_photos,
-        recipe=recipe,
-        params=params,
-        overrides=overrides or (),
-        tolerate_truncated=tolerate_truncated,
-        progress=progress,
-    )
-    say(f"{output}: {built.summary}")
+    from lrcr.retrieval.hits import Hit
+    from lrcr.retrieval.photos import PhotoIndex
 
 
 def search(
     folder: Annotated[Path, typer.Argument(metavar="INDEX", help="Index written by `lrcr index`.")],
-    queries: Queries,
+    queries: Queries = None,
     top: Top = 10,
     box: BoxText = None,
     rerank: RerankSteps = None,
     rotations: Rotations = False,
     mirror: Mirror = False,
     exclude_self: ExcludeSelf = False,
+    min_confidence: MinConfidence = None,
+    shards: Shards = 1,
+    allow_partial: AllowPartial = False,
     output: Output = None,
     plot: Plot = None,
     plot_matches: PlotMatches = None,
     moved: MovedPhotos = None,
+    descriptors: DescriptorsFile = None,
     recipe: Recipe = None,
     params: ParamsFile = None,
     overrides: Overrides = None,
@@ -117,39 +68,49 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Find the images of an index that show the same thing as the query photos."""
-    steps = [f"rerank=[{', '.join(f'{{kind: {kind}}}' for kind in rerank)}]"] if rerank else []
-    given = [*steps, *(overrides or ())]
-    index = open_index(folder, photos=moved or (), recipe=recipe, params=params, overrides=given)
-    part, photos = _read_box(box), find_queries(queries)
+    part, given = _read_box(box), _steps(rerank, overrides)
+    _check_files(output, plot, plot_matches, as_json=as_json)
+    opened = partial(open_index, folder, shards=shards, allow_partial=allow_partial)
+    index = opened(photos=moved or (), recipe=recipe, params=params, overrides=given)
+    of_photos = {"box": box, "rotations": rotations, "mirror": mirror, "tolerate-truncated": tolerate_truncated}
+    check_descriptors(descriptors, None, of_photos)
+    photos = find_queries(queries or ()) if descriptors is None else find_images(descriptors, queries)
+    if descriptors is not None:
+        require_photos({"plot": plot, "plot-matches": plot_matches}, moved)
     _check(folder, index, len(photos), box, plot_matches, turns=rotations or mirror)
-    if output is not None:
-        require_results_file(output)
-    import_torch()
-    find = partial(
-        index.search,
-        top=top,
-        box=part,
-        rotations=rotations,
-        mirror=mirror,
-        exclude_self=exclude_self,
-        tolerate_truncated=tolerate_truncated,
-    )
+    if min_confidence is not None:
+        index.require_confidence(min_confidence)
+    shared: dict[str, Any] = {"top": top, "exclude_self": exclude_self, "min_confidence": min_confidence}
+    find: Callable[[Path], list[Hit]]
+    if descriptors is None:
+        import_torch()
+        shared |= {"rotations": rotations, "mirror": mirror, "tolerate_truncated": tolerate_truncated}
+        find = partial(index.search, box=part, **shared)
+    else:
+        find = search_features(index, descriptors, **shared)
     rows: list[dict[str, Any]] = []
     drawn = []
     for query, hits in _search_all(find, photos):
-        rows += (_row(query, hit) for hit in hits)
+        rows += (_row(query, hit, allow_partial=allow_partial) for hit in hits)
+        if not hits:
+            say(f"{query}: no match")
+        shown = query if descriptors is None else index.searcher.roots[0] / query
         if plot is not None:
-            drawn.append((query, hits))
+            drawn.append((shown, hits))
         if plot_matches is not None:
-            _plot_matches(plot_matches, query, index, hits)
+            _plot_matches(plot_matches, shown, index, hits)
     if plot is not None:
         _plot(plot, part, drawn)
+    _show(rows, output, as_json=as_json, several=len(photos) > 1, versions=rotations or mirror)
+
+
+def _show(rows: list[dict[str, Any]], output: Path | None, *, as_json: bool, several: bool, versions: bool) -> None:
     if output is not None:
         write_results(output, rows)
     elif as_json:
         typer.echo(json.dumps(rows, indent=2))
     else:
-        print_results(rows, several=len(photos) > 1, versions=rotations or mirror)
+        print_results(rows, several=several, versions=versions)
 
 
 def _search_all(find: Callable[[Path], "list[Hit]"], queries: list[QueryPhoto]) -> Iterator[tuple[Path, "list[Hit]"]]:
@@ -170,7 +131,7 @@ def _check(
         raise ParamsError(f"--box {box}: {queries} queries, but a box belongs to one photo; give one query")
     if plot_matches is None:
         return
-    if not index.explains:
+    if not index.explains and not index.verifies:
         raise ParamsError(
             f"--plot-matches {plot_matches}: {folder} holds global vectors, which have no locations; leave it out"
         )
@@ -178,15 +139,40 @@ def _check(
         raise ParamsError(f"--plot-matches {plot_matches}: needs one query that is not turned or mirrored; give one")
 
 
-def _row(query: Path, hit: "Hit") -> dict[str, Any]:
+def _check_files(output: Path | None, plot: Path | None, plot_matches: Path | None, *, as_json: bool) -> None:
+    """Refuse files whose suffix does not say what to write, before anything is searched, and files beside --json."""
+    if output is not None and as_json:
+        raise ParamsError(f"--output {output}: --json prints the results instead; leave one of the two out")
+    if output is not None:
+        require_results_file(output)
+    pictures = {"rankings": plot, "matches": plot_matches}
+    for subject, picture in pictures.items():
+        if picture is not None:
+            from lrcr.report.picture import picture_format  # imports matplotlib
+
+            picture_format(picture, subject)
+
+
+def _steps(rerank: list[str] | None, overrides: list[str] | None) -> list[str]:
+    """The overrides, with the steps of --rerank, unless both name steps."""
+    for override in overrides or ():
+        if rerank and override.partition("=")[0].partition(".")[0] == "rerank":
+            raise ParamsError(f"--set {override}: --rerank {rerank[0]} names the steps too; leave one of the two out")
+    steps = [f"rerank=[{', '.join(f'{{kind: {kind}}}' for kind in rerank)}]"] if rerank else []
+    return [*steps, *(overrides or ())]
+
+
+def _row(query: Path, hit: "Hit", *, allow_partial: bool) -> dict[str, Any]:
     return {
         "query": str(query),
         "rank": hit.rank,
         "score": round(hit.score, 6),
+        "confidence": None if hit.confidence is None else round(hit.confidence, 6),
         "image": hit.image,
         "label": hit.label,
         "path": str(hit.path),
         "version": hit.version,
+        **({PARTIAL: hit.unsearched} if allow_partial else {}),
     }
 
 
@@ -201,16 +187,16 @@ def _plot(picture: Path, box: "Box | None", results: "list[tuple[Path, list[Hit]
 
 
 def _plot_matches(picture: Path, query: Path, index: "PhotoIndex", hits: "list[Hit]") -> None:
-    """Describe the hits again and draw where they match the query."""
+    """Draw where the hits match the query: the inliers, or where the index owns no local descriptors, the words."""
     from lrcr.report.matches import PhotoKeypoints, ResultMatches, draw_matches
 
     if not hits:
         raise ParamsError(f"--plot-matches {picture}: no image matches {query}; leave it out")
-    drawn = []
-    for hit in progress.over(hits, "describe results"):
-        found = index.explain(hit)
+    drawn, unit = [], "inliers" if index.verifies else "words in common"
+    for hit in progress.over(hits, "match results"):
+        found = index.verify(hit) if index.verifies else index.explain(hit)
         title = f"{hit.rank}. {hit.image}, {hit.score:.4f}"
-        drawn.append(ResultMatches(PhotoKeypoints(hit.path, found.hit), title, found.matches))
+        drawn.append(ResultMatches(PhotoKeypoints(hit.path, found.hit), title, found.matches, unit))
     draw_matches(picture, PhotoKeypoints(query, hits[0].query.xy), drawn)
 
 

@@ -59,12 +59,45 @@ def params_without_training(
         section = override.partition("=")[0].partition(".")[0]
         if section in ("data", "datasets"):
             raise ParamsError(f"--set {override}: this command reads the folder in its arguments; leave {section} out")
-        if section in ("search", "rerank") and not searches:
-            raise ParamsError(
-                f"--set {override}: params of {section} are not stored in an index; use it with `lrcr search`"
-            )
+        if section in _SEARCH and not searches:
+            raise ParamsError(_not_stored(override, section))
         if section == "train":
             raise ParamsError(f"--set {override}: this command does not train; use it with `lrcr train`")
         if model is not None and section in MODEL_SECTIONS:
             raise ParamsError(f"--set {override}: {section} is decided by --model {model}; leave one of the two out")
     return read_params(file, overrides, recipe)
+
+
+_SEARCH = ("search", "rerank")
+_OF_DESCRIPTORS = {"seed", "device", "threads", "executor", "index"}
+_OF_DESCRIPTORS |= {f"codebook.{key}" for key in ("words", "per_word", "iterations", "assignment", "seed", "file")}
+
+
+def params_of_descriptors(
+    file: Path | None, overrides: Sequence[str] | None, recipe: str | None, *, searches: bool
+) -> "Params":
+    """The params of a command that is given descriptors; those of models and extraction keep their defaults.
+
+    Args:
+        searches: whether the command also searches.
+
+    Raises:
+        ParamsError: a key is unknown, its value is refused, or an override would have no effect.
+    """
+    from lrcr.config.params import ARCHITECTURE, Params
+
+    for override in overrides or ():
+        key = override.partition("=")[0]
+        section = key.partition(".")[0]
+        if section in _SEARCH and not searches:
+            raise ParamsError(_not_stored(override, section))
+        if section not in _SEARCH and not {key, section} & _OF_DESCRIPTORS:
+            raise ParamsError(f"--set {override}: has no effect on --descriptors; leave it out")
+    defaults = Params()
+    return read_params(file, overrides, recipe).model_copy(
+        update={name: getattr(defaults, name) for name in (*ARCHITECTURE, "extract")}
+    )
+
+
+def _not_stored(override: str, section: str) -> str:
+    return f"--set {override}: params of {section} are not stored in an index; use it with `lrcr search`"

@@ -50,6 +50,7 @@ class DataParams(Section):
     )
     fit: str | None = Field(None, description="to learn the codebook on")
     eval: list[str] = Field([], description="to search and to evaluate on")
+    folders: list[str] = Field([], description="all datasets of kind folder, whose photos are listed in each run")
 
 
 class Params(Section):
@@ -138,8 +139,6 @@ class Params(Section):
         name, projection = self.model.name, self.pooling.projection
         if projection is not None and name not in ("gem", "solar", "apgem", "cfcd", "delg"):
             raise ValueError(f"pooling.projection: {name} has none; leave it out or set model.name gem")
-        if name == "solar" and not self.backbone.name.startswith("resnet"):
-            raise ValueError(f"model.name: solar attends between the blocks of a ResNet, not of {self.backbone.name}")
         losses = self.train.tuples.losses
         if not self.model.is_local and self.method == "tuples" and (losses.matches or losses.asmk):
             raise ValueError(f"train.tuples.losses: {name} has no local descriptors; leave matches and asmk at 0")

@@ -63,9 +63,49 @@ class GeometricParams(Section):
     )
 
 
+class BlendParams(Section):
+    """A blend of the scores so far with those of the index (`lrcr.retrieval.rerank.blend`)."""
+
+    kind: Literal["blend"] = Field(
+        description="mix the scores of the steps before with those of the index; both are scaled to 0–1"
+    )
+    top: Count = Field(100, description="first images that are ranked again")
+    share: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.5, description="λ, weight of the score of the index itself, 0 to 1; the score so far has 1 − λ"
+    )
+
+
+class DiffusionParams(Section):
+    """Diffusion on the graph of nearest neighbours (Iscen et al., CVPR 2017; `lrcr.retrieval.rerank.diffusion`)."""
+
+    kind: Literal["diffusion"] = Field(description="rank the first images again by paths over similar images")
+    top: Count = Field(500, description="first images that are ranked again, and over which the paths lead")
+    neighbours: Count = Field(50, description="k, nearest images of the database that can be joined to an image")
+    images: Count = Field(10, description="first images at which the paths begin")
+    gamma: Positive = Field(3.0, description="exponent of the similarities, > 0; Iscen et al.: 3")
+    alpha: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.99, description="weight of another step of a path, ≥ 0, < 1; Iscen et al.: 0.99"
+    )
+
+
+class WordsParams(Section):
+    """Expansion of ASMK by the words of verified images (`lrcr.retrieval.rerank.words`)."""
+
+    kind: Literal["words"] = Field(description="rank again by a query with the visual words of verified images")
+    images: Count = Field(10, description="first images that are verified, as by the step geometric")
+    min_inliers: Count = Field(15, description="inliers from which an image counts as verified")
+    agreeing: Count = Field(2, description="verified images that must have a word to add it to the query")
+
+
 RERANK_KINDS: dict[str, type[Section]] = {
     "expansion": ExpansionParams,
     "superglobal": SuperGlobalParams,
     "geometric": GeometricParams,
+    "blend": BlendParams,
+    "diffusion": DiffusionParams,
+    "words": WordsParams,
 }
-RerankParams = Annotated[ExpansionParams | SuperGlobalParams | GeometricParams, Field(discriminator="kind")]
+RerankParams = Annotated[
+    ExpansionParams | SuperGlobalParams | GeometricParams | BlendParams | DiffusionParams | WordsParams,
+    Field(discriminator="kind"),
+]

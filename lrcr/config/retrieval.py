@@ -87,11 +87,12 @@ class CodebookParams(Section):
     )
     max_descriptors: Count = Field(1000, description="strongest descriptors of each of these images; HOW: 1000")
     iterations: Count = Field(25, description="iterations of k-means; HOW: 10")
-    assignment: Literal["exact", "approximate"] = Field(
+    assignment: Literal["exact", "approximate", "ivf"] = Field(
         "approximate",
         description=(
             "of descriptors to words in k-means on a CPU; approximate: only in iterations 1, 2, 4, 8, … a descriptor "
-            "is compared with all words, in the others with the 8 that were nearest to it. HOW: exact"
+            "is compared with all words, in the others with the 8 that were nearest to it; ivf: so, but these 8 are "
+            "found approximately, in cells: for tens of thousands of words. HOW: exact"
         ),
     )
     seed: Natural = Field(0, description="seed of k-means, ≥ 0")

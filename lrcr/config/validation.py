@@ -58,5 +58,9 @@ class ValidationParams(Section):
     )
     every: Count = Field(1, description="epochs between two validations; HOW: 5")
     extract: ValidationExtract = Field(ValidationExtract(), description="asmk: extraction")
+    codebooks: Count = Field(
+        1,
+        description="asmk: codebooks of consecutive seeds, over which mAP is averaged; with one it varies by a point",
+    )
     codebook: ValidationCodebook = Field(ValidationCodebook(), description="asmk: visual words")
     search: ValidationSearch = Field(ValidationSearch(), description="asmk: search")

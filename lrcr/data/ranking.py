@@ -18,6 +18,7 @@ from lrcr.storage.artifacts import staged_file
 
 _SCHEMA = pa.schema([("query", pa.int64()), ("rank", pa.int64()), ("image", pa.int64()), ("score", pa.float32())])
 _MAX_IMAGES = 2**32  # an index stores image ids as uint32
+_SPARSE = 256  # ids for each row, above which sorting the rows takes less time than a mark for each id
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,7 @@ class Ranking:
         query: query ids, int64 of shape (R,).
         image: ids of the returned images, int64 of shape (R,).
         score: similarities, float32 of shape (R,); larger is more similar.
+        unsearched: images of the index that a sharded search did not look at, because their shard was lost.
 
     Raises:
         ArtifactError: the arrays violate one of these rules.
@@ -38,6 +40,7 @@ class Ranking:
     query: npt.NDArray[np.int64]
     image: npt.NDArray[np.int64]
     score: npt.NDArray[np.float32]
+    unsearched: int = 0
 
     def __post_init__(self) -> None:
         """Check the rules."""
@@ -67,7 +70,7 @@ class Ranking:
 
     def select(self, rows: npt.NDArray[np.bool_]) -> "Ranking":
         """The chosen rows, in their order; `rows` is of shape (R,)."""
-        return Ranking(self.query[rows], self.image[rows], self.score[rows])
+        return Ranking(self.query[rows], self.image[rows], self.score[rows], self.unsearched)
 
     @classmethod
     def from_queries(
@@ -134,8 +137,11 @@ class Ranking:
         self._refuse(same_query & tie, "images of equal score must ascend; break ties by image id")
 
     def _check_repeats(self) -> None:
-        seen = np.zeros(int(self.image.max(initial=-1)) + 1, dtype=bool)
-        row = _first_repeat(read_only(self.query), read_only(self.image), seen)
+        ids = int(self.image.max(initial=-1)) + 1
+        if ids > _SPARSE * len(self):
+            row = _first_repeat_by_sorting(self.query, self.image)
+        else:
+            row = _first_repeat(read_only(self.query), read_only(self.image), np.zeros(ids, dtype=bool))
         if row >= 0:
             self._refuse(np.arange(len(self)) == row, "the query has this image already; return each image once")
 
@@ -175,3 +181,10 @@ def _first_repeat(query: npt.NDArray[np.int64], image: npt.NDArray[np.int64], se
             return row
         seen[image[row]] = True
     return -1
+
+
+def _first_repeat_by_sorting(query: npt.NDArray[np.int64], image: npt.NDArray[np.int64]) -> int:
+    """As `_first_repeat`, for few rows of many possible images."""
+    order = np.lexsort((image, query))
+    same = (np.diff(query[order]) == 0) & (np.diff(image[order]) == 0)
+    return int(order[1:][same].min()) if same.any() else -1

@@ -19,7 +19,7 @@ from lrcr.data.hashes import hash_contents
 from lrcr.data.images import load_image
 from lrcr.datasets.archives import Member, list_members
 from lrcr.datasets.fetch import Fetched
-from lrcr.errors import DatasetError, ImageError
+from lrcr.errors import DatasetError, ImageError, counted
 from lrcr.progress import SILENT, Progress
 from lrcr.runtime.jobs import Executor, Job
 from lrcr.runtime.processes import InProcess
@@ -113,7 +113,8 @@ def find_images(
     hashes = {str(archive.path.relative_to(root)): archive.checksum.sha256 for archive in archives}
     reasons = dict(zip(refused["path"], refused["refused"], strict=True))
     if len(first) < len(sound):
-        _log.warning("%s: %d images have the name of an earlier image; they are ignored", root, len(sound) - len(first))
+        same = counted(len(sound) - len(first), "image")
+        _log.warning("%s: %s with the name of an earlier image; ignored", root, same)
     return FoundImages(root, first, reasons, hash_contents(hashes), state)
 
 

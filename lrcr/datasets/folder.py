@@ -15,7 +15,6 @@ The database is the list `database`, in the given order; without that key it is 
 query itself is junk. A query of `ground_truth.json` that is in the database is junk for itself too.
 """
 
-import logging
 from pathlib import Path
 
 import pandas as pd
@@ -24,10 +23,9 @@ from lrcr.config.datasets import FolderParams
 from lrcr.data.dataset import leave_one_out, write_dataset
 from lrcr.data.hashes import CONTENTS, hash_contents
 from lrcr.datasets.ground_truth import graded_tables, read_ground_truth, read_labels, read_regions
+from lrcr.datasets.photos import Photos, warn_of
 from lrcr.datasets.scanning import remove_scan, scan_photos
 from lrcr.progress import SILENT, Progress
-
-_log = logging.getLogger(__name__)
 
 
 def make_folder(folder: Path, name: str, params: FolderParams, *, progress: Progress = SILENT) -> None:
@@ -41,15 +39,24 @@ def make_folder(folder: Path, name: str, params: FolderParams, *, progress: Prog
     """
     source = Path(params.path).expanduser()
     photos = scan_photos(source, tolerate_truncated=params.tolerate_truncated, progress=progress)
+    write_folder(folder, name, photos, source, params.path)
+    remove_scan(photos, tolerate_truncated=params.tolerate_truncated)
+
+
+def write_folder(folder: Path, name: str, photos: Photos, source: Path, shown: str) -> None:
+    """Write the dataset of images that were found, with the labels and the ground truth of the user's folder `source`.
+
+    Args:
+        folder: of the dataset, existing and empty.
+        shown: the source as the user names it.
+
+    Raises:
+        DatasetError: labels or ground truth are malformed or contradict the images.
+    """
     labels = read_labels(source / "labels.csv", photos)
     file = source / "ground_truth.json"
     truth = read_ground_truth(file, photos)
-    if photos.refused:
-        first = next(iter(photos.refused.items()))
-        _log.warning("%s: %d files refused; the first: %r: %s", photos.root, len(photos.refused), *first)
-    truncated = [name for name, image in photos.accepted.items() if image.truncated]
-    if truncated:
-        _log.warning("%s: %d truncated files accepted; the first: %r", photos.root, len(truncated), truncated[0])
+    warn_of(photos)
     database = (truth and truth.database) or list(photos.accepted)
     rows = [(image, path, *photos.accepted[path][:2], labels.get(path)) for image, path in enumerate(database)]
     images = pd.DataFrame(rows, columns=["image", "path", "width", "height", "label"])
@@ -68,11 +75,10 @@ def make_folder(folder: Path, name: str, params: FolderParams, *, progress: Prog
         tables={"images": images, "queries": queries, "relevance": relevance}
         | ({} if regions is None else {"regions": regions}),
         facts={
-            "source": params.path,
+            "source": shown,
             "refused": photos.refused,
-            "truncated": truncated,
+            "truncated": photos.truncated,
             "skipped": len(photos.skipped),
         },
     )
     pd.DataFrame(hashes.items(), columns=["path", "sha256"]).to_parquet(folder / CONTENTS, index=False)
-    remove_scan(photos, tolerate_truncated=params.tolerate_truncated)

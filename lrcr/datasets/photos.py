@@ -1,8 +1,8 @@
 """The image files below a user's folder: which can be decoded, and which are refused for what reason. Read only."""
 
-import difflib
+import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -12,10 +12,13 @@ from unicodedata import normalize
 
 from lrcr.data.decoding import decode
 from lrcr.data.formats import UnknownFormatError, is_image_suffix
-from lrcr.errors import DatasetError, ImageError
+from lrcr.datasets.near import nearest_name
+from lrcr.datasets.walking import photos_root, walk
+from lrcr.errors import DatasetError, ImageError, counted
 from lrcr.progress import SILENT, Progress
 from lrcr.storage.artifacts import hash_file
 
+_log = logging.getLogger(__name__)
 _LEAST_SIZE = 1  # a large JPEG is decoded at ⅛ of its size: as thorough a check as in full, in less time and memory
 
 
@@ -37,6 +40,11 @@ class Photos:
     accepted: dict[str, StoredImage]
     refused: dict[str, str]
     skipped: frozenset[str]
+
+    @property
+    def truncated(self) -> list[str]:
+        """The names of the accepted images that lack their last bytes."""
+        return [name for name, image in self.accepted.items() if image.truncated]
 
     @cached_property
     def _of_form(self) -> dict[str, list[str]]:
@@ -69,19 +77,9 @@ class Photos:
             raise DatasetError(f"{where} names {name!r}, which was refused: {self.refused[name]}")
         if name in self.skipped:
             raise DatasetError(f"{where} names {name!r}, which is hidden or not an image; leave it out")
-        hint = "".join(f"; did you mean {near!r}?" for near in difflib.get_close_matches(name, self.accepted, n=1))
+        near = nearest_name(name, self.accepted)
+        hint = "" if near is None else f"; did you mean {near!r}?"
         raise DatasetError(f"{where} names {name!r}, which is not under {self.root.resolve().name}/{hint}")
-
-
-def photos_root(path: Path) -> Path:
-    """The folder to which the names of photos are relative: `images/` of a user's folder, or the folder itself.
-
-    Raises:
-        DatasetError: the folder does not exist.
-    """
-    if not path.is_dir():
-        raise DatasetError(f"{path}: no such folder; give a folder of images")
-    return path / "images" if (path / "images").is_dir() else path
 
 
 def read_photos(
@@ -109,7 +107,7 @@ def read_photos(
 
 def image_files(root: Path) -> dict[str, Path]:
     """All files below a folder, by name; also those that are no images."""
-    return {file.relative_to(root).as_posix(): file for file in _walk(root, frozenset())}
+    return {file.relative_to(root).as_posix(): file for file in walk(root)}
 
 
 def require_some(photos: Photos) -> Photos:
@@ -119,7 +117,7 @@ def require_some(photos: Photos) -> Photos:
         DatasetError: it contains none.
     """
     if not photos.accepted:
-        found = f"{len(photos.refused) + len(photos.skipped)} files ({len(photos.refused)} refused)"
+        found = f"{counted(len(photos.refused) + len(photos.skipped), 'file')} ({len(photos.refused)} refused)"
         raise DatasetError(f"{photos.root}: no images among {found}; add images")
     return photos
 
@@ -152,26 +150,14 @@ def inspect_photos(
     return Photos(root, accepted, refused, frozenset(skipped))
 
 
-def _walk(folder: Path, parents: frozenset[Path]) -> Iterator[Path]:
-    """All files below a folder, links followed; a link to a folder that contains it is not followed."""
-    try:
-        real = folder.resolve()
-        entries = [] if real in parents else list(folder.iterdir())
-    except OSError:
-        yield folder  # `_inspect` refuses it with a reason
-        return
-    for entry in entries:
-        if not _is_folder(entry):
-            yield entry
-        elif not entry.name.startswith("."):
-            yield from _walk(entry, parents | {real})
-
-
-def _is_folder(file: Path) -> bool:
-    try:
-        return file.is_dir()
-    except OSError:  # a path that is too long, for example; `_inspect` refuses it with a reason
-        return False
+def warn_of(photos: Photos) -> None:
+    """Log how many files were refused, and how many truncated ones were accepted."""
+    if photos.refused:
+        number, first = counted(len(photos.refused), "file"), next(iter(photos.refused.items()))
+        _log.warning("%s: %s refused; the first: %r: %s", photos.root, number, *first)
+    if truncated := photos.truncated:
+        number = counted(len(truncated), "truncated file")
+        _log.warning("%s: %s accepted; the first: %r", photos.root, number, truncated[0])
 
 
 def _inspect(tolerate_truncated: bool, file: Path, known: StoredImage | None) -> StoredImage | str | None:

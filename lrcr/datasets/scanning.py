@@ -14,10 +14,10 @@ from lrcr.datasets.photos import (
     StoredImage,
     image_files,
     inspect_photos,
-    photos_root,
     read_photos,
     require_some,
 )
+from lrcr.datasets.walking import photos_root
 from lrcr.progress import SILENT, Progress
 from lrcr.runtime.executor import choose_executor, make_shards
 from lrcr.runtime.shares import own_share

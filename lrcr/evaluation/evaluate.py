@@ -96,7 +96,8 @@ def evaluate_dataset(params: Params, dataset_folder: Path, descriptors_folder: P
     cost = {"search_ms_per_query": 1000 * seconds / len(dataset.queries), "search_threads": numba.get_num_threads()}
     if searcher.steps:
         cost["rerank_ms_per_query"] = 1000 * rerank_seconds / len(dataset.queries)
-    localisation = measure_localisation(dataset, database) if index.explains and database.stored else None
+    locates = index.explains and database.stored and not dataset.root.is_file()  # a features file has no photos
+    localisation = measure_localisation(dataset, database) if locates else None
     localised = {} if localisation is None else {"localisation": asdict(localisation)}
     depth, count = dataset.map_depth, len(dataset.queries)
     at_depth = {f"map@{depth}": mean_average_precision_at(depth, ranking, dataset.relevance, count)} if depth else {}

@@ -12,10 +12,10 @@ import pandas as pd
 
 from lrcr.config.params import MODEL_SECTIONS, Params
 from lrcr.data.dataset import Dataset, Photo, cluster_ids, open_dataset
-from lrcr.errors import ArtifactError, DatasetError
+from lrcr.errors import DatasetError
 from lrcr.features.extractor import Extractor, ExtractSettings
 from lrcr.features.regions import database_photos
-from lrcr.features.store import Descriptors, DescriptorStore, join, open_descriptors, read_shard, write_shard
+from lrcr.features.store import DescriptorStore, join, open_descriptors, shard_facts, write_shard
 from lrcr.progress import SILENT, Progress
 from lrcr.runtime.executor import choose_executor, make_shards
 from lrcr.runtime.jobs import Executor
@@ -177,28 +177,11 @@ def _describe_shards(
     progress: Progress,
 ) -> DescriptorStore:
     """Write a store shard by shard in the state folder, so that a run after a kill reuses the finished shards."""
-    shard = min(size, len(items))
-    state = state_folder(__name__, manifest.fingerprint, shard)
+    state = state_folder(__name__, manifest.fingerprint, min(size, len(items)))
     files = make_shards(make, items, size, state, ".h5", progress, f"extract {manifest.params['part']}", executor)
-    rows, vector = 0, None
-    for found in map(_verified, files):
-        rows, vector = rows + len(found.descriptors), found.vectors
-    names = [file.name for file in files]
-    facts = {"images": len(items), "descriptors": rows, "shards": names, "shard": shard}
-    if vector is not None:
-        facts["vector_dimensions"] = vector.shape[1]
-    facts = {**manifest.facts, **make.extractor.computed_on, **facts}
+    facts = {**manifest.facts, **make.extractor.computed_on, **shard_facts(files, len(items), size)}
     write_manifest(state, replace(manifest, facts=facts))
     return open_descriptors(state)
-
-
-def _verified(file: Path) -> Descriptors:
-    """Read a finished shard; one that is damaged is removed, so that the same command makes it again."""
-    try:
-        return read_shard(file)
-    except ArtifactError:
-        file.unlink(missing_ok=True)
-        raise
 
 
 def _move(store: DescriptorStore, folder: Path) -> None:

@@ -270,6 +270,20 @@ def draw_rows(total: int, count: int, rng: np.random.Generator) -> npt.NDArray[n
     return np.sort(rng.choice(total, count, replace=False)) if count < total else np.arange(total)
 
 
+def shard_facts(files: Sequence[Path], images: int, size: int) -> dict[str, Any]:
+    """The facts of a store of images in shards of `size` images, for its manifest; a damaged shard is removed."""
+    rows, vectors = 0, None
+    for file in files:
+        try:
+            shard = read_shard(file)
+        except ArtifactError:
+            file.unlink(missing_ok=True)
+            raise
+        rows, vectors = rows + len(shard.descriptors), shard.vectors
+    facts = {"images": images, "descriptors": rows, "shards": [file.name for file in files], "shard": min(size, images)}
+    return facts if vectors is None else {**facts, "vector_dimensions": vectors.shape[1]}
+
+
 def open_descriptors(folder: Path) -> DescriptorStore:
     """Open the store in `folder`.
 

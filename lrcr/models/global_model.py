@@ -5,13 +5,13 @@ after the last blocks of the backbone. CFCD (Zhu et al., ICCV 2023) is GeM with 
 dimensions and BatchNorm.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lrcr.errors import WeightsError
 from lrcr.models.backbone import Backbone
 from lrcr.models.descriptors import ImageDescriptors
 from lrcr.models.model import Feature, Model
@@ -19,7 +19,9 @@ from lrcr.models.pooling import mac, rmac_regions, scale_gem, spoc
 from lrcr.models.second_order import SecondOrderAttention
 from lrcr.models.whitening import Whitening
 
-_ATTENTION = "attention"  # prefix of the names of SOLAR's attention blocks in the backbone
+_ATTENTION = "second_order_attention"  # name of SOLAR's blocks in the stages of the backbone
+_WIDTHS = (2, 4)  # the channels of the last stage, and of the stage before, divided by the width of its block
+_SIDE = 64  # pixels of a probe image
 
 
 class MAC(nn.Module):
@@ -106,8 +108,8 @@ class GlobalModel(Model):
         """The trainable parts, each with a learning rate; `attention` is SOLAR's, inside the backbone."""
         named = list(self.backbone.trunk.named_parameters())
         return {
-            "backbone": [parameter for name, parameter in named if not name.startswith(_ATTENTION)],
-            "attention": [parameter for name, parameter in named if name.startswith(_ATTENTION)],
+            "backbone": [parameter for name, parameter in named if _ATTENTION not in name],
+            "attention": [parameter for name, parameter in named if _ATTENTION in name],
             "pooling": list(self.pooling.parameters()),
             "projection": list(self.projection.parameters()),
         }
@@ -147,6 +149,10 @@ class RegionalModel(GlobalModel):
 
     pooling: RMAC
 
+    def supports(self, feature: Feature) -> bool:
+        """See `Model`."""
+        return feature == "regions"
+
     def _rows(self, maps: Sequence[Tensor], scales: Sequence[float]) -> tuple[Tensor, Sequence[float]]:
         regions = [self.pooling.regions(features) for features in maps]
         scale = [s for s, found in zip(scales, regions, strict=True) for _ in range(found.shape[1])]
@@ -160,16 +166,23 @@ def _at_centre(rows: Tensor, scale: Sequence[float]) -> ImageDescriptors:
 
 
 def add_second_order_attention(backbone: Backbone) -> None:
-    """Insert second-order attention after each of the last two stages that a ResNet still has, as in SOLAR."""
-    children = list(backbone.trunk.named_children())
-    last = [name for name, _ in children if name.startswith("layer")][-2:]
-    attention = {last[-1]: SecondOrderAttention(backbone.channels, backbone.channels // 2)}
-    if len(last) == 2:
-        channels = backbone.channels // 2
-        attention[last[0]] = SecondOrderAttention(channels, channels // 4)
-    trunk: OrderedDict[str, nn.Module] = OrderedDict()
-    for name, child in children:
-        trunk[name] = child
-        if name in attention:
-            trunk[f"{_ATTENTION}_{name}"] = attention[name]
-    backbone.trunk = nn.Sequential(trunk)
+    """Append second-order attention to each of the last two stages, as SOLAR does in a ResNet.
+
+    Raises:
+        WeightsError: the network is no sequence of stages.
+    """
+    stages = [backbone.trunk.get_submodule(names[-1]) for names in backbone.stages[1:]][-2:]
+    if not stages or not all(isinstance(stage, nn.Sequential) for stage in stages):
+        raise WeightsError(f"model.name: solar attends between stages, which {backbone.name} has not; name a ResNet")
+    for stage, divisor in zip(reversed(stages), _WIDTHS, strict=False):
+        channels = _channels(backbone, stage)
+        stage.add_module(_ATTENTION, SecondOrderAttention(channels, channels // divisor))
+
+
+@torch.no_grad()
+def _channels(backbone: Backbone, stage: nn.Module) -> int:
+    """The number of channels of the maps of a stage."""
+    found: list[int] = []
+    with stage.register_forward_hook(lambda _module, _inputs, maps: found.append(maps.shape[1])):
+        backbone.eval()(torch.zeros(1, 3, _SIDE, _SIDE))
+    return found[0]

@@ -10,9 +10,9 @@ from lrcr.models.backbone import Backbone, freeze_batchnorm_stats
 from lrcr.models.descriptors import ImageDescriptors, resize, scales_that_fit
 from lrcr.models.whitening import Whitening
 
-Feature = Literal["local descriptors", "attention", "late whitening", "local branch"]
+Feature = Literal["local descriptors", "attention", "late whitening", "local branch", "regions"]
 """Attention: its map can be drawn. Late whitening: learned after the training, which does not use it. Local branch:
-trained beside the training descriptor.
+trained beside the training descriptor. Regions: pooled, and as many as fit the size of the image.
 """
 
 

@@ -29,7 +29,7 @@ class SecondOrderAttention(nn.Module):
         """Add context to features of shape (B, C, H, W); returns the same shape."""
         # Fused attention needs contiguous channels; otherwise torch computes the whole matrix of pairs.
         nodes = [layer(features).flatten(2).mT.contiguous() for layer in (self.queries, self.keys, self.values)]
-        attended = F.scaled_dot_product_attention(*nodes).mT
+        attended = F.scaled_dot_product_attention(*(node[:, None] for node in nodes))[:, 0].mT  # one head
         change: Tensor = self.output(attended.reshape(*attended.shape[:2], *features.shape[2:]))
         return features + change
 

@@ -1,4 +1,4 @@
-"""Pictures of matches: query and result side by side, with lines between descriptors that share a visual word."""
+"""Pictures of matches: query and result side by side, with a line for each visual word in common, or each inlier."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from lrcr.data.images import load_image
 from lrcr.errors import ParamsError
 from lrcr.report.picture import blank_figure, picture_format, save_figure
 from lrcr.retrieval.asmk.explain import Match
+from lrcr.retrieval.rerank.geometric import Inlier
 
 _SUBJECT = "matches"
 _WIDTH, _ROW = 11.0, 4.0  # inches
@@ -42,11 +43,13 @@ class ResultMatches:
         keypoints: of the result.
         title: written above the photos.
         matches: with the query, the largest contribution first.
+        unit: what they are; it follows their number in the title.
     """
 
     keypoints: PhotoKeypoints
     title: str
-    matches: Sequence[Match]
+    matches: Sequence[Match | Inlier]
+    unit: str = "words in common"
 
 
 def draw_matches(path: Path, query: PhotoKeypoints, results: Sequence[ResultMatches], *, orient: bool = True) -> None:
@@ -72,7 +75,7 @@ def draw_matches(path: Path, query: PhotoKeypoints, results: Sequence[ResultMatc
     for axis, result in zip(axes, results, strict=True):
         offset = _show_photos(axis, query.photo, result.keypoints.photo, orient)
         drawn = result.matches[:_MAX_LINES]
-        title = f"{result.title}: {len(result.matches)} words in common"
+        title = f"{result.title}: {len(result.matches)} {result.unit}"
         axis.set_title(title, fontsize=11, loc="left", parse_math=False)
         if drawn:
             xy = result.keypoints.xy

@@ -121,7 +121,7 @@ class _Cell:
 
 
 def _draw_query(sheet: Image.Image, cell: _Cell, query: QueryTile, orient: bool) -> None:
-    photo = _fit(query.image, cell.room, orient, query.box)
+    photo = fit_photo(query.image, cell.room, orient, query.box)
     _draw_photo(sheet, cell, photo, _QUERY_COLOUR)
     method = _shorten(query.method, cell.room[0] // 2)
     _draw_caption(sheet, cell, (method, "", query.note), query.name, _QUERY_COLOUR)
@@ -129,7 +129,7 @@ def _draw_query(sheet: Image.Image, cell: _Cell, query: QueryTile, orient: bool)
 
 def _draw_result(sheet: Image.Image, cell: _Cell, rank: int, result: ResultTile, orient: bool) -> None:
     colour = _GRADE_COLOURS[result.grade] if result.grade else None
-    _draw_photo(sheet, cell, _fit(result.image, cell.room, orient), colour)
+    _draw_photo(sheet, cell, fit_photo(result.image, cell.room, orient), colour)
     heading = (str(rank), f"{result.score:.3f}", result.grade or "")
     _draw_caption(sheet, cell, heading, result.name, colour or _INK)
 
@@ -155,8 +155,17 @@ def _draw_caption(sheet: Image.Image, cell: _Cell, heading: tuple[str, str, str]
     draw.text((left, baseline + 19), _shorten(name, right - left), _FAINT, _font(13), "ls")
 
 
-def _fit(source: ImageFile | Image.Image, room: tuple[int, int], orient: bool, box: Box | None = None) -> Image.Image:
-    """The photo with its box, resized to the room; a grey tile if it cannot be read."""
+def fit_photo(
+    source: ImageFile | Image.Image, room: tuple[int, int], orient: bool, box: Box | None = None
+) -> Image.Image:
+    """The photo with its box, resized to the room; a grey tile if it cannot be read.
+
+    Args:
+        source: an image file, or a decoded photo.
+        room: largest width and height, in pixels.
+        orient: whether the EXIF orientation of a file is applied.
+        box: x0, y0, x1, y1, in pixels of the image as it is shown; it is outlined.
+    """
     try:
         photo, box = _load(source, orient, box)
     except ImageError:

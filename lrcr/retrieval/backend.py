@@ -16,6 +16,7 @@ from lrcr.config.retrieval import SearchParams
 from lrcr.data.ranking import Ranking
 from lrcr.features.store import Descriptors, Sample
 from lrcr.progress import Progress
+from lrcr.retrieval.asmk.aggregation import Aggregated
 from lrcr.retrieval.asmk.engine import AsmkBackend
 from lrcr.retrieval.asmk.explain import Match
 from lrcr.retrieval.flat.engine import FlatBackend
@@ -54,6 +55,11 @@ class OpenIndex(Protocol):
         """Whether the index can explain a score by local matches."""
         ...
 
+    @property
+    def logarithmic(self) -> bool:
+        """Whether unrelated scores have an exponential tail in their logarithm (`lrcr.retrieval.confidence`)."""
+        ...
+
     def prepare(self, queries: Descriptors) -> Any:
         """Turn the descriptors of queries, extracted by the index's model, into what `rank` takes.
 
@@ -66,11 +72,44 @@ class OpenIndex(Protocol):
         """Rank the images for prepared queries; `top: None` returns all."""
         ...
 
+    def stored_queries(self) -> Iterator[Any]:
+        """The images of the index as queries: batches of what `rank` takes, in the order of the images.
+
+        The scores are symmetric, up to the rounding of floats.
+
+        Raises:
+            ArtifactError: a file of the index is damaged.
+        """
+        ...
+
+    def shard(self, number: int, shards: int) -> "tuple[OpenIndex, npt.NDArray[np.int64]]":
+        """One of several parts of the index, and the ids of its images, ascending.
+
+        Image k of the part is image ids[k] of the index. Each image is in one part, and has there the score that it has
+        in the index, to the last bit.
+
+        Args:
+            number: from 0.
+            shards: number of parts.
+
+        Raises:
+            ParamsError: the index cannot be divided into so many.
+        """
+        ...
+
     def vectors(self) -> npt.NDArray[np.float32]:
         """The global vectors of all images, of shape (images, D).
 
         Raises:
             ArtifactError: the index holds local descriptors.
+        """
+        ...
+
+    def postings(self, images: npt.NDArray[np.int64]) -> Aggregated:
+        """The postings of some images, in their order.
+
+        Raises:
+            ArtifactError: the index holds global vectors, or is damaged.
         """
         ...
 
@@ -140,8 +179,12 @@ class Backend(Protocol[Part]):
         """
         ...
 
-    def open(self, folder: Path, search: SearchParams) -> OpenIndex:
-        """Open an index for search."""
+    def open(self, folder: Path, search: SearchParams, manifest: Manifest | None = None) -> OpenIndex:
+        """Open an index for search.
+
+        Args:
+            manifest: of the index, if it is not written yet.
+        """
         ...
 
     def append(self, folder: Path, parts: Iterable[Part], images: int, number: int) -> list[dict[str, Any]]:
@@ -194,6 +237,11 @@ def backend_of(params: Params, codebook_folder: Path) -> Backend[Any]:
     Raises:
         ParamsError: device is cuda and there is no GPU.
     """
-    if params.model.is_local:
+    if has_words(params):
         return AsmkBackend(codebook_folder, params.index, params.seed)
     return FlatBackend(codebook_folder, params.index, faiss_uses_gpu(params.device))
+
+
+def has_words(params: Params) -> bool:
+    """Whether an index with these params holds visual words of local descriptors; if not, it holds global vectors."""
+    return params.model.is_local

@@ -1,7 +1,7 @@
 """Building the index of a dataset's database, in a folder that holds everything a search needs."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -10,18 +10,19 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from lrcr.config.params import Params
+from lrcr.config.params import ARCHITECTURE, Params
 from lrcr.data.dataset import Dataset, open_dataset
 from lrcr.data.hashes import image_hashes
 from lrcr.features.store import DescriptorStore, Sample, open_descriptors
 from lrcr.models.header import read_model_manifest
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.backend import Backend, backend_of
+from lrcr.retrieval.confidence import calibrate
 from lrcr.retrieval.contents import list_beside
 from lrcr.retrieval.encoding import encode_shards, encode_store, encode_stored_shards, sample_of_photos
 from lrcr.retrieval.images import flat_boxes, images_of, write_images
-from lrcr.retrieval.layout import CODEBOOK, IMAGES, LOCAL, MODEL, PARAMS
-from lrcr.retrieval.local import write_local
+from lrcr.retrieval.layout import CODEBOOK, IMAGES, MODEL, PARAMS
+from lrcr.retrieval.local import LocalPart, local_part, write_local
 from lrcr.runtime.executor import choose_executor
 from lrcr.runtime.shares import refuse_share
 from lrcr.storage.artifacts import (
@@ -38,10 +39,13 @@ from lrcr.storage.state import state_folder
 _NOT_STORED = {"threads", "executor", "datasets", "data", "train", "search", "rerank"}
 """Params that are not stored in an index: those of this process, of datasets and training, and of the search."""
 
+_OF_MODELS = {*ARCHITECTURE, "extract"}
+"""Params that are not stored in an index without a model either."""
+
 
 def index_dataset(
     params: Params,
-    model_file: Path,
+    model_file: Path | None,
     dataset_folder: Path,
     descriptors_folder: Path,
     codebook_folder: Path,
@@ -53,30 +57,36 @@ def index_dataset(
     With `extract.store_descriptors: false` the database is extracted here, shard by shard, and its descriptors are not
     stored; a run after a kill reuses the finished shards.
 
+    Args:
+        model_file: None: the descriptors are the user's own (`lrcr.retrieval.own`), and the index holds no model.
+
     Raises:
         ArtifactError: an input is damaged, or the inputs were made from different models or datasets.
         ImageError: an image cannot be decoded.
     """
-    model = read_model_manifest(model_file)
     dataset = open_dataset(dataset_folder)
     store = open_descriptors(descriptors_folder / "database")
     codebook = open_manifest(codebook_folder, "codebook")
-    require_params(model, params.sections("model"), model_file)
+    model = store.manifest.inputs["model"]
+    if model_file is not None:
+        manifest = read_model_manifest(model_file)
+        require_params(manifest, params.sections("model"), model_file)
+        model = manifest.fingerprint
     require_params(store.manifest, params.sections("extract"), descriptors_folder)
     require_params(codebook, params.sections("codebook"), codebook_folder)
-    require_input(store.manifest, "model", model.fingerprint, descriptors_folder)
+    require_input(store.manifest, "model", model, descriptors_folder)
     require_input(store.manifest, "dataset", dataset.fingerprint, descriptors_folder)
     if params.learns_codebook:
-        require_input(codebook, "model", model.fingerprint, codebook_folder)
+        require_input(codebook, "model", model, codebook_folder)
     inputs = {
-        "model": model.fingerprint,
+        "model": model,
         "dataset": dataset.fingerprint,
         "codebook": codebook.fingerprint,
         "descriptors": store.manifest.fingerprint,
     }
     params = _as_computed(params, store)
     backend = backend_of(params, codebook_folder)
-    if not store.stored:
+    if model_file is not None and not store.stored:
         encoded = _from_photos(params, backend, model_file, dataset, codebook, progress)
     elif params.executor == "ray":
         encoded = _from_store_shared(params, backend, store, dataset, codebook, progress)
@@ -84,41 +94,57 @@ def index_dataset(
         encoded = _from_store(backend, store, dataset, progress)
     with encoded as (build, sample), staged_folder(folder) as temporary:
         build(len(dataset.images), sample, temporary, inputs)
-        if params.index.local_descriptors != "none":
-            rows = int(store.manifest.facts["descriptors"])
-            write_local(temporary / LOCAL, store.shards(), rows, inputs)
         images = images_of(dataset, image_hashes(dataset_folder)).assign(regions=_regions(dataset, params))
-        complete_index(temporary, params, model_file, codebook_folder, images, dataset.root)
+        local = map(local_part, store.shards()) if params.index.local_descriptors != "none" else None
+        complete_index(temporary, params, model_file, codebook_folder, images, dataset.root, local)
 
 
 def complete_index(
-    folder: Path, params: Params, model_file: Path, codebook_folder: Path, images: pd.DataFrame, root: Path
+    folder: Path,
+    params: Params,
+    model_file: Path | None,
+    codebook_folder: Path,
+    images: pd.DataFrame,
+    root: Path,
+    local: Iterable[LocalPart] | None = None,
 ) -> None:
-    """Add to an index that a backend has built what a search needs besides, and list it in the manifest.
+    """Add to an index that a backend has built what a search needs besides, calibrate it, and list all in the manifest.
 
     Args:
         folder: of the index.
         params: with which it was built.
+        model_file: None: the index holds no model.
         images: the table of its images (`lrcr.retrieval.images`).
         root: folder to which their paths are relative.
+        local: their local descriptors, if the index owns them.
     """
-    shutil.copy(model_file, folder / MODEL)
+    names, not_stored = [CODEBOOK, IMAGES, PARAMS], _NOT_STORED
+    if model_file is None:
+        not_stored = _NOT_STORED | _OF_MODELS
+    else:
+        names.append(MODEL)
+        shutil.copy(model_file, folder / MODEL)
     shutil.copytree(codebook_folder, folder / CODEBOOK)
     write_images(folder / IMAGES, images)
-    write_json(folder / PARAMS, params.model_dump(mode="json", exclude=_NOT_STORED))
+    write_json(folder / PARAMS, params.model_dump(mode="json", exclude=not_stored))
     built = open_manifest(folder, "index")
     facts = {
         "roots": [str(root.resolve())],
         "next_image": len(images),
         "table": IMAGES,
-        "beside": list_beside(folder, (MODEL, CODEBOOK, IMAGES, PARAMS)),
+        "beside": list_beside(folder, names),
     }
-    write_manifest(folder, replace(built, facts={**built.facts, **facts}))
+    if local is not None:
+        facts["local"] = [write_local(folder / "local-0000", local, len(images))]
+    manifest = replace(built, facts={**built.facts, **facts})
+    confidence = calibrate(backend_of(params, folder / CODEBOOK), folder, manifest, images["name"].tolist())
+    write_manifest(folder, replace(manifest, facts={**manifest.facts, "confidence": confidence}))
 
 
 def _as_computed(params: Params, store: DescriptorStore) -> Params:
     """The params with the arithmetic of the descriptors: photos that are described later, as queries, follow it."""
-    extract = params.extract.model_copy(update={"compute": store.manifest.inputs["compute"]})
+    compute = store.manifest.inputs.get("compute", params.extract.compute)  # the user's own descriptors have none
+    extract = params.extract.model_copy(update={"compute": compute})
     return params.model_copy(update={"extract": extract})
 
 

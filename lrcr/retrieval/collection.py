@@ -6,7 +6,7 @@ of it is done. If it is killed, the index is as it was, and the same call contin
 
 import logging
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +15,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from lrcr.data.dataset import Photo
 from lrcr.data.images import Box
-from lrcr.datasets.ground_truth import read_ground_truth, read_labels
-from lrcr.datasets.photos import StoredImage, inspect_photos, photos_root, read_photos
-from lrcr.errors import ArtifactError, DatasetError, ImageError, ParamsError
+from lrcr.datasets.walking import photos_root
+from lrcr.errors import ArtifactError, DatasetError, ParamsError, counted
 from lrcr.features.regions import grids
 from lrcr.progress import SILENT, Progress
-from lrcr.retrieval.contents import listed_names
-from lrcr.retrieval.encoding import encode_photos
+from lrcr.retrieval.contents import listed_names, require_model
+from lrcr.retrieval.encoding import encode_photos, kept_local
 from lrcr.retrieval.images import choose_roots, flat_boxes
-from lrcr.retrieval.local import refuse_local
 from lrcr.retrieval.lock import LOCK, only_writer
 from lrcr.retrieval.queries import extractor_of
+from lrcr.retrieval.reading import PhotoReader, of_root, stored_images, tabulate
 from lrcr.retrieval.sources import require_same_source
 from lrcr.retrieval.writer import IndexWriter, open_writer
 from lrcr.storage.artifacts import MANIFEST, open_manifest, staged_folder
@@ -47,16 +45,24 @@ class Change:
 
     def __str__(self) -> str:
         done = f"{self.added} added, {self.renewed} described again, {self.removed} removed"
-        return f"{done}; {self.left} images"
+        return f"{done}; {counted(self.left, 'image')}"
 
 
-def add_photos(folder: Path, given: Sequence[Path], prefix: str = "", progress: Progress = SILENT) -> Change:
+def add_photos(
+    folder: Path,
+    given: Sequence[Path],
+    prefix: str = "",
+    progress: Progress = SILENT,
+    *,
+    tolerate_truncated: bool = False,
+) -> Change:
     """Add photos that are not in an index yet.
 
     Args:
         folder: of the index.
         given: folders of photos, as `lrcr index` takes them, and single photos.
         prefix: before the names of all of them.
+        tolerate_truncated: whether JPEGs that lack their last bytes are accepted.
 
     Raises:
         ArtifactError: the index has another photo of the same name, or is damaged, or another process is changing it.
@@ -64,7 +70,9 @@ def add_photos(folder: Path, given: Sequence[Path], prefix: str = "", progress: 
         ImageError: a photo cannot be decoded.
     """
     with open_writer(folder) as writer:
-        found = pd.concat([_read_given(path, prefix, writer, progress) for path in given], ignore_index=True)
+        require_model(folder, writer.manifest.facts)
+        read = PhotoReader(progress, tolerate_truncated)
+        found = pd.concat([read.given(path, prefix, writer) for path in given], ignore_index=True)
         found = found.drop_duplicates(["name", "sha256"])
         there = found["name"].isin(writer.images["name"]).to_numpy()
         other = found[there & ~_holds(writer.images, found, "name")]
@@ -73,7 +81,7 @@ def add_photos(folder: Path, given: Sequence[Path], prefix: str = "", progress: 
                 f"{folder}: has another image {other['name'].iloc[0]!r}; use `lrcr update` if the photo was changed, "
                 "or give the photos a --prefix"
             )
-        return _apply(writer, found[~there], [], progress)
+        return _apply(writer, found[~there], [], read)
 
 
 def remove_photos(folder: Path, names: Sequence[str]) -> Change:
@@ -83,40 +91,44 @@ def remove_photos(folder: Path, names: Sequence[str]) -> Change:
         ArtifactError: a name is not in the index, or the index is damaged, or another process is changing it.
     """
     with open_writer(folder) as writer:
-        return _apply(writer, writer.images[:0], names, SILENT)
+        return _apply(writer, writer.images[:0], list(dict.fromkeys(names)), PhotoReader(SILENT))
 
 
-def update_photos(folder: Path, moved: Sequence[Path] = (), progress: Progress = SILENT) -> Change:
+def update_photos(
+    folder: Path, moved: Sequence[Path] = (), progress: Progress = SILENT, *, tolerate_truncated: bool = False
+) -> Change:
     """Describe the photos of an index again whose files have changed; files that are missing change nothing.
 
     Args:
         folder: of the index.
         moved: where the photos are now, one folder for each folder of the index; it is stored.
+        tolerate_truncated: whether JPEGs that lack their last bytes are accepted.
 
     Raises:
         ArtifactError: the index is damaged, or another process is changing it.
         DatasetError: a folder does not exist.
     """
     with open_writer(folder) as writer:
+        require_model(folder, writer.manifest.facts)
         writer.move([str(root) for root in choose_roots(writer.roots, moved, str(folder))])
-        changed, missing = [], 0
+        changed, missing, read = [], 0, PhotoReader(progress, tolerate_truncated)
         for number, root in enumerate(map(Path, writer.roots)):
-            rows = _of_root(writer, number)
+            rows = of_root(writer, number)
             if not root.is_dir():
                 raise DatasetError(f"{root}: no such folder; name the one where the photos are now with --photos")
             files = {path: root / path for path in rows["path"] if (root / path).is_file()}
-            photos = inspect_photos(root, files, _stored(rows), root.name, progress)
+            photos = read.files(root, files, stored_images(rows), root.name)
             there = rows[rows["path"].isin(list(photos.accepted))]
-            now = _tabulate(root, photos.accepted, there["path"], there["name"], there["label"])
+            now = tabulate(root, photos.accepted, there["path"], there["name"], there["label"])
             changed.append(now[~_holds(there, now, "path")])
             missing += len(rows) - len(there)
         if missing:
-            _log.warning("%s: %d photos are missing or damaged; `lrcr sync` removes them", folder, missing)
+            _log.warning("%s: missing or damaged: %s; `lrcr sync` removes them", folder, counted(missing, "photo"))
         found = pd.concat(changed, ignore_index=True)
-        return _apply(writer, found, found["name"].tolist(), progress)
+        return _apply(writer, found, found["name"].tolist(), read)
 
 
-def sync_photos(folder: Path, photos: Path, progress: Progress = SILENT) -> Change:
+def sync_photos(folder: Path, photos: Path, progress: Progress = SILENT, *, tolerate_truncated: bool = False) -> Change:
     """Bring an index to the state of a folder: new photos are added, changed ones replaced, missing ones removed.
 
     Of an index of several folders, only the images of this folder change. The labels become those of `labels.csv`.
@@ -124,26 +136,29 @@ def sync_photos(folder: Path, photos: Path, progress: Progress = SILENT) -> Chan
     Args:
         folder: of the index.
         photos: as `lrcr index` takes it. The folder of an index of one folder may have moved.
+        tolerate_truncated: whether JPEGs that lack their last bytes are accepted.
 
     Raises:
         ArtifactError: the index has another folder, or is damaged, or another process is changing it.
         DatasetError: the folder does not exist or holds no photos.
     """
     with open_writer(folder) as writer:
+        require_model(folder, writer.manifest.facts)
         root = photos_root(photos).resolve()
         if str(root) not in writer.roots and len(writer.roots) > 1:
             raise ArtifactError(f"{folder}: its photos lie in {', '.join(writer.roots)}; name one of these folders")
         if str(root) not in writer.roots:
             writer.move([str(root)])
         number = writer.roots.index(str(root))
-        rows = _of_root(writer, number)
+        rows = of_root(writer, number)
         prefix = rows["name"].iloc[0].removesuffix(rows["path"].iloc[0]) if len(rows) else ""
-        found = _read_folder(photos, prefix, _stored(rows), progress)
+        read = PhotoReader(progress, tolerate_truncated)
+        found = read.folder(photos, prefix, stored_images(rows))
         elsewhere = writer.images[writer.images["root"] != number]
         found = found[~_holds(elsewhere, found, "name")].reset_index(drop=True)
         kept = _holds(rows, found, "path")
         writer.relabel(dict(zip(found["name"][kept], found["label"][kept], strict=True)))
-        return _apply(writer, found[~kept], rows["name"][~_holds(found, rows, "path")].tolist(), progress)
+        return _apply(writer, found[~kept], rows["name"][~_holds(found, rows, "path")].tolist(), read)
 
 
 def merge_indexes(one: Path, other: Path, output: Path, prefix: str = "") -> None:
@@ -164,7 +179,6 @@ def merge_indexes(one: Path, other: Path, output: Path, prefix: str = "") -> Non
     with ExitStack() as locks:
         for folder in (one, other):
             open_manifest(folder, "index")
-            refuse_local(folder)
             locks.enter_context(only_writer(folder))
         require_same_source(one, other)
         temporary = locks.enter_context(staged_folder(output))
@@ -177,35 +191,36 @@ def merge_indexes(one: Path, other: Path, output: Path, prefix: str = "") -> Non
         (temporary / LOCK).unlink(missing_ok=True)
 
 
-def _apply(writer: IndexWriter, described: pd.DataFrame, removed: Sequence[str], progress: Progress) -> Change:
+def _apply(writer: IndexWriter, described: pd.DataFrame, removed: Sequence[str], read: PhotoReader) -> Change:
     """Make one change of an index: photos are described and added, and images removed.
 
     Args:
-        described: rows of `_tabulate`.
+        described: rows of `lrcr.retrieval.reading.tabulate`.
         removed: names of images; those that are described under the same name are described again.
     """
     writer.remove(removed)
     renewed = set(removed) & set(described["name"])
     if len(described):
         writer.move([*writer.roots, *(root for root in described["root"].unique() if root not in writer.roots)])
-        _describe(writer, described, progress)
+        _describe(writer, described, read)
     writer.commit()
     return Change(len(described) - len(renewed), len(renewed), len(removed) - len(renewed), len(writer.images))
 
 
-def _describe(writer: IndexWriter, described: pd.DataFrame, progress: Progress) -> None:
+def _describe(writer: IndexWriter, described: pd.DataFrame, read: PhotoReader) -> None:
     """Describe photos and add them. A run after a kill reuses the finished shards."""
     regions = _regions(writer, described)
     extractor = extractor_of(writer.folder, writer.params, writer.manifest)
     files = map(Path, described["root"], described["path"])
-    photos = [Photo(file, orient=True, regions=boxes) for file, boxes in zip(files, regions, strict=True)]
+    photos = [read.photo(file, boxes) for file, boxes in zip(files, regions, strict=True)]
     sections = writer.params.sections("extract", "index")
     inputs = [writer.manifest.inputs[name] for name in ("model", "codebook")]
-    state = state_folder(__name__, sections, inputs, described["sha256"].tolist())
+    state = state_folder(__name__, str(writer.folder.resolve()), sections, inputs, described["sha256"].tolist())
     size = writer.params.extract.shard_size
-    parts = encode_photos(writer.backend, extractor, photos, size, state, progress)
+    parts = encode_photos(writer.backend, extractor, photos, size, state, read.progress, keep_local=writer.owns_local)
     roots = described["root"].map(writer.roots.index)
-    writer.add(described.assign(root=roots, regions=flat_boxes(regions).to_numpy()), parts)
+    table = described.assign(root=roots, regions=flat_boxes(regions).to_numpy())
+    writer.add(table, parts, kept_local(state))
     shutil.rmtree(state)
 
 
@@ -223,65 +238,7 @@ def _regions(writer: IndexWriter, described: pd.DataFrame) -> Sequence[tuple[Box
     return grids(described) if kind == "grid" else [None] * len(described)
 
 
-def _of_root(writer: IndexWriter, number: int) -> pd.DataFrame:
-    """The images of one folder of photos; not those in archives."""
-    images = writer.images
-    return images[(images["root"] == number) & images["archive"].isna()]
-
-
 def _holds(rows: pd.DataFrame, found: pd.DataFrame, column: str) -> npt.NDArray[np.bool_]:
     """Whether rows of a table have the name or path, and the hash, of each photo that was found."""
     known = set(zip(rows[column], rows["sha256"].fillna(""), strict=True))
     return np.array([photo in known for photo in zip(found[column], found["sha256"].fillna("?"), strict=True)], bool)
-
-
-def _stored(rows: pd.DataFrame) -> dict[str, StoredImage]:
-    """What an index knows of the files of some images, by path; it has their sizes as shown only."""
-    known = rows.loc[rows["sha256"].notna(), ["path", "width", "height", "sha256"]]
-    return {
-        path: StoredImage(width, height, sha256, stored=(width, height), truncated=False)
-        for path, width, height, sha256 in known.itertuples(index=False, name=None)
-    }
-
-
-def _read_given(path: Path, prefix: str, writer: IndexWriter, progress: Progress) -> pd.DataFrame:
-    """A folder of photos, or one photo: in a folder of the index, or in its own."""
-    if path.is_dir():
-        root = str(photos_root(path).resolve())
-        known = _stored(_of_root(writer, writer.roots.index(root))) if root in writer.roots else {}
-        return _read_folder(path, prefix, known, progress)
-    if not path.exists():
-        raise DatasetError(f"{path}: no such file or folder; name photos")
-    file = path.parent.resolve() / path.name
-    root_of_file = next((Path(root) for root in writer.roots if file.is_relative_to(root)), file.parent)
-    name = file.relative_to(root_of_file).as_posix()
-    photos = inspect_photos(root_of_file, {name: file}, {}, path.name, progress)
-    if not photos.accepted:
-        raise ImageError(f"{path}: {photos.refused.get(name, 'not an image')}; leave it out")
-    return _tabulate(root_of_file, photos.accepted, [name], [prefix + name], [None])
-
-
-def _read_folder(path: Path, prefix: str, known: Mapping[str, StoredImage], progress: Progress) -> pd.DataFrame:
-    """The database of a folder of photos, as `lrcr index` reads it; raises as `read_photos`."""
-    photos = read_photos(path, known=known, progress=progress)
-    labels = read_labels(path / "labels.csv", photos)
-    truth = read_ground_truth(path / "ground_truth.json", photos)
-    if photos.refused:
-        first = next(iter(photos.refused.items()))
-        _log.warning("%s: %d files refused; the first: %r: %s", photos.root, len(photos.refused), *first)
-    paths = (truth and truth.database) or list(photos.accepted)
-    names = [prefix + path for path in paths]
-    return _tabulate(photos.root.resolve(), photos.accepted, paths, names, list(map(labels.get, paths)))
-
-
-def _tabulate(
-    root: Path,
-    accepted: Mapping[str, StoredImage],
-    paths: Iterable[str],
-    names: Iterable[str],
-    labels: Iterable[str | None],
-) -> pd.DataFrame:
-    """Rows of the table of images (`lrcr.retrieval.images`), with the folder itself in `root`, not its number."""
-    sizes = pd.DataFrame([accepted[path][:3] for path in paths], columns=["width", "height", "sha256"])
-    columns = {"name": list(names), "root": str(root), "path": list(paths), "label": list(labels)}
-    return pd.DataFrame({**columns, **sizes}).astype({"name": "string", "path": "string", "label": "string"})

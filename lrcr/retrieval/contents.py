@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lrcr.errors import ArtifactError
+from lrcr.retrieval.layout import MODEL
 from lrcr.storage.arrays import REBUILD, listed_folders
 from lrcr.storage.artifacts import MANIFEST, hash_file, open_manifest
 
 Opened = TypeVar("Opened")
 
-_MADE = re.compile(r"\.?((segment|vectors|weights|view)-\d+|images(-\d+)?\.parquet|manifest\.json)(\.tmp|\.old)?")
+_MADE = re.compile(r"\.?((segment|vectors|weights|view|local)-\d+|images(-\d+)?\.parquet|manifest\.json)(\.tmp|\.old)?")
 """The names of what writers make in an index folder; other files there are left alone."""
 
 _SMALL = 2**16  # bytes; hashed at opening: together in less than a millisecond
@@ -57,6 +58,21 @@ def require_beside(folder: Path, facts: dict[str, Any]) -> None:
             raise ArtifactError(f"{path}: altered since the index was made; {REBUILD}")
 
 
+def has_model(facts: dict[str, Any]) -> bool:
+    """Whether an index holds the model of its images; without one, its descriptors are the user's own."""
+    return MODEL in facts["beside"]["files"]
+
+
+def require_model(folder: Path, facts: dict[str, Any]) -> None:
+    """Refuse an index of the user's own descriptors, where photos are to be described.
+
+    Raises:
+        ArtifactError: it is one.
+    """
+    if not has_model(facts):
+        raise ArtifactError(f"{folder}: holds descriptors of your own, and no model of photos; give --descriptors FILE")
+
+
 def listed_names(facts: dict[str, Any]) -> set[str]:
     """What the manifest of an index names in its folder, subfolders by their first part."""
     entries = listed_folders(facts)
@@ -80,7 +96,7 @@ def open_steadily(folder: Path, opened: Callable[[], Opened]) -> Opened:
         before = _manifest(folder)
         try:
             result = opened()
-        except ArtifactError:
+        except (ArtifactError, OSError):  # a writer may have removed a file at any moment
             if _manifest(folder) == before:
                 raise
         else:

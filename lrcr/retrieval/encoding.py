@@ -17,13 +17,14 @@ from lrcr.data.dataset import Photo
 from lrcr.features.store import DescriptorStore, read_shard
 from lrcr.progress import Progress
 from lrcr.retrieval.backend import Backend
+from lrcr.retrieval.local import LocalPart, local_part, read_local_part, write_local_part
 from lrcr.runtime.executor import make_shards
 from lrcr.runtime.jobs import Executor
-from lrcr.runtime.processes import ThisMachine
 
 if TYPE_CHECKING:
     from lrcr.features.extractor import Extractor
 
+_LOCAL = ".local.npz"
 _SAMPLED = 20  # photos from which a sample of descriptors is drawn if descriptors are not stored
 
 
@@ -72,10 +73,18 @@ def encode_photos(
     shard_size: int,
     state: Path,
     progress: Progress,
+    *,
+    keep_local: bool = False,
 ) -> Iterator[Any]:
-    """Extract and encode photos on this machine, when the first part is read; see `encode_shards`."""
-    files = encode_shards(backend, extractor, photos, shard_size, state, progress, ThisMachine())
-    yield from map(backend.read_part, progress.over(files, "index"))
+    """Extract and encode photos on this machine, when the first part is read; see `encode_shards`.
+
+    Args:
+        keep_local: whether the local descriptors are kept in the folder `state` too, for `kept_local`.
+    """
+    make = _Encode(backend, extractor, keep_local)
+    files = make_shards(make, photos, shard_size, state, ".npz", progress, "extract and encode")
+    for file in progress.over(files, "index"):
+        yield backend.read_part(file)
 
 
 def encode_shards(
@@ -102,6 +111,12 @@ def encode_shards(
     return make_shards(make, photos, shard_size, state, ".npz", progress, "extract and encode", executor)
 
 
+def kept_local(state: Path) -> Iterator[LocalPart]:
+    """The local descriptors that `encode_photos` has kept in a folder, once it has given its last part."""
+    for file in sorted(state.glob(f"*{_LOCAL}")):
+        yield read_local_part(file)
+
+
 def sample_of_photos(
     extractor: "Extractor", photos: Sequence[Photo], count: int, rng: np.random.Generator
 ) -> npt.NDArray[np.floating]:
@@ -118,10 +133,14 @@ class _Encode:
 
     backend: Backend[Any]
     extractor: "Extractor"
+    keep_local: bool = False
 
     def __call__(self, photos: Sequence[Photo], file: Path, progress: Progress) -> None:
         names = [str(photo.path) for photo in photos]
-        self.backend.write_part(file, self.backend.encode(self.extractor.describe(photos, progress), names))
+        described = self.extractor.describe(photos, progress)
+        if self.keep_local:  # before the part, which says that the shard is finished
+            write_local_part(file.with_suffix(_LOCAL), local_part(described))
+        self.backend.write_part(file, self.backend.encode(described, names))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from lrcr.data.dataset import Dataset
 from lrcr.data.images import Box
-from lrcr.errors import ArtifactError, ParamsError
+from lrcr.errors import ArtifactError, ParamsError, counted
 from lrcr.storage.arrays import REBUILD
 from lrcr.storage.artifacts import staged_file
 
@@ -121,9 +121,7 @@ def choose_roots(stored: Sequence[str], moved: Sequence[Path], place: str) -> li
     if not moved:
         return [Path(root) for root in stored]
     if len(moved) != len(stored):
-        raise ParamsError(
-            f"--photos: {len(moved)} folders, but the images of {place} lie in {len(stored)} ({', '.join(stored)}); "
-            "repeat the option for each, in this order"
-        )
+        given = f"{counted(len(moved), 'folder')}, but the images of {place} lie in {len(stored)}"
+        raise ParamsError(f"--photos: {given} ({', '.join(stored)}); repeat the option for each, in this order")
     pairs = zip(stored, moved, strict=True)
     return [(now / "images" if Path(was).name == "images" != now.name else now).resolve() for was, now in pairs]

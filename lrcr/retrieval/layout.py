@@ -9,7 +9,6 @@ MODEL = "model.safetensors"
 CODEBOOK = "codebook"
 IMAGES = "images.parquet"
 PARAMS = "params.json"
-LOCAL = "local"
 
 
 def require_place(folder: Path) -> None:

@@ -36,8 +36,11 @@ def only_writer(folder: Path) -> Iterator[None]:
 def replaced_index(folder: Path) -> Iterator[Path]:
     """Yield an empty folder that becomes the index `folder`, as its only writer if there is one already.
 
+    A symbolic link stays one: what it leads to is replaced.
+
     Raises:
         ArtifactError: another writer is changing the index.
     """
+    folder = folder.resolve()
     with only_writer(folder) if folder.exists() else nullcontext(), staged_folder(folder) as temporary:
         yield temporary

@@ -5,6 +5,7 @@ from pathlib import Path
 from lrcr.config.params import Params
 from lrcr.errors import ArtifactError
 from lrcr.features.extractor import Extractor, ExtractSettings
+from lrcr.retrieval.contents import require_model
 from lrcr.retrieval.layout import MODEL
 from lrcr.retrieval.searcher import Searcher
 from lrcr.storage.artifacts import Manifest, hash_file
@@ -21,6 +22,7 @@ def open_extractor(searcher: Searcher) -> Extractor:
 
 def extractor_of(folder: Path, params: Params, manifest: Manifest) -> Extractor:
     """As `open_extractor`, of the index in a folder with these params and this manifest."""
+    require_model(folder, manifest.facts)
     file = folder / MODEL
     extractor = Extractor(file, ExtractSettings.of_database(params), params.device)
     if hash_file(file) != manifest.facts["beside"]["files"][MODEL]["sha256"]:

@@ -17,16 +17,18 @@ from lrcr.config.retrieval import SearchParams
 from lrcr.data.dataset import ArchivedImage, image_files
 from lrcr.data.images import Box
 from lrcr.data.ranking import Ranking
-from lrcr.errors import ArtifactError
+from lrcr.errors import ArtifactError, ParamsError
 from lrcr.features.store import Descriptors
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.backend import OpenIndex, backend_of
-from lrcr.retrieval.contents import open_steadily, require_beside
+from lrcr.retrieval.confidence import FEWEST, Calibration, is_calibrated_for
+from lrcr.retrieval.contents import has_model, open_steadily, require_beside
 from lrcr.retrieval.images import choose_roots, locate_images, read_boxes, read_images
-from lrcr.retrieval.layout import CODEBOOK, LOCAL, PARAMS
+from lrcr.retrieval.layout import CODEBOOK, PARAMS
 from lrcr.retrieval.local import LocalDescriptors, open_local
-from lrcr.retrieval.rerank.steps import open_steps
-from lrcr.storage.artifacts import open_manifest, read_json
+from lrcr.retrieval.rerank.steps import open_steps, open_verifier
+from lrcr.storage.arrays import REBUILD
+from lrcr.storage.artifacts import MANIFEST, open_manifest, read_json
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Result:
         label: its landmark or cluster; None if it has no label.
         path: the file, or the place in an archive, from which the image is read.
         regions: boxes that are described beside the whole image; None: it has no regions.
+        sha256: hash of the image file when it was indexed; None: the index does not know it.
+        unsearched: images of the index that were not searched (`lrcr.data.ranking.Ranking`).
     """
 
     rank: int
@@ -48,6 +52,8 @@ class Result:
     label: str | None
     path: Path | ArchivedImage
     regions: tuple[Box, ...] | None = None
+    sha256: str | None = None
+    unsearched: int = 0
 
 
 class Searcher:
@@ -62,10 +68,13 @@ class Searcher:
         rerank: steps that rank the results again.
 
     Attributes:
+        settings: of the search.
         params: with which the index was built; the search section holds defaults.
+        roots: the folders of the images, as given or as stored; without a model, the features files.
         index: the inverted file or the flat index, open for search (`lrcr.retrieval.backend.OpenIndex`).
         local: the local descriptors that the index owns; None if it owns none.
         steps: of the re-ranking (`lrcr.retrieval.rerank.reranker.Reranker`); `search` does not take them.
+        verifier: finds inliers (`lrcr.retrieval.rerank.geometric.Geometric`); None if it owns no local descriptors.
 
     Raises:
         ArtifactError: a file of the index is missing or damaged.
@@ -81,10 +90,12 @@ class Searcher:
         rerank: Sequence[RerankParams] = (),
     ) -> None:
         self.folder = folder
-        opened = open_steadily(folder, lambda: _open(folder, search or SearchParams()))
+        self.settings = search or SearchParams()
+        opened = open_steadily(folder, lambda: _open(folder, self.settings))
         self.params, self.index, self.local, self._table = opened
         self.steps = open_steps(rerank, self.index, self.local)
-        self._roots = choose_roots(self.index.manifest.facts["roots"], photos, str(folder))
+        self.verifier = open_verifier(rerank, self.local)
+        self.roots = choose_roots(self.index.manifest.facts["roots"], photos, str(folder))
 
     @cached_property
     def images(self) -> pd.DataFrame:
@@ -95,7 +106,38 @@ class Searcher:
         """
         facts, order = self.index.manifest.facts, self.index.order
         table = read_images(self.folder / facts["table"], self._table, facts)
-        return locate_images(table if order is None else table.iloc[order].reset_index(drop=True), self._roots)
+        return locate_images(table if order is None else table.iloc[order].reset_index(drop=True), self.roots)
+
+    @property
+    def has_model(self) -> bool:
+        """Whether photos can be described; without a model the index holds the user's own descriptors."""
+        return has_model(self.index.manifest.facts)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The law that gives scores a confidence; None: see `require_calibration`."""
+        fact = self.index.manifest.facts.get("confidence")
+        usable = is_calibrated_for(self.settings) or not self.index.explains
+        return Calibration(fact["slope"], self.index.logarithmic) if fact and usable else None
+
+    def require_calibration(self) -> None:
+        """Refuse to filter results by confidence if the scores have none.
+
+        Raises:
+            ParamsError: the index is not calibrated, or not for the settings of the search.
+        """
+        if self.calibration is not None:
+            return
+        facts, images = self.index.manifest.facts, self.index.images
+        if facts.get("confidence"):
+            reason = "is calibrated for the default search.alpha, search.tau and search.idf; do not set them"
+        elif images < FEWEST:
+            reason = f"holds {images} images, but calibration needs {FEWEST}; add photos"
+        elif "confidence" in facts:
+            reason = "has too few scores above 0 to be calibrated; index other photos"
+        else:
+            reason = "was made before indexes were calibrated; index again"
+        raise ParamsError(f"min_confidence: {self.folder} {reason}")
 
     @property
     def summary(self) -> str:
@@ -111,8 +153,6 @@ class Searcher:
             ArtifactError: a file is missing or was altered; the message names it.
         """
         self.index.verify(progress)
-        if self.local is not None:
-            self.local.verify(progress)
 
     def search(self, queries: Descriptors, top: int | None = None) -> Ranking:
         """Rank the images of the index for each query.
@@ -132,11 +172,11 @@ class Searcher:
         images, scores = ranking.of_query(query)
         found = self.images.iloc[images]
         regions = map(read_boxes, found["regions"])
-        rows = zip(scores, found["name"], found["label"], image_files(Path(), found), regions, strict=True)
-        return [
-            Result(rank, float(score), name, None if pd.isna(label) else str(label), path, boxes)
-            for rank, (score, name, label, path, boxes) in enumerate(rows, 1)
-        ]
+        texts = found[["label", "sha256"]].astype(object)
+        labels, hashes = (texts[name].where(texts[name].notna(), None) for name in texts)
+        lost = [ranking.unsearched] * len(found)
+        rows = zip(scores, found["name"], labels, image_files(Path(), found), regions, hashes, lost, strict=True)
+        return [Result(rank, float(score), *values) for rank, (score, *values) in enumerate(rows, 1)]
 
 
 def _open(folder: Path, search: SearchParams) -> tuple[Params, OpenIndex, LocalDescriptors | None, npt.NDArray[Any]]:
@@ -144,12 +184,18 @@ def _open(folder: Path, search: SearchParams) -> tuple[Params, OpenIndex, LocalD
     require_beside(folder, open_manifest(folder, "index").facts)
     params = check_params(read_json(folder / PARAMS), str(folder / PARAMS))
     index = backend_of(params, folder / CODEBOOK).open(folder, search)
-    local = _open_local(folder / LOCAL, index.images) if params.index.local_descriptors != "none" else None
+    local = _open_local(folder, index) if params.index.local_descriptors != "none" else None
     return params, index, local, np.memmap(folder / index.manifest.facts["table"], mode="r")
 
 
-def _open_local(folder: Path, images: int) -> LocalDescriptors:
-    local = open_local(folder)
-    if len(local) != images:
-        raise ArtifactError(f"{folder}: of {len(local)} images for an index of {images}; index again")
-    return local
+def _open_local(folder: Path, index: OpenIndex) -> LocalDescriptors:
+    """The local descriptors of the images of an index."""
+    facts = index.manifest.facts
+    try:
+        stored, described = (sum(entry["images"] for entry in facts[name]) for name in ("segments", "local"))
+        if stored != described:
+            found = f"local descriptors of {described} images for {stored} stored images"
+            raise ArtifactError(f"{folder / MANIFEST}: {found}; {REBUILD}")
+        return open_local(folder, facts["local"], index.order)
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(f"{folder / MANIFEST}: its facts are incomplete or wrong ({error}); {REBUILD}") from None

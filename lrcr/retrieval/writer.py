@@ -12,8 +12,6 @@ name.
 """
 
 import itertools
-import re
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,16 +24,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lrcr.config.reading import check_params
+from lrcr.datasets.near import nearest_name
 from lrcr.errors import ArtifactError
 from lrcr.retrieval.backend import backend_of
+from lrcr.retrieval.confidence import calibrate
 from lrcr.retrieval.contents import list_beside, listed_names, remove_unlisted, require_beside
 from lrcr.retrieval.images import read_images, typed, write_images
 from lrcr.retrieval.layout import CODEBOOK, PARAMS
-from lrcr.retrieval.local import refuse_local
+from lrcr.retrieval.local import LocalPart
+from lrcr.retrieval.local_writer import LocalWriter
 from lrcr.retrieval.lock import only_writer
+from lrcr.retrieval.numbered import copy_entries, first_free, first_to_join
 from lrcr.retrieval.sources import require_same_source
 from lrcr.storage.arrays import write_arrays
-from lrcr.storage.artifacts import Manifest, fingerprint, open_manifest, read_json, staged_folder, write_manifest
+from lrcr.storage.artifacts import Manifest, fingerprint, open_manifest, read_json, write_manifest
 
 _FULL = 4  # a segment of more than this part of `index.memory_gib` is not joined with others
 
@@ -45,11 +47,9 @@ def open_writer(folder: Path) -> Iterator["IndexWriter"]:
     """Open an index to change it, as the only writer; what was not committed at the end is forgotten.
 
     Raises:
-        ArtifactError: another process is changing the index, a file of it is missing or damaged, or it owns local
-            descriptors.
+        ArtifactError: another process is changing the index, or a file of it is missing or damaged.
     """
     open_manifest(folder, "index")
-    refuse_local(folder)
     with only_writer(folder):
         writer = IndexWriter(folder)
         try:
@@ -81,7 +81,8 @@ class IndexWriter:
         self._entries: list[dict[str, Any]] = list(facts["segments"])
         self._table, self._present = self._read(folder, facts)
         self._next_image = int(facts["next_image"])
-        self._number = _after(listed_names(facts))
+        self._number = first_free(listed_names(facts))
+        self._local = LocalWriter(folder, facts)
         self._removed: dict[str, int] = {}
         self._changed = False
 
@@ -90,23 +91,30 @@ class IndexWriter:
         """The table of the images that are in the index now (`lrcr.retrieval.images`), in no particular order."""
         return self._table[self._present]
 
-    def add(self, images: pd.DataFrame, parts: Iterable[Any]) -> None:
+    @property
+    def owns_local(self) -> bool:
+        """Whether the index owns the local descriptors of its images."""
+        return self._local.owns
+
+    def add(self, images: pd.DataFrame, parts: Iterable[Any], local: Iterable[LocalPart] = ()) -> None:
         """Add images.
 
         Args:
             images: columns as in `lrcr.retrieval.images`; `image` is not read, and those that are missing are null.
             parts: what the `encode` of the writer's `backend` returns for these images, at least one part.
+            local: their local descriptors, which are read only after all parts, and only if the index owns them.
 
         Raises:
-            ArtifactError: a name occurs twice, or is in the index already; remove it first.
+            ArtifactError: a name occurs twice, or is in the index already; or local descriptors are missing.
         """
         names = images["name"].tolist()
         self._require_new(names)
         fresh = itertools.count(self._next_image)
         ids = [self._removed[name] if name in self._removed else next(fresh) for name in names]
         self._next_image = next(fresh)
-        added = self._append(parts, len(images))
-        self._entries = self._join_small(added)
+        entries = self._join_small(self._append(parts, len(images)))
+        self._local.append(local, len(images))
+        self._entries = entries  # only now: if a step has failed, table and segments still belong together
         self._extend(typed(images.assign(image=ids)), np.ones(len(images), bool))
 
     def remove(self, names: Sequence[str]) -> None:
@@ -119,7 +127,10 @@ class IndexWriter:
         places = dict(zip(present["name"], present.index, strict=True))
         unknown = [name for name in names if name not in places]
         if unknown:
-            raise ArtifactError(f"{self.folder}: has no image {unknown[0]!r}; see `lrcr inspect`, or leave it out")
+            near = nearest_name(unknown[0], places)
+            hint = "" if near is None else f"did you mean {near!r}? "
+            listed = f"`lrcr inspect {self.folder} --images` lists all"
+            raise ArtifactError(f"{self.folder}: has no image {unknown[0]!r}; {hint}{listed}")
         rows = [places[name] for name in names]
         self._removed.update(zip(names, self._table["image"].iloc[rows].tolist(), strict=True))
         self._present[rows] = False
@@ -158,7 +169,9 @@ class IndexWriter:
         table["root"] = table["root"].map(lambda root: self.roots.index(theirs.facts["roots"][root]))
         table["image"] = table["name"].map(self._removed).fillna(table["image"] + self._next_image).astype("int64")
         self._next_image += int(theirs.facts["next_image"])
-        self._entries += [self._copy(other, entry) for entry in theirs.facts["segments"]]
+        copied = copy_entries(self.folder, other, theirs.facts["segments"], self._number)
+        self._local.copy(other, theirs.facts)
+        self._entries, self._number = self._entries + copied, self._number + len(copied)
         self._extend(table, present)
 
     def compact(self) -> None:
@@ -167,7 +180,9 @@ class IndexWriter:
         if len(self._entries) == 1 and np.array_equal(order, np.arange(len(self._table))):
             return
         parts = self.backend.restore(self.folder, self._entries, order)
-        self._entries, self._changed = self._append(parts, len(order)), True
+        entries = self._append(parts, len(order))
+        self._local.rewrite(order)
+        self._entries, self._changed = entries, True
         self._table = self._table.iloc[order].reset_index(drop=True)
         self._present = np.ones(len(order), bool)
 
@@ -185,10 +200,11 @@ class IndexWriter:
         if not np.array_equal(order, np.arange(len(self._table))):
             files = write_arrays(folder / f"view-{number:04d}", {"order": order.astype(np.uint32)})
             facts["view"] = {"folder": f"view-{number:04d}", "files": files}
-        facts |= self._write_beside(number)
+        facts |= self._write_beside(number) | self._local.facts
         inputs = {name: self.manifest.inputs[name] for name in ("model", "codebook")}
         inputs["dataset"] = fingerprint("changed", *(facts.get(name) for name in ("segments", "view", "beside")))
         self.manifest = Manifest("index", self.manifest.params, inputs, facts)
+        facts["confidence"] = calibrate(self.backend, folder, self.manifest, self._table["name"].iloc[order].tolist())
         write_manifest(folder, self.manifest)
         remove_unlisted(folder)
         self._removed, self._changed, self._number = {}, False, number + 1
@@ -242,28 +258,14 @@ class IndexWriter:
     def _append(self, parts: Iterable[Any], images: int) -> list[dict[str, Any]]:
         """Write images into new segments."""
         added = self.backend.append(self.folder, parts, images, self._number)
-        self._number = _after(entry["folder"] for entry in added)
+        self._number = first_free(entry["folder"] for entry in added)
         return added
 
-    def _copy(self, other: Path, entry: dict[str, Any]) -> dict[str, Any]:
-        """Copy a segment of another index."""
-        name = re.sub(r"\d+", f"{self._number:04d}", entry["folder"])
-        with staged_folder(self.folder / name) as staged:
-            shutil.copytree(other / entry["folder"], staged, dirs_exist_ok=True)
-        self._number += 1
-        return {**entry, "folder": name}
-
     def _join_small(self, added: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """All segments, the new ones joined with those before them that hold no more images.
-
-        So the number of segments grows with the logarithm of the number of images, as does the number of times that an
-        image is written again.
-        """
+        """All segments, the new ones joined with small ones before them (`first_to_join`)."""
         entries, most = [*self._entries, *added], self.params.index.memory_gib * 2**30 / _FULL
-        first, count = len(self._entries), sum(entry["images"] for entry in added)
-        while first and entries[first - 1]["images"] <= count and _size(entries[first - 1]) <= most:
-            first -= 1
-            count += entries[first]["images"]
+        first = first_to_join(self._entries, sum(entry["images"] for entry in added), most)
+        count = sum(entry["images"] for entry in entries[first:])
         if first == len(self._entries):
             return entries
         parts = self.backend.restore(self.folder, entries[first:], np.arange(count))
@@ -274,13 +276,3 @@ class IndexWriter:
         self._table = pd.concat([self._table, table], ignore_index=True)
         self._present = np.append(self._present, present)
         self._changed = True
-
-
-def _after(names: Iterable[str]) -> int:
-    """The first number that is larger than every one in some names of files and folders."""
-    return 1 + max(int(number) for name in names for number in re.findall(r"-(\d+)", f"{name}-0"))
-
-
-def _size(entry: dict[str, Any]) -> int:
-    """Bytes of a segment."""
-    return sum(file["bytes"] for file in entry["files"].values())

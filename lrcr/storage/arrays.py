@@ -22,6 +22,35 @@ def write_arrays(folder: Path, arrays: dict[str, npt.NDArray[Any]]) -> dict[str,
         return hash_files(staged)
 
 
+class GrowingArray:
+    """An .npy file of two dimensions that is written some rows at a time; the file is complete when it is closed."""
+
+    def __init__(self, path: Path, dtype: Any) -> None:
+        self.columns = self._rows = 0
+        self._dtype = np.dtype(dtype)
+        self._file = path.open("wb")
+        self._write_header()
+
+    def append(self, rows: npt.NDArray[Any]) -> None:
+        """Write rows, each of as many values as those before."""
+        self.columns, self._rows = rows.shape[1], self._rows + len(rows)
+        self._file.write(np.ascontiguousarray(rows, self._dtype).data)
+
+    def _write_header(self) -> None:
+        """NumPy pads the header, so that its length does not depend on the number of rows."""
+        shape = (self._rows, self.columns)
+        descr = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._file, descr)
+
+    def __enter__(self) -> "GrowingArray":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.seek(0)
+        self._write_header()
+        self._file.close()
+
+
 def hash_files(folder: Path) -> dict[str, Any]:
     """Size and SHA-256 of each file of a folder."""
     return {path.name: {"bytes": path.stat().st_size, "sha256": hash_file(path)} for path in sorted(folder.iterdir())}

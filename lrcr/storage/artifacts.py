@@ -1,5 +1,6 @@
 """Artifacts on disk: atomic writes, fingerprints, and manifests that record what an artifact was made from."""
 
+import ctypes
 import hashlib
 import json
 import os
@@ -14,6 +15,11 @@ from lrcr.errors import ArtifactError
 
 SCHEMA = 2
 MANIFEST = "manifest.json"
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux: fcntl.h, linux/fs.h
+
+_REMEDIES = {"index": "name the folder of an index, as `lrcr index` or the stage index writes it"}
+"""What to do if there is no manifest of a kind, where users name its folder."""
 
 
 @contextmanager
@@ -64,10 +70,23 @@ def staged_folder(path: Path) -> Iterator[Path]:
 def _replace_folder(new: Path, path: Path) -> None:
     old = path.with_name(f".{path.name}.old")  # exists if a run was killed between the two renames
     shutil.rmtree(old, ignore_errors=True)
+    if path.is_symlink():
+        path.unlink()
     if path.exists():
+        if _exchange(new, path):
+            return
         path.rename(old)
     new.rename(path)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange the names of two folders, so that each exists at any moment; False where the system cannot."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        return False
+    return bool(rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0)
 
 
 def _sync(path: Path) -> None:
@@ -84,8 +103,11 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, remedy: str = "run the stage that makes it") -> Any:
     """Read a JSON file.
+
+    Args:
+        remedy: if there is no such file, for the error message.
 
     Raises:
         ArtifactError: the file is missing or is not JSON.
@@ -93,7 +115,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ArtifactError(f"{path}: no such file; run the stage that makes it") from None
+        raise ArtifactError(f"{path}: no such file; {remedy}") from None
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read ({error.strerror}); name another folder") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -176,7 +198,8 @@ def open_manifest(folder: Path, kind: str) -> Manifest:
     Raises:
         ArtifactError: it is missing, damaged or of another kind.
     """
-    return Manifest.from_dict(read_json(folder / MANIFEST), folder / MANIFEST, kind)
+    remedy = _REMEDIES.get(kind, "run the stage that makes it")
+    return Manifest.from_dict(read_json(folder / MANIFEST, remedy), folder / MANIFEST, kind)
 
 
 def require_params(manifest: Manifest, params: dict[str, Any], where: Path) -> None:

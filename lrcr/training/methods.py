@@ -14,7 +14,7 @@ from lrcr.training.objective import make_objective
 from lrcr.training.phases import Phases, copy_weights
 from lrcr.training.setup import Setup
 from lrcr.training.tuple_trainer import TupleTrainer
-from lrcr.training.tuples import labelled_images
+from lrcr.training.tuples import TrainingSet, labelled_images, require_tuples
 
 _CONTEXT = ("smoothing", "graph")
 
@@ -30,6 +30,14 @@ class Method(Protocol):
 
         Raises:
             ParamsError: a param does not allow this number of ranks.
+        """
+        ...
+
+    def require_images(self, images: TrainingSet) -> None:
+        """Refuse images of which too few have labels, before any work begins.
+
+        Raises:
+            DatasetError: there are too few; the message says how many there are and what is needed.
         """
         ...
 
@@ -59,6 +67,10 @@ class Tuples:
     def require_even_shares(self, ranks: int) -> None:
         """See `Method`: each rank takes the same number of tuples of a batch."""
         require_multiple("train.tuples.batch_size", self.settings.batch_size, ranks)
+
+    def require_images(self, images: TrainingSet) -> None:
+        """See `Method`."""
+        require_tuples(images, self.settings.negatives)
 
     def train(self, setup: Setup, phases: Phases) -> None:
         """See `Method`."""
@@ -119,6 +131,10 @@ class Listwise:
     def require_even_shares(self, ranks: int) -> None:
         """See `Method`: nothing is refused; the ranks may have different numbers of chunks."""
 
+    def require_images(self, images: TrainingSet) -> None:
+        """See `Method`."""
+        labelled_images(images)
+
     def train(self, setup: Setup, phases: Phases) -> None:
         """See `Method`."""
         settings = self.params.train.listwise
@@ -148,6 +164,10 @@ class Classification:
         require_multiple(key, size, ranks)
         if self.fine_epochs and not self.attends and max(1, size // TUPLE) % ranks:
             _refuse_share(key, f"{size} in tuples of {TUPLE}", ranks)
+
+    def require_images(self, images: TrainingSet) -> None:
+        """See `Method`."""
+        labelled_images(images)
 
     def train(self, setup: Setup, phases: Phases) -> None:
         """See `Method`: the second phase starts from the best weights of the first."""

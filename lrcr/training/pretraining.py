@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from lrcr.config.training import ClassificationParams, PretrainParams
+from lrcr.data.dataset import Ids
 from lrcr.errors import DatasetError
 from lrcr.models.factory import build_pretraining_model
 from lrcr.runtime.device import explain_out_of_memory
@@ -11,7 +12,7 @@ from lrcr.training.classification import ClassificationTrainer
 from lrcr.training.classifier import ClassifierHead
 from lrcr.training.phases import Phases
 from lrcr.training.setup import Setup
-from lrcr.training.tuples import labelled_images
+from lrcr.training.tuples import TrainingSet, labelled_images
 
 _KEY = "train.pretrain"
 
@@ -30,10 +31,7 @@ def pretrain(settings: PretrainParams, setup: Setup, phases: Phases, *, trains_t
         DatasetError: fewer than two labels have two images.
         OutOfMemoryError: the memory does not suffice.
     """
-    try:
-        images, classes = labelled_images(setup.images)
-    except DatasetError as error:
-        raise DatasetError(f"{error}, name backbone.weights, or set {_KEY}.epochs to 0") from error
+    images, classes = pretraining_images(setup.images)
     model = build_pretraining_model(setup.model, setup.seed, trains_trunk=trains_trunk)
     sync_batchnorm(model)
     model.backbone.requires_grad_(trains_trunk)
@@ -44,3 +42,15 @@ def pretrain(settings: PretrainParams, setup: Setup, phases: Phases, *, trains_t
         trainer = ClassificationTrainer(own, usual, head, images, classes, settings.epochs, key=_KEY)
         phases.run("pretrain", trainer, epochs=settings.epochs, validated=False)
     model.backbone.requires_grad_(True)
+
+
+def pretraining_images(images: TrainingSet) -> tuple[TrainingSet, Ids]:
+    """The images for pretraining and their classes, as `lrcr.training.tuples.labelled_images` gives them.
+
+    Raises:
+        DatasetError: fewer than two labels have two images.
+    """
+    try:
+        return labelled_images(images)
+    except DatasetError as error:
+        raise DatasetError(f"{error}, name backbone.weights, or set {_KEY}.epochs to 0") from error

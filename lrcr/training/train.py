@@ -19,7 +19,7 @@ from lrcr.storage.state import state_folder
 from lrcr.training.maps import Maps, StoredMaps, TrunkMaps
 from lrcr.training.methods import Method, method_of, require_multiple
 from lrcr.training.phases import Log, Phases
-from lrcr.training.pretraining import pretrain
+from lrcr.training.pretraining import pretrain, pretraining_images
 from lrcr.training.setup import Setup
 from lrcr.training.tuples import training_set
 from lrcr.training.validation import hold_out, make_validator
@@ -133,6 +133,9 @@ def _run(
         if validation is None:
             clusters, validation = hold_out(dataset, params.seed)
             setup.images = training_set(dataset, clusters)
+        if params.pretrains:
+            pretraining_images(setup.images)
+        method.require_images(setup.images)
         validator = make_validator(params.train.validation, setup, validation)
         phases = Phases(state, validator.score, params.train.validation.every, log)
         if params.pretrains:

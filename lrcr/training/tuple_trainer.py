@@ -18,6 +18,8 @@ from lrcr.training.optimizer import PartsOptimizer
 from lrcr.training.setup import Setup
 from lrcr.training.tuple_sampler import TupleSampler
 
+_COLLAPSED = 1e-3  # mean distance of queries and negatives; that of any two photos of a trained model is near 1
+
 
 class TupleTrainer:
     """Trains parts of a model on tuples; see `lrcr.training.phases.Trainer`.
@@ -62,6 +64,11 @@ class TupleTrainer:
         """
         setup, size = self.setup, self.settings.batch_size
         tuples, pool, distance = self.sampler.draw(epoch)
+        if distance is not None and distance < _COLLAPSED:
+            raise LrcrError(
+                f"training: epoch {epoch}: the vectors of different landmarks are equal (distance {distance:.2g}): "
+                "the model has collapsed; lower train.tuples.learning_rates, or start from weights"
+            )
         self.objective.on_epoch_start(pool, epoch)
         tuples = self.objective.order(tuples, size)
         self.photos = self._draw_versions(epoch)

@@ -1,6 +1,7 @@
 """Training tuples: a query, a positive and hard negatives of other clusters (Radenović, Tolias, Chum, TPAMI 2019)."""
 
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +40,7 @@ class TrainingSet:
         start, size = np.repeat(starts, sizes), np.repeat(sizes, sizes)
         paired = np.flatnonzero(size > 1)
         if not len(paired):
-            raise DatasetError("training: no two images share a label; label the photos (a labels.csv)")
+            _refuse_pairs(len(sizes))
         row = paired[_draw(len(paired), count, rng)]
         other = start[row] + (position[row] + rng.integers(1, size[row])) % size[row]
         return np.stack([order[row], order[other]], axis=1)
@@ -75,6 +76,32 @@ def labelled_images(images: TrainingSet) -> tuple[TrainingSet, Ids]:
     return chosen, classes.astype(np.int64)
 
 
+def require_tuples(images: TrainingSet, negatives: int) -> None:
+    """Refuse images from which no tuple with this number of negatives can be drawn.
+
+    Raises:
+        DatasetError: no two images share a label, or there are too few landmarks for the negatives.
+    """
+    sizes = np.unique(images.clusters, return_counts=True)[1]
+    if not len(images.pairs) and not (sizes > 1).any():
+        _refuse_pairs(len(sizes))
+    if len(sizes) <= negatives:
+        _refuse_negatives(negatives, len(sizes))
+
+
+def _refuse_pairs(landmarks: int) -> NoReturn:
+    raise DatasetError(
+        f"training: no two images share a label; label the photos (a labels.csv): {landmarks} landmarks have one image"
+    )
+
+
+def _refuse_negatives(count: int, landmarks: int) -> NoReturn:
+    raise DatasetError(
+        f"training: {count} negatives need {count + 1} landmarks, but the pool holds {landmarks}; "
+        "lower train.tuples.negatives or add landmarks"
+    )
+
+
 def mine_negatives(similarity: npt.NDArray[np.float32], queries: Ids, pool: Ids, clusters: Ids, count: int) -> Ids:
     """The most similar images of the pool, of `count` different clusters other than the query's.
 
@@ -98,9 +125,6 @@ def mine_negatives(similarity: npt.NDArray[np.float32], queries: Ids, pool: Ids,
         order = order[pool_clusters[order] != clusters[query]]
         _, first = np.unique(pool_clusters[order], return_index=True)
         if len(first) < count:
-            raise DatasetError(
-                f"training: {count} negatives need {count + 1} landmarks, but the pool holds {len(first) + 1}; "
-                "lower train.tuples.negatives or add landmarks"
-            )
+            _refuse_negatives(count, len(first) + 1)
         negatives[row] = pool[order[np.sort(first)[:count]]]
     return negatives

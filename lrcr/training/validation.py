@@ -6,14 +6,13 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from lrcr.config.validation import ValidationParams
-from lrcr.data.dataset import Dataset, Ids, cluster_ids, empty_table, leave_one_out
+from lrcr.config.validation import ValidationCodebook, ValidationExtract, ValidationParams
+from lrcr.data.dataset import Dataset, Ids, Photo, cluster_ids, empty_table, leave_one_out
 from lrcr.data.ranking import Ranking
 from lrcr.errors import DatasetError
 from lrcr.evaluation.metrics import evaluate
 from lrcr.features.extraction import sample_photos
-from lrcr.features.store import draw_rows
-from lrcr.retrieval.asmk.aggregation import Aggregated
+from lrcr.features.store import Descriptors, draw_rows
 from lrcr.retrieval.asmk.codebook import Codebook, learn_codebook
 from lrcr.retrieval.asmk.images import aggregate_images
 from lrcr.retrieval.asmk.once import search_once
@@ -109,30 +108,39 @@ class AsmkValidator:
     def score(self) -> float:
         """See `Validator`."""
         self.setup.model.eval()
-        learned, search = self.params.codebook, self.params.search
+        learned, extract = self.params.codebook, self.params.extract
         sample = sample_photos(self.setup.images.photos, learned.images, self.setup.seed)
-        fit = describe_locally(self.setup.model, self.maps, sample, learned.scales, learned.max_descriptors)
-        rng, gpu = generator(learned.seed, "codebook sample"), faiss_uses_gpu(self.setup.device.type)
-        descriptors = fit.descriptors[draw_rows(len(fit.descriptors), learned.per_word * learned.words, rng)]
-        codebook = learn_codebook(
-            descriptors, learned.words, iterations=learned.iterations, seed=learned.seed, exact=False, gpu=gpu
-        )
-        database, queries = self._aggregate(codebook)
-        words = len(codebook.centroids)
-        ranking = search_once(database, queries, words, alpha=search.alpha, tau=search.tau, idf=search.idf)
-        return _map_medium(ranking, self.validation)
-
-    def _aggregate(self, codebook: Codebook) -> tuple[Aggregated, Aggregated]:
-        """The postings of database and queries; a query that is an image of the database is described once."""
-        extract, assignments = self.params.extract, (1, self.params.search.multiple_assignment)
+        fit = self._describe(sample, learned)
+        # A query that is an image of the database is described once.
         parts = (self.validation.photos(), self.validation.query_photos())
         row = {photo: row for row, photo in enumerate(dict.fromkeys(photo for photos in parts for photo in photos))}
-        described = describe_locally(self.setup.model, self.maps, list(row), extract.scales, extract.max_descriptors)
-        database, queries = (
-            aggregate_images(described.take([row[photo] for photo in photos]), codebook, assignment, binary=True)
-            for photos, assignment in zip(parts, assignments, strict=True)
+        described = self._describe(list(row), extract)
+        database, queries = (described.take([row[photo] for photo in photos]) for photos in parts)
+        seeds = range(learned.seed, learned.seed + self.params.codebooks)
+        return float(np.mean([self._search(self._learn_codebook(fit, seed), database, queries) for seed in seeds]))
+
+    def _describe(self, photos: list[Photo], settings: ValidationExtract | ValidationCodebook) -> Descriptors:
+        return describe_locally(self.setup.model, self.maps, photos, settings.scales, settings.max_descriptors)
+
+    def _learn_codebook(self, fit: Descriptors, seed: int) -> Codebook:
+        words, settings = self.params.codebook.words, self.params.codebook
+        rows = draw_rows(len(fit.descriptors), settings.per_word * words, generator(seed, "codebook sample"))
+        gpu = faiss_uses_gpu(self.setup.device.type)
+        return learn_codebook(
+            fit.descriptors[rows], words, iterations=settings.iterations, seed=seed, exact=False, gpu=gpu
         )
-        return database, queries
+
+    def _search(self, codebook: Codebook, database: Descriptors, queries: Descriptors) -> float:
+        search, words = self.params.search, len(codebook.centroids)
+        ranking = search_once(
+            aggregate_images(database, codebook, 1, binary=True),
+            aggregate_images(queries, codebook, search.multiple_assignment, binary=True),
+            words,
+            alpha=search.alpha,
+            tau=search.tau,
+            idf=search.idf,
+        )
+        return _map_medium(ranking, self.validation)
 
 
 def _map_medium(ranking: Ranking, dataset: Dataset) -> float:

@@ -23,6 +23,7 @@ TRUNK = sets("backbone.name=resnet18", "backbone.skip_layers=3", "backbone.weigh
 SMALL_EXTRACTION = sets("extract.image_size=64", "extract.scales=[1.0, 0.5]", "extract.max_descriptors=60")
 SMALL_CODEBOOK = sets("codebook.words=16")
 SMALL = [*TRUNK, *sets("whitening.dim=16"), *SMALL_EXTRACTION, *SMALL_CODEBOOK]
+NO_INDEX = "name the folder of an index, as `lrcr index` or the stage index writes it"
 ONE_WORD = sets("search.multiple_assignment=1")
 """An image of the index is then as similar to itself as it can be."""
 

@@ -6,16 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lrcr.api import open_index
 from lrcr.data.dataset import Photo
+from lrcr.errors import ArtifactError
 from lrcr.features.regions import grid_boxes
+from lrcr.retrieval import collection
 from lrcr.retrieval.images import read_boxes
 from lrcr.retrieval.queries import open_extractor
 from lrcr.retrieval.searcher import Searcher
 from lrcr.retrieval.writer import open_writer
 
-from .command import SMALL, TRUNK, lrcr, refuse, run, sets
+from .command import NO_INDEX, SMALL, TRUNK, lrcr, refuse, run, sets
 
 
 @pytest.fixture(scope="module")
@@ -174,10 +177,11 @@ def test_a_changed_photo_is_described_again_under_its_name_and_id(mine, photos, 
 
 def test_a_removed_image_is_not_found(mine, photos):
     folder = mine / "my.index"
-    assert told(folder, "remove", "0/0.png", "2/1.png") == "0 added, 0 described again, 2 removed; 7 images"
+    assert told(folder, "remove", "0/0.png", "2/1.png", "0/0.png") == "0 added, 0 described again, 2 removed; 7 images"
     found = json.loads(lrcr("search", folder, photos / "images/0/0.png", "--json", "--top", 99))
     assert len(found) == 7 and not {"0/0.png", "2/1.png"} & {one["image"] for one in found}
-    assert refuse("remove", folder, "0/0.png").startswith(f"{folder}: has no image '0/0.png'; see")
+    said = f"{folder}: has no image '0/0.png'; did you mean '2/0.png'? `lrcr inspect {folder} --images` lists all"
+    assert refuse("remove", folder, "0/0.png") == said
     assert (mine / "photos/images/0/0.png").exists()
     assert told(folder, "compact").startswith("7 images, ")
     assert told(folder, "add", mine / "photos") == "2 added, 0 described again, 0 removed; 9 images"
@@ -211,6 +215,23 @@ def test_indexes_with_other_codebooks_are_not_merged(mine, global_index):
     assert not (mine / "all.index").exists()
 
 
+def test_truncated_photos_are_taken_if_asked_for(mine, photos, caplog):
+    folder, file = mine / "my.index", mine / "photos/images/0/cut.jpg"
+    with Image.open(photos / "images/0/0.png") as photo:
+        photo.save(file, quality=95)
+    file.write_bytes(file.read_bytes()[:-300])
+    assert "cut.jpg: cannot be read (image file is truncated" in refuse("add", folder, file)
+    assert told(folder, "sync", mine / "photos") == "0 added, 0 described again, 0 removed; 9 images"
+    assert told(folder, "add", file, "--tolerate-truncated") == "1 added, 0 described again, 0 removed; 10 images"
+    assert "1 truncated file accepted; the first: '0/cut.jpg'" in caplog.text
+    assert told(folder, "sync", mine / "photos") == "0 added, 0 described again, 0 removed; 10 images"
+    file.write_bytes(file.read_bytes()[:-1])
+    assert told(folder, "update") == "0 added, 0 described again, 0 removed; 10 images"
+    assert told(folder, "update", "--tolerate-truncated") == "0 added, 1 described again, 0 removed; 10 images"
+    file.write_bytes(file.read_bytes()[:-1])
+    assert told(folder, "sync", mine / "photos", "--tolerate-truncated").startswith("0 added, 1 described again")
+
+
 def test_photos_that_were_moved_are_found_where_they_are_now(mine):
     folder, query = mine / "my.index", mine / "now/images/0/0.png"
     (mine / "photos").rename(mine / "now")
@@ -229,6 +250,9 @@ def test_symbolic_links_keep_the_names_they_have_in_the_folder(mine, photos, dra
     assert {"linked/real.png", "0/link.png"} <= set(names(mine / "my.index"))
     told(mine / "my.index", "add", mine / "photos/images/0/link.png")
     assert Searcher(mine / "my.index").images["path"].tolist()[3] == str(mine / "photos/images/0/link.png")
+    (mine / "shortcut").symlink_to(mine / "photos/images")
+    for name in ("photos/images/linked/real.png", "shortcut/linked/real.png"):
+        assert told(mine / "my.index", "add", mine / name) == "0 added, 0 described again, 0 removed; 11 images"
 
 
 def test_a_second_writer_is_told_so_in_one_line(mine, photos):
@@ -242,6 +266,20 @@ def test_a_second_writer_is_told_so_in_one_line(mine, photos):
         assert len(json.loads(lrcr("search", folder, photos / "images/0/0.png", "--json", "--top", 99))) == 9
 
 
+def test_two_indexes_share_no_unfinished_work(mine, photos, monkeypatch):
+    indexes = mine / "my.index", shutil.copytree(mine / "my.index", mine / "other.index")
+
+    def fail(*_, **__):
+        raise ArtifactError("disk full")
+
+    monkeypatch.setenv("LRCR_STATE", str(mine / "state"))
+    monkeypatch.setattr(collection, "extractor_of", lambda *_: None)
+    monkeypatch.setattr(collection, "encode_photos", fail)
+    for folder in indexes:
+        assert refuse("add", folder, photos / "images/3/0.png") == "disk full"
+    assert len(list((mine / "state").iterdir())) == 2
+
+
 def test_bad_photos_are_one_line_and_change_nothing(mine):
     folder = mine / "my.index"
     before = {file: file.read_bytes() for file in folder.rglob("*.npy")}
@@ -249,5 +287,5 @@ def test_bad_photos_are_one_line_and_change_nothing(mine):
     assert refuse("add", folder, mine / "none").endswith("none: no such file or folder; name photos")
     assert "broken.jpg: " in refuse("add", folder, mine / "broken.jpg")
     assert refuse("sync", folder, mine / "none").endswith("none: no such folder; give a folder of images")
-    assert refuse("add", mine, mine / "photos").endswith("manifest.json: no such file; run the stage that makes it")
+    assert refuse("add", mine, mine / "photos").endswith(f"manifest.json: no such file; {NO_INDEX}")
     assert {file: file.read_bytes() for file in folder.rglob("*.npy")} == before

@@ -128,3 +128,15 @@ def test_equal_scores_are_told(tmp_path, draw_photo):
 
 def test_without_equal_scores_nothing_is_told(photos):
     assert "ties" not in evaluate(photos, *SMALL, *ONE_WORD)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "said"),
+    [
+        (SMALL, "expansion", "rerank: expansion needs global vectors, and the index holds local descriptors"),
+        (GLOBAL, "geometric", "rerank: geometric needs local descriptors, which the index does not own"),
+    ],
+)
+def test_a_rerank_step_that_does_not_fit_is_refused_before_any_work(photos, monkeypatch, options, kind, said):
+    monkeypatch.setattr("lrcr.pipeline.prepare", lambda *_, **__: pytest.fail("it works"))
+    assert refuse("evaluate", photos, *options, *sets(f"rerank=[{{kind: {kind}}}]")).startswith(said)

@@ -46,7 +46,8 @@ def test_commands_and_groups():
     top = {path[0] for path in COMMANDS if len(path) == 1}
     plain = {"init", "index", "search", "evaluate", "train", "compare", "inspect", "verify", "bench", "compile"}
     changing = {"add", "remove", "update", "sync", "merge", "compact"}
-    assert top == {*plain, *changing, "download-model", "plot"}
+    whole = {"duplicates", "cluster", "pairs", "export"}
+    assert top == {*plain, *changing, *whole, "download-model", "serve", "plot"}
     assert {path[1] for path in COMMANDS if len(path) == 2} == {"maps", "rankings"}
 
 
@@ -69,7 +70,7 @@ def test_an_example_with_an_unknown_option_would_be_found():
 def test_recipes_are_taken_wherever_params_are():
     options = {path: {name for each in command.params for name in each.opts} for path, command in COMMANDS.items()}
     with_params = {path for path, names in options.items() if "--params" in names}
-    assert with_params == {("index",), ("search",), ("evaluate",), ("train",)}
+    assert with_params == {("index",), ("search",), ("serve",), ("evaluate",), ("train",)}
     assert {path for path, names in options.items() if "--recipe" in names} == {*with_params, ("init",)}
     assert {path for path, names in options.items() if "--set" in names} == with_params
 
@@ -104,7 +105,8 @@ def source_of(function) -> str:
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
         kind, info = parameter.annotation.__origin__, parameter.annotation.__metadata__[0]
         called = type(info).__name__.removesuffix("Info")
-        given = [repr(each) for each in info.param_decls or ()]
+        given = [info.default] if isinstance(info.default, str) else []  # the first name, where it is not a default
+        given = [repr(each) for each in (*given, *(info.param_decls or ()))]
         given += [f"{key}={getattr(info, key)!r}" for key in ("help", "metavar", "min")]
         default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
         lines.append(

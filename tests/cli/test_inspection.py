@@ -10,10 +10,12 @@ import pytest
 from lrcr.data.dataset import DESCRIPTION
 from lrcr.features.store import Descriptors, write_shard
 from lrcr.models.factory import open_model
+from lrcr.progress import Progress
+from lrcr.retrieval.collection import remove_photos
 from lrcr.retrieval.layout import MODEL
 from lrcr.storage.artifacts import read_json
 
-from .command import lrcr, refuse
+from .command import NO_INDEX, lrcr, refuse
 
 
 def inspect(path):
@@ -24,6 +26,13 @@ def test_a_folder_with_a_manifest_is_described_by_it(index, global_index):
     for folder, kind in ((index, "index"), (index / "codebook", "codebook"), (global_index, "index")):
         assert inspect(folder) == read_json(folder / "manifest.json")
         assert inspect(folder)["kind"] == kind
+
+
+def test_the_images_of_an_index_are_listed(index, photos):
+    names = sorted(file.relative_to(photos / "images").as_posix() for file in (photos / "images").rglob("*.png"))
+    assert lrcr("inspect", index, "--images").splitlines() == names
+    said = refuse("inspect", photos, "--images")
+    assert said == f"{photos / 'manifest.json'}: no such file; {NO_INDEX}"
 
 
 def test_a_dataset_is_described_by_its_description(landmarks):
@@ -89,6 +98,19 @@ def test_what_is_no_artifact_is_refused(tmp_path, name, contents, said):
 def test_a_whole_index_is_verified(index, global_index):
     for folder in (index, global_index):
         assert lrcr("verify", folder) == f"{folder}: 12 images, all files are intact\n"
+
+
+def test_an_index_that_is_changed_meanwhile_is_verified(index, tmp_path, monkeypatch):
+    copy = shutil.copytree(index, tmp_path / "copy.index")
+
+    class Changing(Progress):
+        def over(self, items, description, total=None):
+            monkeypatch.undo()
+            remove_photos(copy, ["0/0.png"])
+            return super().over(items, description, total)
+
+    monkeypatch.setattr("lrcr.cli.inspection.progress", Changing())
+    assert lrcr("verify", copy) == f"{copy}: 11 images, all files are intact\n"
 
 
 @pytest.mark.parametrize("name", ["segment-0000/codes.npy", MODEL])

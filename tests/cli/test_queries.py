@@ -13,10 +13,12 @@ from PIL import Image
 from lrcr.cli.results import write_results
 from lrcr.data.dataset import Photo
 from lrcr.data.versions import versions_of
+from lrcr.errors import ParamsError
 from lrcr.report.rankings import QueryTile, ResultTile, draw_rankings
 from lrcr.retrieval.photos import PhotoIndex
 from lrcr.retrieval.queries import open_extractor
 from lrcr.retrieval.searcher import Searcher
+from lrcr.storage.artifacts import MANIFEST
 
 from .command import ONE_WORD, lrcr, pixels, refuse, rows, run, sets
 
@@ -64,7 +66,10 @@ def test_bad_input_is_one_line(index, photos, queries, tmp_path):
     (tmp_path / "empty.txt").write_text("\n")
     for place in (tmp_path / "empty", tmp_path / "empty.txt"):
         assert refuse("search", index, place) == f"{place}: names no photo; add some"
-    assert "not a list of photos" in refuse("search", index, tmp_path / "none.txt")
+    missing = tmp_path / "none.txt"
+    assert refuse("search", index, missing) == f"{missing}: no such file; name a list of photos, or a photo"
+    (tmp_path / "wrong.txt").write_bytes(b"\xff\xfe\xfa")
+    assert "not a list of photos" in refuse("search", index, tmp_path / "wrong.txt")
     assert "a box belongs to one photo; give one query" in refuse("search", index, *queries, "--box", "0,0,9,9")
     for more in (queries[1:], ["--rotations"]):
         line = refuse("search", index, queries[0], *more, "--plot-matches", tmp_path / "a.png")
@@ -87,9 +92,9 @@ def test_results_are_written_as_json_lines_csv_and_parquet(index, queries, tmp_p
     assert [json.loads(line) for line in files[0].read_text().splitlines()] == expected
     with files[1].open(newline="") as lines:
         found = list(csv.DictReader(lines))
-    texts = dict.fromkeys(expected[0], str) | {"rank": int, "score": float}
+    texts = dict.fromkeys(expected[0], str) | {"rank": int, "score": float, "confidence": lambda text: text or None}
     assert [{name: texts[name](value) for name, value in row.items()} for row in found] == expected
-    assert pd.read_parquet(files[2]).to_dict("records") == expected
+    assert pd.read_parquet(files[2]).replace({np.nan: None}).to_dict("records") == expected
 
 
 def test_no_result_is_a_file_without_rows(tmp_path):
@@ -144,6 +149,9 @@ def test_the_query_itself_is_left_out_by_its_contents(index, photos, queries, tm
         assert [row["image"] for row in found] == others[:3]
         assert [row["rank"] for row in found] == [1, 2, 3]
         assert [row["image"] for row in search(index, query, "--exclude-self", "--top", 100)] == others
+    moved = shutil.copytree(index, tmp_path / "moved.index")
+    (moved / "manifest.json").write_text((moved / "manifest.json").read_text().replace(str(photos), "/gone"))
+    assert [row["image"] for row in search(moved, queries[0], "--exclude-self", "--top", 3)] == others[:3]
     with Image.open(queries[0]) as photo:
         photo.putpixel((0, 0), (1, 2, 3))
         photo.save(tmp_path / "edited.png")
@@ -202,3 +210,63 @@ def test_hits_of_a_turned_query_hold_the_descriptors_of_their_version(index, que
     [hit] = opened.search(tmp_path / "query.png", 1, rotations=True)
     assert hit.version == "180°"
     assert sum(match.contribution for match in opened.explain(hit).matches) == pytest.approx(hit.score, abs=1e-5)
+
+
+@pytest.fixture
+def calibrated(index, tmp_path, monkeypatch):
+    """A copy of the index that is calibrated, though it holds few photos."""
+    for module in ("confidence", "searcher"):
+        monkeypatch.setattr(f"lrcr.retrieval.{module}.FEWEST", 12)
+    copy = shutil.copytree(index, tmp_path / "calibrated.index")
+    manifest = json.loads((copy / MANIFEST).read_text())
+    manifest["facts"]["confidence"] = {"slope": 0.1}
+    (copy / MANIFEST).write_text(json.dumps(manifest))
+    return copy
+
+
+def test_results_have_a_confidence(calibrated, queries, tmp_path):
+    found = search(calibrated, queries[0], *ONE_WORD)
+    confidences = [row["confidence"] for row in found]
+    assert 1 >= confidences[0] > 0.5 > confidences[-1] >= 0 and confidences == sorted(confidences, reverse=True)
+    assert [row[2] for row in rows(lrcr("search", calibrated, queries[0], *ONE_WORD))] == [
+        f"{confidence:.3f}" for confidence in confidences
+    ]
+    lrcr("search", calibrated, queries[0], *ONE_WORD, "-o", tmp_path / "a.parquet")
+    assert pd.read_parquet(tmp_path / "a.parquet")["confidence"].tolist() == confidences
+    turned = search(calibrated, queries[0], *ONE_WORD, "--rotations")
+    assert turned[0]["confidence"] < confidences[0], "three more versions can match by accident"
+
+
+def test_results_of_less_confidence_are_left_out(calibrated, queries, tmp_path):
+    found = search(calibrated, *queries)
+    least = sorted(row["confidence"] for row in found)[-3] - 1e-6  # they are rounded
+    sure = search(calibrated, *queries, "--min-confidence", least)
+    assert sure == [row for row in found if row["confidence"] >= least] and len(sure) >= 3
+    code, out, err = run("search", calibrated, *queries, "--min-confidence", 1, "--json")
+    assert (code, json.loads(out)) == (0, [])
+    assert [line for line in err.splitlines() if "no match" in line] == [f"{query}: no match" for query in queries]
+    hits = PhotoIndex(calibrated).search(queries[0], min_confidence=least)
+    assert [hit.image for hit in hits] == [row["image"] for row in sure if row["query"] == str(queries[0])]
+    with pytest.raises(ParamsError, match=r"min_confidence: 99 is not in \[0, 1\]; give for example 0\.99"):
+        PhotoIndex(calibrated).search(queries[0], min_confidence=99)
+
+
+def test_without_a_calibration_the_confidence_is_empty_and_not_filtered(index, queries):
+    assert {row["confidence"] for row in search(index, queries[0])} == {None}
+    assert refuse("search", index, queries[0], "--min-confidence", 0.9) == (
+        f"min_confidence: {index} holds 12 images, but calibration needs 100; add photos"
+    )
+
+
+def test_options_of_which_one_would_be_silent_are_refused(index, queries, tmp_path):
+    line = refuse("search", index, queries[0], "--rerank", "expansion", *sets("rerank=[]"))
+    assert line == "--set rerank=[]: --rerank expansion names the steps too; leave one of the two out"
+    line = refuse("search", index, queries[0], "--json", "-o", tmp_path / "a.csv")
+    assert line == f"--output {tmp_path / 'a.csv'}: --json prints the results instead; leave one of the two out"
+
+
+@pytest.mark.parametrize(("option", "subject"), [("--plot", "rankings"), ("--plot-matches", "matches")])
+def test_the_suffix_of_a_picture_is_checked_before_the_search(index, queries, tmp_path, monkeypatch, option, subject):
+    monkeypatch.setattr(PhotoIndex, "search", lambda *_, **__: pytest.fail("it searched"))
+    line = refuse("search", index, queries[0], option, tmp_path / "a.gif")
+    assert line == f"{tmp_path / 'a.gif'}: a picture of {subject} is a .png, .jpg or .jpeg; name it so"

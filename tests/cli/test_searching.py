@@ -12,6 +12,7 @@ from lrcr.errors import ArtifactError
 from lrcr.models.header import read_model_manifest
 from lrcr.report.matches import PhotoKeypoints, ResultMatches, draw_matches
 from lrcr.report.rankings import QueryTile, ResultTile, draw_rankings
+from lrcr.retrieval.photos import PhotoIndex
 from lrcr.retrieval.queries import open_extractor
 from lrcr.retrieval.searcher import Searcher
 from lrcr.storage.artifacts import read_json
@@ -90,6 +91,25 @@ def test_a_search_explains_itself(photos, index, tmp_path):
     np.testing.assert_array_equal(pixels(picture), pixels(expected))
 
 
+def test_the_inliers_are_drawn_where_the_index_owns_local_descriptors(photos, tmp_path):
+    pytest.importorskip("cv2")
+    query, picture, expected = photos / "images/2/1.png", tmp_path / "matches.png", tmp_path / "expected.png"
+    lrcr("index", photos / "images", "-o", tmp_path / "own.index", *SMALL, *sets("index.local_descriptors=float16"))
+    found = search(tmp_path / "own.index", query, "--top", 2, "--plot-matches", picture)
+    hits = PhotoIndex(tmp_path / "own.index").search(query, top=2)
+    verified = [PhotoIndex(tmp_path / "own.index").verify(hit) for hit in hits]
+    assert len(verified[0].matches) > 10, "the photo itself"
+    drawn = [
+        ResultMatches(
+            PhotoKeypoints(hit.path, each.hit), f"{hit.rank}. {hit.image}, {hit.score:.4f}", each.matches, "inliers"
+        )
+        for hit, each in zip(hits, verified, strict=True)
+    ]
+    assert [hit.image for hit in hits] == [result["image"] for result in found]
+    draw_matches(expected, PhotoKeypoints(query, verified[0].query), drawn)
+    np.testing.assert_array_equal(pixels(picture), pixels(expected))
+
+
 def test_global_vectors_are_searched_alike_but_have_nothing_to_explain(photos, global_index, tmp_path):
     query = photos / "images/2/1.png"
     found = search(global_index, query, "--top", 3)
@@ -109,7 +129,9 @@ def test_results_are_ranked_again(photos, global_index):
     assert [result["score"] for result in again] != [result["score"] for result in first]
     assert len(again) == 4 and again[0]["label"] == "landmark-2"
     line = refuse("search", global_index, query, "--rerank", "fast")
-    assert line.endswith("rerank.0.kind: 'fast' is not a kind of step; use expansion, superglobal, geometric")
+    assert line.endswith(
+        "rerank.0.kind: 'fast' is not a kind of step; use expansion, superglobal, geometric, blend, diffusion, words"
+    )
 
 
 def test_params_of_a_search_are_not_those_of_the_index(photos, index, tmp_path):
@@ -198,3 +220,15 @@ def test_a_damaged_index_is_no_searcher(index, tmp_path):
     (tmp_path / "damaged.index" / "images.parquet").write_bytes(b"PAR1")
     with pytest.raises(ArtifactError, match=r"images\.parquet: 4 bytes, not \d+ bytes"):
         Searcher(tmp_path / "damaged.index")
+
+
+@pytest.mark.parametrize(("model", "count"), [("local", 1), ("local", 2), ("gem", 2), ("gem", 5)])
+def test_a_few_photos_are_indexed_with_a_codebook_that_fits(draw_photo, tmp_path, model, count):
+    for number in range(count):
+        draw_photo(tmp_path / "photos" / f"{number}.png", number, 0)
+    options = [*SMALL[:-2], *sets(f"model.name={model}")]
+    code, _, err = run("index", tmp_path / "photos", "-o", tmp_path / "my.index", *options)
+    assert code == 0, err
+    assert err.count("WARNING") <= 1
+    found = search(tmp_path / "my.index", tmp_path / "photos/0.png")
+    assert "0.png" in [result["image"] for result in found] and len(found) <= count

@@ -62,7 +62,7 @@ def _node() -> dict[str, int]:
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def started():
     try:
         import ray

@@ -36,7 +36,13 @@ ADAM = {"learning_rates": {"backbone": 5e-6, "context": 5e-5, "whitening": 0.0},
 HOW: dict[str, Any] = {
     "seed": 0,
     "datasets": BENCHMARKS,
-    "data": {"train": "sfm-train", "val": "sfm-val", "fit": "sfm-train", "eval": ["roxford5k", "rparis6k"]},
+    "data": {
+        "train": "sfm-train",
+        "val": "sfm-val",
+        "fit": "sfm-train",
+        "eval": ["roxford5k", "rparis6k"],
+        "folders": [],
+    },
     "model": {"name": "local"},
     "backbone": {"name": "resnet18", "skip_layers": 0, "stride": None, "weights": "imagenet", "crop_border": 0},
     "smoothing": {
@@ -70,6 +76,7 @@ HOW: dict[str, Any] = {
         "validation": {
             "by": "asmk",
             "every": 5,
+            "codebooks": 1,
             "extract": {
                 "image_size": 1024,
                 "scales": [2.0, 1.414, 1.0, 0.707, 0.5, 0.353, 0.25],
@@ -175,7 +182,13 @@ CFCD = {
         "gldv2-train": {"kind": "gldv2", "split": "train"},
         **{name: BENCHMARKS[name] for name in ("sfm-val", "roxford5k", "rparis6k")},
     },
-    "data": {"train": "gldv2-train", "val": "sfm-val", "fit": "gldv2-train", "eval": ["roxford5k", "rparis6k"]},
+    "data": {
+        "train": "gldv2-train",
+        "val": "sfm-val",
+        "fit": "gldv2-train",
+        "eval": ["roxford5k", "rparis6k"],
+        "folders": [],
+    },
     "model": {"name": "cfcd"},
     "backbone": {"name": "resnet50", "skip_layers": 0, "stride": None, "weights": "imagenet", "crop_border": 1},
     "whitening": {**HOW["whitening"], "dim": 96},  # unused, as the border to crop is
@@ -367,7 +380,13 @@ SCRATCH = changed(
                 "queries": 48,
             },
         },
-        "data": {"train": "synthetic-train", "val": "synthetic-val", "fit": "synthetic-train", "eval": ["synthetic"]},
+        "data": {
+            "train": "synthetic-train",
+            "val": "synthetic-val",
+            "fit": "synthetic-train",
+            "eval": ["synthetic"],
+            "folders": [],
+        },
         "backbone.skip_layers": 2,
         "backbone.weights": "none",
         "whitening.dim": 64,
@@ -433,19 +452,20 @@ EXPECTED = {
         HOW,
         {
             "datasets": {},
-            "data": {"train": None, "val": None, "fit": None, "eval": []},
+            "data": {"train": None, "val": None, "fit": None, "eval": [], "folders": []},
             "backbone.skip_layers": 1,
             "backbone.crop_border": 1,
             "smoothing.kind": "learnable",
-            "smoothing.initial_bandwidth": 2.0,
+            "smoothing.initial_bandwidth": 1.0,
             "graph.kind": "gcn",
             "whitening.images": 300,
             "train.freeze": "backbone",
             "train.compute": "float32",
             "train.image_size": 512,
             "train.weight_decay": 0.0,
-            "train.epochs": 6,
+            "train.epochs": 8,
             "train.validation.every": 2,
+            "train.validation.codebooks": 3,
             "train.validation.extract": {"image_size": 512, "scales": [1.0, 0.707, 0.5], "max_descriptors": 500},
             "train.validation.codebook.words": 2048,
             "train.validation.codebook.images": 300,
@@ -459,7 +479,7 @@ EXPECTED = {
             "train.tuples.learning_rates.backbone": 0.0,
             "train.tuples.learning_rates.context": 5e-4,
             "train.tuples.warmup_steps": 20,
-            "train.tuples.lr_decay": 0.8,
+            "train.tuples.lr_decay": 0.85,
             "train.tuples.losses.contrastive": 0.0,
             "train.tuples.losses.asmk": 1.0,
             "train.tuples.losses.codebooks": 4,
@@ -546,13 +566,12 @@ def test_how_states_everything_that_it_publishes():
     stated = set(leaves(read(FOLDER / "how-r18.yaml")))
     unread = r"pooling|super_features|train\.(pretrain|listwise|classification)"
     unread += r"|train\.tuples\.(solar|fire|warmup_steps)"
-    unread += r"|train\.tuples\.losses\.(max_descriptors|words|temperature|codebooks|soft_words)|extract\.global_scales"
+    unread += r"|train\.validation\.codebooks|extract\.global_scales"
+    unread += r"|train\.tuples\.losses\.(max_descriptors|words|temperature|codebooks|soft_words)"
     context = r"smoothing\.(?!kind|kernel)|graph\.(?!kind)"
-    neutral = (
-        r"seed|device|threads|executor|train\.method|.*\.(seed|file|per_word|dtype|shard_size|pack_ids|memory_gib|top)$"
-    )
-    neutral += r"|rerank|codebook\.(whitening|dim)|extract\.(decoded_images|min_region_score)"
-    neutral += r"|index\.local_descriptors"
+    neutral = r"seed|device|threads|executor|data\.folders|train\.method"
+    neutral += r"|.*\.(seed|file|per_word|dtype|shard_size|pack_ids|memory_gib|top)$"
+    neutral += r"|rerank|codebook\.(whitening|dim)|extract\.(decoded_images|min_region_score)|index\.local_descriptors"
     every = set(leaves(load_params(recipe="how-r18").model_dump(mode="json")))
     assert stated == {key for key in every if not re.match(f"{unread}|{context}|{neutral}", key)}
 

@@ -174,3 +174,19 @@ def test_a_file_that_is_not_a_ranking(tmp_path, change, message):
     change(pd.read_parquet(path)).to_parquet(path, index=False)
     with pytest.raises(ArtifactError, match=re.escape(message)):
         Ranking.load(path)
+
+
+@pytest.mark.parametrize("most", [50, 2**32])
+def test_the_first_repeat_is_named_whether_ids_are_dense_or_far_apart(most):
+    """Few rows of many possible images are sorted; of others every image has a mark."""
+    rng = np.random.default_rng(0)
+    image = np.concatenate(
+        [rng.choice(np.linspace(0, most - 1, 50).astype(np.int64), 20, replace=False) for _ in "abc"]
+    )
+    query, score = np.repeat([0, 1, 2], 20), np.tile(np.arange(20, 0, -1), 3).astype(np.float32)
+    Ranking(query, image, score)
+    for rows, first in (((25, 38), 38), ((0, 1), 1), ((45, 59), 59), ((21, 33, 35), 33)):
+        repeated = image.copy()
+        repeated[list(rows)] = image[rows[0]]
+        with pytest.raises(ArtifactError, match=f"row {first} .*the query has this image already"):
+            Ranking(query, repeated, score)

@@ -65,7 +65,7 @@ def test_a_folder_without_images_is_refused(tmp_path):
         make(tmp_path / "nowhere")
     (tmp_path / "photos" / "images").mkdir(parents=True)
     (tmp_path / "photos" / "images" / "bad.jpg").write_text("no picture")
-    with pytest.raises(DatasetError, match=r"photos/images: no images among 1 files \(1 refused\); add images$"):
+    with pytest.raises(DatasetError, match=r"photos/images: no images among 1 file \(1 refused\); add images$"):
         make(tmp_path / "photos")
 
 

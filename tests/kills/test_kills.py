@@ -204,7 +204,10 @@ def test_index_without_storing_descriptors(forker, made, tmp_path, told):
 
 @pytest.fixture(scope="module")
 def indexes(made) -> Path:
-    """`my.index` of twelve photos; `changed.index`, of which some were removed; and eight more photos."""
+    """`my.index` of twelve photos; `changed.index`, of which some were removed; and eight more photos.
+
+    Both own their local descriptors.
+    """
     photos = sorted((made / "dataset/images").glob("*.png"))
     for number in range(8):
         (made / f"more/{number % 2}").mkdir(parents=True, exist_ok=True)
@@ -212,7 +215,8 @@ def indexes(made) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LRCR_STATE", str(made / "state"))
         inputs = (made / "model.pt", made / "dataset", made / "descriptors", made / "codebook")
-        index_dataset(UNTRAINED, *inputs, made / "my.index")
+        owning = {"index": UNTRAINED.index.model_copy(update={"local_descriptors": "float16"})}
+        index_dataset(UNTRAINED.model_copy(update=owning), *inputs, made / "my.index")
         shutil.copytree(made / "my.index", made / "changed.index")
         add_photos(made / "changed.index", [made / "more/0"])
         remove_photos(made / "changed.index", ["images/3.png", "images/7.png", "2.png"])

@@ -9,7 +9,7 @@ from torch import nn
 
 from lrcr.config.params import Params
 from lrcr.config.reading import load_params
-from lrcr.errors import ArtifactError
+from lrcr.errors import ArtifactError, WeightsError
 from lrcr.models.backbone import Backbone
 from lrcr.models.descriptors import resize
 from lrcr.models.factory import MODEL_SECTIONS, build_model, open_local_model, open_model, save_model
@@ -21,6 +21,7 @@ from lrcr.storage.artifacts import Manifest
 
 NAMES = ["mac", "spoc", "gem", "rmac", "solar", "apgem", "cfcd"]
 CPU = torch.device("cpu")
+TIMM = ("backbone={name: timm/tf_efficientnet_lite0, stride: 16, skip_layers: null}",)
 
 
 def small(name: str, *overrides: str) -> Params:
@@ -129,24 +130,39 @@ def test_the_border_is_cropped_by_local_models_only():
     assert torch.equal(inner, whole)
 
 
+@pytest.mark.parametrize(
+    ("network", "stages", "channels"),
+    [
+        (("backbone.skip_layers=1",), ("layer2", "layer3"), (128, 256)),
+        (TIMM, ("network.blocks.3", "network.blocks.4"), (80, 112)),
+    ],
+)
 @torch.inference_mode()
-def test_solar_attends_behind_each_of_the_last_two_blocks():
-    solar, gem = (build(name, "backbone.skip_layers=1").eval() for name in ("solar", "gem"))
-    names = [name for name, _ in solar.backbone.trunk.named_children()][-4:]
-    assert names == ["layer2", "attention_layer2", "layer3", "attention_layer3"]
-    layers, attention = (
-        [solar.backbone.trunk.get_submodule(f"{prefix}layer{i}") for i in (2, 3)] for prefix in ("", "attention_")
-    )
-    own = {name: value for name, value in solar.state_dict().items() if "attention" not in name}
-    gem.load_state_dict(own)
+def test_solar_attends_behind_each_of_the_last_two_stages(network, stages, channels):
+    solar, gem = (build(name, *network).eval() for name in ("solar", "gem"))
+    last = [solar.backbone.trunk.get_submodule(stage) for stage in stages]
+    blocks = [stage.second_order_attention for stage in last]
+    assert [block.output.out_channels for block in blocks] == list(channels)
+    assert [block.output.in_channels for block in blocks] == [channels[0] // 4, channels[1] // 2]
+    gem.load_state_dict({name: value for name, value in solar.state_dict().items() if "attention" not in name})
     images = draw(1, 64, 64)
     torch.testing.assert_close(solar(images), gem(images))
-    before = gem.backbone.trunk[:-2](images)
-    for block, at in zip(attention, (0, 1), strict=True):
-        block.output.weight.normal_(std=0.1, generator=torch.Generator().manual_seed(at))
-        features = attention[1](layers[1](attention[0](layers[0](before))))
-        torch.testing.assert_close(solar(images), solar.embed(features))
-        assert (solar(images) @ gem(images).T).item() < 0.999
+    for stage, block, seed in zip(last, blocks, (0, 1), strict=True):
+        block.output.weight.normal_(std=0.1, generator=torch.Generator().manual_seed(seed))
+        seen = []
+        with stage.register_forward_hook(lambda _stage, _inputs, maps, seen=seen: seen.append(maps)):
+            changed = solar(images)
+        alone = list(stage)[:-1]
+        with alone[-1].register_forward_hook(lambda _part, _inputs, maps, seen=seen: seen.append(maps)):
+            solar(images)
+        torch.testing.assert_close(seen[0], block(seen[1]))
+        assert (changed @ gem(images).T).item() < 0.9999
+    assert len(solar.parts()["attention"]) == sum(len(list(block.parameters())) for block in blocks)
+
+
+def test_solar_refuses_a_network_without_stages():
+    with pytest.raises(WeightsError, match="solar attends between stages, which vit_b_16 has not"):
+        build("solar", "backbone={name: vit_b_16, stride: null, skip_layers: null, weights: none}")
 
 
 def test_a_projection_follows_gem_where_it_is_asked_for():

@@ -13,6 +13,7 @@ from lrcr.retrieval.build import complete_index
 from lrcr.retrieval.flat.vectors import RowWhitening
 from lrcr.retrieval.flat.whitening import save_whitening
 from lrcr.retrieval.images import typed
+from lrcr.retrieval.local import local_part
 from lrcr.storage.artifacts import Manifest
 
 from .steps import small, small_global
@@ -20,6 +21,7 @@ from .steps import small, small_global
 WORDS, DIM = 10, 6
 KINDS = {
     "binary": small(),
+    "local descriptors": small("index.local_descriptors=float16"),
     "packed residuals": small("index.binary=false", "index.pack_ids=true", "index.multiple_assignment=2"),
     "vectors": small_global("gem"),
     "halves": small_global("gem", "index.dtype=float16"),
@@ -33,7 +35,7 @@ def draw(seed: int) -> Descriptors:
     rows = int(rng.integers(0, 7))
     ones = np.ones(rows, np.float32)
     descriptors = rng.normal(size=(rows, DIM)).astype(np.float32)
-    return Descriptors(descriptors, ones, np.ones((rows, 2), np.float32), ones, np.array([0, rows]))
+    return Descriptors(descriptors, ones, rng.random((rows, 2), np.float32), ones, np.array([0, rows]))
 
 
 def draw_all(seeds: list[int]) -> Descriptors:
@@ -60,12 +62,15 @@ def tabulate(images: dict[str, int]) -> pd.DataFrame:
     return typed(pd.DataFrame({"image": range(len(names)), **rows, "sha256": [f"{images[name]}" for name in names]}))
 
 
-def build_at_once(folder: Path, source: Path, params: Params, images: dict[str, int]) -> Path:
-    """An index of some images, name → seed, in the order of their names."""
+def build_at_once(folder: Path, source: Path, params: Params, images: dict[str, int], parts: int = 1) -> Path:
+    """An index of some images, name → seed, in the order of their names, given to the engine in several parts."""
     folder.mkdir()
     backend, table = backend_of(params, source / "codebook"), tabulate(images)
-    parts = [backend.encode(draw_all([images[name] for name in table["name"]]), table["name"])]
+    names = [part.tolist() for part in np.array_split(table["name"], parts)]
+    encoded = [backend.encode(draw_all([images[name] for name in part]), part) for part in names]
     inputs = {"model": "m", "codebook": "c", "dataset": "d", "descriptors": "e"}
-    backend.build(parts, len(images), lambda most, rng: np.empty((0, DIM)), folder, inputs)
-    complete_index(folder, params, source / "model", source / "codebook", table, Path("/photos"))
+    backend.build(encoded, len(images), lambda most, rng: np.empty((0, DIM)), folder, inputs)
+    owned = params.index.local_descriptors != "none"
+    local = [local_part(draw_all([images[name] for name in table["name"]]))] if owned else None
+    complete_index(folder, params, source / "model", source / "codebook", table, Path("/photos"), local)
     return folder

@@ -17,7 +17,7 @@ from lrcr.storage.artifacts import hash_file, open_manifest
 from .steps import small, small_global
 
 
-@pytest.mark.parametrize("assignment", ["exact", "approximate"])
+@pytest.mark.parametrize("assignment", ["exact", "approximate", "ivf"])
 def test_words_are_those_of_k_means_over_the_fit_set(tmp_path, words, assignment):
     chosen = ("codebook.words=2", "codebook.per_word=50", f"codebook.assignment={assignment}")
     params = small("codebook.seed=3", *chosen)
@@ -51,6 +51,13 @@ def test_each_iteration_of_k_means_is_a_step(tmp_path, words):
     progress = Counter()
     make_codebook(small("codebook.iterations=7"), words / "fit", tmp_path / "codebook", progress)
     assert (progress.tasks, progress.steps) == ([("learn codebook", 7)], 7)
+
+
+def test_a_codebook_has_no_shares(tmp_path, monkeypatch, words):
+    monkeypatch.setenv("LRCR_SHARD", "0/2")
+    with pytest.raises(ParamsError, match=r"^LRCR_SHARD: a codebook cannot be made in shares"):
+        make_codebook(small(), words / "fit", tmp_path / "codebook")
+    assert not (tmp_path / "codebook").exists()
 
 
 def test_given_words_are_taken_and_nothing_is_learned(tmp_path):

@@ -1,15 +1,18 @@
 """The local descriptors that an index owns."""
 
-import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lrcr.config.reading import load_params
+from lrcr.data.dataset import open_dataset
 from lrcr.errors import ArtifactError, ParamsError
 from lrcr.features.store import open_descriptors
-from lrcr.retrieval.collection import add_photos, merge_indexes, remove_photos
-from lrcr.retrieval.local import keypoints_of, open_local
+from lrcr.retrieval.collection import add_photos, remove_photos
+from lrcr.retrieval.local import keypoints_of
+from lrcr.retrieval.photos import PhotoIndex
+from lrcr.retrieval.rerank.reranker import rerank_in_steps
 from lrcr.retrieval.searcher import Searcher
 
 from .steps import make_index, small
@@ -49,7 +52,7 @@ def test_by_default_it_owns_none(words):
 
 def test_damage_is_found(index):
     searcher = Searcher(index)
-    file = index / "local/arrays/descriptors.npy"
+    file = index / "local-0000/descriptors.npy"
     contents = bytearray(file.read_bytes())
     contents[-1] ^= 1
     file.write_bytes(contents)
@@ -57,26 +60,25 @@ def test_damage_is_found(index):
         searcher.verify()
     file.write_bytes(contents[:-1])
     with pytest.raises(ArtifactError, match=r"descriptors\.npy: \d+ bytes, not \d+ bytes; build the index again"):
-        open_local(index / "local")
+        Searcher(index)
     file.unlink()
     with pytest.raises(ArtifactError, match=r"descriptors\.npy: missing"):
         Searcher(index)
 
 
-def test_its_images_cannot_be_changed(index, words, tmp_path):
-    other = shutil.copytree(words / "index", tmp_path / "other")
-    said = f"{index}: owns local descriptors, so its images cannot be changed; index again"
-    changes = [
-        lambda: add_photos(index, [tmp_path]),
-        lambda: remove_photos(index, ["any"]),
-        lambda: merge_indexes(index, other, tmp_path / "merged"),
-        lambda: merge_indexes(other, index, tmp_path / "merged"),
-    ]
-    for change in changes:
-        with pytest.raises(ArtifactError) as error:
-            change()
-        assert str(error.value) == said
-    assert len(Searcher(index).local) == 16 and not (tmp_path / "merged").exists()
+def test_its_images_can_be_changed(index, tmp_path):
+    before = Searcher(index)
+    names, files = before.images["name"].tolist(), before.images["path"].tolist()
+    remove_photos(index, names[:2])
+    assert len(Searcher(index).local) == 14
+    add_photos(index, [Path(file) for file in files[1::-1]])
+    after = Searcher(index)
+    assert after.images["name"].tolist() == sorted(names)
+    for image, name in enumerate(sorted(names)):
+        found, expected = after.local.of_image(image), before.local.of_image(names.index(name))
+        np.testing.assert_allclose(found.descriptors, expected.descriptors, atol=2e-3)
+        np.testing.assert_array_equal(found.xy, expected.xy)
+    after.verify()
 
 
 def test_a_model_of_one_vector_has_none_to_own():
@@ -95,3 +97,37 @@ def test_geometric_reranking_needs_them(words):
         Searcher(words / "index", rerank=params.rerank)
     said = "rerank: geometric needs local descriptors, which the index does not own; build it with "
     assert str(error.value) == f"{said}index.local_descriptors: float16"
+
+
+def test_the_first_results_are_verified(index, words):
+    pytest.importorskip("cv2")
+    params = load_params(overrides=["rerank=[{kind: geometric, top: 5}]"])
+    searcher = Searcher(index, rerank=params.rerank)
+    queries = open_descriptors(words / "descriptors/database").read()
+    first = searcher.search(queries)
+    found = rerank_in_steps(searcher.steps, queries, first)
+    assert sum(found.of_query(query)[1][0] > 4 for query in range(16)) > 8
+    for query in range(16):
+        images, scores = found.of_query(query)
+        assert scores[0] < np.diff(queries.offsets)[query] + 2
+        assert set(images[:5]) == set(first.of_query(query)[0][:5])
+
+
+def test_a_hit_is_verified_by_what_the_index_owns(index, landmarks, words):
+    pytest.importorskip("cv2")
+    rerank = load_params(overrides=["rerank=[{kind: geometric, tolerance: 0.2}]"]).rerank
+    photos, photo = PhotoIndex(index, rerank=rerank), open_dataset(landmarks).photo(7)
+    [itself, *_] = [hit for hit in photos.search(photo.path, top=16) if hit.path == photo.path]
+    found, local = photos.verify(itself), photos.searcher.local
+    rows, others = photos.searcher.steps[0].verify(keypoints_of(itself.query, 0), local.of_image(7))
+    assert [(int(m.query[0]), int(m.image[0])) for m in found.matches] == list(zip(rows, others, strict=True))
+    assert len(rows) > 10
+    np.testing.assert_allclose(found.locations[:, :2], found.locations[:, 2:], atol=1e-3)
+    assert photos.searcher.verifier.params == rerank[0]
+    assert PhotoIndex(index).searcher.verifier.params.tolerance == 0.05, "the default"
+    plain = PhotoIndex(words / "index")
+    assert photos.verifies and not plain.verifies
+    with pytest.raises(
+        ArtifactError, match=r"index: owns no local descriptors to verify with; build it with index\.local"
+    ):
+        plain.verify(itself)

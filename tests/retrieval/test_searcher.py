@@ -189,3 +189,21 @@ def test_what_a_writer_removes_while_a_searcher_opens_is_looked_for_again(copied
     monkeypatch.setattr("lrcr.retrieval.searcher.require_beside", require)
     assert len(Searcher(copied).images) == 16
     assert (copied / IMAGES).read_bytes() == table
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_a_file_may_disappear_at_any_moment_of_opening(copied, monkeypatch, replaced):
+    manifest = (copied / "manifest.json").read_text()
+
+    def require(folder, facts):
+        monkeypatch.undo()
+        if replaced:
+            (copied / "manifest.json").write_text(f"{manifest}\n")
+        raise FileNotFoundError("images-0000.parquet")
+
+    monkeypatch.setattr("lrcr.retrieval.searcher.require_beside", require)
+    if replaced:
+        assert len(Searcher(copied).images) == 16
+    else:
+        with pytest.raises(FileNotFoundError):
+            Searcher(copied)

@@ -6,6 +6,7 @@ import tempfile
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from lrcr.config.retrieval import SearchParams
 from lrcr.errors import ArtifactError
 from lrcr.retrieval.asmk.codebook import Codebook, save_codebook
 from lrcr.retrieval.contents import listed_names
+from lrcr.retrieval.local import local_part
+from lrcr.retrieval.lock import replaced_index
 from lrcr.retrieval.searcher import Searcher
 from lrcr.retrieval.writer import open_writer
 from lrcr.storage.artifacts import MANIFEST, open_manifest
@@ -40,14 +43,20 @@ def answers(folder: Path) -> list[Searcher]:
 
 
 def rankings(searchers: list[Searcher]) -> list:
-    return [(searcher.search(queries), searcher) for searcher in searchers for queries in QUERIES.values()]
+    """What indexes answer: rankings, and the local descriptors that they own of each image."""
+    found = [searcher.search(queries) for searcher in searchers for queries in QUERIES.values()]
+    owned = [searcher.local for searcher in searchers if searcher.local is not None]
+    return [found, [local.of_image(image) for local in owned for image in range(len(local))]]
 
 
 def assert_same(found: list, expected: list) -> None:
-    for (one, _), (other, _) in zip(found, expected, strict=True):
+    for one, other in zip(found[0], expected[0], strict=True):
         np.testing.assert_array_equal(one.query, other.query)
         np.testing.assert_array_equal(one.image, other.image)
         np.testing.assert_array_equal(one.score.view(np.uint32), other.score.view(np.uint32))
+    for one, other in zip(found[1], expected[1], strict=True):
+        np.testing.assert_array_equal(one.descriptors, other.descriptors)
+        np.testing.assert_array_equal(one.xy, other.xy)
 
 
 class Changes(RuleBasedStateMachine):
@@ -56,6 +65,7 @@ class Changes(RuleBasedStateMachine):
     @initialize(kind=st.sampled_from(list(KINDS)), first=images.filter(bool))
     def build(self, kind, first):
         self.stack = ExitStack()
+        self.stack.enter_context(mock.patch("lrcr.retrieval.confidence.FEWEST", 8))
         self.work = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
         self.params, self.source = KINDS[kind], make_source(self.work / "source", kind)
         self.index = build_at_once(self.work / "index", self.source, self.params, first)
@@ -79,18 +89,20 @@ class Changes(RuleBasedStateMachine):
         self.indexes += 1
         return build_at_once(self.work / f"other-{self.indexes}", self.source, self.params, wanted)
 
-    def encode(self, wanted):
-        return [self.writer.backend.encode(draw_all([wanted[name] for name in sorted(wanted)]), sorted(wanted))]
+    def add_to_writer(self, wanted):
+        described = draw_all([wanted[name] for name in sorted(wanted)])
+        parts = [self.writer.backend.encode(described, sorted(wanted))]
+        self.writer.add(tabulate(wanted), parts, [local_part(described)])
 
     @rule(wanted=images.filter(bool))
     def add(self, wanted):
         known = sorted(wanted.keys() & self.images.keys())
         if known:
             with pytest.raises(ArtifactError, match="already; remove it first, or rename one"):
-                self.writer.add(tabulate(wanted), self.encode(wanted))
+                self.add_to_writer(wanted)
         wanted = {name: seed for name, seed in wanted.items() if name not in known}
         if wanted:
-            self.writer.add(tabulate(wanted), self.encode(wanted))
+            self.add_to_writer(wanted)
             self.images |= wanted
 
     @rule(places=st.sets(st.integers(0, 30), min_size=1, max_size=4), committed=st.booleans())
@@ -107,7 +119,7 @@ class Changes(RuleBasedStateMachine):
         wanted = {name: seed for name, seed in wanted.items() if name in self.images}
         if wanted:
             self.writer.remove(sorted(wanted))
-            self.writer.add(tabulate(wanted), self.encode(wanted))
+            self.add_to_writer(wanted)
             self.images |= wanted
 
     @rule(wanted=images.filter(bool))
@@ -140,6 +152,8 @@ class Changes(RuleBasedStateMachine):
         tables = [searchers[0].images.set_index("name") for searchers in (found, expected)]
         assert tables[0].index.tolist() == tables[1].index.tolist() == sorted(self.images)
         assert tables[0][["label", "sha256"]].equals(tables[1][["label", "sha256"]])
+        facts = [searchers[0].index.manifest.facts["confidence"] for searchers in (found, expected)]
+        assert facts[0] == facts[1]
         self.check_ids(tables[0]["image"])
         found[0].index.verify()
         listed = listed_names(found[0].index.manifest.facts)
@@ -167,6 +181,33 @@ TestChanges.settings = settings(max_examples=SEQUENCES, stateful_step_count=10, 
 
 
 @pytest.fixture
+def owning(tmp_path):
+    """An index of three images that owns their local descriptors."""
+    kind, images = "local descriptors", {"a": 1, "b": 3, "c": 5}
+    return build_at_once(tmp_path / "own", make_source(tmp_path / "own source", kind), KINDS[kind], images)
+
+
+def test_local_descriptors_are_added_with_the_images_and_few_folders_hold_them(owning, tmp_path):
+    for number in range(12):
+        with open_writer(owning) as writer:
+            described = draw_all([number])
+            parts = [writer.backend.encode(described, ["n"])]
+            writer.add(tabulate({f"n{number}": number}), parts, [local_part(described)])
+            writer.commit()
+    searcher = Searcher(owning)
+    assert len(searcher.local) == 15 and len(searcher.index.manifest.facts["local"]) <= 4
+    other = build_at_once(tmp_path / "none", tmp_path / "own source", KINDS["binary"], {"a": 1})
+    with open_writer(owning) as writer:
+        with pytest.raises(ArtifactError, match=r"local_descriptors = none, but .* with float16; build one of them"):
+            writer.merge(other)
+        with pytest.raises(ArtifactError, match=r"own: local descriptors of 0 images, not of 1; give those of each"):
+            writer.add(tabulate({"d": 2}), [writer.backend.encode(draw_all([2]), ["d"])])
+        writer.remove(["a"])
+        writer.commit()
+    assert len(Searcher(owning).local) == 14 and Searcher(owning).images["name"].tolist()[:2] == ["b", "c"]
+
+
+@pytest.fixture
 def index(tmp_path):
     """An index of three images."""
     source = make_source(tmp_path / "source", "binary")
@@ -183,6 +224,14 @@ def test_two_writers_exclude_each_other(index):
         assert len(Searcher(index).search(QUERIES[1])) == 9
     with open_writer(index):
         pass
+
+
+def test_an_index_behind_a_symbolic_link_is_replaced_where_it_is(index, tmp_path):
+    (tmp_path / "link").symlink_to(index)
+    with replaced_index(tmp_path / "link") as temporary:
+        (temporary / "new").touch()
+    assert (tmp_path / "link").is_symlink() and [file.name for file in index.iterdir()] == ["new"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["index", "link", "source"]
 
 
 def test_a_folder_that_is_no_index_has_no_writer(tmp_path):
@@ -206,7 +255,7 @@ def test_what_a_killed_writer_left_is_removed_and_other_files_are_not(index):
 def test_an_image_that_is_not_there_cannot_be_removed(index):
     with (
         open_writer(index) as writer,
-        pytest.raises(ArtifactError, match="index: has no image 'd'; see `lrcr inspect`"),
+        pytest.raises(ArtifactError, match=r"index: has no image 'd'; `lrcr inspect .* --images` lists all"),
     ):
         writer.remove(["a", "d"])
     assert Searcher(index).index.images == 3

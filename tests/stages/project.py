@@ -117,7 +117,7 @@ class Project:
 
     def restore(self) -> None:
         """Go back to the last commit, outputs of the stages included."""
-        self.run("git checkout -q . && git clean -qfd metrics && python -m dvc checkout -q")
+        self.run("git checkout -q . && git clean -qfd metrics && python -m dvc checkout -q --force")
 
     def results(self) -> dict[str, bytes]:
         """Every file that must be equal bit for bit."""
@@ -142,7 +142,7 @@ def make_project(folder: Path, commands: Path = BIN, *, share_compiled: bool = T
     folder.mkdir()
     for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, folder / name)
-    for name in ("stages", "lrcr"):
+    for name in ("stages", "lrcr", "listed"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     if share_compiled:
         _link_compiled(folder)

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from ruamel.yaml import YAML
 
 from lrcr.config.reading import load_params
@@ -26,8 +27,8 @@ FROM_TRAINING_ON = [
     "codebook",
     "index@synthetic",
     "evaluate@synthetic",
-    "report@synthetic",
     "maps@synthetic",
+    "report@synthetic",
 ]
 ALL = {"check", *DOWNLOADS, *FROM_TRAINING_ON}
 
@@ -103,6 +104,13 @@ def test_plots_show_the_curves_and_the_report(finished):
     shutil.rmtree(project.folder / "dvc_plots")
     assert "validation_map" in page
     assert "data/report/synthetic/rankings.png" in page and "data/maps/synthetic/00" in page
+    assert "report-page" not in page
+
+
+def test_the_page_of_the_first_run_has_nothing_to_compare_with(finished):
+    page = (finished[0].folder / "data/report-page/synthetic.html").read_text()
+    assert "HEAD has no evaluation of this dataset" in page
+    assert all(f'<section id="{name}">' in page for name in ("metrics", "curves", "queries", "maps", "time"))
 
 
 @pytest.mark.parametrize("stage", ["check", "codebook", "index synthetic", "evaluate synthetic", "report synthetic"])
@@ -122,7 +130,9 @@ def test_stages_run_the_package_beside_them(tmp_path):
         file.write("print('its own')\n")
     command = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]["check"]["cmd"]
     assert Project(tmp_path).run(command) == "its own\n"
-    assert json.loads((tmp_path / "data/checked.json").read_text()) == {"params": "valid"}
+    found = {file.stem: json.loads(file.read_text()) for file in (tmp_path / "data/checked").iterdir()}
+    valid = {"params": "valid", "listed": None}
+    assert found == {name.partition("@")[2]: valid for name in DOWNLOADS}
 
 
 def test_wrong_params_touch_nothing(project):
@@ -133,13 +143,31 @@ def test_wrong_params_touch_nothing(project):
     assert "Traceback" not in output
     assert ran(output) == ["check"]
     after = contents(project.folder / "data")
-    outputs_of_check = {"checked.json", "method.json"}
+    outputs_of_check = {"method.json", *(f"checked/{name.partition('@')[2]}.json" for name in DOWNLOADS)}
     assert {name for name in before if name not in outputs_of_check} == set(after) - outputs_of_check
     assert all(before[name] == after[name] for name in after)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_change_of_the_users_photos_is_noticed(commands, tmp_path):
+    project, photos = make_project(tmp_path / "project", commands), tmp_path / "photos"
+    photos.mkdir()
+    for number in range(2):
+        Image.new("RGB", (40, 30), (99, number, 0)).save(photos / f"{number}.png")
+    yaml, file = YAML(), project.folder / "params.yaml"
+    params = yaml.load(file.read_text())
+    params["datasets"]["mine"] = {"kind": "folder", "path": str(photos)}
+    params["data"]["folders"] = ["mine"]
+    yaml.dump(params, file)
+    both = "repro download@mine download@synthetic-val"
+    stages = ran(project.dvc(both))
+    assert (stages[:2], set(stages[2:])) == (["list@mine", "check"], {"download@mine", "download@synthetic-val"})
+    assert ran(project.dvc(both)) == ["list@mine"]
+    (photos / "labels.csv").write_text("image,label\n0.png,one\n")
+    assert ran(project.dvc(both)) == ["list@mine", "check", "download@mine"], "the other dataset is not made again"
 
 
 @pytest.fixture
@@ -233,6 +261,8 @@ def test_another_kernel_trains_again_but_downloads_nothing(finished, project):
     assert all(f"Stage '{name}' didn't change, skipping" in output for name in DOWNLOADS)
     committed = json.loads(project.run("git show HEAD:metrics/synthetic.json"))
     found = json.loads((project.folder / "metrics/synthetic.json").read_text())
+    commit = project.run("git rev-parse --short HEAD").strip()
+    assert f"HEAD ({commit})" in (project.folder / "data/report-page/synthetic.html").read_text()
     difference = json.loads(project.dvc("metrics diff --json"))["metrics/synthetic.json"]
     assert found["words_per_image"] != committed["words_per_image"]
     for name in ("words_per_image", "bytes_per_image"):

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrcr.errors import ArtifactError
+from lrcr.storage import artifacts
 from lrcr.storage.artifacts import (
     MANIFEST,
     SCHEMA,
@@ -67,6 +68,30 @@ def test_leftovers_of_a_killed_run_are_replaced(tmp_path):
         (temporary / "newer").touch()
     assert names(tmp_path) == ["a.txt", "b"]
     assert names(tmp_path / "b") == ["newer"]
+
+
+@pytest.mark.parametrize("exchanged", [True, False])
+def test_a_folder_is_replaced_at_once_where_the_system_can(tmp_path, monkeypatch, exchanged):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    if not artifacts._exchange(tmp_path / "a", tmp_path / "b"):
+        pytest.skip("this system cannot exchange two folders")
+    assert (names(tmp_path / "a"), names(tmp_path / "b")) == (["b"], ["a"])
+    if exchanged:
+        monkeypatch.delattr(Path, "rename")
+    else:
+        monkeypatch.setattr(artifacts, "_exchange", lambda one, other: False)
+    with staged_folder(tmp_path / "a") as temporary:
+        (temporary / "new").touch()
+    assert names(tmp_path) == ["a", "b"] and names(tmp_path / "a") == ["new"]
+    (tmp_path / "link").symlink_to(tmp_path / "b")
+    monkeypatch.undo()
+    with staged_folder(tmp_path / "link") as temporary:
+        (temporary / "new").touch()
+    assert (
+        names(tmp_path) == ["a", "b", "link"] and names(tmp_path / "link") == ["new"] and names(tmp_path / "b") == ["a"]
+    )
 
 
 def test_staged_folder_replaces_all_of_the_old_one(tmp_path):

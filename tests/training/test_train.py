@@ -312,7 +312,9 @@ def test_photos_without_landmarks_are_refused(tmp_path, draw_dataset, labels):
     assert not (tmp_path / "model.pt").exists()
 
 
-def test_too_few_landmarks_for_the_negatives_are_refused(tmp_path, landmarks):
+def test_too_few_landmarks_for_the_negatives_are_refused(tmp_path, landmarks, monkeypatch):
+    """Before the whitening is learned or a photo is decoded."""
+    monkeypatch.setattr("lrcr.data.loading.load_image", lambda *_, **__: pytest.fail("a photo is decoded"))
     with pytest.raises(DatasetError, match="training: 9 negatives need 10 landmarks, but the pool holds 5"):
         run(small("train.tuples.negatives=9"), landmarks, tmp_path / "model.pt")
 

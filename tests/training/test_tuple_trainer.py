@@ -91,3 +91,15 @@ def test_the_loss_that_is_logged_is_the_mean_of_the_tuples(landmarks, pretrained
     losses = [trainer.objective.loss(row[None], trainer._embed(row)).item() for row in tuples]
     assert logged["loss"] == pytest.approx(np.mean(losses), rel=1e-4)
     assert logged["negative_distance"] == pytest.approx(distance, rel=1e-4)
+
+
+def test_a_model_that_has_collapsed_is_told_in_one_line(landmarks, pretrained):
+    trainer = make_trainer(small(f"backbone.weights={pretrained}"), landmarks)
+    draw = trainer.sampler.draw
+    trainer.sampler.draw = lambda epoch: (*draw(epoch)[:2], 2e-4)
+    message = (
+        r"^training: epoch 3: the vectors of different landmarks are equal \(distance 0\.0002\): the model has "
+        "collapsed; lower train.tuples.learning_rates, or start from weights$"
+    )
+    with pytest.raises(LrcrError, match=message):
+        trainer.run_epoch(3)

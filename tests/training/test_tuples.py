@@ -1,3 +1,6 @@
+import time
+from unittest.mock import Mock
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,7 +9,8 @@ from hypothesis import strategies as st
 
 from lrcr.data.dataset import Dataset, Photo, cluster_ids, open_dataset
 from lrcr.errors import DatasetError
-from lrcr.training.tuples import TrainingSet, labelled_images, mine_negatives, training_set
+from lrcr.training.confusion import draw_tuples
+from lrcr.training.tuples import TrainingSet, labelled_images, mine_negatives, require_tuples, training_set
 
 LABELS = ["a", "b", None, "a", "c", None, "b", "a"]
 
@@ -127,3 +131,37 @@ def test_fewer_than_two_labels_to_tell_apart_are_refused(clusters):
     with pytest.raises(DatasetError) as error:
         labelled_images(photos_of(clusters))
     assert str(error.value) == ("training: fewer than two labels have two images; label more photos (a labels.csv)")
+
+
+@pytest.mark.parametrize("negatives", [0, 2])
+def test_one_photo_a_label_is_too_few(negatives):
+    message = r"training: no two images share a label; label the photos \(a labels.csv\): 4 landmarks have one image$"
+    with pytest.raises(DatasetError, match=message):
+        require_tuples(photos_of([0, 1, 2, 3]), negatives)
+
+
+def test_two_labels_allow_one_negative():
+    require_tuples(photos_of([0, 0, 1, 1]), 1)
+    message = (
+        "training: 2 negatives need 3 landmarks, but the pool holds 2; lower train.tuples.negatives or add landmarks"
+    )
+    with pytest.raises(DatasetError, match=message):
+        require_tuples(photos_of([0, 0, 1, 1]), 2)
+
+
+def test_eighty_thousand_labels_take_seconds(tmp_path):
+    """Images with two photos a label: split, checked, and drawn from by the tuples and by the classifier."""
+    names = pd.Series([f"landmark {i}" for i in range(80_000)] * 2, dtype="string")
+    photos = [Photo(tmp_path / "photo.jpg")] * len(names)
+    table = pd.DataFrame({"image": range(len(names)), "path": "photo.jpg", "label": names})
+    dataset = Mock(spec=Dataset, images=table, pairs=pd.DataFrame({"query": [], "positive": []}), photos=lambda: photos)
+    start, rng = time.process_time(), np.random.default_rng(0)
+    images = training_set(dataset, np.arange(64_000))
+    require_tuples(images, 5)
+    pairs = images.draw_pairs(2000, rng)
+    labelled, classes = labelled_images(images)
+    tuples = draw_tuples(labelled, classes, classes, 1000, 6, rng)
+    assert time.process_time() - start < 5
+    assert (images.clusters[pairs[:, 0]] == images.clusters[pairs[:, 1]]).all() and (pairs[:, 0] != pairs[:, 1]).all()
+    assert classes.max() == 63_999 and tuples.shape == (1000, 8)
+    assert (classes[tuples[:, :1]] != classes[tuples[:, 2:]]).all()

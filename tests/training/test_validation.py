@@ -200,6 +200,17 @@ def test_asmk_is_measured_as_its_section_says(dataset, setup, used):
     }
 
 
+def test_the_score_of_several_codebooks_is_the_mean_over_their_seeds(dataset, setup):
+    def score(*overrides: str) -> float:
+        overrides = (*ASMK, "train.validation.codebook={words: 6, per_word: 39}", *overrides)
+        return make_validator(small(*overrides).train.validation, setup, dataset).score()
+
+    single = [score(f"train.validation.codebook.seed={seed}") for seed in (4, 5)]
+    assert single[0] != single[1]
+    both = score("train.validation.codebook.seed=4", "train.validation.codebooks=2")
+    assert both == pytest.approx(sum(single) / 2, rel=1e-12)
+
+
 def other_values(name: str, section: type[Section]) -> Iterator[str]:
     """An override of each key of a section that validation by ASMK reads."""
     given = {

@@ -1,60 +1,77 @@
-"""The assignment of descriptors to words in k-means, shared by an executor: the same words as in one process."""
+"""The assignment of descriptors to words in k-means, shared out by an executor: a file for each block of descriptors.
+
+Each block is searched on its own, so the words do not depend on who searches it.
+"""
 
 import hashlib
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lrcr.progress import SILENT, Progress
-from lrcr.retrieval.asmk.kmeans import BLOCK, Floats, Ids, nearest_of_block
+from lrcr.retrieval.asmk.kmeans import Floats, Ids, Nearest
 from lrcr.runtime.executor import make_shards
 from lrcr.runtime.jobs import Executor
 from lrcr.storage.artifacts import staged_file
 
+_BLOCK = 2**20  # descriptors
+
 
 @dataclass(frozen=True)
 class SharedAssignment:
-    """Finds the nearest words of all descriptors, as `lrcr.retrieval.asmk.kmeans.nearest_words`.
-
-    What was found for some centroids stays in files, so that a run after a kill continues.
+    """Finds the words nearest to each descriptor; see `lrcr.retrieval.asmk.kmeans.Nearest`.
 
     Args:
-        state: folder for the files, which all machines share; the caller removes it.
-        executor: makes a file for each block of descriptors.
+        folder: for unfinished work: descriptors, words, and the blocks that are done, which a killed run finds again;
+            all machines of the executor share it.
+        nearest: what finds the words nearest to the descriptors of a block; can be pickled.
+        executor: makes the files.
     """
 
-    state: Path
+    folder: Path
+    nearest: Nearest
     executor: Executor
 
     def __call__(self, points: Floats, centroids: Floats) -> Ids:
-        """The words nearest to each descriptor, nearest first."""
-        folder = self.state / hashlib.sha256(centroids.tobytes()).hexdigest()[:32]
-        folder.mkdir(exist_ok=True)
-        make = _AssignBlock(self.state / "points.npy", folder / "centroids.npy")
-        for file, array in ((make.points, points), (make.centroids, centroids)):
+        """Assign all descriptors, always the same."""
+        own = self.folder / f"assigned-{hashlib.sha256(centroids.tobytes()).hexdigest()[:16]}"
+        for earlier in set(self.folder.glob("assigned-*")) - {own}:
+            shutil.rmtree(earlier)
+        own.mkdir(exist_ok=True)
+        make = AssignRows(self.folder / "points.npy", own / "words.npy", self.nearest)
+        for file, array in ((make.points, points), (make.words, centroids)):
             if not file.exists():
                 _save(file, array)
-        starts = range(0, len(points), BLOCK)
-        files = make_shards(make, starts, 1, folder, ".npy", SILENT, "assign", self.executor)
+        files = make_shards(make, range(len(points)), _BLOCK, own, ".npy", SILENT, "assign", self.executor)
         return np.concatenate([np.load(file) for file in files])
 
 
 @dataclass(frozen=True)
-class _AssignBlock:
-    """Writes the nearest words of the block of descriptors from a place on; see `lrcr.runtime.jobs.Make`."""
+class AssignRows:
+    """Writes the nearest words of consecutive descriptors; see `lrcr.runtime.jobs.Make`.
+
+    Args:
+        points: file of all descriptors, of shape (N, D).
+        words: file of the words, of shape (K, D).
+        nearest: what finds the nearest words.
+    """
 
     points: Path
-    centroids: Path
+    words: Path
+    nearest: Nearest
 
-    def __call__(self, starts: Sequence[int], file: Path, progress: Progress) -> None:
-        block = np.load(self.points, mmap_mode="r")[starts[0] : starts[0] + BLOCK]
-        _save(file, nearest_of_block(np.ascontiguousarray(block), np.load(self.centroids)))
-        progress.advance()
+    def __call__(self, rows: Sequence[Any], file: Path, progress: Progress) -> None:
+        """Write word ids of shape (rows, number), nearest first."""
+        points = np.load(self.points, mmap_mode="r")[rows[0] : rows[-1] + 1]
+        _save(file, self.nearest(np.asarray(points), np.load(self.words)))
+        progress.advance(len(rows))
 
 
-def _save(file: Path, array: npt.NDArray[np.float32] | Ids) -> None:
+def _save(file: Path, array: npt.NDArray[Any]) -> None:
     with staged_file(file) as temporary, temporary.open("wb") as stream:
         np.save(stream, array)

@@ -4,7 +4,6 @@ import logging
 import zipfile
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,20 @@ import numpy.typing as npt
 
 from lrcr.errors import ArtifactError
 from lrcr.progress import SILENT, Progress
-from lrcr.retrieval.asmk.kmeans import Nearest, draw_words, exact_kmeans, nearest_words, shortlist_kmeans
+from lrcr.retrieval.asmk.cells import FEW_WORDS, WordCells
+from lrcr.retrieval.asmk.kmeans import (
+    Nearest,
+    draw_words,
+    exact_kmeans,
+    nearest_of_all,
+    searches_all,
+    shortlist_kmeans,
+)
+from lrcr.retrieval.asmk.resuming import Resumed
 from lrcr.runtime.seeds import derive_seed
 from lrcr.storage.artifacts import Manifest, hash_file, open_manifest, write_manifest
 
-# Approximate assignment is an IVF-PQ index of the words: √words cells, of which the share _PROBED is searched, with
-# 4 bits for every two dimensions; the distances of _CANDIDATES are then computed exactly. Fewer than _FEW_WORDS words
-# are always searched exactly.
-_PROBED, _CANDIDATES, _FEW_WORDS = 7 / 32, 12, 1024
+_SEARCHED, _CANDIDATES = 7 / 32, 12  # of approximate assignment: the share of the cells, and words at least
 POINTS_PER_WORD = 39  # the minimum that faiss recommends for k-means
 _CENTROIDS = "centroids"
 _FILE = "centroids.npy"
@@ -70,14 +75,9 @@ class Codebook:
         return np.asarray(self._search(points, min(count, words)), dtype=np.int32)
 
     def _search(self, points: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.int64]:
-        if not self.approximate or len(self.centroids) < _FEW_WORDS:
+        if not self.approximate or len(self.centroids) < FEW_WORDS:
             return np.asarray(self._exact.search(points, count)[1])
-        self._cells.k_factor = max(6, _CANDIDATES // count)
-        nearest = np.asarray(self._cells.search(points, count)[1])
-        missing = (nearest < 0).any(axis=1)  # the searched cells hold fewer than `count` words
-        if missing.any():
-            nearest[missing] = self._exact.search(points[missing], count)[1]
-        return nearest
+        return self._cells.search(points, count, max(6, _CANDIDATES // count))
 
     def recall(self, descriptors: npt.NDArray[np.floating[Any]], count: int) -> float:
         """The share of the `count` nearest words of each descriptor, by exact search, that `assign` finds: 0–1."""
@@ -86,19 +86,9 @@ class Codebook:
         return float((found[:, :, None] == truth[:, None, :]).any(axis=1).mean()) if len(truth) else 1.0
 
     @cached_property
-    def _cells(self) -> Any:
+    def _cells(self) -> WordCells:
         """The index of approximate assignment."""
-        import faiss
-
-        words, dim = self.centroids.shape
-        cells, subspaces = int(words**0.5), dim // 2 if dim % 2 == 0 else dim
-        index = faiss.index_factory(dim, f"IVF{cells},PQ{subspaces}x4fs,RFlat")
-        inverted = faiss.extract_index_ivf(index)
-        inverted.cp.min_points_per_centroid = 1
-        inverted.nprobe = max(1, round(_PROBED * cells))
-        index.train(self.centroids)
-        index.add(self.centroids)
-        return index
+        return WordCells(self.centroids, _SEARCHED)
 
     @cached_property
     def _exact(self) -> Any:
@@ -124,7 +114,8 @@ def learn_codebook(
     seed: int,
     exact: bool = True,
     gpu: bool = False,
-    nearest: Nearest = nearest_words,
+    nearest: Nearest = nearest_of_all,
+    state: Path | None = None,
     progress: Progress = SILENT,
 ) -> Codebook:
     """Learn visual words by k-means over all descriptors; equal seeds give equal words.
@@ -137,7 +128,8 @@ def learn_codebook(
         iterations: of Lloyd's algorithm.
         exact: whether every iteration compares each descriptor with all words; see `lrcr.retrieval.asmk.kmeans`.
         gpu: whether faiss runs on GPUs, if there are any.
-        nearest: compares descriptors with all words where faiss does not run the iterations.
+        nearest: finds the nearest words of descriptors where not every iteration does.
+        state: a folder for unfinished work, from which a killed run continues; named by all that decides the words.
         progress: one step for each iteration.
 
     Raises:
@@ -154,8 +146,17 @@ def learn_codebook(
             *(learnable, words, POINTS_PER_WORD, len(points)),
         )
     start = draw_words(points, min(words, learnable), derive_seed(seed, "codebook") & 0x7FFFFFFF)
-    found = exact_kmeans(points, start, gpu=gpu) if exact or gpu else shortlist_kmeans(points, start, nearest)
-    *_, centroids = progress.over(islice(found, iterations), "learn codebook", iterations)
+    exact, resumed = exact or gpu, Resumed(state, start)
+    done, centroids = resumed.done, resumed.centroids
+    found = (
+        exact_kmeans(points, centroids, gpu=gpu) if exact else shortlist_kmeans(points, centroids, nearest, done + 1)
+    )
+    with progress.task("learn codebook", iterations) as task:
+        task.advance(done)
+        for number, centroids in zip(range(done + 1, iterations + 1), found, strict=False):
+            if exact or searches_all(number + 1):  # the next iteration depends on the words alone
+                resumed.save(number, centroids)
+            task.advance()
     return Codebook(centroids)
 
 

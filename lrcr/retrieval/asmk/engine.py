@@ -12,14 +12,14 @@ import numpy.typing as npt
 
 from lrcr.config.retrieval import IndexParams, SearchParams
 from lrcr.data.ranking import Ranking
-from lrcr.errors import ArtifactError, ParamsError
+from lrcr.errors import ArtifactError, ParamsError, counted
 from lrcr.features.store import Descriptors, Sample
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.asmk.aggregation import Aggregated, read_aggregated, write_aggregated
 from lrcr.retrieval.asmk.codebook import Codebook, open_codebook
 from lrcr.retrieval.asmk.explain import Match, Side, explain
 from lrcr.retrieval.asmk.images import aggregate_images
-from lrcr.retrieval.asmk.index import Index, open_index, seal_index
+from lrcr.retrieval.asmk.index import MEMORY, Index, open_index, seal_index
 from lrcr.retrieval.asmk.segments import Layout, open_segments, write_segments
 from lrcr.retrieval.asmk.sharing import share_segments
 from lrcr.retrieval.asmk.speed import draw_queries, measure
@@ -31,6 +31,7 @@ from lrcr.storage.artifacts import Manifest
 
 _LOG = logging.getLogger(__name__)
 _RECALL_SAMPLE = 2000  # descriptors
+_QUERY_MEMORY = 2**28  # bytes of `restore_parts` for a batch of stored images that are queries: 64 MiB of postings
 _RECALL_DEPTHS = {1, 5}  # words of a database and of a query descriptor in the literature
 
 
@@ -98,13 +99,13 @@ class AsmkBackend:
         entries = share_segments(files, self._layout, self._memory, folder, executor, progress)
         self._seal(folder, entries, sample, inputs)
 
-    def open(self, folder: Path, search: SearchParams) -> "AsmkSearch":
-        """Open an index for search.
+    def open(self, folder: Path, search: SearchParams, manifest: Manifest | None = None) -> "AsmkSearch":
+        """Open an index for search; see `lrcr.retrieval.backend.Backend`.
 
         Raises:
             ArtifactError: a file is missing or damaged.
         """
-        return AsmkSearch(open_index(folder), self._words, self.index.multiple_assignment, search)
+        return AsmkSearch(open_index(folder, manifest), self._words, self.index.multiple_assignment, search)
 
     def append(self, folder: Path, parts: Iterable[Aggregated], images: int, number: int) -> list[dict[str, Any]]:
         """Write images into new segments; see `lrcr.retrieval.backend.Backend`."""
@@ -180,6 +181,9 @@ class AsmkSearch:
     explains = True
     """Local descriptors have local matches."""
 
+    logarithmic = True
+    """Powers of similarities: unrelated scores differ by factors."""
+
     @property
     def manifest(self) -> Manifest:
         """What the index was made from, and its statistics."""
@@ -200,7 +204,7 @@ class AsmkSearch:
         """The size of the index, as a text."""
         facts = self.manifest.facts
         size = f"{facts['words_per_image']:.0f} words and {facts['bytes_per_image']:.0f} bytes an image"
-        return f"{self.images} images, {size}"
+        return f"{counted(self.images, 'image')}, {size}"
 
     def prepare(self, queries: Descriptors) -> Aggregated:
         """Compute the postings of each query; raises as `aggregate_images`."""
@@ -216,6 +220,22 @@ class AsmkSearch:
         query = np.repeat(np.arange(queries.count), np.diff(offsets))
         return Ranking(query=query, image=images, score=scores)
 
+    def stored_queries(self) -> Iterator[Aggregated]:
+        """The postings of the images, as queries; see `lrcr.retrieval.backend.OpenIndex`.
+
+        These are the postings that the index stores: a descriptor has `index.multiple_assignment` words, whatever
+        `search.multiple_assignment` is. Queries and images are treated alike, so that the score of an image with itself
+        is 1.
+        """
+        index = self.index
+        order = np.arange(index.images) if index.order is None else index.order
+        return restore_parts(index.segments, [1.0] * len(index.segments), index.layout, order, _QUERY_MEMORY)
+
+    def shard(self, number: int, shards: int) -> "tuple[AsmkSearch, npt.NDArray[np.int64]]":
+        """Some of the segments, and the ids of their images; see `lrcr.retrieval.backend.OpenIndex`."""
+        index, images = self.index.shard(number, shards)
+        return replace(self, index=index), images
+
     def vectors(self) -> npt.NDArray[np.float32]:
         """Refuse: there are no global vectors.
 
@@ -223,6 +243,13 @@ class AsmkSearch:
             ArtifactError: always.
         """
         raise ArtifactError(f"{self.index.folder}: holds local descriptors, and no global vectors")
+
+    def postings(self, images: npt.NDArray[np.int64]) -> Aggregated:
+        """The postings of some images, in their order; every posting of the index is read."""
+        index = self.index
+        places = images if index.order is None else index.order[images]
+        assigned = [0.0] * len(index.segments)
+        return next(restore_parts(index.segments, assigned, index.layout, places, MEMORY))
 
     def explain(self, query: Descriptors, image: Descriptors) -> list[Match]:
         """The matches of a query and an image; see `lrcr.retrieval.asmk.explain`."""

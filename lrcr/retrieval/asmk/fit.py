@@ -1,8 +1,6 @@
 """Learning visual words from the fit set."""
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,9 +9,10 @@ from lrcr.features.store import DescriptorStore
 from lrcr.progress import Progress
 from lrcr.retrieval.asmk.assignment import SharedAssignment
 from lrcr.retrieval.asmk.codebook import learn_codebook, read_centroids, save_codebook
-from lrcr.retrieval.asmk.kmeans import Nearest, nearest_words
+from lrcr.retrieval.asmk.kmeans import nearest_in_cells, nearest_of_all
 from lrcr.runtime.executor import choose_executor
 from lrcr.runtime.seeds import generator
+from lrcr.runtime.shares import refuse_share
 from lrcr.storage.artifacts import Manifest
 from lrcr.storage.state import state_folder
 
@@ -39,34 +38,28 @@ class WordsFit:
 
         Raises:
             ArtifactError: a shard is damaged or the fit set is empty, or the file holds no centroids.
+            ParamsError: this process makes a share of an array job.
         """
         import faiss
 
         params = self.params
         if store is None:
-            words = read_centroids(Path(params.file or ""))
+            save_codebook(folder, read_centroids(Path(params.file or "")), manifest)
         else:
-            with self._nearest(manifest) as nearest:
-                words = learn_codebook(
-                    store.sample(params.per_word * params.words, generator(params.seed, "codebook sample")),
-                    params.words,
-                    iterations=params.iterations,
-                    seed=params.seed,
-                    exact=params.assignment == "exact",
-                    gpu=self.gpu,
-                    nearest=nearest,
-                    progress=progress,
-                )
-            device, threads = "cuda" if self.gpu else "cpu", faiss.omp_get_max_threads()
-            manifest = replace(manifest, facts={"device": device, "threads": threads})
-        save_codebook(folder, words, manifest)
-
-    @contextmanager
-    def _nearest(self, manifest: Manifest) -> Iterator[Nearest]:
-        """What compares descriptors with all words: this process, or a cluster."""
-        if self.executor == "local":
-            yield nearest_words
-            return
-        state = state_folder(__name__, manifest.fingerprint)
-        yield SharedAssignment(state, choose_executor(self.executor))
-        shutil.rmtree(state)
+            refuse_share("a codebook")
+            facts = {"device": "cuda" if self.gpu else "cpu", "threads": faiss.omp_get_max_threads()}
+            state = state_folder(__name__, manifest.params, manifest.inputs, facts)
+            search = nearest_in_cells if params.assignment == "ivf" else nearest_of_all
+            words = learn_codebook(
+                store.sample(params.per_word * params.words, generator(params.seed, "codebook sample")),
+                params.words,
+                iterations=params.iterations,
+                seed=params.seed,
+                exact=params.assignment == "exact",
+                gpu=self.gpu,
+                nearest=SharedAssignment(state, search, choose_executor(self.executor)),
+                state=state,
+                progress=progress,
+            )
+            save_codebook(folder, words, replace(manifest, facts=facts))
+            shutil.rmtree(state)

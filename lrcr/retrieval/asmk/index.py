@@ -5,7 +5,7 @@ facts of the manifest list the folders in use, the size and hash of each file, a
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from lrcr.retrieval.asmk.segments import Layout, Segment, open_segments, write_s
 from lrcr.retrieval.asmk.weights import measure_segments
 from lrcr.storage.arrays import REBUILD, listed_folders, open_array, open_order, verify_arrays
 from lrcr.storage.artifacts import MANIFEST, Manifest, open_manifest, write_manifest
+from lrcr.storage.division import divide
 
 MEMORY = 2**31
 """Default memory for the sorting of postings, in bytes; postings that do not fit become another segment."""
@@ -91,6 +92,25 @@ class Index:
                 images[query] = _rank(own, count)
                 scores[query] = own[images[query]]
         return images.ravel(), scores.ravel(), np.arange(queries.count + 1, dtype=np.int64) * count
+
+    def shard(self, number: int, shards: int) -> tuple["Index", npt.NDArray[np.int64]]:
+        """One of several parts, each some consecutive segments, and the ids of its images, ascending.
+
+        The weights of the words and the norms remain those of the whole index.
+
+        Raises:
+            ParamsError: there are fewer segments than parts.
+        """
+        postings = [int(segment.lists.offsets[-1]) for segment in self.segments]
+        first, stop = divide(postings, shards, f"{self.folder}, which has {len(postings)} segments,")[number]
+        own = self.segments[first:stop]
+        low, high = own[0].base, own[-1].base + own[-1].count
+        segments = tuple(replace(segment, base=segment.base - low) for segment in own)
+        part = replace(self, segments=segments, idf_norm=self.idf_norm[low:high])
+        if self.order is None:
+            return part, np.arange(low, high)
+        images = np.flatnonzero((self.order >= low) & (self.order < high))
+        return replace(part, order=self.order[images] - low), images
 
     @cached_property
     def _uniform_weights(self) -> npt.NDArray[np.float64]:
@@ -204,13 +224,16 @@ def seal_index(
     return manifest
 
 
-def open_index(folder: Path) -> Index:
+def open_index(folder: Path, manifest: Manifest | None = None) -> Index:
     """Open an index. Sizes and offsets are checked, which takes milliseconds; `Index.verify` checks the contents.
+
+    Args:
+        manifest: of the index, if it is not written yet.
 
     Raises:
         ArtifactError: a file is missing or damaged; the message names it.
     """
-    manifest = open_manifest(folder, "index")
+    manifest = manifest or open_manifest(folder, "index")
     facts = manifest.facts
     try:
         layout = Layout(facts["words"], facts["dim"], facts["binary"], facts["packed"])

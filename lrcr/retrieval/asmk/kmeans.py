@@ -1,24 +1,35 @@
 """K-means: Lloyd's algorithm, exact by faiss, or mostly with shortlists of words."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
+from typing import Protocol
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
+from lrcr.retrieval.asmk.cells import FEW_WORDS, WordCells
 from lrcr.runtime.jit import parallel, reassociated
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int32]
-Nearest = Callable[[Floats, Floats], Ids]
-"""(descriptors, centroids) → the words nearest to each descriptor; see `nearest_words`."""
-
-BLOCK = 2**16
-"""Descriptors that are compared with all words at a time; the last bits of distances may depend on it."""
 
 _SHORTLIST = 8  # words
+_SEARCHED, _CANDIDATES = 16, 2  # of approximate search: cells, and candidates for each word
 _SPLIT = 1e-3  # by which the halves of a split word differ, relative to the mean size of a component
+
+
+class Nearest(Protocol):
+    """Finds the words nearest to each descriptor."""
+
+    def __call__(self, points: Floats, centroids: Floats, /) -> Ids:
+        """The words nearest to each descriptor, nearest first, of shape (N, min(8, K)).
+
+        Args:
+            points: descriptors, of shape (N, D).
+            centroids: of the words, of shape (K, D).
+        """
+        ...
 
 
 def draw_words(points: Floats, number: int, seed: int) -> Floats:
@@ -60,26 +71,26 @@ def exact_kmeans(points: Floats, centroids: Floats, *, gpu: bool) -> Iterator[Fl
         yield centroids
 
 
-def nearest_words(points: Floats, centroids: Floats) -> Ids:
-    """The words nearest to each descriptor, nearest first: of shape (N, min(8, K))."""
-    blocks = range(0, len(points), BLOCK)
-    return np.concatenate([nearest_of_block(points[first : first + BLOCK], centroids) for first in blocks])
+def searches_all(iteration: int) -> bool:
+    """Whether an iteration of `shortlist_kmeans`, from 1, searches all words: 1, 2, 4, 8, … do."""
+    return iteration & (iteration - 1) == 0
 
 
-def shortlist_kmeans(points: Floats, centroids: Floats, nearest: Nearest = nearest_words) -> Iterator[Floats]:
-    """Yield the words after each iteration; few iterations compare every descriptor with all words.
+def shortlist_kmeans(points: Floats, centroids: Floats, nearest: Nearest, first: int = 1) -> Iterator[Floats]:
+    """Yield the words after each iteration; few iterations look for the words of a descriptor among all words.
 
     These are the iterations 1, 2, 4, 8, …; the others compare a descriptor with the words that were nearest to it in
     the last such one. Words move little between them, so the result is as good as that of exact iterations.
 
     Args:
         points: descriptors, of shape (N, D).
-        centroids: the first words, of shape (K, D); N ≥ K.
-        nearest: as `nearest_words`; compares descriptors with all words.
+        centroids: the words before the first iteration, of shape (K, D); N ≥ K.
+        nearest: finds the nearest words among all.
+        first: the first iteration, one that searches all words.
     """
     shortlist, words = np.empty((0, 0), np.int32), np.empty(0, np.int32)
-    for iteration in count(1):
-        if iteration & (iteration - 1):
+    for iteration in count(first):
+        if not searches_all(iteration):
             words = shortlist[:, 0].copy()
             _assign(points, shortlist, centroids, words)
         else:
@@ -122,8 +133,19 @@ def _by_word(words: Ids, number: int) -> tuple[npt.NDArray[np.int64], npt.NDArra
     return order, np.searchsorted(words[order], np.arange(number + 1)).astype(np.int64)
 
 
-def nearest_of_block(points: Floats, centroids: Floats) -> Ids:
-    """The words nearest to each of at most `BLOCK` descriptors; see `nearest_words`."""
+def nearest_in_cells(points: Floats, centroids: Floats) -> Ids:
+    """As `nearest_of_all`, but approximately and eight times as fast: each time in new cells (`WordCells`)."""
+    if len(centroids) < FEW_WORDS:
+        return nearest_of_all(points, centroids)
+    return (
+        WordCells(centroids, min(1, _SEARCHED / len(centroids) ** 0.5))
+        .search(points, _SHORTLIST, _CANDIDATES)
+        .astype(np.int32)
+    )
+
+
+def nearest_of_all(points: Floats, centroids: Floats) -> Ids:
+    """The words nearest to each descriptor by comparison with all; see `Nearest`."""
     import faiss
 
     index = faiss.IndexFlatL2(centroids.shape[1])

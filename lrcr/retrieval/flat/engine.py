@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from lrcr.config.retrieval import IndexParams, SearchParams
 from lrcr.data.ranking import Ranking
-from lrcr.errors import ArtifactError
+from lrcr.errors import ArtifactError, counted
 from lrcr.features.store import Descriptors, Sample
 from lrcr.progress import SILENT, Progress
+from lrcr.retrieval.asmk.aggregation import Aggregated
 from lrcr.retrieval.asmk.explain import Match
 from lrcr.retrieval.flat.index import (
     FlatIndex,
@@ -38,6 +39,7 @@ from lrcr.runtime.jobs import Executor
 from lrcr.storage.artifacts import Manifest
 
 _ROUNDS = 7
+_QUERIES_AT_ONCE = 4096
 _FLOATS_AT_ONCE = 2**24  # values that are restored at a time: 64 MiB
 
 
@@ -98,13 +100,13 @@ class FlatBackend:
         """Write the flat index from files of vectors; there is no work to share. See `Backend`."""
         self.build(map(self.read_part, progress.over(files, "index")), images, sample, folder, inputs)
 
-    def open(self, folder: Path, search: SearchParams) -> "FlatSearch":
-        """Open an index for search.
+    def open(self, folder: Path, search: SearchParams, manifest: Manifest | None = None) -> "FlatSearch":
+        """Open an index for search; see `lrcr.retrieval.backend.Backend`.
 
         Raises:
             ArtifactError: a file is missing or damaged.
         """
-        return FlatSearch(open_flat_index(folder), self._row_whitening, self.gpu, search)
+        return FlatSearch(open_flat_index(folder, manifest), self._row_whitening, self.gpu, search)
 
     def append(self, folder: Path, parts: Iterable[Vectors], images: int, number: int) -> list[dict[str, Any]]:
         """Write images into a new segment; see `lrcr.retrieval.backend.Backend`."""
@@ -149,6 +151,9 @@ class FlatSearch:
     explains = False
     """Global vectors have no local matches."""
 
+    logarithmic = False
+    """Cosines, which may be negative."""
+
     @property
     def manifest(self) -> Manifest:
         """What the index was made from, and its statistics."""
@@ -169,7 +174,7 @@ class FlatSearch:
         """The size of the index, as a text."""
         facts = self.manifest.facts
         size = f"{facts['dimensions']} dimensions and {facts['bytes_per_image']:.0f} bytes an image"
-        return f"{self.images} images, {size}"
+        return f"{counted(self.images, 'image')}, {size}"
 
     def prepare(self, queries: Descriptors) -> Vectors:
         """Compute the vector of each query; raises as `to_vectors`."""
@@ -180,9 +185,27 @@ class FlatSearch:
         images, scores = self.index.search(queries, top, gpu=self.gpu)
         return Ranking.from_queries(list(images), list(scores))
 
+    def stored_queries(self) -> Iterator[Vectors]:
+        """The vectors of the images, as queries; see `lrcr.retrieval.backend.OpenIndex`."""
+        for first in range(0, self.images, _QUERIES_AT_ONCE):
+            yield self.index.rows(first, min(first + _QUERIES_AT_ONCE, self.images)).astype(np.float32, copy=False)
+
+    def shard(self, number: int, shards: int) -> "tuple[FlatSearch, npt.NDArray[np.int64]]":
+        """Some of the blocks, and the ids of their images; see `lrcr.retrieval.backend.OpenIndex`."""
+        index, images = self.index.shard(number, shards)
+        return replace(self, index=index), images
+
     def vectors(self) -> Vectors:
         """The vectors of all images, of shape (images, D)."""
         return np.asarray(self.index.rows(0, self.images), np.float32)
+
+    def postings(self, images: npt.NDArray[np.int64]) -> Aggregated:
+        """Refuse: global vectors have no visual words.
+
+        Raises:
+            ArtifactError: always.
+        """
+        raise ArtifactError(f"{self.index.folder}: holds global vectors, which have no visual words")
 
     def explain(self, query: Descriptors, image: Descriptors) -> list[Match]:
         """Refuse: global vectors have no local matches.

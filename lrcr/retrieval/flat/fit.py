@@ -18,6 +18,7 @@ from lrcr.retrieval.flat.whitening import save_whitening
 from lrcr.storage.artifacts import Manifest
 
 VECTORS_PER_DIMENSION = 5  # with fewer, whitening would amplify noise in the weakest components
+_FEWEST = 2 * VECTORS_PER_DIMENSION  # vectors
 _LOG = logging.getLogger(__name__)
 
 
@@ -51,7 +52,7 @@ class WhiteningFit:
         save_whitening(folder, learned, manifest)
 
 
-def learn_row_whitening(store: DescriptorStore, kind: str, dim: int | None) -> RowWhitening:
+def learn_row_whitening(store: DescriptorStore, kind: str, dim: int | None) -> RowWhitening | None:
     """Learn a whitening of rows.
 
     Args:
@@ -59,12 +60,18 @@ def learn_row_whitening(store: DescriptorStore, kind: str, dim: int | None) -> R
         kind: pca or discriminative (`lrcr.models.whitening`).
         dim: of whitened vectors; None: that of the rows. Reduced, with a warning, if there are too few rows.
 
+    Returns:
+        The whitening; None, with a warning, if there are too few rows for PCA.
+
     Raises:
-        ArtifactError: too few rows, or for the discriminative kind no two images share a label, or images have several
+        ArtifactError: for the discriminative kind too few rows, or no two images share a label, or images have several
             rows.
     """
     rows = int(store.manifest.facts["descriptors"])
-    if rows < 2 * VECTORS_PER_DIMENSION:
+    if rows < _FEWEST and kind == "pca":
+        _LOG.warning("codebook: no whitening: it needs %d vectors, and there are %d", _FEWEST, rows)
+        return None
+    if rows < _FEWEST:
         raise ArtifactError(f"{store.folder}: {rows} vectors to learn a whitening from; add images to the fit set")
     wanted = dim or next(store.shards()).descriptors.shape[1]
     learned = min(wanted, rows // VECTORS_PER_DIMENSION)

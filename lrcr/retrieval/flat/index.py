@@ -7,7 +7,7 @@ a block are stored in another order, they are copied first, so that an index is 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from lrcr.errors import ArtifactError
 from lrcr.progress import SILENT, Progress
 from lrcr.storage.arrays import REBUILD, hash_files, listed_folders, open_array, open_order, verify_arrays
 from lrcr.storage.artifacts import MANIFEST, Manifest, open_manifest, staged_folder, write_manifest
+from lrcr.storage.division import divide
 
 Vectors = npt.NDArray[np.float32]
 Stored = npt.NDArray[np.floating[Any]]
@@ -80,7 +81,7 @@ class FlatIndex:
         count = images if top is None else min(top, images)
         contiguous = np.ascontiguousarray(queries, np.float32)
         found = [(np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32))]
-        block = max(1, _FLOATS_AT_ONCE // dim)
+        block = self._block
         for first in range(0, images if len(queries) else 0, block):
             rows = np.ascontiguousarray(self.rows(first, min(first + block, images)), np.float32)
             scores, ids = _nearest(contiguous, rows, min(count, len(rows)), gpu=gpu)
@@ -91,6 +92,23 @@ class FlatIndex:
         if not np.isfinite(found_scores).all():
             raise ArtifactError(f"{self.folder}: holds NaN or infinity; {REBUILD}")
         return found_ids, found_scores
+
+    @property
+    def _block(self) -> int:
+        """The number of images whose scores are computed at a time."""
+        return max(1, _FLOATS_AT_ONCE // self.dim)
+
+    def shard(self, number: int, shards: int) -> tuple["FlatIndex", npt.NDArray[np.int64]]:
+        """One of several parts, each some consecutive blocks of the search, and the ids of its images, ascending.
+
+        Raises:
+            ParamsError: there are fewer blocks than parts.
+        """
+        blocks = -(-self.images // self._block)
+        place = f"{self.folder}, which is searched in {blocks} blocks of {self._block} images,"
+        first, stop = divide([self._block] * blocks, shards, place)[number]
+        images = np.arange(first * self._block, min(stop * self._block, self.images))
+        return replace(self, order=images if self.order is None else self.order[images]), images
 
     def rows(self, first: int, stop: int) -> Stored:
         """The vectors of some consecutive images; not copied where they are stored one after the other."""
@@ -225,13 +243,16 @@ def measure_vectors(entries: Sequence[dict[str, Any]], dtype: str, images: int) 
     }
 
 
-def open_flat_index(folder: Path) -> FlatIndex:
+def open_flat_index(folder: Path, manifest: Manifest | None = None) -> FlatIndex:
     """Open an index. Sizes are checked, which takes milliseconds; `FlatIndex.verify` checks the contents.
+
+    Args:
+        manifest: of the index, if it is not written yet.
 
     Raises:
         ArtifactError: a file is missing or damaged; the message names it.
     """
-    manifest = open_manifest(folder, "index")
+    manifest = manifest or open_manifest(folder, "index")
     facts = manifest.facts
     try:
         segments = open_vectors(folder, facts["segments"], facts["dtype"])

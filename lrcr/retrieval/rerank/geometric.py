@@ -17,6 +17,21 @@ from lrcr.retrieval.rerank.matching import Rows, match
 from lrcr.retrieval.rerank.reranker import raise_above, rank_by
 
 
+@dataclass(frozen=True, eq=False)
+class Inlier:
+    """A match that agrees with the transformation: a row of the query's descriptors and one of the image's.
+
+    Args:
+        query: of shape (1,).
+        image: of shape (1,).
+        contribution: 1, because each counts the same.
+    """
+
+    query: Rows
+    image: Rows
+    contribution: float = 1.0
+
+
 @dataclass(frozen=True)
 class Geometric:
     """Ranks the first images again; see `lrcr.retrieval.rerank.reranker.Reranker`.

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from lrcr.data.ranking import Ranking
 from lrcr.features.store import Descriptors
+from lrcr.retrieval.backend import OpenIndex
 
 Scores = npt.NDArray[np.floating[Any]]
 Images = npt.NDArray[np.int64]
@@ -41,6 +42,19 @@ def rank_by(images: Images, scores: Scores) -> tuple[Images, npt.NDArray[np.floa
     scores = scores.astype(np.float32)
     order = np.lexsort((images, -scores))
     return images[order], scores[order]
+
+
+def score_images(index: OpenIndex, query: Any, images: Images) -> npt.NDArray[np.float32]:
+    """The scores of some images of an index, 0 of those that it does not return.
+
+    Args:
+        query: one, prepared by the index.
+        images: of shape (n,).
+    """
+    found, scores = index.rank(query, None).of_query(0)
+    known = np.zeros(index.images, np.float32)
+    known[found] = scores
+    return known[images]
 
 
 def raise_above(head: Scores, tail: Scores) -> Scores:

@@ -1,15 +1,17 @@
 """What an executor makes of an index and of a codebook is what one process makes; here the executor is this process."""
 
+import pickle
+
 import numpy as np
 import pytest
 
 from lrcr.errors import ArtifactError
 from lrcr.progress import SILENT
-from lrcr.retrieval.asmk import assignment, kmeans, sharing
+from lrcr.retrieval.asmk import assignment, sharing
 from lrcr.retrieval.asmk.aggregation import write_aggregated
 from lrcr.retrieval.asmk.assignment import SharedAssignment
 from lrcr.retrieval.asmk.codebook import learn_codebook
-from lrcr.retrieval.asmk.kmeans import nearest_words
+from lrcr.retrieval.asmk.kmeans import nearest_of_all
 from lrcr.retrieval.asmk.segments import write_segments
 from lrcr.retrieval.asmk.sharing import share_segments
 from lrcr.runtime.processes import InProcess
@@ -78,26 +80,38 @@ def test_postings_that_do_not_fit_are_refused(tmp_path, centroids, files):
         share_segments(files, layout_of(centroids, binary=False), 10**9, tmp_path, InProcess(), SILENT)
 
 
+class Reversed:
+    """Runs the jobs from the last to the first, as a cluster may."""
+
+    def map(self, make, jobs, progress):
+        InProcess().map(pickle.loads(pickle.dumps(make)), jobs[::-1], progress)
+
+
 @pytest.fixture
 def points(monkeypatch):
     """1,000 descriptors in blocks of 300."""
-    for module in (kmeans, assignment):
-        monkeypatch.setattr(module, "BLOCK", 300)
+    monkeypatch.setattr(assignment, "_BLOCK", 300)
     return np.random.default_rng(2).normal(size=(1000, 16)).astype(np.float32)
 
 
-def test_a_shared_codebook_is_that_of_one_process(tmp_path, monkeypatch, points):
+def test_a_shared_codebook_is_that_of_one_process(tmp_path, points):
     given = {"words": 20, "iterations": 5, "seed": 0, "exact": False}
     expected = learn_codebook(points, **given).centroids
-    shared = SharedAssignment(tmp_path, InProcess())
-    np.testing.assert_array_equal(learn_codebook(points, **given, nearest=shared).centroids, expected)
-    assert len(list(tmp_path.glob("*/shard-*.npy"))) == 3 * 4, "four blocks in the iterations 1, 2 and 4"
-    monkeypatch.setattr(assignment, "nearest_of_block", None)
-    np.testing.assert_array_equal(learn_codebook(points, **given, nearest=shared).centroids, expected)
+    made = []
+    for executor in (InProcess(), Reversed()):
+        (state := tmp_path / type(executor).__name__).mkdir()
+
+        def nearest(points, centroids, state=state, executor=executor):
+            found = SharedAssignment(state, nearest_of_all, executor)(points, centroids)
+            made.append(len(list(state.glob("assigned-*/shard-*.npy"))))
+            return found
+
+        np.testing.assert_array_equal(learn_codebook(points, **given, nearest=nearest).centroids, expected)
+    assert made == [4, 4, 4] * 2, "four blocks in the iterations 1, 2 and 4"
 
 
-def test_blocks_find_the_nearest_words(points):
+def test_blocks_find_the_nearest_words(tmp_path, points):
     centroids = points[:20]
-    found = nearest_words(points, centroids)
+    found = SharedAssignment(tmp_path, nearest_of_all, Reversed())(points, centroids)
     distances = ((points[:, None] - centroids) ** 2).sum(axis=2)
     np.testing.assert_array_equal(found, np.argsort(distances, axis=1, kind="stable")[:, :8])

@@ -63,3 +63,9 @@ def test_what_cannot_be_learned_from_is_refused(tmp_path, images, clusters, rows
     store = store_of(tmp_path / "fit", draw(images), clusters, rows_each)
     with pytest.raises(ArtifactError, match=said):
         learn_row_whitening(store, "discriminative", 2)
+
+
+@pytest.mark.parametrize("images", [1, 9])
+def test_too_few_vectors_are_not_whitened(tmp_path, caplog, images):
+    assert learn_row_whitening(store_of(tmp_path / "fit", draw(images), range(images)), "pca", 4) is None
+    assert f"codebook: no whitening: it needs 10 vectors, and there are {images}" in caplog.text

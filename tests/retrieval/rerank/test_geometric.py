@@ -8,7 +8,7 @@ pytest.importorskip("cv2")
 from lrcr.config.rerank import GeometricParams
 from lrcr.data.ranking import Ranking
 from lrcr.features.store import Descriptors, join
-from lrcr.retrieval.local import open_local, write_local
+from lrcr.retrieval.local import local_part, open_local, write_local
 from lrcr.retrieval.rerank.geometric import Geometric
 
 from .flat import unit_vectors
@@ -39,10 +39,9 @@ DATABASE = [SHUFFLED, view(0), view(30), NOTHING, view(15), view(24), NOTHING]
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("local") / "local"
-    shards = [join(DATABASE[:2]), join(DATABASE[2:])]
-    write_local(folder, iter(shards), sum(len(one.descriptors) for one in DATABASE), {})
-    return open_local(folder)
+    folder = tmp_path_factory.mktemp("local")
+    parts = map(local_part, (join(DATABASE[:2]), join(DATABASE[2:])))
+    return open_local(folder, [write_local(folder / "local-0000", parts, len(DATABASE))])
 
 
 def step(database, **values) -> Geometric:

@@ -1,0 +1,113 @@
+"""The comparison on the embedded dataset: every system from the packaged trunk, with and without training.
+
+The factor of each system's learning rates is chosen among three by mAP on the validation set, with the first seed. What
+a killed run has finished is found again.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.embedded import make_embedded
+from benchmarks.systems import Scores, Systems
+from benchmarks.tables import difference_of, interval, markdown, mean, score, write
+from benchmarks.values import Value
+from lrcr.config.params import Params
+from lrcr.config.reading import load_params
+from lrcr.evaluation.protocol import SETUPS
+
+_SEEDS = (0, 1)
+_FACTORS = (0.3, 1.0, 3.0)
+_BASE = "HOW-ASMK"
+
+
+@dataclass(frozen=True)
+class System:
+    """One row.
+
+    Args:
+        overrides: of `params.yaml`.
+        rates: learning rates, before the factor; a system without any is not trained.
+    """
+
+    overrides: tuple[str, ...]
+    rates: dict[str, float]
+
+
+_TUPLES = (
+    "train.freeze=none",
+    "train.tuples={queries_per_epoch: 160, negatives: 3, batch_size: 4, scales: [1.0], lr_decay: 0.8}",
+    "train.tuples.losses={contrastive: 1.0, asmk: 0.0}",
+)
+_LABELS = ("train.freeze=none", "train.epochs=10")
+_TUPLE_RATES = {"train.tuples.learning_rates.backbone": 1e-5, "train.tuples.learning_rates.context": 1e-4}
+_LIST_RATES = {"train.listwise.learning_rates.backbone": 1e-4, "train.listwise.learning_rates.context": 1e-3}
+_CLASS_RATES = {"train.classification.learning_rate": 5e-3}
+_CONTEXT_RATES = {"train.tuples.learning_rates.context": 5e-4, "train.tuples.learning_rates.whitening": 1e-3}
+_DELF = (
+    *("model.name=delf", *_LABELS, "train.classification={epochs: 10, fine_epochs: 4, head: linear, local: 0.0}"),
+    "search={multiple_assignment: 3, tau: 0.25, idf: true}",
+)
+_SYSTEMS = {
+    "R-MAC": System(("model.name=rmac", *_TUPLES), {}),
+    "GeM": System(("model.name=gem", *_TUPLES), _TUPLE_RATES),
+    "AP-GeM": System(("model.name=apgem", *_LABELS, "train.listwise.epochs=10"), _LIST_RATES),
+    "SOLAR": System(("model.name=solar", *_TUPLES), _TUPLE_RATES),
+    "CFCD": System(
+        ("model.name=cfcd", *_LABELS, "train.classification={epochs: 10, fine_epochs: 4}"),
+        {**_CLASS_RATES, "train.classification.fine_learning_rate": 5e-4},
+    ),
+    "DELG": System(
+        ("model.name=delg", *_LABELS, "train.classification={epochs: 10, fine_epochs: 0, head: arcface, margin: 0.1}"),
+        _CLASS_RATES,
+    ),
+    "DELF-ASMK": System(_DELF, _CLASS_RATES),
+    "DELF-R-ASMK": System((*_DELF, "extract.regions=detected"), _CLASS_RATES),
+    _BASE: System(("smoothing.kind=average", "graph.kind=none"), _CONTEXT_RATES),
+    "LRCR-ASMK": System((), _CONTEXT_RATES),
+    "FIRe-ASMK": System(("model.name=fire", *_TUPLES, "train.pretrain.epochs=10"), _TUPLE_RATES),
+}
+
+
+def run() -> Iterator[Value]:
+    """Write `results/comparison_embedded.md`; yield mAP (medium), the gain from training, and the cost of each row."""
+    data = make_embedded()
+    systems = Systems(data.train, data.validation, data.test)
+    factors = {row: _choose(systems, system) for row, system in _SYSTEMS.items()}
+    trained = {row: _evaluate(systems, system, factors[row]) for row, system in _SYSTEMS.items()}
+    untrained = {row: _evaluate(systems, system, None) for row, system in _SYSTEMS.items()}
+    costs = list(next(iter(trained.values()))[0].cost)
+    head = ["", *SETUPS, f"difference to {_BASE}, medium", "learning rates ×", "not trained, medium", "gain", *costs]
+    tables = {row: [each.table for each in own] for row, own in trained.items()}
+    rows = []
+    for row, own in tables.items():
+        start, cost = [each.table for each in untrained[row]], trained[row][0].cost
+        cells = [row, *(score(own, setup) for setup in SETUPS)]
+        cells.append("" if row == _BASE else interval(difference_of(own, tables[_BASE], "medium")))
+        gain = None if factors[row] is None else difference_of(own, start, "medium")
+        cells += [f"{factors[row]:g}" if gain else "", score(start, "medium"), interval(gain) if gain else ""]
+        rows.append([*cells, *(f"{value:.3g}" for value in cost.values())])
+        yield Value(f"{row}: mAP (medium)", mean(own, "medium"))
+        if gain:
+            yield Value(f"{row}: gain from training (medium)", gain.mean, at_least=0)
+        yield from (Value(f"{row}: {what}", value) for what, value in cost.items())
+    write("comparison_embedded", markdown(head, rows))
+
+
+def _choose(systems: Systems, system: System) -> float | None:
+    """The factor of the learning rates with the best mAP on the validation set; None: the system is not trained."""
+    if not system.rates:
+        return None
+    return max(_FACTORS, key=lambda factor: systems.validate(_params(system, factor, _SEEDS[0])))
+
+
+def _evaluate(systems: Systems, system: System, factor: float | None) -> list[Scores]:
+    """A system with each seed; without a factor it is not trained."""
+    return [systems.evaluate(_params(system, factor, seed)) for seed in _SEEDS]
+
+
+def _params(system: System, factor: float | None, seed: int) -> Params:
+    rates = [f"{key}={rate * (factor or 1.0)!r}" for key, rate in system.rates.items()]
+    epochs = () if factor is not None else ("train.epochs=0",)
+    overrides = [*system.overrides, *rates, *epochs, f"seed={seed}", f"codebook.seed={seed}"]
+    return load_params(Path("params.yaml"), overrides)

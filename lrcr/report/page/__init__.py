@@ -1,0 +1,1 @@
+"""The report on one dataset as a single HTML page that needs no other file."""
