@@ -34,7 +34,6 @@ class IndexAnswer(BaseModel):
 class StateAnswer(BaseModel):
     """What the server serves."""
 
-    version: str
     indexes: list[IndexAnswer]
     judged: str = Field(description="folder of the judgements, for `lrcr evaluate`")
     depth: int = Field(description="most results of a search")

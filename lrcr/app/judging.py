@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from lrcr.app.answers import JudgedQuery, Mark
 from lrcr.app.photos import ServedPhoto
-from lrcr.app.served import ServedIndex
+from lrcr.app.served import Opened, ServedIndex
 from lrcr.app.uploads import Upload
 from lrcr.data.dataset import GRADES
 from lrcr.data.decoding import ImageFile
@@ -47,6 +47,7 @@ class Judging:
 
     def __init__(self, folder: Path, indexes: Sequence[ServedIndex]) -> None:
         self.folder, self._images, self._indexes = folder, folder / "images", indexes
+        self._known: tuple[list[Opened], dict[str, None]] = [], {}
         if inside := next((root for root in self._roots() if folder.resolve().is_relative_to(root.resolve())), None):
             raise ParamsError(f"--judged {folder}: lies among the photos of {inside}; name a folder elsewhere")
         if folder.exists() and not (folder / _JUDGEMENTS).is_file() and (not folder.is_dir() or any(folder.iterdir())):
@@ -122,15 +123,22 @@ class Judging:
         for root, name in links.items():
             if not (self._images / name).is_symlink():
                 (self._images / name).symlink_to(root)
-        files = (file for served in self._indexes for file in served.current().files)
-        database = dict.fromkeys(name for file in files if (name := _name(file, links)))
         queries = [
             {"image": name, "bbox": box, **{grade: [one for one in marks if marks[one] == grade] for grade in GRADES}}
             for (name, box), marks in judgements.items()
             if set(marks.values()) & set(GRADES)
         ]
         judged = (image for marks in judgements.values() for image in marks)
-        write_json(self.folder / _TRUTH, {"database": list(database | dict.fromkeys(judged)), "queries": queries})
+        database = self._database(links) | dict.fromkeys(judged)
+        write_json(self.folder / _TRUTH, {"database": list(database), "queries": queries})
+
+    def _database(self, links: dict[Path, str]) -> dict[str, None]:
+        """The names of the images of all indexes."""
+        opened = [served.current() for served in self._indexes]
+        if self._known[0] != opened:
+            files = (file for one in opened for file in one.files)
+            self._known = opened, dict.fromkeys(name for file in files if (name := _name(file, links)))
+        return self._known[1]
 
     def _read(self) -> dict[Query, dict[str, Mark]]:
         file = self.folder / _JUDGEMENTS

@@ -11,7 +11,6 @@ from fastapi import Path as PathParam
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-import lrcr
 from lrcr.app import answers
 from lrcr.app.errors import NotFoundError
 from lrcr.app.judging import Judging
@@ -99,7 +98,6 @@ def photo_routes(service: Service) -> APIRouter:
         """What the server serves."""
         indexes = [await run_in_threadpool(_describe, served) for served in service.indexes]
         return answers.StateAnswer(
-            version=lrcr.__version__,
             indexes=indexes,
             judged=str(service.judging.folder),
             depth=service.limits.depth,

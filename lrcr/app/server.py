@@ -5,6 +5,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 
 import h11
@@ -20,7 +21,6 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-import lrcr
 from lrcr.app.answers import Refusal
 from lrcr.app.errors import RequestError
 from lrcr.app.guard import Guard, refuse
@@ -73,7 +73,7 @@ def make_app(
 
     app = FastAPI(
         title="lrcr",
-        version=lrcr.__version__,
+        version=version("lrcr"),
         description="Find the images of an index that show the same thing as a photo.",
         openapi_url="/api/openapi.json",
         docs_url=None,

@@ -5,7 +5,7 @@
 - `scores` (N,), or `keypoint_scores`: larger is more certain
 - `scales` (N,), optional: of the image at which each keypoint was found; 1 where they are missing
 - `image_size` (2,), optional: width and height in pixels
-- `scales` (N,) and, of models of global vectors, `global_descriptor` (V,): only written
+- `global_descriptor` (V,), of models of global vectors: only written
 
 An image name with slashes is a path of nested groups. Other datasets of a group are not read.
 """

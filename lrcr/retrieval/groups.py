@@ -21,7 +21,7 @@ from lrcr.retrieval.searcher import Searcher
 Kind = Literal["duplicates", "cluster"]
 
 COLUMNS = ("group", "image", "score", "inliers", "width", "height", "label", "path")
-_MIN_SCORES = {"duplicates": (0.04, 0.95), "cluster": (0.005, 0.75)}  # of ASMK, and of global vectors
+_MIN_SCORES = {"duplicates": (0.04, 0.75), "cluster": (0.005, 0.4)}  # of ASMK, and of global vectors
 
 
 def find_groups(

@@ -8,9 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-
-pytest.importorskip("fastapi", reason="the extra `app` is not installed")
-
 from starlette.testclient import TestClient
 
 from lrcr.api import build_index

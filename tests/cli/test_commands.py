@@ -105,7 +105,7 @@ def test_results_go_to_standard_output_and_progress_to_standard_error(photos, in
     done = start("search", index, query, "--top", 3, "--plot-matches", tmp_path / "matches.png", "--json", *ONE_WORD)
     assert done.returncode == 0
     assert json.loads(done.stdout)[0]["image"] == "2/1.png"
-    assert "describe results" in done.stderr and "3/3" in done.stderr
+    assert "match results" in done.stderr and "3/3" in done.stderr
     assert done.stdout == run("search", index, query, "--top", 3, "--json", *ONE_WORD)[1]
 
 

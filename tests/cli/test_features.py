@@ -285,7 +285,7 @@ def test_a_bad_file_is_refused_in_one_line_and_leaves_nothing(own, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"bad.h5", "few.h5", "only.h5", "labelled"}
 
 
-def test_pictures_show_the_photos_that_are_named(own, index, photos, tmp_path):
+def test_pictures_show_the_photos_that_are_named(photos, tmp_path):
     """The photos of the other tests have names of another suffix."""
     names = [f"{landmark}/{view}.png" for landmark in range(LANDMARKS) for view in range(VIEWS)]
     file = draw_file(tmp_path / "all.h5", names)

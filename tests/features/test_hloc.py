@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from lrcr.errors import ArtifactError
-from lrcr.features.hloc import hash_features, list_images, read_features, read_images
+from lrcr.features.exchange import ImageFeatures
+from lrcr.features.hloc import hash_features, list_images, read_features, read_images, write_features
 
 ROWS, DIM = 5, 4
 
@@ -130,3 +131,28 @@ def test_a_file_that_is_refused_is_named(tmp_path):
         read_features(good, ["b"])
     with pytest.raises(ArtifactError, match=r"good\.h5: 'a': descriptors of 4 dimensions, not 8"):
         read_features(good, dim=8)
+
+
+def test_what_is_exported_is_read_back(tmp_path):
+    rng = np.random.default_rng(0)
+    images = [
+        ImageFeatures(
+            name,
+            640,
+            480,
+            {
+                "descriptors": rng.normal(size=(count, 8)).astype(np.float32),
+                "xy": rng.uniform(0, 480, (count, 2)).astype(np.float32),
+                "strength": np.sort(rng.random(count).astype(np.float32))[::-1],
+                "scale": rng.choice([0.5, 1.0], count).astype(np.float32),
+            },
+        )
+        for name, count in (("a/0.jpg", 5), ("b.jpg", 3))
+    ]
+    write_features(tmp_path / "features.h5", images)
+    for image, found in zip(images, read_images(tmp_path / "features.h5"), strict=True):
+        assert found.size == (640, 480)
+        np.testing.assert_array_equal(found.local.descriptors, image.arrays["descriptors"])
+        np.testing.assert_array_equal(found.local.strength, image.arrays["strength"])
+        np.testing.assert_array_equal(found.local.scale, image.arrays["scale"])
+        np.testing.assert_allclose(found.local.xy, image.arrays["xy"], atol=1e-4)

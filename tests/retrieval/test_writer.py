@@ -27,7 +27,7 @@ from lrcr.storage.artifacts import MANIFEST, open_manifest
 from .living import KINDS, build_at_once, draw_all, make_source, tabulate
 from .steps import small
 
-SEQUENCES = int(os.environ.get("LRCR_SEQUENCES", "12"))
+SEQUENCES = int(os.environ.get("LRCR_SEQUENCES", "6"))
 """How many random sequences of changes are tried; `make faults` asks for more."""
 
 NAMES = [f"{letter}{number}" for letter in "é/aZ" for number in range(6)]

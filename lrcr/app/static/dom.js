@@ -40,7 +40,7 @@ export function openDialog(dialog, title, body, foot = null) {
   const parts = [make("div", { class: "head" }, make("h2", {}, ...title), close), make("div", { class: "body" }, ...body)];
   if (foot) parts.push(make("div", { class: "foot" }, ...foot));
   dialog.replaceChildren(...parts);
-  dialog.onclick = (event) => event.target === dialog && dialog.close();
+  dialog.onclick = (event) => { if (event.target === dialog) dialog.close(); };
   if (!dialog.open) dialog.showModal();
   dialog.tabIndex = -1;
   dialog.focus(); // what had the focus may be gone, and keys must reach the dialog
