@@ -1,4 +1,4 @@
-.PHONY: install repro test pytest faults app container onnx lint format docs clean
+.PHONY: install repro test pytest faults app cluster container onnx lint format docs clean
 UV = .venv/bin/python -m uv
 
 install: .venv/installed  ## make .venv with the pinned dependencies
@@ -14,6 +14,9 @@ pytest: .venv/installed  ## run the tests, in two processes
 
 faults: .venv/installed  ## kill stages, changes of an index and whole runs at random moments; change indexes at random
 	LRCR_KILLS=10 LRCR_PIPELINE_KILLS=10 LRCR_SEQUENCES=300 .venv/bin/python -m pytest -n 0 -m faults tests/kills tests/stages tests/retrieval/test_writer.py
+
+cluster: .venv/installed  ## test what runs on a Ray cluster, on this machine; needs the extra lrcr[ray]
+	.venv/bin/python -m pytest -n 0 -m cluster tests
 
 app: .venv/installed  ## test the page in a browser, and the server under load
 	.venv/bin/python -m pytest -n 0 -m app tests/app

@@ -1,8 +1,13 @@
 """The exceptions that lrcr raises on purpose.
 
 Each message is one line: the place (file or key), the value found there and the remedy. The command line prints the
-message and exits with code 2. Any other exception that reaches the user is a defect of lrcr.
+message and exits with code 2; after `ShareMade` with code 0. Any other exception that reaches the user is a defect of
+lrcr.
 """
+
+
+class ShareMade(Exception):  # noqa: N818  the work was done
+    """This process has made its share of the shards of a step, and leaves the rest of the step to another run."""
 
 
 class LrcrError(Exception):

@@ -21,6 +21,7 @@ from lrcr.models.factory import adopt_model, weight_files
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.build import index_dataset
 from lrcr.retrieval.codebook import make_codebook
+from lrcr.runtime.shares import refuse_share
 from lrcr.storage.artifacts import hash_file
 from lrcr.storage.state import state_folder
 from lrcr.training.phases import Log
@@ -69,6 +70,7 @@ def prepare(
     Raises:
         LrcrError: a step fails.
     """
+    refuse_share("what the command lrcr makes")
     if model is None:
         params = _off_the_shelf(params)
         sources = weight_files(params)
@@ -91,7 +93,7 @@ def prepare(
     shutil.rmtree(work)
 
 
-_UNUSED = ("datasets", "data", "device", "threads")
+_UNUSED = ("datasets", "data", "device", "threads", "executor")
 
 
 def _off_the_shelf(params: Params) -> Params:

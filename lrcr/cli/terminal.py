@@ -26,7 +26,7 @@ from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 from lrcr.cli import THRESHOLD
-from lrcr.errors import LrcrError, ParamsError
+from lrcr.errors import LrcrError, ParamsError, ShareMade
 from lrcr.progress import Progress
 from lrcr.runtime.imports import quick_imports
 from lrcr.runtime.threads import use_threads
@@ -93,6 +93,9 @@ def one_line_errors() -> Iterator[None]:
             time.sleep(_WAIT_FOR_FIRST_RANK)  # meanwhile rank 0 prints the error, and torchrun ends this process
         say(f"error: {error}", "red")
         sys.exit(BAD_INPUT)
+    except ShareMade as made:
+        say(str(made))
+        sys.exit(0)
     except KeyboardInterrupt:
         say("interrupted; the same command continues where it stopped")
         sys.exit(130)

@@ -69,7 +69,7 @@ def params_without_training(
 
 
 _SEARCH = ("search", "rerank")
-_OF_DESCRIPTORS = {"seed", "device", "threads", "index"}
+_OF_DESCRIPTORS = {"seed", "device", "threads", "executor", "index"}
 _OF_DESCRIPTORS |= {f"codebook.{key}" for key in ("words", "per_word", "iterations", "assignment", "seed", "file")}
 
 

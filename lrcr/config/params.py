@@ -65,6 +65,13 @@ class Params(Section):
             "usable cores"
         ),
     )
+    executor: Literal["local", "ray"] = Field(
+        "local",
+        description=(
+            "where the shards of extraction, index and codebook are made: local: on this machine; ray: on all nodes of "
+            "the Ray cluster that $RAY_ADDRESS names (pip install lrcr[ray])"
+        ),
+    )
     datasets: dict[Name, DatasetParams] = Field(
         {}, description="name → what it is; which keys it has depends on its kind"
     )

@@ -92,7 +92,7 @@ class CodebookParams(Section):
         description=(
             "of descriptors to words in k-means on a CPU; approximate: only in iterations 1, 2, 4, 8, … a descriptor "
             "is compared with all words, in the others with the 8 that were nearest to it; ivf: so, but these 8 are "
-            "found approximately, in cells, by all worker processes: for tens of thousands of words. HOW: exact"
+            "found approximately, in cells: for tens of thousands of words. HOW: exact"
         ),
     )
     seed: Natural = Field(0, description="seed of k-means, ≥ 0")

@@ -21,6 +21,9 @@ from lrcr.datasets.archives import Member, list_members
 from lrcr.datasets.fetch import Fetched
 from lrcr.errors import DatasetError, ImageError, counted
 from lrcr.progress import SILENT, Progress
+from lrcr.runtime.jobs import Executor, Job
+from lrcr.runtime.processes import InProcess
+from lrcr.runtime.shares import Share, own_share
 from lrcr.storage.artifacts import staged_file
 from lrcr.storage.state import state_folder
 
@@ -87,18 +90,23 @@ def image_key(name: str) -> str:
 def find_images(
     archives: Sequence[Fetched], root: Path, wanted: Collection[str], progress: Progress = SILENT
 ) -> FoundImages:
-    """Find images in archives below `root` and decode each once.
+    """Find images in archives below `root` and decode each once; tasks of an array job share the archives.
 
     Args:
         wanted: keys of the images; if several images have the same key, the first is used.
 
     Raises:
         DatasetError: an archive is damaged.
+        ShareMade: this process has made its share.
     """
     keys = frozenset(wanted)
     state = state_folder(__name__, sorted(keys))
-    tables = [_load_or_inspect(archive, root, keys, state, progress) for archive in archives]
-    table = pd.concat(tables, ignore_index=True)
+    files = [state / f"{archive.checksum.sha256}.parquet" for archive in archives]
+    jobs = [Job([archives[number].path], file, number) for number, file in enumerate(files)]
+    share = own_share()
+    executor: Executor = InProcess() if share is None else Share(*share)
+    executor.map(_InspectArchive(root, keys), [job for job in jobs if not job.file.exists()], progress)
+    table = pd.concat(map(pd.read_parquet, files), ignore_index=True)
     refused = table.dropna(subset="refused")
     sound = table[table["refused"].isna()].drop(columns="refused")
     first = sound.drop_duplicates("key").set_index("key")
@@ -110,16 +118,17 @@ def find_images(
     return FoundImages(root, first, reasons, hash_contents(hashes), state)
 
 
-def _load_or_inspect(
-    archive: Fetched, root: Path, keys: frozenset[str], state: Path, progress: Progress
-) -> pd.DataFrame:
-    """The wanted images of one archive, from the result of an earlier run if there is one."""
-    stored = state / f"{archive.checksum.sha256}.parquet"
-    if not stored.exists():
-        table = _inspect_archive(archive.path, root, keys, progress)
-        with staged_file(stored) as temporary:
+@dataclass(frozen=True)
+class _InspectArchive:
+    """Writes the table of the wanted images of one archive; see `lrcr.runtime.jobs.Make`."""
+
+    root: Path
+    keys: frozenset[str]
+
+    def __call__(self, archives: Sequence[Path], file: Path, progress: Progress) -> None:
+        table = _inspect_archive(archives[0], self.root, self.keys, progress)
+        with staged_file(file) as temporary:
             table.to_parquet(temporary, index=False)
-    return pd.read_parquet(stored)
 
 
 def _inspect_archive(archive: Path, root: Path, keys: frozenset[str], progress: Progress) -> pd.DataFrame:

@@ -23,7 +23,8 @@ from lrcr.config.datasets import FolderParams
 from lrcr.data.dataset import leave_one_out, write_dataset
 from lrcr.data.hashes import CONTENTS, hash_contents
 from lrcr.datasets.ground_truth import graded_tables, read_ground_truth, read_labels, read_regions
-from lrcr.datasets.photos import Photos, read_photos, warn_of
+from lrcr.datasets.photos import Photos, warn_of
+from lrcr.datasets.scanning import remove_scan, scan_photos
 from lrcr.progress import SILENT, Progress
 
 
@@ -37,8 +38,9 @@ def make_folder(folder: Path, name: str, params: FolderParams, *, progress: Prog
         DatasetError: there are no images, or labels or ground truth are malformed or contradict the images.
     """
     source = Path(params.path).expanduser()
-    photos = read_photos(source, tolerate_truncated=params.tolerate_truncated, progress=progress)
+    photos = scan_photos(source, tolerate_truncated=params.tolerate_truncated, progress=progress)
     write_folder(folder, name, photos, source, params.path)
+    remove_scan(photos, tolerate_truncated=params.tolerate_truncated)
 
 
 def write_folder(folder: Path, name: str, photos: Photos, source: Path, shown: str) -> None:

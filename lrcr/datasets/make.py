@@ -1,5 +1,8 @@
 """Making a dataset, its tables and its description, from its params."""
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lrcr.config.datasets import (
@@ -17,6 +20,7 @@ from lrcr.datasets.revisited import make_distractors, make_revisited
 from lrcr.datasets.sfm120k import make_sfm120k
 from lrcr.datasets.synthetic import make_synthetic
 from lrcr.progress import SILENT, Progress
+from lrcr.runtime.shares import own_share, refuse_share
 from lrcr.storage.artifacts import staged_folder
 
 CHECKSUMS = Path("checksums.json")
@@ -41,8 +45,11 @@ def make_dataset(
     Raises:
         DatasetError: the source is missing or contradicts itself.
         DownloadError: a public file cannot be downloaded or differs from its checksum.
+        ShareMade: this process has made its share of reading the images (`lrcr.runtime.shares`).
     """
-    with staged_folder(folder) as temporary:
+    if isinstance(params, SyntheticParams):
+        refuse_share("a synthetic dataset")
+    with _place_for(folder) as temporary:
         if isinstance(params, FolderParams):
             make_folder(temporary, name, params, progress=progress)
         elif isinstance(params, SyntheticParams):
@@ -57,3 +64,14 @@ def make_dataset(
                 make_gldv2(temporary, name, params, store, progress=progress)
             else:
                 make_sfm120k(temporary, name, params, store, progress=progress)
+
+
+@contextmanager
+def _place_for(folder: Path) -> Iterator[Path]:
+    """A folder to make the dataset in. A process that makes a share has one of its own, because it makes no dataset."""
+    if own_share() is None:
+        with staged_folder(folder) as temporary:
+            yield temporary
+    else:
+        with tempfile.TemporaryDirectory() as name:
+            yield Path(name)

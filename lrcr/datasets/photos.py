@@ -99,11 +99,26 @@ def read_photos(
         DatasetError: the folder does not exist or contains no image.
     """
     root = photos_root(path)
-    files = {file.relative_to(root).as_posix(): file for file in walk(root)}
-    photos = inspect_photos(root, files, known or {}, path.name, progress, tolerate_truncated=tolerate_truncated)
+    files = image_files(root)
+    return require_some(
+        inspect_photos(root, files, known or {}, path.name, progress, tolerate_truncated=tolerate_truncated)
+    )
+
+
+def image_files(root: Path) -> dict[str, Path]:
+    """All files below a folder, by name; also those that are no images."""
+    return {file.relative_to(root).as_posix(): file for file in walk(root)}
+
+
+def require_some(photos: Photos) -> Photos:
+    """Refuse a folder without images.
+
+    Raises:
+        DatasetError: it contains none.
+    """
     if not photos.accepted:
-        found = f"{counted(len(files), 'file')} ({len(photos.refused)} refused)"
-        raise DatasetError(f"{root}: no images among {found}; add images")
+        found = f"{counted(len(photos.refused) + len(photos.skipped), 'file')} ({len(photos.refused)} refused)"
+        raise DatasetError(f"{photos.root}: no images among {found}; add images")
     return photos
 
 

@@ -17,7 +17,8 @@ from lrcr.features.extractor import Extractor, ExtractSettings
 from lrcr.features.regions import database_photos
 from lrcr.features.store import DescriptorStore, join, open_descriptors, shard_facts, write_shard
 from lrcr.progress import SILENT, Progress
-from lrcr.runtime.executor import make_shards
+from lrcr.runtime.executor import choose_executor, make_shards
+from lrcr.runtime.jobs import Executor
 from lrcr.runtime.seeds import generator
 from lrcr.storage.artifacts import Manifest, fingerprint, require_params, staged_folder, write_manifest
 from lrcr.storage.state import state_folder
@@ -41,6 +42,7 @@ def extract_dataset(
         ImageError: an image cannot be decoded.
     """
     dataset, stored, size = _open_dataset(dataset_folder), params.extract.store_descriptors, params.extract.shard_size
+    executor = choose_executor(params.executor, params.device)
     extractor = _open_extractor(params, model_file, ExtractSettings.of_database(params))
     photos = database_photos(dataset, params.extract) if stored else []
     if photos:
@@ -48,13 +50,14 @@ def extract_dataset(
     start = time.perf_counter()
     manifest = database_manifest(params, extractor, dataset)
     manifest = replace(manifest, facts={} if stored else {"stored": False})
-    database = _describe_shards(manifest, _Describe(extractor), photos, size, progress)
+    database = _describe_shards(manifest, _Describe(extractor), photos, size, executor, progress)
     seconds = time.perf_counter() - start
     reused = dataset.queries["image"].where(dataset.queries["x0"].isna() & stored)
     reused_ids = [None if pd.isna(image) else int(image) for image in reused]
     queries = list(zip(dataset.query_photos(), reused_ids, strict=True))
     manifest = _manifest("queries", params.sections("extract"), extractor, dataset)
-    described_queries = _describe_shards(manifest, _DescribeQueries(extractor, database), queries, size, progress)
+    describe_queries = _DescribeQueries(extractor, database)
+    described_queries = _describe_shards(manifest, describe_queries, queries, size, executor, progress)
     with staged_folder(folder) as temporary:
         _move(database, temporary / "database")
         _move(described_queries, temporary / "queries")
@@ -84,7 +87,8 @@ def extract_fit(
     sample = _sample(len(photos), params.fit_images, params.seed)
     manifest = _manifest("fit", params.fit_section(), extractor, dataset)
     manifest = replace(manifest, facts={"clusters": cluster_ids(dataset)[sample].tolist()})
-    store = _describe_shards(manifest, _Describe(extractor), [photos[image] for image in sample], size, progress)
+    sampled, executor = [photos[image] for image in sample], choose_executor(params.executor, params.device)
+    store = _describe_shards(manifest, _Describe(extractor), sampled, size, executor, progress)
     with staged_folder(folder) as temporary:
         _move(store, temporary)
 
@@ -133,7 +137,7 @@ def _open_extractor(params: Params, model_file: Path, settings: ExtractSettings)
 
 @dataclass(frozen=True)
 class _Describe:
-    """Writes the descriptors of photos into a shard; see `lrcr.runtime.executor.Make`."""
+    """Writes the descriptors of photos into a shard; see `lrcr.runtime.jobs.Make`."""
 
     extractor: Extractor
 
@@ -165,11 +169,16 @@ class _DescribeQueries:
 
 
 def _describe_shards(
-    manifest: Manifest, make: "_Describe | _DescribeQueries", items: Sequence[Any], size: int, progress: Progress
+    manifest: Manifest,
+    make: "_Describe | _DescribeQueries",
+    items: Sequence[Any],
+    size: int,
+    executor: Executor,
+    progress: Progress,
 ) -> DescriptorStore:
     """Write a store shard by shard in the state folder, so that a run after a kill reuses the finished shards."""
     state = state_folder(__name__, manifest.fingerprint, min(size, len(items)))
-    files = make_shards(make, items, size, state, ".h5", progress, f"extract {manifest.params['part']}")
+    files = make_shards(make, items, size, state, ".h5", progress, f"extract {manifest.params['part']}", executor)
     facts = {**manifest.facts, **make.extractor.computed_on, **shard_facts(files, len(items), size)}
     write_manifest(state, replace(manifest, facts=facts))
     return open_descriptors(state)

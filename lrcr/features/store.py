@@ -271,9 +271,14 @@ def draw_rows(total: int, count: int, rng: np.random.Generator) -> npt.NDArray[n
 
 
 def shard_facts(files: Sequence[Path], images: int, size: int) -> dict[str, Any]:
-    """The facts of a store of images in shards of `size` images, for its manifest."""
+    """The facts of a store of images in shards of `size` images, for its manifest; a damaged shard is removed."""
     rows, vectors = 0, None
-    for shard in map(read_shard, files):
+    for file in files:
+        try:
+            shard = read_shard(file)
+        except ArtifactError:
+            file.unlink(missing_ok=True)
+            raise
         rows, vectors = rows + len(shard.descriptors), shard.vectors
     facts = {"images": images, "descriptors": rows, "shards": [file.name for file in files], "shard": min(size, images)}
     return facts if vectors is None else {**facts, "vector_dimensions": vectors.shape[1]}

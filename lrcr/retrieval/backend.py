@@ -21,6 +21,7 @@ from lrcr.retrieval.asmk.engine import AsmkBackend
 from lrcr.retrieval.asmk.explain import Match
 from lrcr.retrieval.flat.engine import FlatBackend
 from lrcr.runtime.device import faiss_uses_gpu
+from lrcr.runtime.jobs import Executor
 from lrcr.storage.artifacts import Manifest
 
 Part = TypeVar("Part")
@@ -158,6 +159,23 @@ class Backend(Protocol[Part]):
             images: number of images in all parts.
             sample: draws descriptors of the database.
             inputs: what the index is made from (see `Manifest`).
+        """
+        ...
+
+    def build_shared(
+        self,
+        files: Sequence[Path],
+        images: int,
+        sample: Sample,
+        folder: Path,
+        inputs: dict[str, str],
+        executor: Executor,
+        progress: Progress,
+    ) -> None:
+        """Write the index that `build` writes, from files of parts, at least one; an executor may share the work.
+
+        Args:
+            files: what `write_part` wrote, of consecutive images, in a folder that all machines share.
         """
         ...
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 
@@ -19,10 +19,12 @@ from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.backend import Backend, backend_of
 from lrcr.retrieval.confidence import calibrate
 from lrcr.retrieval.contents import list_beside
-from lrcr.retrieval.encoding import encode_photos, encode_store, sample_of_photos
+from lrcr.retrieval.encoding import encode_shards, encode_store, encode_stored_shards, sample_of_photos
 from lrcr.retrieval.images import flat_boxes, images_of, write_images
 from lrcr.retrieval.layout import CODEBOOK, IMAGES, MODEL, PARAMS
 from lrcr.retrieval.local import LocalPart, local_part, write_local
+from lrcr.runtime.executor import choose_executor
+from lrcr.runtime.shares import refuse_share
 from lrcr.storage.artifacts import (
     Manifest,
     open_manifest,
@@ -34,7 +36,7 @@ from lrcr.storage.artifacts import (
 )
 from lrcr.storage.state import state_folder
 
-_NOT_STORED = {"threads", "datasets", "data", "train", "search", "rerank"}
+_NOT_STORED = {"threads", "executor", "datasets", "data", "train", "search", "rerank"}
 """Params that are not stored in an index: those of this process, of datasets and training, and of the search."""
 
 _OF_MODELS = {*ARCHITECTURE, "extract"}
@@ -84,11 +86,14 @@ def index_dataset(
     }
     params = _as_computed(params, store)
     backend = backend_of(params, codebook_folder)
-    encoded = _from_store(backend, store, dataset, progress)
     if model_file is not None and not store.stored:
         encoded = _from_photos(params, backend, model_file, dataset, codebook, progress)
-    with encoded as (parts, sample), staged_folder(folder) as temporary:
-        backend.build(parts, len(dataset.images), sample, temporary, inputs)
+    elif params.executor == "ray":
+        encoded = _from_store_shared(params, backend, store, dataset, codebook, progress)
+    else:
+        encoded = _from_store(backend, store, dataset, progress)
+    with encoded as (build, sample), staged_folder(folder) as temporary:
+        build(len(dataset.images), sample, temporary, inputs)
         images = images_of(dataset, image_hashes(dataset_folder)).assign(regions=_regions(dataset, params))
         local = map(local_part, store.shards()) if params.index.local_descriptors != "none" else None
         complete_index(temporary, params, model_file, codebook_folder, images, dataset.root, local)
@@ -143,30 +148,62 @@ def _as_computed(params: Params, store: DescriptorStore) -> Params:
     return params.model_copy(update={"extract": extract})
 
 
+class _Build(Protocol):
+    """`Backend.build` or `Backend.build_shared` of given parts."""
+
+    def __call__(self, images: int, sample: Sample, folder: Path, inputs: dict[str, str], /) -> None: ...
+
+
 @contextmanager
 def _from_store(
     backend: Backend[Any], store: DescriptorStore, dataset: Dataset, progress: Progress
-) -> Iterator[tuple[Iterator[Any], Sample]]:
-    """The parts of the index and the sampling function, from stored descriptors."""
-    yield encode_store(backend, store, dataset.images["path"].tolist(), progress), store.sample
+) -> Iterator[tuple[_Build, Sample]]:
+    """What builds the index, and the sampling function, from stored descriptors."""
+    refuse_share("an index of stored descriptors")
+    yield partial(backend.build, encode_store(backend, store, dataset.images["path"].tolist(), progress)), store.sample
+
+
+@contextmanager
+def _from_store_shared(
+    params: Params,
+    backend: Backend[Any],
+    store: DescriptorStore,
+    dataset: Dataset,
+    codebook: Manifest,
+    progress: Progress,
+) -> Iterator[tuple[_Build, Sample]]:
+    """As `_from_store`, by an executor."""
+    state = _state(params, store.manifest, codebook, int(store.manifest.facts["shard"]))
+    executor, names = choose_executor(params.executor), dataset.images["path"].tolist()
+    files = encode_stored_shards(backend, store, names, state, progress, executor)
+    yield partial(backend.build_shared, files, executor=executor, progress=progress), store.sample
+    shutil.rmtree(state)
 
 
 @contextmanager
 def _from_photos(
     params: Params, backend: Backend[Any], model_file: Path, dataset: Dataset, codebook: Manifest, progress: Progress
-) -> Iterator[tuple[Iterator[Any], Sample]]:
-    """The parts of the index and the sampling function, from photos."""
+) -> Iterator[tuple[_Build, Sample]]:
+    """What builds the index, and the sampling function, from photos."""
     from lrcr.features.extraction import database_manifest  # imports torch
     from lrcr.features.extractor import Extractor, ExtractSettings
     from lrcr.features.regions import database_photos
 
     extractor = Extractor(model_file, ExtractSettings.of_database(params), params.device)
     photos, size = database_photos(dataset, params.extract), params.extract.shard_size
-    descriptors = database_manifest(params, extractor, dataset).fingerprint
-    state = state_folder(__name__, descriptors, codebook.fingerprint, params.sections("index"), size)
-    parts = encode_photos(backend, extractor, photos, size, state, progress)
-    yield parts, partial(sample_of_photos, extractor, photos)
+    state = _state(params, database_manifest(params, extractor, dataset), codebook, size)
+    executor = choose_executor(params.executor, params.device)
+    files = encode_shards(backend, extractor, photos, size, state, progress, executor)
+    build: _Build = partial(backend.build, map(backend.read_part, progress.over(files, "index")))
+    if params.executor == "ray":
+        build = partial(backend.build_shared, files, executor=choose_executor(params.executor), progress=progress)
+    yield build, partial(sample_of_photos, extractor, photos)
     shutil.rmtree(state)
+
+
+def _state(params: Params, descriptors: Manifest, codebook: Manifest, size: int) -> Path:
+    """The folder for unfinished work."""
+    return state_folder(__name__, descriptors.fingerprint, codebook.fingerprint, params.sections("index"), size)
 
 
 def _regions(dataset: Dataset, params: Params) -> pd.Series | None:

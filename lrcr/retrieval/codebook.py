@@ -52,7 +52,7 @@ def make_codebook(params: Params, fit_folder: Path, folder: Path, progress: Prog
 def _fit_of(params: Params) -> CodebookFit:
     """K-means for local descriptors, whitening for global vectors."""
     if params.model.is_local:
-        return WordsFit(params.codebook, faiss_uses_gpu(params.device))
+        return WordsFit(params.codebook, faiss_uses_gpu(params.device), params.executor)
     from lrcr.retrieval.flat.fit import WhiteningFit  # imports torch
 
     return WhiteningFit(params.codebook, params.vector_whitening)

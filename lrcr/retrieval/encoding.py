@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from lrcr.data.dataset import Photo
-from lrcr.features.store import DescriptorStore
+from lrcr.features.store import DescriptorStore, read_shard
 from lrcr.progress import Progress
 from lrcr.retrieval.backend import Backend
 from lrcr.retrieval.local import LocalPart, local_part, read_local_part, write_local_part
 from lrcr.runtime.executor import make_shards
+from lrcr.runtime.jobs import Executor
 
 if TYPE_CHECKING:
     from lrcr.features.extractor import Extractor
@@ -44,6 +45,27 @@ def encode_store(
         first += len(shard)
 
 
+def encode_stored_shards(
+    backend: Backend[Any],
+    store: DescriptorStore,
+    names: Sequence[str],
+    state: Path,
+    progress: Progress,
+    executor: Executor,
+) -> list[Path]:
+    """Encode stored descriptors as `encode_store`, in files: one for each shard.
+
+    Args:
+        state: folder for the files, as that of `encode_shards`.
+
+    Raises:
+        ArtifactError: as `encode_store`.
+    """
+    size, shards = int(store.manifest.facts["shard"]), store.manifest.facts["shards"]
+    items = [(store.folder / name, names[k * size : (k + 1) * size]) for k, name in enumerate(shards)]
+    return make_shards(_EncodeStored(backend), items, 1, state, ".npz", progress, "encode", executor)
+
+
 def encode_photos(
     backend: Backend[Any],
     extractor: "Extractor",
@@ -54,20 +76,39 @@ def encode_photos(
     *,
     keep_local: bool = False,
 ) -> Iterator[Any]:
-    """Extract and encode photos: one part for each `shard_size` photos. The descriptors are not stored.
+    """Extract and encode photos on this machine, when the first part is read; see `encode_shards`.
 
     Args:
-        state: folder for the finished parts; the caller removes it after the index is built.
-        keep_local: whether the local descriptors are kept there too, for `kept_local`.
-
-    Raises:
-        ArtifactError: the codebook is damaged or does not fit the model.
-        ImageError: a photo cannot be decoded.
+        keep_local: whether the local descriptors are kept in the folder `state` too, for `kept_local`.
     """
     make = _Encode(backend, extractor, keep_local)
     files = make_shards(make, photos, shard_size, state, ".npz", progress, "extract and encode")
     for file in progress.over(files, "index"):
         yield backend.read_part(file)
+
+
+def encode_shards(
+    backend: Backend[Any],
+    extractor: "Extractor",
+    photos: Sequence[Photo],
+    shard_size: int,
+    state: Path,
+    progress: Progress,
+    executor: Executor,
+) -> list[Path]:
+    """Extract and encode photos: one file for each `shard_size` photos. The descriptors are not stored.
+
+    Args:
+        state: folder for the files, which hold what `Backend.read_part` reads; the caller removes it after the index
+            is built.
+
+    Raises:
+        ArtifactError: the codebook is damaged or does not fit the model.
+        ImageError: a photo cannot be decoded.
+        ShareMade: see `lrcr.runtime.jobs.Executor`.
+    """
+    make = _Encode(backend, extractor)
+    return make_shards(make, photos, shard_size, state, ".npz", progress, "extract and encode", executor)
 
 
 def kept_local(state: Path) -> Iterator[LocalPart]:
@@ -88,11 +129,11 @@ def sample_of_photos(
 
 @dataclass(frozen=True)
 class _Encode:
-    """Writes the part of some photos; see `lrcr.runtime.executor.Make`."""
+    """Writes the part of some photos; see `lrcr.runtime.jobs.Make`."""
 
     backend: Backend[Any]
     extractor: "Extractor"
-    keep_local: bool
+    keep_local: bool = False
 
     def __call__(self, photos: Sequence[Photo], file: Path, progress: Progress) -> None:
         names = [str(photo.path) for photo in photos]
@@ -100,3 +141,15 @@ class _Encode:
         if self.keep_local:  # before the part, which says that the shard is finished
             write_local_part(file.with_suffix(_LOCAL), local_part(described))
         self.backend.write_part(file, self.backend.encode(described, names))
+
+
+@dataclass(frozen=True)
+class _EncodeStored:
+    """Writes the part of a shard, which is given with the names of its images; see `lrcr.runtime.jobs.Make`."""
+
+    backend: Backend[Any]
+
+    def __call__(self, shards: Sequence[tuple[Path, Sequence[str]]], file: Path, progress: Progress) -> None:
+        [(shard, names)] = shards
+        self.backend.write_part(file, self.backend.encode(read_shard(shard), names))
+        progress.advance()

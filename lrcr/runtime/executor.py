@@ -1,107 +1,46 @@
-"""Jobs that write files, run in this process or in several processes of this machine.
+"""The shards of a step: files of equal numbers of items, made by one of several executors."""
 
-With `LRCR_WORKERS=4` four processes run the jobs; several GPUs are assigned to them in turn. The contents of a file
-depend on its own items only, and each process has as many threads as this one, so the result is the same for any
-number of processes.
-"""
-
-import gc
-import multiprocessing
-import os
-import signal
-import threading
-import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from multiprocessing.queues import Queue
-from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from lrcr.errors import LrcrError, ParamsError
-from lrcr.progress import SILENT, Progress
-from lrcr.runtime.threads import use_threads
+from lrcr.progress import Progress
+from lrcr.runtime.cluster import Cluster
+from lrcr.runtime.device import resolve_device
+from lrcr.runtime.jobs import Executor, Job, Make
+from lrcr.runtime.processes import ThisMachine
+from lrcr.runtime.shares import Share, own_share, refuse_share
 
-
-class Make(Protocol):
-    """Writes a file from some items; the file appears whole or not at all. Can be pickled."""
-
-    def __call__(self, items: Sequence[Any], file: Path, progress: Progress, /) -> None:
-        """Write `file` and call `progress.advance` once for each item."""
-        ...
+_THIS_MACHINE = ThisMachine()
 
 
-@dataclass(frozen=True)
-class Job:
-    """A file to write, and the items that it is made from."""
-
-    items: Sequence[Any]
-    file: Path
-
-
-class Executor(Protocol):
-    """Runs jobs."""
-
-    def map(self, make: Make, jobs: Sequence[Job], progress: Progress) -> None:
-        """Write the file of every job.
-
-        Args:
-            progress: one step for each item.
-
-        Raises:
-            LrcrError: `make` raised it, or a worker process was killed.
-        """
-        ...
-
-
-class InProcess:
-    """Runs jobs one after the other in this process."""
-
-    def map(self, make: Make, jobs: Sequence[Job], progress: Progress) -> None:
-        """See `Executor`."""
-        for job in jobs:
-            make(job.items, job.file, progress)
-
-
-class Processes:
-    """Runs jobs in several processes of this machine.
+def choose_executor(name: str = "local", device: str = "cpu") -> Executor:
+    """What runs the jobs of a step.
 
     Args:
-        workers: how many.
+        name: the param `executor`. local: this machine, or of an array job its share of the jobs; ray: a cluster.
+        device: the param `device`, if the jobs compute on it.
+
+    Raises:
+        ParamsError: the environment names a share that does not exist, or a share of a cluster; or device is cuda and
+            there is no GPU.
     """
-
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
-
-    def map(self, make: Make, jobs: Sequence[Job], progress: Progress) -> None:
-        """See `Executor`."""
-        import torch
-
-        context = multiprocessing.get_context("spawn")  # CUDA does not work in a forked process
-        makes = context.Queue()  # a worker takes its `make` from here after it has chosen a GPU
-        makes.cancel_join_thread()
-        for _ in range(self.workers):
-            makes.put(make)
-        start = (makes, context.Value("i", 0), os.getpid(), torch.get_num_threads(), gc.get_threshold())
-        with ProcessPoolExecutor(self.workers, context, _start_worker, start) as pool:
-            try:
-                running = {pool.submit(_run_job, job): job for job in jobs}
-                for future in as_completed(running):
-                    future.result()
-                    progress.advance(len(running[future].items))
-            except BrokenProcessPool:
-                raise LrcrError(
-                    f"LRCR_WORKERS: one of {self.workers} worker processes was killed (by a user, or because memory "
-                    "ran out); run the same command again to continue"
-                ) from None
-            finally:
-                pool.shutdown(cancel_futures=True)
+    share = own_share()
+    if name == "ray":
+        refuse_share("what executor ray makes")
+        return Cluster(gpu=resolve_device(device).type == "cuda")
+    return ThisMachine() if share is None else Share(*share)
 
 
 def make_shards(
-    make: Make, items: Sequence[Any], size: int, folder: Path, suffix: str, progress: Progress, description: str
+    make: Make,
+    items: Sequence[Any],
+    size: int,
+    folder: Path,
+    suffix: str,
+    progress: Progress,
+    description: str,
+    executor: Executor = _THIS_MACHINE,
 ) -> list[Path]:
     """Write the files `shard-<number><suffix>` of a folder, except those that exist already.
 
@@ -109,76 +48,19 @@ def make_shards(
         items: what `make` takes, such as photos; can be pickled.
         size: items of a shard; the last shard may have fewer.
         suffix: end of the file names.
+        executor: makes what is missing.
 
     Returns:
         All files, in order.
 
     Raises:
-        LrcrError: `make` raised it, or a worker process was killed.
+        LrcrError, ShareMade: see `Executor.map`.
     """
     starts = range(0, len(items), size)
     files = [folder / f"shard-{number:05}{suffix}" for number in range(len(starts))]
-    shards = [Job(items[start : start + size], file) for start, file in zip(starts, files, strict=True)]
+    shards = [Job(items[start : start + size], files[number], number) for number, start in enumerate(starts)]
     with progress.task(description, len(items)) as task:
         missing = [shard for shard in shards if not shard.file.exists()]
         task.advance(len(items) - sum(len(shard.items) for shard in missing))
-        _choose_executor(len(missing)).map(make, missing, task)
+        executor.map(make, missing, task)
     return files
-
-
-def _choose_executor(jobs: int) -> Executor:
-    workers = min(worker_count(), jobs)
-    return Processes(workers) if workers > 1 else InProcess()
-
-
-def worker_count() -> int:
-    """The number of processes that run jobs: `$LRCR_WORKERS`, 1 if it is not set.
-
-    Raises:
-        ParamsError: it is not a whole number above 0.
-    """
-    given = os.environ.get("LRCR_WORKERS") or "1"
-    if not given.isdecimal() or int(given) < 1:
-        raise ParamsError(f"LRCR_WORKERS: {given!r} is not a number of processes; give 1 or more")
-    return int(given)
-
-
-def end_with(parent: int) -> None:
-    """End this process when its parent does: otherwise a worker whose parent was killed would wait forever."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-_make: Make | LrcrError
-"""In a worker process: the `make` of its jobs, or the error that unpickling it raised."""
-
-
-def _start_worker(
-    makes: "Queue[Make]", started: "Synchronized[int]", parent: int, threads: int, thresholds: tuple[int, int, int]
-) -> None:
-    import torch
-
-    global _make
-    gc.set_threshold(*thresholds)  # the import of a command raises them
-    use_threads(threads)
-    end_with(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and `end_with` then this process
-    with started:
-        number, started.value = started.value, started.value + 1
-    if torch.cuda.is_available():
-        torch.cuda.set_device(number % torch.cuda.device_count())
-    try:
-        _make = makes.get()
-    except LrcrError as error:
-        _make = error
-
-
-def _run_job(job: Job) -> None:
-    if isinstance(_make, LrcrError):
-        raise _make
-    _make(job.items, job.file, SILENT)

@@ -513,7 +513,12 @@ def test_the_names_are_those_of_the_files_and_of_this_test():
 def test_every_recipe_resolves_to_its_published_values(name):
     """Every value that decides a result is compared, also those of keys that the recipe does not name."""
     params = load_params(recipe=name)
-    assert params.sections(*Params.model_fields) == {"device": "auto", "threads": None, **EXPECTED[name]}
+    assert params.sections(*Params.model_fields) == {
+        "device": "auto",
+        "threads": None,
+        "executor": "local",
+        **EXPECTED[name],
+    }
 
 
 @pytest.mark.parametrize(
@@ -564,7 +569,7 @@ def test_how_states_everything_that_it_publishes():
     unread += r"|train\.validation\.codebooks|extract\.global_scales"
     unread += r"|train\.tuples\.losses\.(max_descriptors|words|temperature|codebooks|soft_words)"
     context = r"smoothing\.(?!kind|kernel)|graph\.(?!kind)"
-    neutral = r"seed|device|threads|data\.folders|train\.method"
+    neutral = r"seed|device|threads|executor|data\.folders|train\.method"
     neutral += r"|.*\.(seed|file|per_word|dtype|shard_size|pack_ids|memory_gib|top)$"
     neutral += r"|rerank|codebook\.(whitening|dim)|extract\.(decoded_images|min_region_score)|index\.local_descriptors"
     every = set(leaves(load_params(recipe="how-r18").model_dump(mode="json")))

@@ -27,7 +27,7 @@ ELSEWHERE = [
     *("codebook.words=7", "codebook.images=7", "codebook.scales=[3]", "codebook.iterations=7", "codebook.seed=7"),
     *("index.multiple_assignment=2", "index.binary=false", "index.pack_ids=true"),
     *("search.multiple_assignment=7", "search.alpha=7", "search.tau=0.5", "search.idf=true", "search.top=7"),
-    *("device=cpu", "threads=2"),
+    *("device=cpu", "threads=2", "executor=ray"),
 ]
 TUPLES = [
     *("train.tuples.margin=0.7", "train.tuples.negatives=7", "train.tuples.learning_rates.context=0.5"),

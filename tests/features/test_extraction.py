@@ -14,7 +14,7 @@ from lrcr.config.reading import load_params
 from lrcr.data import loading
 from lrcr.data.dataset import Photo, cluster_ids, open_dataset
 from lrcr.data.loading import load_batches
-from lrcr.errors import ArtifactError, DatasetError, ImageError, OutOfMemoryError
+from lrcr.errors import ArtifactError, DatasetError, ImageError, OutOfMemoryError, ShareMade
 from lrcr.features import extraction, extractor
 from lrcr.features.extraction import database_manifest, extract_dataset, extract_fit, sample_photos
 from lrcr.features.extractor import Extractor, ExtractSettings, extract_photos
@@ -213,6 +213,25 @@ def test_two_workers_make_what_one_makes(tmp_path, monkeypatch, model_file, data
     assert files(tmp_path / "two") == files(tmp_path / "one")
     assert progress.steps == progress.totals == {"extract database": 7, "extract queries": 4}
     assert not list(state.iterdir()) and not multiprocessing.active_children()
+
+
+def test_shares_of_an_array_job_and_a_last_run_make_what_one_run_makes(
+    tmp_path, monkeypatch, model_file, dataset, undisturbed, state
+):
+    for share in ("1/2", "0/2"):
+        monkeypatch.setenv("LRCR_SHARD", share)
+        with pytest.raises(ShareMade):
+            extract_dataset(small(), model_file, dataset, tmp_path / "out")
+    monkeypatch.delenv("LRCR_SHARD")
+    assert sorted(file.name for file in state.rglob("*.h5")) == [f"shard-0000{shard}.h5" for shard in range(3)]
+    [damaged] = state.rglob("shard-00001.h5")
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    with pytest.raises(ArtifactError, match=r"shard-00001\.h5: not a shard of descriptors .*; extract again"):
+        extract_dataset(small(), model_file, dataset, tmp_path / "out")
+    progress = Recorder()
+    extract_dataset(small(), model_file, dataset, tmp_path / "out", progress)
+    assert files(tmp_path / "out") == files(undisturbed)
+    assert progress.steps["extract database"] == 7 and not list(state.iterdir())
 
 
 def test_what_describes_queries_travels_to_workers(tmp_path, monkeypatch, model_file, dataset, undisturbed):

@@ -53,6 +53,13 @@ def test_each_iteration_of_k_means_is_a_step(tmp_path, words):
     assert (progress.tasks, progress.steps) == ([("learn codebook", 7)], 7)
 
 
+def test_a_codebook_has_no_shares(tmp_path, monkeypatch, words):
+    monkeypatch.setenv("LRCR_SHARD", "0/2")
+    with pytest.raises(ParamsError, match=r"^LRCR_SHARD: a codebook cannot be made in shares"):
+        make_codebook(small(), words / "fit", tmp_path / "codebook")
+    assert not (tmp_path / "codebook").exists()
+
+
 def test_given_words_are_taken_and_nothing_is_learned(tmp_path):
     centroids = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
     np.savez(tmp_path / "words.npz", centroids=centroids)

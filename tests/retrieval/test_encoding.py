@@ -10,15 +10,18 @@ import pytest
 from lrcr.config.params import Params
 from lrcr.data.dataset import Photo, open_dataset
 from lrcr.data.loading import load_batches
-from lrcr.errors import ArtifactError
+from lrcr.errors import ArtifactError, ParamsError, ShareMade
 from lrcr.evaluation.evaluate import evaluate_dataset
 from lrcr.features import extractor as extractor_module
 from lrcr.features.extractor import Extractor, ExtractSettings
 from lrcr.features.store import open_descriptors
 from lrcr.progress import Progress
 from lrcr.report.dataset import report_dataset
+from lrcr.retrieval import build
+from lrcr.retrieval.asmk import fit
 from lrcr.retrieval.codebook import make_codebook
 from lrcr.retrieval.encoding import sample_of_photos
+from lrcr.runtime.processes import InProcess
 from lrcr.storage.artifacts import open_manifest
 
 from .steps import arrays, make_descriptors, make_index, small
@@ -138,6 +141,47 @@ def test_workers_make_the_same_index(monkeypatch, sights, dropped):
     monkeypatch.setenv("LRCR_WORKERS", "2")
     index(folder, sights, params)
     assert arrays(folder / "index") == alone
+
+
+def test_shares_of_an_array_job_and_a_last_run_make_the_same_index(tmp_path, monkeypatch, sights, dropped, state):
+    folder, params = dropped
+    index(folder, sights, params)
+    alone = arrays(folder / "index")
+    for share in ("0/2", "1/2"):
+        monkeypatch.setenv("LRCR_SHARD", share)
+        with pytest.raises(ShareMade):
+            make_index(folder, params, sights, tmp_path / "shared")
+        assert not (tmp_path / "shared").exists()
+    monkeypatch.delenv("LRCR_SHARD")
+    monkeypatch.setattr(Extractor, "describe", None)
+    make_index(folder, params, sights, tmp_path / "shared")
+    assert arrays(tmp_path / "shared") == alone and not list(state.iterdir())
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_an_executor_makes_the_same_index(tmp_path, monkeypatch, sights, state, stored):
+    """As on a cluster, but here the executor is this process. A segment holds two or three shards."""
+    params = make(tmp_path, sights, "binary", stored=stored)
+    small_segments = params.index.model_copy(update={"memory_gib": 1e-6})
+    params = params.model_copy(update={"index": small_segments})
+    index(tmp_path, sights, params)
+    alone = arrays(tmp_path / "index")
+    assert "segment-0001/codes.npy" in alone
+    facts = open_manifest(tmp_path / "index", "index").facts
+    for module in (build, fit):
+        monkeypatch.setattr(module, "choose_executor", lambda *_: InProcess())
+    shared = params.model_copy(update={"executor": "ray"})
+    make_codebook(shared, tmp_path / "fit", tmp_path / "codebook")
+    index(tmp_path, sights, shared)
+    assert arrays(tmp_path / "index") == alone and not list(state.iterdir())
+    assert open_manifest(tmp_path / "index", "index").facts == facts
+
+
+def test_an_index_of_stored_descriptors_has_no_shares(tmp_path, monkeypatch, sights):
+    params = make(tmp_path, sights, "binary", stored=True)
+    monkeypatch.setenv("LRCR_SHARD", "0/2")
+    with pytest.raises(ParamsError, match=r"^LRCR_SHARD: an index of stored descriptors cannot be made in shares"):
+        index(tmp_path, sights, params)
 
 
 def test_a_sample_of_photos_is_drawn_from_all_of_them(dropped, sights):

@@ -14,8 +14,10 @@ import torch
 
 from lrcr.errors import ImageError, LrcrError, ParamsError, WeightsError
 from lrcr.progress import SILENT, Progress
-from lrcr.runtime import executor as module
-from lrcr.runtime.executor import InProcess, Job, Processes, make_shards, worker_count
+from lrcr.runtime import processes as module
+from lrcr.runtime.executor import make_shards
+from lrcr.runtime.jobs import Job
+from lrcr.runtime.processes import InProcess, Processes, worker_count
 
 from . import makes
 from .makes import CannotBeOpened, KilledOnce, note_process, refuse_photo, write_items

@@ -16,7 +16,7 @@ from lrcr.data.regions import BOX
 from lrcr.datasets.synthetic.views import BuildingViews, RenderJob, StoredView, render_building
 from lrcr.errors import DatasetError
 from lrcr.progress import SILENT, Progress
-from lrcr.runtime.executor import end_with
+from lrcr.runtime.processes import end_with
 from lrcr.runtime.seeds import derive_seed, generator
 
 RENDERER_VERSION = 1  # increase it with every change that alters an image or a grade

@@ -19,11 +19,13 @@ from lrcr.retrieval.asmk.aggregation import Aggregated, read_aggregated, write_a
 from lrcr.retrieval.asmk.codebook import Codebook, open_codebook
 from lrcr.retrieval.asmk.explain import Match, Side, explain
 from lrcr.retrieval.asmk.images import aggregate_images
-from lrcr.retrieval.asmk.index import MEMORY, Index, build_index, open_index
+from lrcr.retrieval.asmk.index import MEMORY, Index, open_index, seal_index
 from lrcr.retrieval.asmk.segments import Layout, open_segments, write_segments
+from lrcr.retrieval.asmk.sharing import share_segments
 from lrcr.retrieval.asmk.speed import draw_queries, measure
 from lrcr.retrieval.asmk.stored import restore_parts
 from lrcr.retrieval.asmk.weights import measure_segments
+from lrcr.runtime.jobs import Executor
 from lrcr.runtime.seeds import generator
 from lrcr.storage.artifacts import Manifest
 
@@ -78,22 +80,24 @@ class AsmkBackend:
         Raises:
             ArtifactError: the codebook is damaged or does not fit the descriptors.
         """
-        dim = self._layout.dim
-        if self.index.binary and dim % 32:
-            _LOG.warning(
-                "index: codes of %d bits: those missing to %d count as equal, so unrelated descriptors are similar; "
-                "set whitening.dim to a multiple of 32",
-                *(dim, -(-dim // 32) * 32),
-            )
-        build_index(
-            folder,
-            parts,
-            self._layout,
-            memory=self._memory,
-            facts=self._measure_recall(sample),
-            params={"index": self.index.model_dump(mode="json")},
-            inputs=inputs,
-        )
+        self._warn_of_unused_bits()
+        entries = write_segments(folder, parts, self._layout, self._memory)
+        self._seal(folder, entries, sample, inputs)
+
+    def build_shared(
+        self,
+        files: Sequence[Path],
+        images: int,
+        sample: Sample,
+        folder: Path,
+        inputs: dict[str, str],
+        executor: Executor,
+        progress: Progress,
+    ) -> None:
+        """Write the inverted file from files of postings, each segment by one worker; see `Backend`."""
+        self._warn_of_unused_bits()
+        entries = share_segments(files, self._layout, self._memory, folder, executor, progress)
+        self._seal(folder, entries, sample, inputs)
 
     def open(self, folder: Path, search: SearchParams, manifest: Manifest | None = None) -> "AsmkSearch":
         """Open an index for search; see `lrcr.retrieval.backend.Backend`.
@@ -120,6 +124,19 @@ class AsmkBackend:
         """Write the weights of the words, and return the facts; see `lrcr.retrieval.backend.Backend`."""
         segments = open_segments(folder, entries, self._layout)
         return measure_segments(folder, segments, entries, self._layout, number, order)
+
+    def _warn_of_unused_bits(self) -> None:
+        dim = self._layout.dim
+        if self.index.binary and dim % 32:
+            _LOG.warning(
+                "index: codes of %d bits: those missing to %d count as equal, so unrelated descriptors are similar; "
+                "set whitening.dim to a multiple of 32",
+                *(dim, -(-dim // 32) * 32),
+            )
+
+    def _seal(self, folder: Path, entries: Sequence[dict[str, Any]], sample: Sample, inputs: dict[str, str]) -> None:
+        params, facts = {"index": self.index.model_dump(mode="json")}, self._measure_recall(sample)
+        seal_index(folder, entries, self._layout, params=params, inputs=inputs, facts=facts)
 
     @property
     def _layout(self) -> Layout:

@@ -35,6 +35,7 @@ from lrcr.retrieval.flat.vectors import (
     write_vectors,
 )
 from lrcr.retrieval.flat.whitening import open_whitening
+from lrcr.runtime.jobs import Executor
 from lrcr.storage.artifacts import Manifest
 
 _ROUNDS = 7
@@ -85,6 +86,19 @@ class FlatBackend:
         """
         params = {"index": self.index.model_dump(mode="json")}
         build_flat_index(folder, parts, images, dtype=self.index.dtype, params=params, inputs=inputs)
+
+    def build_shared(
+        self,
+        files: Sequence[Path],
+        images: int,
+        sample: Sample,
+        folder: Path,
+        inputs: dict[str, str],
+        executor: Executor,
+        progress: Progress,
+    ) -> None:
+        """Write the flat index from files of vectors; there is no work to share. See `Backend`."""
+        self.build(map(self.read_part, progress.over(files, "index")), images, sample, folder, inputs)
 
     def open(self, folder: Path, search: SearchParams, manifest: Manifest | None = None) -> "FlatSearch":
         """Open an index for search; see `lrcr.retrieval.backend.Backend`.

@@ -29,6 +29,7 @@ from lrcr.retrieval.codebook import make_codebook
 from lrcr.retrieval.layout import require_place
 from lrcr.retrieval.lock import replaced_index
 from lrcr.runtime.executor import make_shards
+from lrcr.runtime.shares import refuse_share
 from lrcr.storage.artifacts import MANIFEST, Manifest, fingerprint, hash_file, write_manifest
 from lrcr.storage.state import state_folder
 
@@ -90,7 +91,9 @@ def prepare_features(
     Raises:
         ArtifactError: a features file is refused; see `lrcr.features.hloc`.
         DatasetError: the folder does not exist, or labels or ground truth do not fit the images.
+        ParamsError: this process makes a share of an array job.
     """
+    refuse_share("an index of a features file")
     with tempfile.TemporaryDirectory() as temporary:
         dataset, dim = _make_dataset(Path(temporary, "dataset"), file, photos, progress)
         if check is not None:
@@ -145,7 +148,7 @@ def _queries(dataset: Dataset) -> list[Item]:
 
 @dataclass(frozen=True)
 class _Import:
-    """Writes the descriptors of images of a features file into a shard; see `lrcr.runtime.executor.Make`."""
+    """Writes the descriptors of images of a features file into a shard; see `lrcr.runtime.jobs.Make`."""
 
     file: Path
     dim: int

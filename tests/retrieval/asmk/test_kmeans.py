@@ -7,6 +7,7 @@ from lrcr.progress import Progress
 from lrcr.retrieval.asmk.assignment import SharedAssignment
 from lrcr.retrieval.asmk.codebook import learn_codebook
 from lrcr.retrieval.asmk.kmeans import exact_kmeans, means, nearest_in_cells, nearest_of_all, shortlist_kmeans
+from lrcr.runtime.processes import ThisMachine
 
 
 @pytest.fixture
@@ -109,19 +110,20 @@ def test_iterations_in_cells_end_as_near_to_the_descriptors_as_exact_ones(many):
 def test_blocks_of_descriptors_are_assigned_by_the_executor_and_found_again(many, tmp_path, monkeypatch):
     points, words = many
     monkeypatch.setattr("lrcr.retrieval.asmk.assignment._BLOCK", 5000)
-    found = SharedAssignment(tmp_path)(points, words)
+    shared = SharedAssignment(tmp_path, nearest_in_cells, ThisMachine())
+    found = shared(points, words)
     bounds = [(0, 5000), (5000, 10000), (10000, 12000)]
     np.testing.assert_array_equal(
         found, np.concatenate([nearest_in_cells(points[first:last], words) for first, last in bounds])
     )
     [own] = tmp_path.glob("assigned-*")
     times = {file.name: file.stat().st_mtime_ns for file in own.iterdir()}
-    assert sorted(times) == [f"shard-{number:05}.npy" for number in range(3)]
+    assert sorted(times) == [*(f"shard-{number:05}.npy" for number in range(3)), "words.npy"]
     (own / "shard-00001.npy").unlink()
-    np.testing.assert_array_equal(SharedAssignment(tmp_path)(points, words), found)
+    np.testing.assert_array_equal(shared(points, words), found)
     again = {file.name: file.stat().st_mtime_ns for file in own.iterdir()}
     assert {name for name in times if again[name] != times[name]} == {"shard-00001.npy"}
-    SharedAssignment(tmp_path)(points, words + 1)
+    shared(points, words + 1)
     assert not own.exists(), "the blocks of other words are not kept"
 
 
@@ -144,7 +146,7 @@ def test_a_killed_run_continues_from_an_iteration_and_ends_with_the_same_words(
     """Iterations of shortlists are made again from the last one that looked for all words."""
     monkeypatch.setattr("lrcr.retrieval.asmk.resuming._EVERY", 0)
     points = many[0][:2000] if kind == "exact" else many[0][:4000]
-    nearest = SharedAssignment(tmp_path) if kind == "ivf" else nearest_of_all
+    nearest = SharedAssignment(tmp_path, nearest_in_cells, ThisMachine()) if kind == "ivf" else nearest_of_all
     settings = {"words": 100, "iterations": 9, "seed": 0, "exact": kind == "exact", "nearest": nearest}
     whole = learn_codebook(points, **settings).centroids
     with pytest.raises(RuntimeError, match="killed"):
