@@ -36,7 +36,7 @@ def encoded(landmark: int, view: int, kind: str = "PNG") -> bytes:
     return stream.getvalue()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def indexed(tmp_path_factory) -> Path:
     """A folder with `photos/` (four landmarks, three views each) and `my.index`; only to be read."""
     base = tmp_path_factory.mktemp("app")
@@ -48,13 +48,13 @@ def indexed(tmp_path_factory) -> Path:
     return base
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def served(indexed) -> ServedIndex:
     """The index, as the server holds it."""
     return ServedIndex(indexed / "my.index", overrides=["search.multiple_assignment=1"])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def client(served, tmp_path_factory) -> Iterator[TestClient]:
     """A client of the server, whose uploads may have 10 million pixels and a megabyte."""
     limits = Limits(upload_bytes=1 << 20, pixels=10_000_000, waiting=2)
@@ -70,7 +70,7 @@ def growing(indexed, tmp_path) -> Path:
     return tmp_path / "copy"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def find() -> Callable[..., dict]:
     """`find(client, contents, **form)`: the answer to a search with an uploaded photo."""
 

@@ -60,7 +60,7 @@ def test_a_recipe_takes_a_step(tmp_path, draw_dataset, name, fine):
     changed = moved(before, setup.model.state_dict())
     assert parts(changed) == TRAINED[name]
     if name == "solar-r101":
-        assert {key for key in before if ".attention_layer" in key and key.endswith("weight")} & changed
+        assert {key for key in before if ".second_order_attention." in key and key.endswith("weight")} & changed
 
 
 @pytest.mark.parametrize(("name", "trained"), [("delf-r50", DELF), ("delf-r-r50", DELF), ("delg-r50", DELG)])
