@@ -34,6 +34,7 @@ _WARN_AFTER = 60.0  # seconds without a node
 _LEFT_FOR = 86400.0  # seconds after which the folder of a killed driver is removed
 _MOST_OF_A_CAUSE = 200  # characters
 _PREFIX = re.compile(r"^lrcr\.errors\.\w+: ")  # of a line of a traceback
+_CAUSES = ("The actor died because", "The actor is dead because", "Worker exit detail", "The node")  # lines of Ray
 _log = logging.getLogger(__name__)
 
 
@@ -286,7 +287,7 @@ def _appears(file: Path) -> bool:
 def _cause(error: Exception) -> str:
     """Why a worker was lost, in one line: Ray explains at length."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    known = [line for line in lines if line.startswith(("The actor died because", "Worker exit detail", "The node"))]
+    known = [line for line in lines if line.startswith(_CAUSES)]
     return _shortened((known or lines or [type(error).__name__])[0])
 
 
