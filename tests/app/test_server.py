@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+from multiprocessing import active_children
 
 import numpy as np
 import pytest
@@ -11,8 +12,11 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 import lrcr
+from lrcr.app.limits import Limits
 from lrcr.app.served import ServedIndex
 from lrcr.app.server import make_app
+from lrcr.app.uploads import Examiner, Upload
+from lrcr.errors import ImageError
 from lrcr.retrieval.collection import add_photos
 
 from .conftest import BASE, encoded, pixels
@@ -155,12 +159,17 @@ def test_no_address_is_a_path(client):
 
 
 def test_a_crash_of_the_decoder_is_survived(client, find):
-    from multiprocessing import active_children
-
     [process] = [child for child in active_children() if child.name == "lrcr uploads"]
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert find(client, encoded(1, 77))["results"]
+
+
+def test_decoding_is_ended_after_its_time():
+    before, examiner = active_children(), Examiner(Limits(decode_seconds=0))
+    with pytest.raises(ImageError, match=r"a\.png: not decoded within 0 s"):
+        examiner.examine(Upload("a.png", encoded(0, 0)))
+    assert set(active_children()) <= set(before)
 
 
 def test_openapi_describes_the_interface(client):

@@ -7,14 +7,14 @@ import { markButtons } from "./marks.js";
 const shortScore = (score) => (Math.abs(score) >= 0.1 ? score.toFixed(3) : score.toPrecision(2));
 
 export class Column {
-  /** `actions`: open(column, result), judge(column, result, mark). */
+  /** `actions`: open(column, result), judge(column, result, mark), added(column). */
   constructor(number, index, actions) {
     Object.assign(this, { number, index, actions, results: [], elements: new Map(), query: null, total: 0, loading: false });
     this.about = make("small");
     this.list = make("ol", { class: "tiles" });
     this.foot = make("p", { class: "end" });
     this.root = make("section", { class: "column", "aria-label": index.name }, make("h2", {}, index.name, this.about), this.list, this.foot);
-    new IntersectionObserver(([entry]) => entry.isIntersecting && this.more(), { rootMargin: "600px" }).observe(this.foot);
+    this.observer = new IntersectionObserver(([entry]) => entry.isIntersecting && this.more(), { rootMargin: "600px" });
   }
 
   /** Search; the results before stay, faded, until the new ones are there. */
@@ -22,6 +22,7 @@ export class Column {
     this.query = query;
     this.about.textContent = "";
     this.root.classList.add("wait");
+    this.root.setAttribute("aria-busy", "true");
     try {
       const answer = await api.search({ ...query, index: this.number }, signal);
       this.query = { photo: answer.query.photo, box: answer.box };
@@ -33,13 +34,16 @@ export class Column {
       this.add(answer.results);
       return answer;
     } finally {
-      if (!signal.aborted) this.root.classList.remove("wait");
+      if (!signal.aborted) {
+        this.root.classList.remove("wait");
+        this.root.removeAttribute("aria-busy");
+      }
     }
   }
 
   async more() {
     const query = this.query;
-    if (this.loading || !this.results.length || this.results.length >= this.total) return;
+    if (this.loading || this.root.classList.contains("wait") || !this.results.length || this.results.length >= this.total) return;
     this.loading = true;
     try {
       const answer = await api.search({ ...query, index: this.number, offset: this.results.length });
@@ -62,7 +66,9 @@ export class Column {
     }
     const all = this.results.length >= this.total;
     this.foot.textContent = !this.total ? "No photo of this index has anything in common with the query." : all ? "No more results." : "";
-    this.actions.added?.(this);
+    this.observer.unobserve(this.foot); // observed anew, it tells also if it has stayed in sight
+    if (!all) this.observer.observe(this.foot);
+    this.actions.added(this);
   }
 
   draw(result) {
@@ -100,7 +106,7 @@ export class Column {
   }
 
   focus(result) {
-    this.elements.get(result.photo).querySelector(".open").focus();
+    this.elements.get(result.photo)?.querySelector(".open").focus();
   }
 
   /** The result after or before another, or above or below it on the screen; undefined at the end. */

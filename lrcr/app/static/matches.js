@@ -62,7 +62,8 @@ export class MatchesDialog {
   }
 
   key(event) {
-    if (event.target.matches("input") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.matches("input") && event.key.startsWith("Arrow")) return; // it has a use for them itself
     const mark = markOfKey(event.key);
     if (event.key === "ArrowLeft" || event.key === "ArrowRight") this.step(event.key);
     else if (mark !== undefined) this.judge(mark);
