@@ -20,14 +20,16 @@ from lrcr.retrieval.rerank.geometric import Geometric
 _MOST_LINES = 200
 _MAPS = {
     "attention": "strength of each location, with context",
-    "feature_norm": "strength of each location, without context",
+    "feature_norm": "norm of the features of the backbone",
     "gate": "factor of the strength that the graph gives",
     "change": "relative change of the feature by the graph",
     "share": "factor of the strength that smoothing gives",
     "bandwidth": "bandwidth a of smoothing: larger is narrower",
-    "confidence": "self-confidence c of smoothing",
+    "confidence": "c of smoothing: how much of itself a location keeps",
 }
 """Map of an `Inspection` → what it says."""
+
+_TITLES = {"feature_norm": "attention without context", "confidence": "self-confidence"}
 
 
 class Searches:
@@ -110,7 +112,7 @@ class Searches:
         return MapsAnswer(
             window=inspection.window,
             maps=[
-                MapAnswer(name=name.replace("_", " "), about=_MAPS[name], values=_as_rows(values))
+                MapAnswer(name=_TITLES.get(name, name), about=_MAPS[name], values=_as_rows(values))
                 for name, values in maps.items()
                 if values is not None
             ],

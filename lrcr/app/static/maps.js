@@ -4,8 +4,6 @@ import * as api from "./api.js";
 import { colour, gradient } from "./colours.js";
 import { find, make, openDialog } from "./dom.js";
 
-const HEAT = new Set(["attention", "feature norm"]);
-
 /** Show the maps of a photo by the model of an index; `indexes` are those that there are. */
 export async function showMaps(indexes, number, photo, name) {
   const dialog = find("maps");
@@ -27,7 +25,7 @@ export async function showMaps(indexes, number, photo, name) {
 }
 
 function panel({ name, about, values }, [left, top, right, bottom], photo) {
-  const all = values.flat(), table = HEAT.has(name) ? "heat" : "viridis";
+  const all = values.flat(), table = name.startsWith("attention") ? "heat" : "viridis";
   const low = Math.min(...all), high = Math.max(...all);
   const canvas = make("canvas", { width: values[0].length, height: values.length });
   const context = canvas.getContext("2d"), picture = context.createImageData(canvas.width, canvas.height);
