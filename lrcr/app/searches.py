@@ -121,7 +121,7 @@ class Searches:
 
 def _found(number: int, opened: Opened, hit: Hit, mark: Mark | None, *, same: bool) -> Found:
     image, stored = opened.named(hit.image)
-    confidence = getattr(hit, "confidence", None)
+    confidence = hit.confidence
     return Found(
         rank=hit.rank,
         score=round(hit.score, 6),
