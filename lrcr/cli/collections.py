@@ -7,6 +7,7 @@ import typer
 
 import lrcr.collections
 from lrcr.api import open_index
+from lrcr.cli.features import require_photos
 from lrcr.cli.options import MovedPhotos
 from lrcr.cli.queries import find_queries
 from lrcr.cli.terminal import progress, say
@@ -14,6 +15,8 @@ from lrcr.errors import ParamsError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from lrcr.retrieval.photos import PhotoIndex
 
 Index = Annotated[Path, typer.Argument(metavar="INDEX", help="Index written by `lrcr index`.")]
 MinScore = Annotated[
@@ -49,8 +52,7 @@ def duplicates(
     moved: MovedPhotos = None,
 ) -> None:
     """Find the near-identical photos of an index."""
-    _require_output(output)
-    index = open_index(folder, photos=moved or ())
+    index = _open(folder, moved, output, plot)
     found = lrcr.collections.duplicates(
         index, min_score=min_score, min_inliers=min_inliers, neighbours=neighbours, progress=progress
     )
@@ -67,8 +69,7 @@ def cluster(
     moved: MovedPhotos = None,
 ) -> None:
     """Find the photos of an index that show the same place or thing."""
-    _require_output(output)
-    index = open_index(folder, photos=moved or ())
+    index = _open(folder, moved, output, plot)
     found = lrcr.collections.cluster(
         index, min_score=min_score, min_inliers=min_inliers, neighbours=neighbours, progress=progress
     )
@@ -111,9 +112,14 @@ def _name_queries(folder: Path, roots: list[Path]) -> dict[str, Path]:
     return {(below / query.path.relative_to(folder)).as_posix(): query.path for query in find_queries([folder])}
 
 
-def _require_output(file: Path | None) -> None:
-    if file is not None and file.suffix not in (".csv", ".parquet"):
-        raise ParamsError(f"--output {file}: groups are written as .csv or .parquet; choose one of these suffixes")
+def _open(folder: Path, moved: list[Path] | None, output: Path | None, plot: Path | None) -> "PhotoIndex":
+    """Open an index, unless what it finds cannot be written or drawn."""
+    if output is not None and output.suffix not in (".csv", ".parquet"):
+        raise ParamsError(f"--output {output}: groups are written as .csv or .parquet; choose one of these suffixes")
+    index = open_index(folder, photos=moved or ())
+    if not index.searcher.has_model:
+        require_photos({"plot": plot}, moved)
+    return index
 
 
 def _show(folder: Path, found: "pd.DataFrame", output: Path | None, plot: Path | None) -> None:

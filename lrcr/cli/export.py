@@ -7,6 +7,7 @@ import typer
 
 from lrcr.cli.terminal import progress, say
 from lrcr.errors import ParamsError
+from lrcr.storage.artifacts import MANIFEST, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,14 @@ def export(
     ] = None,
 ) -> None:
     """Write descriptors and vectors, or a global model, for other programs."""
+    kind = _kind(source)
+    if dataset is not None and kind != "descriptors":
+        raise ParamsError(f"--dataset {dataset}: has an effect on extracted descriptors only; leave it out")
     if output.suffix == ".onnx":
+        if kind is not None:
+            raise ParamsError(
+                f"{source}: of kind {kind}, not a model; name a model file, or write {', '.join(_SUFFIXES)}"
+            )
         from lrcr.models.onnx import export_onnx  # imports torch, which takes seconds
 
         export_onnx(source, output)
@@ -52,19 +60,23 @@ def export(
     from lrcr.features.hloc import write_features
 
     write = dict(zip(_SUFFIXES, (write_parquet, write_npz, write_features), strict=True))[output.suffix]
-    images = write(output, progress.over(_features(source, dataset), "export"))
+    images = write(output, progress.over(_features(source, kind, dataset), "export"))
     say(f"{output}: {images} images")
 
 
-def _features(source: Path, dataset: Path | None) -> "Iterator[ImageFeatures]":
+def _kind(source: Path) -> str | None:
+    """The kind of artifact in a folder; None: it is no folder of one."""
+    return read_json(source / MANIFEST).get("kind") if (source / MANIFEST).is_file() else None
+
+
+def _features(source: Path, kind: str | None, dataset: Path | None) -> "Iterator[ImageFeatures]":
     from lrcr.data.dataset import open_dataset
     from lrcr.retrieval.exporting import features_of_index, features_of_store
     from lrcr.retrieval.searcher import Searcher
-    from lrcr.storage.artifacts import MANIFEST, read_json
 
-    if not (source / MANIFEST).is_file():
+    if kind is None:
         raise ParamsError(f"{source}: neither an index nor extracted descriptors; name a folder with a {MANIFEST}")
-    if read_json(source / MANIFEST).get("kind") != "descriptors":
+    if kind != "descriptors":
         return features_of_index(Searcher(source))
     if dataset is None:
         raise ParamsError(f"{source}: names no images; give the dataset with --dataset")

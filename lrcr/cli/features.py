@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def find_images(file: Path, given: Sequence[Path] | None) -> list[QueryPhoto]:
-    """The images of a features file that are given.
+    """The images of a features file that are given, each once.
 
     Args:
         given: names of images, and groups whose images are all taken; None: all images of the file.
@@ -28,9 +28,9 @@ def find_images(file: Path, given: Sequence[Path] | None) -> list[QueryPhoto]:
     for name in map(Path.as_posix, given or ()):
         images = [image for image in names if image == name or image.startswith(f"{name}/")]
         if not images:
-            raise ArtifactError(f"{file}: {name!r}: no such image or group; see `lrcr inspect {file}`")
+            raise ArtifactError(f"{file}: {name!r}: no such image or group; `lrcr inspect {file} --images` lists all")
         found += images
-    return [QueryPhoto(Path(name), named=True) for name in (names if given is None else found)]
+    return [QueryPhoto(Path(name), named=True) for name in (names if given is None else dict.fromkeys(found))]
 
 
 def search_features(
@@ -45,18 +45,23 @@ def search_features(
 
     if not index.explains:
         raise ParamsError(f"--descriptors {file}: {index.searcher.folder} holds global vectors; search with photos")
-    dim = int(index.searcher.index.manifest.facts["dim"])
+    folder, dim = index.searcher.folder, int(index.searcher.index.manifest.facts["dim"])
     return lambda name: index.search_features(
-        read_features(file, [name.as_posix()], dim), top, exclude_self=exclude_self, min_confidence=min_confidence
+        read_features(file, [name.as_posix()], dim, folder),
+        top,
+        exclude_self=exclude_self,
+        min_confidence=min_confidence,
     )
 
 
 def require_photos(pictures: dict[str, Path | None], moved: Sequence[Path] | None) -> None:
-    """Refuse to draw images of a features file if no photos of them are named.
+    """Refuse to draw images whose descriptors are the user's own if no photos of them are named.
 
     Raises:
         ParamsError: naming the option.
     """
     for option, picture in pictures.items():
         if picture is not None and not moved:
-            raise ParamsError(f"--{option} {picture}: --descriptors has no photos; name their folder with --photos")
+            raise ParamsError(
+                f"--{option} {picture}: descriptors of your own have no photos; name their folder with --photos"
+            )

@@ -17,13 +17,13 @@ def inspect(
         Path,
         typer.Argument(metavar="ARTIFACT", help="A dataset, model, store of descriptors, codebook, index, ranking …"),
     ],
-    images: Annotated[bool, typer.Option("--images", help="List the names of the images of an index instead.")] = False,
+    images: Annotated[
+        bool, typer.Option("--images", help="List the names of the images of an index or a features file.")
+    ] = False,
 ) -> None:
     """Print what an artifact is, what it was made from and what it contains."""
     if images:
-        from lrcr.retrieval.searcher import Searcher
-
-        typer.echo("".join(f"{name}\n" for name in Searcher(file).images["name"]), nl=False)
+        typer.echo("".join(f"{name}\n" for name in _list_images(file)), nl=False)
         return
     Console().print_json(json.dumps(_describe(file)))
 
@@ -40,6 +40,17 @@ def verify(folder: Annotated[Path, typer.Argument(metavar="INDEX", help="Index w
 
     searcher = open_steadily(folder, check)
     typer.echo(f"{folder}: {counted(searcher.index.images, 'image')}, all files are intact")
+
+
+def _list_images(path: Path) -> list[str]:
+    if path.is_file():
+        from lrcr.features.hloc import list_images
+
+        return list_images(path)
+    from lrcr.retrieval.searcher import Searcher
+
+    names: list[str] = Searcher(path).images["name"].tolist()
+    return names
 
 
 def _describe(path: Path) -> Any:
@@ -67,17 +78,20 @@ def _describe_model(path: Path) -> Any:
 
 
 def _describe_descriptors(path: Path) -> Any:
-    from lrcr.features.hloc import has_groups, list_images, read_images
+    from lrcr.features.hloc import has_groups, list_images, read_images, vector_shape
     from lrcr.features.store import read_shard
 
     if has_groups(path):
-        names, shapes = list_images(path), [image.local.descriptors.shape for image in read_images(path)]
-        total = [sum(rows for rows, _ in shapes), shapes[0][1]]
-        return {"kind": "features file", "images": len(names), "first": names[:3], "descriptors": total}
+        names, vectors = list_images(path), vector_shape(path)
+        facts = {"kind": "features file", "images": len(names), "first": names[:3]}
+        if vectors is not None:
+            return {**facts, "vectors": vectors}
+        shapes = [image.local.descriptors.shape for image in read_images(path)]
+        return {**facts, "descriptors": [sum(rows for rows, _ in shapes), shapes[0][1]]}
     shard = read_shard(path)
     shape = list(shard.descriptors.shape)
-    vectors = {} if shard.vectors is None else {"vectors": list(shard.vectors.shape)}
-    return {"kind": "shard of descriptors", "images": len(shard), "descriptors": shape, **vectors}
+    global_ = {} if shard.vectors is None else {"vectors": list(shard.vectors.shape)}
+    return {"kind": "shard of descriptors", "images": len(shard), "descriptors": shape, **global_}
 
 
 def _describe_table(path: Path) -> Any:

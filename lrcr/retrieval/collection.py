@@ -33,6 +33,8 @@ from lrcr.storage.state import state_folder
 
 _log = logging.getLogger(__name__)
 
+_REPLACE = "`lrcr remove` images, then `lrcr add` them with --descriptors FILE"
+
 
 @dataclass(frozen=True)
 class Change:
@@ -109,7 +111,7 @@ def update_photos(
         DatasetError: a folder does not exist.
     """
     with open_writer(folder) as writer:
-        require_model(folder, writer.manifest.facts)
+        require_model(folder, writer.manifest.facts, _REPLACE)
         writer.move([str(root) for root in choose_roots(writer.roots, moved, str(folder))])
         changed, missing, read = [], 0, PhotoReader(progress, tolerate_truncated)
         for number, root in enumerate(map(Path, writer.roots)):
@@ -143,7 +145,7 @@ def sync_photos(folder: Path, photos: Path, progress: Progress = SILENT, *, tole
         DatasetError: the folder does not exist or holds no photos.
     """
     with open_writer(folder) as writer:
-        require_model(folder, writer.manifest.facts)
+        require_model(folder, writer.manifest.facts, _REPLACE)
         root = photos_root(photos).resolve()
         if str(root) not in writer.roots and len(writer.roots) > 1:
             raise ArtifactError(f"{folder}: its photos lie in {', '.join(writer.roots)}; name one of these folders")

@@ -23,6 +23,8 @@ _MADE = re.compile(r"\.?((segment|vectors|weights|view|local)-\d+|images(-\d+)?\
 
 _SMALL = 2**16  # bytes; hashed at opening: together in less than a millisecond
 
+_TAKE_DESCRIPTORS = "`lrcr search` and `lrcr add` take --descriptors FILE instead"
+
 
 def list_beside(folder: Path, names: Iterable[str]) -> dict[str, Any]:
     """The fact `beside`: size and SHA-256 of some files, and of the files of some folders, of an index folder."""
@@ -63,14 +65,17 @@ def has_model(facts: dict[str, Any]) -> bool:
     return MODEL in facts["beside"]["files"]
 
 
-def require_model(folder: Path, facts: dict[str, Any]) -> None:
+def require_model(folder: Path, facts: dict[str, Any], remedy: str = _TAKE_DESCRIPTORS) -> None:
     """Refuse an index of the user's own descriptors, where photos are to be described.
+
+    Args:
+        remedy: what to do instead.
 
     Raises:
         ArtifactError: it is one.
     """
     if not has_model(facts):
-        raise ArtifactError(f"{folder}: holds descriptors of your own, and no model of photos; give --descriptors FILE")
+        raise ArtifactError(f"{folder}: holds descriptors of your own, and no model of photos; {remedy}")
 
 
 def listed_names(facts: dict[str, Any]) -> set[str]:

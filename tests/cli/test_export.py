@@ -1,5 +1,7 @@
 """`lrcr export`: of an index, of an extracted database, of a model."""
 
+import json
+
 import h5py
 import numpy as np
 import pyarrow.parquet as pq
@@ -21,6 +23,7 @@ def test_vectors_are_written_by_the_suffix(global_index, tmp_path, suffix):
     else:
         with h5py.File(file) as opened:
             shape = (sum(map(len, opened.values())), *opened["0/0.png/global_descriptor"].shape)
+        assert json.loads(lrcr("inspect", file))["vectors"] == [12, 16]
     assert shape == (12, 16)
 
 
@@ -38,6 +41,10 @@ def test_what_cannot_be_exported_is_refused(global_index, index, model, tmp_path
     assert refuse("export", index, "-o", file).startswith(f"{index}: holds no descriptors, only their visual words;")
     said = refuse("export", global_index, "-o", tmp_path / "a.txt")
     assert said.endswith("features are written as .parquet, .npz, .h5, models as .onnx; choose one of these")
+    said = refuse("export", index, "-o", tmp_path / "a.onnx")
+    assert said == f"{index}: of kind index, not a model; name a model file, or write .parquet, .npz, .h5"
+    said = refuse("export", global_index, "-o", file, "--dataset", store)
+    assert said == f"--dataset {store}: has an effect on extracted descriptors only; leave it out"
     said = refuse("export", model, "-o", tmp_path / "a.onnx")
     assert said == f"{model}: a model of kind local has local descriptors; name one of global vectors"
     assert [path.name for path in tmp_path.iterdir()] == ["store"]

@@ -127,6 +127,8 @@ def test_queries_are_images_groups_or_all_of_a_file(own):
     assert all(row["image"] == row["query"] for row in everything if row["rank"] == 1)
     some = search(own / "my.index", "1/2.jpg", "3", "--descriptors", own / "all.h5", "--top", 3, *ONE_WORD)
     assert some == [row for row in everything if row["query"][0] == "3" or row["query"] == "1/2.jpg"]
+    once = search(own / "my.index", "3/0.jpg", "3", "--descriptors", own / "all.h5", "--top", 1, *ONE_WORD)
+    assert [row["query"] for row in once] == [f"3/{view}.jpg" for view in range(VIEWS)]
     others = search(own / "my.index", "1", "--descriptors", own / "all.h5", "--top", 2, "--exclude-self", *ONE_WORD)
     assert [row["image"] == row["query"] for row in others] == [False] * 6
     assert [row["rank"] for row in others] == [1, 2] * 3
@@ -177,12 +179,25 @@ def test_an_index_that_changes_has_the_scores_of_one_built_at_once(own, tmp_path
     assert opened(index).explain(hit).matches, "read from the second file"
     changed = write(tmp_path / "changed.h5", {"0/0.jpg": draw("0/0.jpg", noise=0.9)})
     assert refuse("add", index, "--descriptors", changed) == (
-        f"{index}: has an image '0/0.jpg' already; remove it first, or rename one"
+        f"{index}: has another image '0/0.jpg'; remove it first, or give these images a --prefix"
     )
     run("add", index, "--descriptors", changed, "--prefix", "b/")
     assert "b/0/0.jpg" in Searcher(index).images["name"].tolist()
     hit = opened(index).search_features(read_features(changed), top=1)[0]
     assert (hit.image, len(opened(index).explain(hit).matches) > 5) == ("b/0/0.jpg", True)
+
+
+def test_an_index_that_owns_local_descriptors_grows_and_its_export_is_read(own, tmp_path):
+    first, index = draw_file(tmp_path / "first.h5", NAMES[:3]), tmp_path / "my.index"
+    lrcr("index", "--descriptors", first, "-o", index, *WORDS, *sets("index.local_descriptors=float16"))
+    lrcr("add", index, "--descriptors", own / "all.h5", "--prefix", "p/")
+    local = Searcher(index).local
+    assert local is not None and len(local) == 15
+    unit = draw("0/1.jpg") / np.linalg.norm(draw("0/1.jpg"), axis=1, keepdims=True)
+    np.testing.assert_allclose(local.of_image(4).descriptors, unit, atol=1e-3, err_msg="p/0/1.jpg")
+    lrcr("export", index, "-o", tmp_path / "exported.h5")
+    assert json.loads(lrcr("inspect", tmp_path / "exported.h5"))["descriptors"] == [15 * ROWS, DIM]
+    np.testing.assert_allclose(read_features(tmp_path / "exported.h5", ["p/0/1.jpg"]).descriptors, unit, atol=1e-3)
 
 
 def test_what_the_index_and_the_file_are(own):
@@ -194,6 +209,7 @@ def test_what_the_index_and_the_file_are(own):
         "first": NAMES[:3],
         "descriptors": [12 * ROWS, DIM],
     }
+    assert lrcr("inspect", own / "all.h5", "--images").splitlines() == NAMES
     assert json.loads((own / "my.index/params.json").read_text()).keys() == {"seed", "device", "codebook", "index"}
     assert json.loads(lrcr("bench", own / "my.index", "--queries", 1, "--json"))["postings"] > 0
 
@@ -242,13 +258,20 @@ def test_a_query_with_a_box_has_the_descriptors_in_it(own, tmp_path):
 def test_what_does_not_go_together_is_refused_in_one_line(own, index, global_index, photos, tmp_path):
     mine, file = own / "my.index", own / "all.h5"
     photo = photos / "images/0/0.png"
-    no_model = f"{mine}: holds descriptors of your own, and no model of photos; give --descriptors FILE"
-    for command in (("search", mine, photo), ("add", mine, photo), ("update", mine), ("sync", mine, photos)):
-        assert refuse(*command) == no_model
+    no_model = f"{mine}: holds descriptors of your own, and no model of photos; "
+    pairs = ("pairs", mine, "-o", tmp_path / "pairs.txt", "--queries", photos)
+    for command in (("search", mine, photo), ("add", mine, photo), pairs):
+        assert refuse(*command) == f"{no_model}`lrcr search` and `lrcr add` take --descriptors FILE instead"
+    for command in (("update", mine), ("sync", mine, photos)):
+        assert refuse(*command) == f"{no_model}`lrcr remove` images, then `lrcr add` them with --descriptors FILE"
+    for command in ("cluster", "duplicates"):
+        assert "no photos; name their folder with --photos" in refuse(command, mine, "--plot", tmp_path / "a.png")
     of_photos = shutil.copytree(index, tmp_path / "photos.index")  # a writer leaves its lock there
     assert "was built from photos; add photos" in refuse("add", of_photos, "--descriptors", file)
     assert "holds global vectors; search with photos" in refuse("search", global_index, "--descriptors", file)
-    assert "'0/0.jpg': descriptors of 32 dimensions, not 16" in refuse("search", index, "--descriptors", file)
+    assert f"'0/0.jpg': descriptors of 32 dimensions, not 16 as in {index}; describe" in refuse(
+        "search", index, "--descriptors", file
+    )
     assert "its codebook/centroids.npy is not that" in refuse("merge", mine, of_photos, "-o", tmp_path / "m.index")
     place = ("-o", tmp_path / "new.index")
     assert refuse("index", *place) == "PHOTOS: missing; name a folder of photos, or a file with --descriptors"
@@ -265,7 +288,13 @@ def test_what_does_not_go_together_is_refused_in_one_line(own, index, global_ind
     assert "no photos; name their folder with --photos" in refuse(
         "search", mine, "--descriptors", file, "--plot", tmp_path / "a.png"
     )
-    assert "'9': no such image or group" in refuse("search", mine, "9", "--descriptors", file)
+    said = refuse("search", mine, "9", "--descriptors", file)
+    assert said == f"{file}: '9': no such image or group; `lrcr inspect {file} --images` lists all"
+    unlabelled = tmp_path / "unlabelled"
+    unlabelled.mkdir()
+    assert refuse("evaluate", unlabelled, "--descriptors", file).startswith(
+        "unlabelled: has no queries; give the folder"
+    )
     assert not (tmp_path / "new.index").exists()
 
 
@@ -275,7 +304,8 @@ def test_a_bad_file_is_refused_in_one_line_and_leaves_nothing(own, tmp_path):
     labelled = photos_of(tmp_path / "labelled")
     assert refuse("index", "--descriptors", bad, "-o", tmp_path / "my.index") == said
     assert refuse("evaluate", labelled, "--descriptors", bad) == said
-    assert refuse("add", own / "my.index", "--descriptors", bad) == said
+    said_of_index = said.replace("32;", f"32 as in {own / 'my.index'};")
+    assert refuse("add", own / "my.index", "--descriptors", bad) == said_of_index
     few = write(tmp_path / "few.h5", {"a": draw("0/0.jpg")[:, :16]})
     said = refuse("index", "--descriptors", own / "all.h5", "--codebook-descriptors", few, "-o", tmp_path / "my.index")
     assert said == f"{few}: 'a': descriptors of 16 dimensions, not 32; describe all images alike"

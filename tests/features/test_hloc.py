@@ -9,7 +9,7 @@ import pytest
 
 from lrcr.errors import ArtifactError
 from lrcr.features.exchange import ImageFeatures
-from lrcr.features.hloc import hash_features, list_images, read_features, read_images, write_features
+from lrcr.features.hloc import hash_features, list_images, read_features, read_images, vector_shape, write_features
 
 ROWS, DIM = 5, 4
 
@@ -59,6 +59,28 @@ def test_equal_scores_keep_the_order_of_the_file(tmp_path):
     np.testing.assert_array_equal(found.descriptors, arrays["descriptors"].T)
 
 
+def test_without_scores_the_order_is_that_of_the_file(tmp_path):
+    arrays = {name: values for name, values in draw().items() if name != "scores"}
+    found = read_features(write(tmp_path / "f.h5", a=arrays))
+    np.testing.assert_array_equal(found.descriptors, arrays["descriptors"].T)
+    assert set(found.strength) == {1}
+
+
+def test_descriptors_of_zeros_are_read(tmp_path):
+    arrays = {**draw(), "descriptors": np.zeros((DIM, ROWS), np.float16)}
+    assert not read_features(write(tmp_path / "f.h5", a=arrays)).descriptors.any()
+
+
+def test_files_of_global_vectors_are_told(tmp_path):
+    one, other = ({"global_descriptor": np.ones(dim, np.float32)} for dim in (8, 7))
+    assert vector_shape(write(tmp_path / "a.h5", a=one, b=one)) == [2, 8]
+    assert vector_shape(write(tmp_path / "b.h5", a=draw())) is None
+    with pytest.raises(ArtifactError, match=r"c\.h5: vectors of shapes .*; describe all images alike"):
+        vector_shape(write(tmp_path / "c.h5", a=one, b=other))
+    with pytest.raises(ArtifactError, match=r"d\.h5: 'b': has no global_descriptor; store"):
+        vector_shape(write(tmp_path / "d.h5", a=one, b=draw()))
+
+
 def test_the_other_name_of_scores_and_a_file_without_sizes(tmp_path):
     arrays = draw()
     arrays["scales"] = np.arange(ROWS) / 2
@@ -73,12 +95,8 @@ def test_the_other_name_of_scores_and_a_file_without_sizes(tmp_path):
 
 TRANSPOSED = draw()["descriptors"].T
 WRONG = {
-    "no descriptors": (
-        {"descriptors": None},
-        "has no descriptors; store descriptors, keypoints and scores of each image",
-    ),
+    "no descriptors": ({"descriptors": None}, "has no descriptors; store descriptors of each image"),
     "no keypoints": ({"keypoints": None}, "has no keypoints; store"),
-    "no scores": ({"scores": None}, "has no scores; store"),
     "transposed": (
         {"descriptors": TRANSPOSED},
         "descriptors (5, 4), keypoints (5, 2) and scores (5,); store them as (D",
@@ -98,9 +116,27 @@ WRONG = {
     "dimensions": (draw(dim=DIM + 1), "descriptors of 5 dimensions, not 4; describe all images alike"),
     "scales": ({"scales": np.ones(2)}, "scales (2,) for 5 keypoints; store one for each"),
     "size": ({"image_size": np.array([0, 4])}, "image_size is [0, 4]; store width and height"),
+    "far": (
+        {"keypoints": draw()["keypoints"] * 1e30},
+        "a keypoint is more than 16777216 pixels away; store pixels of the",
+    ),
+    "too far": (
+        {"keypoints": np.full((ROWS, 2), 1e300)},
+        "keypoints hold larger numbers than float32; describe the image",
+    ),
+    "too certain": (
+        {"scores": np.full(ROWS, 1e300)},
+        "scores hold larger numbers than float32; describe the image again",
+    ),
+    "long": (
+        {"descriptors": np.full((DIM, ROWS), 3e38, np.float32)},
+        "the norm of a descriptor is over 1e+18; divide all by a constant",
+    ),
+    "huge": ({"image_size": np.array([1e25, 4])}, "image_size is [1e+25, 4.0]; store width and height in pixels"),
 }
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", WRONG)
 def test_an_image_that_is_refused_is_named(tmp_path, name):
     changed, said = WRONG[name]

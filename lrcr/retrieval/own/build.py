@@ -133,7 +133,8 @@ def _make_dataset(folder: Path, file: Path, photos: Path | None, progress: Progr
     ):
         found[name] = StoredImage(*image.size, hash_features(image.local), image.size, truncated=False)
     accepted = Photos(file.resolve(), found, {}, frozenset())
-    write_folder(folder, file.stem, accepted, photos or folder, str(file))
+    name = file.stem if photos is None else photos.resolve().name
+    write_folder(folder, name, accepted, photos or folder, str(file))
     return open_dataset(folder), image.local.descriptors.shape[1]
 
 
