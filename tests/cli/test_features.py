@@ -265,6 +265,10 @@ def test_what_does_not_go_together_is_refused_in_one_line(own, index, global_ind
     assert "no photos; name their folder with --photos" in refuse(
         "search", mine, "--descriptors", file, "--plot", tmp_path / "a.png"
     )
+    step = ("--descriptors", file, *WORDS, *sets("rerank=[{kind: expansion}]"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("lrcr.evaluation.own.prepare_features", lambda *_, **__: pytest.fail("it works"))
+        assert refuse("evaluate", photos, *step).startswith("rerank: expansion needs global vectors")
     assert "'9': no such image or group" in refuse("search", mine, "9", "--descriptors", file)
     assert not (tmp_path / "new.index").exists()
 
