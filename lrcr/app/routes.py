@@ -53,6 +53,8 @@ class Service:
 
     async def query(self, photo: UploadFile | None, query: str | None) -> ServedPhoto:
         """The query of a request: an upload, or a photo that is known."""
+        if photo is not None and query is not None:
+            raise ParamsError("query: given beside a `photo`; send one of the two")
         if photo is not None:
             upload = Upload(printable_name(photo.filename), await photo.read())
             return await self.decoder.run(self.photos.upload, upload)

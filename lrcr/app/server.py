@@ -156,13 +156,14 @@ def listen(host: str, port: int) -> socket.socket:
         port: 0 takes any that is free.
 
     Raises:
-        ParamsError: the address is not this machine's, or the port is in use.
+        ParamsError: the address is not this machine's, or the port is in use or above 65535.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise ParamsError(f"--host {host} --port {port}: {error.strerror}; give another address or port") from None
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a port"
+        raise ParamsError(f"--host {host} --port {port}: {reason}; give another address or port") from None
 
 
 def serve(app: ASGIApp, listening: socket.socket) -> None:

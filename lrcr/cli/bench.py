@@ -35,7 +35,7 @@ def bench(
     if as_json:
         typer.echo(json.dumps(speed, indent=2))
         return
-    table = Table(f"{searcher.index.summary}; {queries} queries", "")
+    table = Table(f"{searcher.index.summary}; {queries} {'query' if queries == 1 else 'queries'}", "")
     for name, value in speed.items():
         table.add_row(_MEANING[name], f"{value:.4g}")
     Console().print(table)

@@ -7,7 +7,8 @@ import typer
 
 from lrcr.cli.options import DescriptorsFile, MovedPhotos, TolerateTruncated
 from lrcr.cli.terminal import progress, say
-from lrcr.errors import ParamsError
+from lrcr.cli.wording import name_tolerance
+from lrcr.errors import ParamsError, counted
 
 Index = Annotated[Path, typer.Argument(metavar="INDEX", help="Index written by `lrcr index`.")]
 Prefix = Annotated[str, typer.Option("--prefix", metavar="TEXT", help="Put TEXT before the names of these images.")]
@@ -29,11 +30,13 @@ def add(
         from lrcr.retrieval.own.images import add_features
 
         added, images = add_features(folder, descriptors, prefix, progress)
-        say(f"{folder}: {added} added; {images} images")
+        say(f"{folder}: {added} added; {counted(images, 'image')}")
         return
     from lrcr.retrieval.collection import add_photos  # imports torch, which takes seconds
 
-    say(f"{folder}: {add_photos(folder, photos or (), prefix, progress, tolerate_truncated=tolerate_truncated)}")
+    with name_tolerance(tolerated=tolerate_truncated):
+        change = add_photos(folder, photos or (), prefix, progress, tolerate_truncated=tolerate_truncated)
+    say(f"{folder}: {change}")
 
 
 def remove(

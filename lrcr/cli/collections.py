@@ -9,9 +9,11 @@ import lrcr.collections
 from lrcr.api import open_index
 from lrcr.cli.features import require_photos
 from lrcr.cli.options import MovedPhotos
+from lrcr.cli.outputs import require_output, require_pictures
 from lrcr.cli.queries import find_queries
 from lrcr.cli.terminal import progress, say
-from lrcr.errors import ParamsError
+from lrcr.cli.wording import name_options
+from lrcr.errors import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +44,7 @@ Plot = Annotated[
 ]
 
 
+@name_options("min_score", "min_inliers")
 def duplicates(
     folder: Index,
     min_score: MinScore = None,
@@ -56,9 +59,10 @@ def duplicates(
     found = lrcr.collections.duplicates(
         index, min_score=min_score, min_inliers=min_inliers, neighbours=neighbours, progress=progress
     )
-    _show(folder, found, output, plot)
+    _show(folder, found, output, plot, inliers=min_inliers > 0)
 
 
+@name_options("min_score", "min_inliers")
 def cluster(
     folder: Index,
     min_score: MinScore = None,
@@ -73,7 +77,7 @@ def cluster(
     found = lrcr.collections.cluster(
         index, min_score=min_score, min_inliers=min_inliers, neighbours=neighbours, progress=progress
     )
-    _show(folder, found, output, plot)
+    _show(folder, found, output, plot, inliers=min_inliers > 0)
 
 
 def pairs(
@@ -95,10 +99,11 @@ def pairs(
     from lrcr.retrieval.pairs import require_format, write_pairs
 
     require_format(form)
+    require_output(output, "pairs")
     index = open_index(folder, photos=moved or ())
     named = None if queries is None else _name_queries(queries, index.searcher.roots)
     found = lrcr.collections.pairs(index, top, queries=named, progress=progress)
-    say(f"{output}: {write_pairs(output, found, form)} pairs")
+    say(f"{output}: {counted(write_pairs(output, found, form), 'pair')}")
 
 
 def _name_queries(folder: Path, roots: list[Path]) -> dict[str, Path]:
@@ -114,25 +119,27 @@ def _name_queries(folder: Path, roots: list[Path]) -> dict[str, Path]:
 
 def _open(folder: Path, moved: list[Path] | None, output: Path | None, plot: Path | None) -> "PhotoIndex":
     """Open an index, unless what it finds cannot be written or drawn."""
-    if output is not None and output.suffix not in (".csv", ".parquet"):
-        raise ParamsError(f"--output {output}: groups are written as .csv or .parquet; choose one of these suffixes")
+    require_output(output, "groups", (".csv", ".parquet"))
+    require_pictures({"plot": (plot, "groups")})
     index = open_index(folder, photos=moved or ())
     if not index.searcher.has_model:
         require_photos({"plot": plot}, moved)
     return index
 
 
-def _show(folder: Path, found: "pd.DataFrame", output: Path | None, plot: Path | None) -> None:
+def _show(folder: Path, found: "pd.DataFrame", output: Path | None, plot: Path | None, *, inliers: bool) -> None:
     """Write the groups, or print them, and draw them."""
     if output is not None:
         _write(output, found)
     else:
-        _print(found)
-    if plot is not None and len(found):
+        _print(found, inliers=inliers)
+    if plot is not None and not len(found):
+        say(f"{plot}: not drawn, for there is no group")
+    elif plot is not None:
         from lrcr.report.groups import draw_groups
 
         draw_groups(plot, found, progress)
-    say(f"{folder}: {found['group'].nunique()} groups of {len(found)} images")
+    say(f"{folder}: {counted(found['group'].nunique(), 'group')} of {counted(len(found), 'image')}")
 
 
 def _write(file: Path, found: "pd.DataFrame") -> None:
@@ -145,12 +152,15 @@ def _write(file: Path, found: "pd.DataFrame") -> None:
             found.to_parquet(temporary, index=False)
 
 
-def _print(found: "pd.DataFrame") -> None:
+def _print(found: "pd.DataFrame", *, inliers: bool) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("group", "image", "score", "label")
-    for group, image, score, label in found[["group", "image", "score", "label"]].itertuples(index=False, name=None):
-        table.add_row(str(group), escape(image), f"{score:.4f}", escape(label) if isinstance(label, str) else "")
+    counts = ["inliers"] if inliers else []
+    table = Table("group", "image", "score", *counts, "label")
+    for row in found.to_dict("records"):
+        label = escape(row["label"]) if isinstance(row["label"], str) else ""
+        numbers = (str(row[name]) for name in counts)
+        table.add_row(str(row["group"]), escape(row["image"]), f"{row['score']:.4f}", *numbers, label)
     Console().print(table)

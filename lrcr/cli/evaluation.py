@@ -23,7 +23,7 @@ from lrcr.cli.options import (
 )
 from lrcr.cli.terminal import progress
 from lrcr.config.given import params_of_descriptors
-from lrcr.errors import ParamsError
+from lrcr.errors import ParamsError, counted
 
 _SIZES = ("words_per_image", "dimensions", "bytes_per_image")
 
@@ -98,7 +98,7 @@ def _print(metrics: dict[str, Any], cost: dict[str, float]) -> None:
 def _describe(localisation: dict[str, float]) -> str:
     descriptors, attention, area = (f"{localisation[name]:.1f} %" for name in ("descriptors", "attention", "area"))
     shares = f"{descriptors} of descriptors and {attention} of attention on the landmark, which covers {area}"
-    return f"{shares} ({localisation['images']} images)"
+    return f"{shares} ({counted(int(localisation['images']), 'image')})"
 
 
 def _table(metrics: dict[str, Any]) -> Table:

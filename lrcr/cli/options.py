@@ -101,9 +101,8 @@ MinConfidence = Annotated[
     typer.Option(
         "--min-confidence",
         metavar="P",
-        min=0,
-        max=1,
-        help="Leave out results of less confidence: of photos that match nothing, a share of 1 - P has results.",
+        help="Leave out results of less confidence than P, from 0 to 1: of photos that match nothing, a share of 1 - P "
+        "has results.",
     ),
 ]
 Shards = Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lrcr.cli.terminal import progress, say
-from lrcr.errors import ParamsError
+from lrcr.errors import ParamsError, counted
 
 _QUERIES = 6  # drawn without --query
 
@@ -94,7 +94,7 @@ def rankings(
         for ranking, ap, method in zip(loaded, aps, methods, strict=True)
     ]
     draw_rankings(output, rows, orient=opened.orient, progress=progress)
-    say(f"{output}: {len(rows)} rankings")
+    say(f"{output}: {counted(len(rows), 'ranking')}")
 
 
 def _name_methods(files: Sequence[Path]) -> list[str]:

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lrcr.errors import ParamsError
 from lrcr.storage.artifacts import staged_file
 
 COLUMNS = ("query", "rank", "score", "confidence", "image", "label", "path", "version")
@@ -19,18 +18,6 @@ SUFFIXES = (".jsonl", ".csv", ".parquet")
 
 Row = Mapping[str, Any]
 """One result: the values of `COLUMNS`, and of `PARTIAL` where partial answers are allowed."""
-
-
-def require_results_file(file: Path) -> None:
-    """Refuse a file of results that has another suffix.
-
-    Raises:
-        ParamsError: it has.
-    """
-    if file.suffix not in SUFFIXES:
-        raise ParamsError(
-            f"--output {file}: results are written as {', '.join(SUFFIXES)}; choose one of these suffixes"
-        )
 
 
 def write_results(file: Path, rows: Sequence[Row]) -> None:

@@ -33,9 +33,11 @@ from lrcr.cli.options import (
     Top,
     check_descriptors,
 )
+from lrcr.cli.outputs import require_output, require_pictures
 from lrcr.cli.queries import QueryPhoto, find_queries
-from lrcr.cli.results import PARTIAL, print_results, require_results_file, write_results
+from lrcr.cli.results import PARTIAL, SUFFIXES, print_results, write_results
 from lrcr.cli.terminal import import_torch, progress, say
+from lrcr.cli.wording import name_options, name_tolerance
 from lrcr.errors import ImageError, ParamsError
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from lrcr.retrieval.photos import PhotoIndex
 
 
+@name_options("min_confidence", "shards")
 def search(
     folder: Annotated[Path, typer.Argument(metavar="INDEX", help="Index written by `lrcr index`.")],
     queries: Queries = None,
@@ -70,6 +73,8 @@ def search(
     """Find the images of an index that show the same thing as the query photos."""
     part, given = _read_box(box), _steps(rerank, overrides)
     _check_files(output, plot, plot_matches, as_json=as_json)
+    if allow_partial and shards == 1:
+        raise ParamsError("--allow-partial: has no effect without --shards of at least 2; give both")
     opened = partial(open_index, folder, shards=shards, allow_partial=allow_partial)
     index = opened(photos=moved or (), recipe=recipe, params=params, overrides=given)
     of_photos = {"box": box, "rotations": rotations, "mirror": mirror, "tolerate-truncated": tolerate_truncated}
@@ -90,7 +95,7 @@ def search(
         find = search_features(index, descriptors, **shared)
     rows: list[dict[str, Any]] = []
     drawn = []
-    for query, hits in _search_all(find, photos):
+    for query, hits in _search_all(find, photos, tolerated=tolerate_truncated):
         rows += (_row(query, hit, allow_partial=allow_partial) for hit in hits)
         if not hits:
             say(f"{query}: no match")
@@ -113,10 +118,14 @@ def _show(rows: list[dict[str, Any]], output: Path | None, *, as_json: bool, sev
         print_results(rows, several=several, versions=versions)
 
 
-def _search_all(find: Callable[[Path], "list[Hit]"], queries: list[QueryPhoto]) -> Iterator[tuple[Path, "list[Hit]"]]:
+def _search_all(
+    find: Callable[[Path], "list[Hit]"], queries: list[QueryPhoto], *, tolerated: bool
+) -> Iterator[tuple[Path, "list[Hit]"]]:
     for query in progress.over(queries, "search") if len(queries) > 1 else queries:
         try:
-            yield query.path, find(query.path)
+            with name_tolerance(tolerated=tolerated):
+                hits = find(query.path)
+            yield query.path, hits
         except ImageError as error:
             if query.named:
                 raise
@@ -140,17 +149,11 @@ def _check(
 
 
 def _check_files(output: Path | None, plot: Path | None, plot_matches: Path | None, *, as_json: bool) -> None:
-    """Refuse files whose suffix does not say what to write, before anything is searched, and files beside --json."""
+    """Refuse files that cannot be written as asked, before anything is searched, and files beside --json."""
     if output is not None and as_json:
         raise ParamsError(f"--output {output}: --json prints the results instead; leave one of the two out")
-    if output is not None:
-        require_results_file(output)
-    pictures = {"rankings": plot, "matches": plot_matches}
-    for subject, picture in pictures.items():
-        if picture is not None:
-            from lrcr.report.picture import picture_format  # imports matplotlib
-
-            picture_format(picture, subject)
+    require_output(output, "results", SUFFIXES)
+    require_pictures({"plot": (plot, "rankings"), "plot-matches": (plot_matches, "matches")})
 
 
 def _steps(rerank: list[str] | None, overrides: list[str] | None) -> list[str]:

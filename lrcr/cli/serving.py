@@ -23,7 +23,9 @@ def serve(
         str,
         typer.Option("--host", metavar="ADDRESS", help="Address to listen at; others than this machine need a token."),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, help="Port to listen at; 0: any that is free.")] = 8000,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port to listen at; 0: any that is free.")
+    ] = 8000,
     token: Annotated[
         str | None,
         typer.Option("--token", metavar="TEXT", help="What requests must show; default: the variable LRCR_TOKEN."),
@@ -42,7 +44,7 @@ def serve(
     overrides: Overrides = None,
 ) -> None:
     """Serve a page on which photos are searched and results are judged in a browser."""
-    secret = _check(folders, host, token or os.environ.get("LRCR_TOKEN"), moved)
+    secret = _check(folders, host, os.environ.get("LRCR_TOKEN") or None if token is None else token, moved)
     import_torch()
     try:
         from lrcr.app import server

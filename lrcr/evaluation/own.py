@@ -6,6 +6,7 @@ from lrcr.config.params import Params
 from lrcr.evaluation.evaluate import Result, evaluate_dataset, require_queries
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.own.build import prepare_features
+from lrcr.retrieval.rerank.steps import require_steps
 
 
 def evaluate_features(
@@ -19,7 +20,8 @@ def evaluate_features(
         fit: another features file, from which the codebook is learned; None: the images of the database.
 
     Raises:
-        LrcrError: as `prepare_features`, or there are no queries.
+        LrcrError: as `prepare_features`, a step of re-ranking does not fit, or there are no queries.
     """
+    require_steps(params)
     with prepare_features(params, file, photos=photos, fit=fit, check=require_queries, progress=progress) as work:
         return evaluate_dataset(params, work / "dataset", work / "descriptors", work / "index")

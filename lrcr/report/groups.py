@@ -7,6 +7,7 @@ import pandas as pd
 from lrcr.progress import SILENT, Progress
 from lrcr.report.rankings import QueryTile, ResultTile, draw_rankings
 
+_SUBJECT = "groups"
 _MOST_GROUPS, _MOST_IMAGES = 100, 30
 
 
@@ -29,4 +30,4 @@ def draw_groups(picture: Path, groups: pd.DataFrame, progress: Progress = SILENT
         (path, name, _), *others = shown
         first = QueryTile(Path(path), name, method=f"group {number}", note=f"{len(images)} images")
         rows.append((first, [ResultTile(Path(path), name, score) for path, name, score in others]))
-    draw_rankings(picture, rows, progress=progress)
+    draw_rankings(picture, rows, subject=_SUBJECT, progress=progress)

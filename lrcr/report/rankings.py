@@ -69,6 +69,7 @@ def draw_rankings(
     rows: Sequence[tuple[QueryTile, Sequence[ResultTile]]],
     *,
     orient: bool = True,
+    subject: str = _SUBJECT,
     progress: Progress = SILENT,
 ) -> None:
     """Draw queries and their results into one picture, which is written atomically.
@@ -80,12 +81,13 @@ def draw_rankings(
         path: file of the picture: .png, .jpg or .jpeg.
         rows: each query with its results, best first.
         orient: whether the EXIF orientation of image files is applied, as in their dataset.
+        subject: what the rows are, for progress and errors.
         progress: one step for each query.
 
     Raises:
         ParamsError: the file has another suffix, there are no rows, or the picture would be too high.
     """
-    picture = picture_format(path, _SUBJECT)
+    picture = picture_format(path, subject)
     if not rows:
         raise ParamsError(f"{path}: no query to draw; name at least one")
     most = max(len(results) for _, results in rows)
@@ -96,7 +98,7 @@ def draw_rankings(
         raise ParamsError(f"{path}: {len(rows)} queries make a picture higher than {_LARGEST_SIDE} pixels; draw fewer")
     sheet = Image.new("RGB", (3 * _MARGIN + _CELL[0] * (span + columns), sum(heights) + _MARGIN), _PAPER)
     top = _MARGIN
-    for (query, results), height in zip(progress.over(rows, "drawing rankings", len(rows)), heights, strict=True):
+    for (query, results), height in zip(progress.over(rows, f"drawing {subject}", len(rows)), heights, strict=True):
         _draw_query(sheet, _Cell(_MARGIN, top, span), query, orient)
         for position, result in enumerate(results):
             x = 2 * _MARGIN + _CELL[0] * (span + position % columns)

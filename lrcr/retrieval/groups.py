@@ -4,6 +4,7 @@ Two thresholds serve two tasks: near-identical images (a photo saved again, resi
 one place or thing.
 """
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -55,9 +56,11 @@ def find_groups(
     if neighbours < 1:
         raise ParamsError(f"neighbours: {neighbours} is below 1; compare with at least one image")
     if min_inliers and searcher.local is None:
-        raise ParamsError(
-            f"min_inliers: {searcher.folder} owns no local descriptors; build it with index.local_descriptors: float16"
-        )
+        model = "" if searcher.index.explains else "a model that has local descriptors and "
+        remedy = f"build it with {model}index.local_descriptors: float16"
+        raise ParamsError(f"min_inliers: {searcher.folder} owns no local descriptors; {remedy}")
+    if min_score is not None and not math.isfinite(min_score):
+        raise ParamsError(f"min_score: {min_score} is not a finite number; give for example 0.5")
     least = _MIN_SCORES[kind][0 if searcher.index.explains else 1] if min_score is None else min_score
     images = searcher.index.images
     pairs = mutual_pairs(find_neighbours(searcher.index, neighbours, progress), images, neighbours)

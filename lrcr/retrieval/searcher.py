@@ -17,7 +17,7 @@ from lrcr.config.retrieval import SearchParams
 from lrcr.data.dataset import ArchivedImage, image_files
 from lrcr.data.images import Box
 from lrcr.data.ranking import Ranking
-from lrcr.errors import ArtifactError, ParamsError
+from lrcr.errors import ArtifactError, ParamsError, counted
 from lrcr.features.store import Descriptors
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.backend import OpenIndex, backend_of
@@ -132,7 +132,7 @@ class Searcher:
         if facts.get("confidence"):
             reason = "is calibrated for the default search.alpha, search.tau and search.idf; do not set them"
         elif images < FEWEST:
-            reason = f"holds {images} images, but calibration needs {FEWEST}; add photos"
+            reason = f"holds {counted(images, 'image')}, but calibration needs {FEWEST}; add photos"
         elif "confidence" in facts:
             reason = "has too few scores above 0 to be calibrated; index other photos"
         else:

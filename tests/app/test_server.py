@@ -126,6 +126,7 @@ def test_hostile_uploads_are_refused_in_one_line(client, name):
     [
         ({"url": "/api/search", "data": {"query": "../../etc/passwd"}}, 422, "query"),
         ({"url": "/api/search", "data": {}}, 400, "query: missing"),
+        ({"url": "/api/search", "data": {"query": "0-0"}, "files": {"photo": b"x"}}, 400, "send one of the two"),
         ({"url": "/api/search", "data": {"query": "0-999"}}, 404, "image 999"),
         ({"url": "/api/search", "data": {"query": "7-0"}}, 404, "index 7"),
         ({"url": "/api/search", "data": {"query": "a" * 64}}, 404, "no longer kept"),

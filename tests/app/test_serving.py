@@ -32,7 +32,15 @@ def test_a_port_that_is_in_use_is_refused():
         listen("127.0.0.1", taken.getsockname()[1])
 
 
+def test_a_port_that_there_is_not_is_refused():
+    with pytest.raises(ParamsError, match=r"--port 99999: not a port; give another"):
+        listen("127.0.0.1", 99999)
+
+
 def test_the_token_may_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("LRCR_TOKEN", "short")
     with pytest.raises(ParamsError, match="at least 16"):
         serve([INDEX])
+    monkeypatch.setenv("LRCR_TOKEN", "")
+    with pytest.raises(ParamsError, match="give --token"):
+        serve([INDEX], host="0.0.0.0")

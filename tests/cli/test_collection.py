@@ -220,7 +220,9 @@ def test_truncated_photos_are_taken_if_asked_for(mine, photos, caplog):
     with Image.open(photos / "images/0/0.png") as photo:
         photo.save(file, quality=95)
     file.write_bytes(file.read_bytes()[:-300])
-    assert "cut.jpg: cannot be read (image file is truncated" in refuse("add", folder, file)
+    said = refuse("add", folder, file)
+    assert "cut.jpg: cannot be read (image file is truncated" in said
+    assert said.endswith("); copy it again, or accept it with --tolerate-truncated")
     assert told(folder, "sync", mine / "photos") == "0 added, 0 described again, 0 removed; 9 images"
     assert told(folder, "add", file, "--tolerate-truncated") == "1 added, 0 described again, 0 removed; 10 images"
     assert "1 truncated file accepted; the first: '0/cut.jpg'" in caplog.text

@@ -26,7 +26,7 @@ def copied(photos, index, tmp_path_factory):
 
 def test_a_copy_is_a_duplicate_and_the_other_photos_are_not(copied):
     code, out, err = run("duplicates", copied, "--min-score", 0.999)
-    assert (code, err.splitlines()[-1]) == (0, f"{copied}: 1 groups of 2 images")
+    assert (code, err.splitlines()[-1]) == (0, f"{copied}: 1 group of 2 images")
     found = rows(out)
     assert [row[:3] for row in found] == [["1", "1/2.png", "1.0000"], ["1", "copy.png", "1.0000"]]
     assert found[0][3] == "landmark-1"
@@ -50,13 +50,14 @@ def test_groups_are_drawn(copied, tmp_path):
 
 
 def test_no_groups_are_not_drawn(copied, tmp_path):
-    assert rows(lrcr("cluster", copied, "--min-score", 2, "--plot", tmp_path / "sheet.png")) == []
+    code, out, err = run("cluster", copied, "--min-score", 2, "--plot", tmp_path / "sheet.png")
+    assert (code, rows(out)) == (0, []) and f"{tmp_path / 'sheet.png'}: not drawn, for there is no group" in err
     assert not list(tmp_path.iterdir())
 
 
 def test_an_index_of_vectors_has_groups(global_index):
     _, out, err = run("cluster", global_index, "--min-score", -1, "--neighbours", 11)
-    assert len(rows(out)) == 12 and err.splitlines()[-1].endswith("1 groups of 12 images")
+    assert len(rows(out)) == 12 and err.splitlines()[-1].endswith("1 group of 12 images")
 
 
 @pytest.mark.parametrize(
@@ -64,18 +65,24 @@ def test_an_index_of_vectors_has_groups(global_index):
     [
         (
             ("cluster", "--min-inliers", 4),
-            "min_inliers: {index} owns no local descriptors; build it with index.local_d",
+            "--min-inliers: {index} owns no local descriptors; build it with index.local_d",
         ),
         (
             ("cluster", "-o", "a.txt"),
             "--output a.txt: groups are written as .csv or .parquet; choose one of these suffi",
         ),
         (("pairs", "-o", "a.txt", "--format", "x"), "--format x: unknown; choose from hloc, colmap"),
+        (("pairs", "-o", "."), "--output .: is a folder, not a file; name another file"),
+        (("duplicates", "-o", "."), "--output .: is a folder, not a file; name another file"),
+        (("duplicates", "-o", "a.csv", "--plot", "a.txt"), "a.txt: a picture of groups is a .png, .jpg or .jpeg"),
+        (("cluster", "--min-score", "nan"), "--min-score: nan is not a finite number; give for example 0.5"),
+        (("cluster", "--min-score", "inf"), "--min-score: inf is not a finite number; give for example 0.5"),
     ],
 )
 def test_what_cannot_be_done_is_refused(index, tmp_path, monkeypatch, arguments, said):
     monkeypatch.chdir(tmp_path)
     command, *options = arguments
+    monkeypatch.setattr("lrcr.retrieval.groups.find_neighbours", lambda *_: pytest.fail("it compares"))
     code, _, err = run(command, index, *options)
     assert code == 2 and f"error: {said.format(index=index)}" in err
     assert not list(tmp_path.iterdir())
@@ -99,3 +106,13 @@ def test_photos_that_are_looked_for_are_paired_with_images(index, photos, tmp_pa
         assert len(found) == 6 and [query for query, _ in found][:2] == [name] * 2
         assert all(query != image for query, image in found)
     assert found[0][1] == "1/0.png"
+
+
+def test_the_table_of_verified_groups_has_their_inliers(monkeypatch, tmp_path):
+    found = {"group": 1, "image": ["a.png", "b.png"], "score": 0.5, "inliers": [7, 6], "label": [None, "church"]}
+    monkeypatch.setattr(public.collections, "cluster", lambda *_, **__: pd.DataFrame(found))
+    monkeypatch.setattr("lrcr.cli.collections.open_index", lambda *_, **__: None)
+    assert rows(lrcr("cluster", tmp_path, "--min-inliers", 4)) == [
+        ["1", "a.png", "0.5000", "7", ""],
+        ["1", "b.png", "0.5000", "6", "church"],
+    ]

@@ -78,7 +78,7 @@ def test_boxes_of_a_folder_tell_where_a_model_looks(tmp_path):
     where = evaluate(tmp_path, *given)["localisation"]
     assert (where["area"], where["images"]) == (50, 1)
     shares = f"{where['descriptors']:.1f} % of descriptors and {where['attention']:.1f} % of attention on the landmark"
-    assert lrcr("evaluate", tmp_path, *given).endswith(f"{shares}, which covers 50.0 % (1 images)\n")
+    assert lrcr("evaluate", tmp_path, *given).endswith(f"{shares}, which covers 50.0 % (1 image)\n")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,11 @@ def test_without_equal_scores_nothing_is_told(photos):
     ("options", "kind", "said"),
     [
         (SMALL, "expansion", "rerank: expansion needs global vectors, and the index holds local descriptors"),
-        (GLOBAL, "geometric", "rerank: geometric needs local descriptors, which the index does not own"),
+        (
+            GLOBAL,
+            "geometric",
+            "rerank: geometric needs local descriptors, which the index does not own; build it with a model that has",
+        ),
     ],
 )
 def test_a_rerank_step_that_does_not_fit_is_refused_before_any_work(photos, monkeypatch, options, kind, said):

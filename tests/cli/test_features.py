@@ -295,6 +295,10 @@ def test_what_does_not_go_together_is_refused_in_one_line(own, index, global_ind
     assert refuse("evaluate", unlabelled, "--descriptors", file).startswith(
         "unlabelled: has no queries; give the folder"
     )
+    step = ("--descriptors", file, *WORDS, *sets("rerank=[{kind: expansion}]"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("lrcr.evaluation.own.prepare_features", lambda *_, **__: pytest.fail("it works"))
+        assert refuse("evaluate", photos, *step).startswith("rerank: expansion needs global vectors")
     assert not (tmp_path / "new.index").exists()
 
 

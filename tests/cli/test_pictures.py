@@ -158,7 +158,8 @@ def test_rankings_are_drawn_below_each_other(ranked, tmp_path, files, options, q
     ]
     draw_rankings(tmp_path / "expected.png", drawn, orient=open_dataset(dataset).orient)
     code, out, err = run("plot", "rankings", dataset, *rankings, "-o", tmp_path / "sheet.png", *options)
-    assert (code, out, err.splitlines()[-1]) == (0, "", f"{tmp_path / 'sheet.png'}: {len(drawn)} rankings")
+    shown = "1 ranking" if len(drawn) == 1 else f"{len(drawn)} rankings"
+    assert (code, out, err.splitlines()[-1]) == (0, "", f"{tmp_path / 'sheet.png'}: {shown}")
     np.testing.assert_array_equal(pixels(tmp_path / "sheet.png"), pixels(tmp_path / "expected.png"))
 
 

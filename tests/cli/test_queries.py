@@ -75,10 +75,11 @@ def test_bad_input_is_one_line(index, photos, queries, tmp_path):
         line = refuse("search", index, queries[0], *more, "--plot-matches", tmp_path / "a.png")
         assert line.endswith("needs one query that is not turned or mirrored; give one")
     line = refuse("search", index, queries[0], "-o", tmp_path / "a.xml")
-    assert (
-        line
-        == f"--output {tmp_path / 'a.xml'}: results are written as .jsonl, .csv, .parquet; choose one of these suffixes"
-    )
+    suffixes = "results are written as .jsonl, .csv or .parquet; choose one of these suffixes"
+    assert line == f"--output {tmp_path / 'a.xml'}: {suffixes}"
+    assert refuse("search", index, queries[0], "-o", tmp_path).endswith("is a folder, not a file; name another file")
+    nan = "--min-confidence: nan is not in [0, 1]; give for example 0.99"
+    assert refuse("search", index, queries[0], "--min-confidence", "nan") == nan
     assert refuse("search", index, queries[0], "--box", "0,0,97,80").endswith(
         "(96 × 80 pixels as shown, 96 × 80 as stored); give it in pixels as shown"
     )
@@ -199,7 +200,10 @@ def test_a_truncated_query_is_taken_if_asked_for(index, photos, tmp_path):
     with Image.open(photos / "images/2/0.png") as photo:
         photo.save(tmp_path / "query.jpg", quality=95)
     (tmp_path / "query.jpg").write_bytes((tmp_path / "query.jpg").read_bytes()[:-300])
-    assert "image file is truncated" in refuse("search", index, tmp_path / "query.jpg")
+    said = refuse("search", index, tmp_path / "query.jpg")
+    assert "image file is truncated" in said and said.endswith(
+        "; copy it again, or accept it with --tolerate-truncated"
+    )
     assert search(index, tmp_path / "query.jpg", "--tolerate-truncated")[0]["image"].startswith("2/")
 
 
@@ -254,7 +258,7 @@ def test_results_of_less_confidence_are_left_out(calibrated, queries, tmp_path):
 def test_without_a_calibration_the_confidence_is_empty_and_not_filtered(index, queries):
     assert {row["confidence"] for row in search(index, queries[0])} == {None}
     assert refuse("search", index, queries[0], "--min-confidence", 0.9) == (
-        f"min_confidence: {index} holds 12 images, but calibration needs 100; add photos"
+        f"--min-confidence: {index} holds 12 images, but calibration needs 100; add photos"
     )
 
 

@@ -50,7 +50,9 @@ def test_shards_find_what_the_whole_index_finds_and_a_lost_one_is_told(merged, p
     assert lrcr("search", merged, query, "--json", "--top", 30, "--shards", 2) == whole
     assert "unsearched" not in whole and '"b/2/0.png"' in whole
     line = refuse("search", merged, query, "--shards", 3)
-    assert line == f"shards: 3, but {merged}, which has 2 segments, can be divided into 1 to 2; give one of these"
+    assert line == f"--shards: 3, but {merged} has 2 segments; give 1 to 2"
+    alone = refuse("search", merged, query, "--allow-partial")
+    assert alone == "--allow-partial: has no effect without --shards of at least 2; give both"
     monkeypatch.setattr(Here, "ended", True)
     lost = f"{merged}: shard 2 of 2 is lost: the test took it away; open the index again"
     assert refuse("search", merged, query, "--shards", 2) == lost

@@ -75,7 +75,8 @@ export class Column {
     const element = this.elements.get(result.photo), best = (this.results.find((one) => !one.same) ?? result).score;
     const image = make("img", { src: api.picture(result.photo), alt: "", loading: "lazy", decoding: "async" });
     image.addEventListener("error", () => { image.alt = "no picture"; });
-    const shown = result.confidence === null ? shortScore(result.score) : `${Math.round(100 * result.confidence)} %`;
+    const percent = Math.round(100 * result.confidence), score = shortScore(result.score);
+    const shown = result.confidence === null ? score : percent ? `${percent} %` : `0 % · score ${score}`;
     const meter = make("i");
     meter.style.width = `${100 * Math.max(0, Math.min(1, result.confidence ?? result.score / best))}%`;
     const name = result.label ?? result.image;

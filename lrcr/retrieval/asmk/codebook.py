@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lrcr.errors import ArtifactError
+from lrcr.errors import ArtifactError, counted
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.asmk.cells import FEW_WORDS, WordCells
 from lrcr.retrieval.asmk.kmeans import (
@@ -142,8 +142,8 @@ def learn_codebook(
     learnable = max(1, len(points) // POINTS_PER_WORD)
     if words > learnable:
         _log.warning(
-            "codebook: %d words instead of %d: each needs %d descriptors, and there are %d",
-            *(learnable, words, POINTS_PER_WORD, len(points)),
+            "codebook: %s instead of %d: each needs %d descriptors, and there are %d",
+            *(counted(learnable, "word"), words, POINTS_PER_WORD, len(points)),
         )
     start = draw_words(points, min(words, learnable), derive_seed(seed, "codebook") & 0x7FFFFFFF)
     exact, resumed = exact or gpu, Resumed(state, start)

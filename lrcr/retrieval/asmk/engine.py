@@ -203,7 +203,7 @@ class AsmkSearch:
     def summary(self) -> str:
         """The size of the index, as a text."""
         facts = self.manifest.facts
-        size = f"{facts['words_per_image']:.0f} words and {facts['bytes_per_image']:.0f} bytes an image"
+        size = f"{counted(round(facts['words_per_image']), 'word')} and {facts['bytes_per_image']:.0f} bytes an image"
         return f"{counted(self.images, 'image')}, {size}"
 
     def prepare(self, queries: Descriptors) -> Aggregated:

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from lrcr.errors import ArtifactError
+from lrcr.errors import ArtifactError, counted
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.asmk.aggregation import Aggregated
 from lrcr.retrieval.asmk.kernels import AT_ONCE, Queries, Similarity, score_segment, similarities
@@ -102,7 +102,7 @@ class Index:
             ParamsError: there are fewer segments than parts.
         """
         postings = [int(segment.lists.offsets[-1]) for segment in self.segments]
-        first, stop = divide(postings, shards, f"{self.folder}, which has {len(postings)} segments,")[number]
+        first, stop = divide(postings, shards, f"{self.folder} has {counted(len(postings), 'segment')}")[number]
         own = self.segments[first:stop]
         low, high = own[0].base, own[-1].base + own[-1].count
         segments = tuple(replace(segment, base=segment.base - low) for segment in own)

@@ -173,7 +173,7 @@ class FlatSearch:
     def summary(self) -> str:
         """The size of the index, as a text."""
         facts = self.manifest.facts
-        size = f"{facts['dimensions']} dimensions and {facts['bytes_per_image']:.0f} bytes an image"
+        size = f"{counted(facts['dimensions'], 'dimension')} and {facts['bytes_per_image']:.0f} bytes an image"
         return f"{counted(self.images, 'image')}, {size}"
 
     def prepare(self, queries: Descriptors) -> Vectors:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.format import open_memmap
 
-from lrcr.errors import ArtifactError
+from lrcr.errors import ArtifactError, counted
 from lrcr.progress import SILENT, Progress
 from lrcr.storage.arrays import REBUILD, hash_files, listed_folders, open_array, open_order, verify_arrays
 from lrcr.storage.artifacts import MANIFEST, Manifest, open_manifest, staged_folder, write_manifest
@@ -105,8 +105,8 @@ class FlatIndex:
             ParamsError: there are fewer blocks than parts.
         """
         blocks = -(-self.images // self._block)
-        place = f"{self.folder}, which is searched in {blocks} blocks of {self._block} images,"
-        first, stop = divide([self._block] * blocks, shards, place)[number]
+        found = f"{self.folder} is searched in {counted(blocks, 'block')} of {counted(self._block, 'image')}"
+        first, stop = divide([self._block] * blocks, shards, found)[number]
         images = np.arange(first * self._block, min(stop * self._block, self.images))
         return replace(self, order=images if self.order is None else self.order[images]), images
 

@@ -83,8 +83,9 @@ def _require(kind: str, *, words: bool, owned: bool) -> None:
     if kind == "words" and not words:
         raise ParamsError(f"rerank: {kind} needs visual words, and the index holds global vectors; leave it out")
     if kind in _VERIFYING and not owned:
+        model = "" if words else "a model that has local descriptors and "
         raise ParamsError(
-            f"rerank: {kind} needs local descriptors, which the index does not own; build it with "
+            f"rerank: {kind} needs local descriptors, which the index does not own; build it with {model}"
             "index.local_descriptors: float16"
         )
     if kind in _OF_VECTORS and words:

@@ -122,7 +122,8 @@ def test_too_few_descriptors_reduce_the_words_with_a_warning(points, learned, ca
     descriptors = np.random.default_rng(5).normal(size=(points, 3)).astype(np.float32)
     codebook = learn_codebook(descriptors, 64, iterations=3, seed=0)
     assert codebook.centroids.shape == (learned, 3)
-    assert f"codebook: {learned} words instead of 64: each needs 39 descriptors, and there are {points}" in caplog.text
+    shown = "1 word" if learned == 1 else f"{learned} words"
+    assert f"codebook: {shown} instead of 64: each needs 39 descriptors, and there are {points}" in caplog.text
     assert capfd.readouterr() == ("", "")
 
 

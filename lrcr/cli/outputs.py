@@ -1,0 +1,46 @@
+"""Files that a command is to write, checked before it works."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lrcr.errors import ParamsError
+
+
+def require_output(file: Path | None, subject: str, suffixes: Sequence[str] = ()) -> None:
+    """Refuse a file of --output that is a folder, or whose suffix does not say what to write.
+
+    Args:
+        subject: of the file, in the plural, for the error.
+        suffixes: those that there are; empty: any.
+
+    Raises:
+        ParamsError: it is refused.
+    """
+    if file is None:
+        return
+    _require_no_folder("output", file)
+    if suffixes and file.suffix not in suffixes:
+        formats = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
+        raise ParamsError(f"--output {file}: {subject} are written as {formats}; choose one of these suffixes")
+
+
+def require_pictures(pictures: dict[str, tuple[Path | None, str]]) -> None:
+    """Refuse pictures that are folders, or have another suffix.
+
+    Args:
+        pictures: option → file and its subject.
+
+    Raises:
+        ParamsError: one is refused.
+    """
+    for option, (picture, subject) in pictures.items():
+        if picture is not None:
+            from lrcr.report.picture import picture_format  # imports matplotlib
+
+            _require_no_folder(option, picture)
+            picture_format(picture, subject)
+
+
+def _require_no_folder(option: str, file: Path) -> None:
+    if file.is_dir():
+        raise ParamsError(f"--{option} {file}: is a folder, not a file; name another file")
