@@ -1,6 +1,7 @@
 """The commands that look at a whole collection: duplicates, cluster and pairs."""
 
 import shutil
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -111,7 +112,8 @@ def test_photos_that_are_looked_for_are_paired_with_images(index, photos, tmp_pa
 def test_the_table_of_verified_groups_has_their_inliers(monkeypatch, tmp_path):
     found = {"group": 1, "image": ["a.png", "b.png"], "score": 0.5, "inliers": [7, 6], "label": [None, "church"]}
     monkeypatch.setattr(public.collections, "cluster", lambda *_, **__: pd.DataFrame(found))
-    monkeypatch.setattr("lrcr.cli.collections.open_index", lambda *_, **__: None)
+    index = SimpleNamespace(searcher=SimpleNamespace(has_model=True))
+    monkeypatch.setattr("lrcr.cli.collections.open_index", lambda *_, **__: index)
     assert rows(lrcr("cluster", tmp_path, "--min-inliers", 4)) == [
         ["1", "a.png", "0.5000", "7", ""],
         ["1", "b.png", "0.5000", "6", "church"],
