@@ -83,7 +83,7 @@ def merge(
     from lrcr.retrieval.searcher import Searcher
 
     merge_indexes(one, other, output, prefix)
-    say(f"{output}: {Searcher(output).index.summary}")
+    say(f"{output}: {Searcher(output).summary}")
 
 
 def compact(folder: Index) -> None:
@@ -94,4 +94,4 @@ def compact(folder: Index) -> None:
     with open_writer(folder) as writer:
         writer.compact()
         writer.commit()
-    say(f"{folder}: {Searcher(folder).index.summary}")
+    say(f"{folder}: {Searcher(folder).summary}")

@@ -99,7 +99,7 @@ def search(
         rows += (_row(query, hit, allow_partial=allow_partial) for hit in hits)
         if not hits:
             say(f"{query}: no match")
-        shown = query if descriptors is None else index.searcher.roots[0] / query
+        shown = query if descriptors is None else Path(*index.searcher.roots[:1], query)
         if plot is not None:
             drawn.append((shown, hits))
         if plot_matches is not None:

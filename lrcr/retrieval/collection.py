@@ -77,7 +77,7 @@ def add_photos(
         found = pd.concat([read.given(path, prefix, writer) for path in given], ignore_index=True)
         found = found.drop_duplicates(["name", "sha256"])
         there = found["name"].isin(writer.images["name"]).to_numpy()
-        other = found[there & ~_holds(writer.images, found, "name")]
+        other = found[there & ~_holds(writer.images, found)]
         if len(other):
             raise ArtifactError(
                 f"{folder}: has another image {other['name'].iloc[0]!r}; use `lrcr update` if the photo was changed, "
@@ -122,18 +122,19 @@ def update_photos(
             photos = read.files(root, files, stored_images(rows), root.name)
             there = rows[rows["path"].isin(list(photos.accepted))]
             now = tabulate(root, photos.accepted, there["path"], there["name"], there["label"])
-            changed.append(now[~_holds(there, now, "path")])
+            changed.append(now[~_holds(there, now)])
             missing += len(rows) - len(there)
         if missing:
             _log.warning("%s: missing or damaged: %s; `lrcr sync` removes them", folder, counted(missing, "photo"))
-        found = pd.concat(changed, ignore_index=True)
+        found = pd.concat(changed or [writer.images[:0]], ignore_index=True)
         return _apply(writer, found, found["name"].tolist(), read)
 
 
 def sync_photos(folder: Path, photos: Path, progress: Progress = SILENT, *, tolerate_truncated: bool = False) -> Change:
     """Bring an index to the state of a folder: new photos are added, changed ones replaced, missing ones removed.
 
-    Of an index of several folders, only the images of this folder change. The labels become those of `labels.csv`.
+    Of an index of several folders, only the images of this folder change. The labels become those of `labels.csv`. A
+    photo that is there under several prefixes keeps all its names; a new one comes in under each prefix.
 
     Args:
         folder: of the index.
@@ -153,14 +154,13 @@ def sync_photos(folder: Path, photos: Path, progress: Progress = SILENT, *, tole
             writer.move([str(root)])
         number = writer.roots.index(str(root))
         rows = of_root(writer, number)
-        prefix = rows["name"].iloc[0].removesuffix(rows["path"].iloc[0]) if len(rows) else ""
         read = PhotoReader(progress, tolerate_truncated)
-        found = read.folder(photos, prefix, stored_images(rows))
+        found = _with_all_names(read.folder(photos, stored_images(rows)), rows)
         elsewhere = writer.images[writer.images["root"] != number]
-        found = found[~_holds(elsewhere, found, "name")].reset_index(drop=True)
-        kept = _holds(rows, found, "path")
+        found = found[~_holds(elsewhere, found)].reset_index(drop=True)
+        kept = _holds(rows, found)
         writer.relabel(dict(zip(found["name"][kept], found["label"][kept], strict=True)))
-        return _apply(writer, found[~kept], rows["name"][~_holds(found, rows, "path")].tolist(), read)
+        return _apply(writer, found[~kept], rows["name"][~_holds(found, rows)].tolist(), read)
 
 
 def merge_indexes(one: Path, other: Path, output: Path, prefix: str = "") -> None:
@@ -240,7 +240,20 @@ def _regions(writer: IndexWriter, described: pd.DataFrame) -> Sequence[tuple[Box
     return grids(described) if kind == "grid" else [None] * len(described)
 
 
-def _holds(rows: pd.DataFrame, found: pd.DataFrame, column: str) -> npt.NDArray[np.bool_]:
-    """Whether rows of a table have the name or path, and the hash, of each photo that was found."""
-    known = set(zip(rows[column], rows["sha256"].fillna(""), strict=True))
-    return np.array([photo in known for photo in zip(found[column], found["sha256"].fillna("?"), strict=True)], bool)
+def _with_all_names(found: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """The photos of a folder, once for each name.
+
+    Args:
+        found: rows of `lrcr.retrieval.reading.tabulate`.
+        rows: the images of the folder that an index has.
+    """
+    known = rows.groupby("path")["name"].agg(list).to_dict()
+    prefixes = {name.removesuffix(path) for name, path in zip(rows["name"], rows["path"], strict=True)} or {""}
+    names = [known.get(path) or [prefix + path for prefix in sorted(prefixes)] for path in found["path"]]
+    return found.assign(name=names).explode("name", ignore_index=True).astype({"name": "string"})
+
+
+def _holds(rows: pd.DataFrame, found: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Whether rows of a table have the name and the hash of each photo that was found."""
+    known = set(zip(rows["name"], rows["sha256"].fillna(""), strict=True))
+    return np.array([photo in known for photo in zip(found["name"], found["sha256"].fillna("?"), strict=True)], bool)

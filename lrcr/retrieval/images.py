@@ -112,13 +112,13 @@ def choose_roots(stored: Sequence[str], moved: Sequence[Path], place: str) -> li
     """The folders of the images of an index: those that it stores, or where these are now.
 
     Args:
-        moved: none, or one for each stored folder: a folder of photos as `lrcr index` takes it.
+        moved: none, or one for each stored folder: a folder of photos as `lrcr index` takes it; of an empty index, any.
         place: the index, for the error message.
 
     Raises:
         ParamsError: the numbers of folders differ.
     """
-    if not moved:
+    if not moved or not stored:
         return [Path(root) for root in stored]
     if len(moved) != len(stored):
         given = f"{counted(len(moved), 'folder')}, but the images of {place} lie in {len(stored)}"

@@ -45,10 +45,16 @@ class LocalWriter:
             joined = self._write(open_local(self.folder, small).parts(), sum(entry["images"] for entry in small))
             self._entries = [*self._entries[:first], joined]
 
-    def copy(self, other: Path, facts: dict[str, Any]) -> None:
-        """Add those of all stored images of another index, which has these facts."""
-        copied = copy_entries(self.folder, other, facts.get("local", []), self._number)
-        self._entries, self._number = self._entries + copied, self._number + len(copied)
+    def copy(self, other: Path, facts: dict[str, Any], stored: npt.NDArray[np.int64]) -> None:
+        """Add those of some of the stored images of another index, which has these facts."""
+        if not self.owns or not len(stored):
+            return
+        theirs = facts["local"]
+        if len(stored) == sum(entry["images"] for entry in theirs):
+            copied = copy_entries(self.folder, other, theirs, self._number)
+            self._entries, self._number = self._entries + copied, self._number + len(copied)
+        else:
+            self._entries = [*self._entries, self._write(open_local(other, theirs, stored).parts(), len(stored))]
 
     def rewrite(self, order: npt.NDArray[np.int64]) -> None:
         """Keep those of some stored images, in a new order."""

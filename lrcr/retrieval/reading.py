@@ -37,43 +37,53 @@ class PhotoReader:
         return inspect_photos(root, files, known, title, self.progress, tolerate_truncated=self.tolerate_truncated)
 
     def given(self, path: Path, prefix: str, writer: IndexWriter) -> pd.DataFrame:
-        """A folder of photos, or one photo: in a folder of the index, or in its own.
+        """A folder of photos, or one photo: named as in the folder of the index that holds it, if there is one.
 
         Raises:
             DatasetError: it does not exist, or as `read_photos`.
             ImageError: the photo cannot be decoded.
         """
         if path.is_dir():
-            root = str(photos_root(path).resolve())
-            known = stored_images(of_root(writer, writer.roots.index(root))) if root in writer.roots else {}
-            return self.folder(path, prefix, known)
+            return self._inside(path, prefix, writer)
         if not path.exists():
             raise DatasetError(f"{path}: no such file or folder; name photos")
-        root_of_file, name = _place(path.absolute(), writer.roots)
-        file = root_of_file / name
-        photos = self.files(root_of_file, {name: file}, {}, path.name)
+        root, inside = _place(path.absolute().parent, writer.roots)
+        name = inside + path.name
+        photos = self.files(root, {name: root / name}, {}, path.name)
         if not photos.accepted:
             raise ImageError(f"{path}: {photos.refused.get(name, 'not an image')}; leave it out")
         warn_of(photos)
-        return tabulate(root_of_file, photos.accepted, [name], [prefix + name], [None])
+        return tabulate(root, photos.accepted, [name], [prefix + name], [None])
 
-    def folder(self, path: Path, prefix: str, known: Mapping[str, StoredImage]) -> pd.DataFrame:
-        """The database of a folder of photos, as `lrcr index` reads it; raises as `read_photos`."""
+    def _inside(self, path: Path, prefix: str, writer: IndexWriter) -> pd.DataFrame:
+        """A folder of photos, named as `given` says."""
+        root, inside = _place(photos_root(path).absolute(), writer.roots)
+        stored = stored_images(of_root(writer, writer.roots.index(str(root)))) if str(root) in writer.roots else {}
+        known = {path.removeprefix(inside): image for path, image in stored.items() if path.startswith(inside)}
+        found = self.folder(path, known)
+        paths = inside + found["path"]
+        return found.assign(root=str(root), path=paths, name=prefix + paths)
+
+    def folder(self, path: Path, known: Mapping[str, StoredImage]) -> pd.DataFrame:
+        """The database of a folder of photos, as `lrcr index` reads and names it; raises as `read_photos`."""
         photos = read_photos(path, known=known, tolerate_truncated=self.tolerate_truncated, progress=self.progress)
         labels = read_labels(path / "labels.csv", photos)
         truth = read_ground_truth(path / "ground_truth.json", photos)
         warn_of(photos)
         paths = (truth and truth.database) or list(photos.accepted)
-        names = [prefix + path for path in paths]
-        return tabulate(photos.root.resolve(), photos.accepted, paths, names, list(map(labels.get, paths)))
+        return tabulate(photos.root.resolve(), photos.accepted, paths, paths, list(map(labels.get, paths)))
 
 
-def _place(file: Path, roots: Sequence[str]) -> tuple[Path, str]:
-    """The folder of the index in which a file is, and its name there, in which links are kept; or its own folder."""
-    for folder in file.parents:
-        if str(folder.resolve()) in roots:
-            return folder.resolve(), file.relative_to(folder).as_posix()
-    return file.parent.resolve(), file.name
+def _place(folder: Path, roots: Sequence[str]) -> tuple[Path, str]:
+    """The folder of the index that holds a folder, or this folder itself, and the way from one to the other.
+
+    The way ends with a slash, if it is not empty; links in it are kept.
+    """
+    for parent in (folder, *folder.parents):
+        way = folder.relative_to(parent)
+        if str(parent.resolve()) in roots and ".." not in way.parts:
+            return parent.resolve(), f"{way.as_posix()}/".removeprefix("./")
+    return folder.resolve(), ""
 
 
 def of_root(writer: IndexWriter, number: int) -> pd.DataFrame:

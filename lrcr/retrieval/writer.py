@@ -80,6 +80,7 @@ class IndexWriter:
         self.roots: list[str] = list(facts["roots"])
         self._entries: list[dict[str, Any]] = list(facts["segments"])
         self._table, self._present = self._read(folder, facts)
+        self._drop_empty_roots()
         self._next_image = int(facts["next_image"])
         self._number = first_free(listed_names(facts))
         self._local = LocalWriter(folder, facts)
@@ -151,6 +152,7 @@ class IndexWriter:
         """Add the images of another index that was built with the same model, codebook and settings.
 
         Each index keeps the folders of its photos. An image that is in both, by name and content, is added once.
+        Segments of which no image is added are left out.
 
         Args:
             other: folder of the index, which nobody changes meanwhile (`lrcr.retrieval.lock`).
@@ -165,12 +167,17 @@ class IndexWriter:
         table, present = self._read(other, theirs.facts)
         table["name"] = prefix + table["name"]
         present = self._without_known(table, present, other)
+        segments = theirs.facts["segments"]
+        segment = np.repeat(np.arange(len(segments)), [entry["images"] for entry in segments])
+        used = np.unique(segment[present])
+        stored = np.flatnonzero(np.isin(segment, used))
+        table, present = table.iloc[stored].reset_index(drop=True), present[stored]
         self.roots += [root for root in theirs.facts["roots"] if root not in self.roots]
         table["root"] = table["root"].map(lambda root: self.roots.index(theirs.facts["roots"][root]))
         table["image"] = table["name"].map(self._removed).fillna(table["image"] + self._next_image).astype("int64")
         self._next_image += int(theirs.facts["next_image"])
-        copied = copy_entries(self.folder, other, theirs.facts["segments"], self._number)
-        self._local.copy(other, theirs.facts)
+        copied = copy_entries(self.folder, other, [segments[place] for place in used], self._number)
+        self._local.copy(other, theirs.facts, stored)
         self._entries, self._number = self._entries + copied, self._number + len(copied)
         self._extend(table, present)
 
@@ -194,6 +201,7 @@ class IndexWriter:
         """
         if not self._changed:
             return self.manifest
+        self._drop_empty_roots()
         order, folder, number = self._order(), self.folder, self._number
         facts = {name: fact for name, fact in self.manifest.facts.items() if name.startswith("recall@")}
         facts |= self.backend.measure(folder, self._entries, order, number)
@@ -219,6 +227,13 @@ class IndexWriter:
         del files[was["table"]]
         beside = {"folder": ".", "files": dict(sorted(files.items()))}
         return {"roots": self.roots, "next_image": self._next_image, "table": name, "beside": beside}
+
+    def _drop_empty_roots(self) -> None:
+        """Leave out the folders without images; those of removed images are not read any more."""
+        used = {number: self.roots[number] for number in sorted(set(self.images["root"]))}
+        self.roots = list(dict.fromkeys(used.values()))
+        numbers = {number: self.roots.index(root) for number, root in used.items()}
+        self._table["root"] = self._table["root"].map(numbers).fillna(0).astype("int64")
 
     def _order(self) -> npt.NDArray[np.int64]:
         """The places of the images in the table, in the order of their names."""

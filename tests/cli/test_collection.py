@@ -209,6 +209,50 @@ def test_merged_indexes_keep_their_folders(mine, photos, index):
     assert told(merged, "sync", mine / "photos") == "0 added, 0 described again, 1 removed; 11 images"
 
 
+def test_a_folder_under_two_prefixes_is_followed_under_both(mine, draw_photo):
+    folder, own = mine / "my.index", mine / "photos/images"
+    told(folder, "add", mine / "photos", "--prefix", "x/")
+    draw_photo(own / "1/1.png", 9, 0)
+    draw_photo(own / "new.png", 9, 1)
+    delete(mine / "photos", "0/0.png")
+    assert told(folder, "sync", mine / "photos") == "2 added, 2 described again, 2 removed; 18 images"
+    table = Searcher(folder).images.set_index("name")
+    assert table["sha256"]["1/1.png"] == table["sha256"]["x/1/1.png"]
+    assert {"new.png", "x/new.png"} < set(table.index) and not {"0/0.png", "x/0/0.png"} & set(table.index)
+    assert told(folder, "sync", mine / "photos") == "0 added, 0 described again, 0 removed; 18 images"
+
+
+def test_a_folder_whose_images_were_removed_is_forgotten(mine, draw_photo):
+    folder, other = mine / "my.index", mine / "other"
+    draw_photo(other / "a.png", 7, 0)
+    told(folder, "add", other)
+    told(folder, "remove", "a.png")
+    shutil.rmtree(other)
+    assert told(folder, "update") == "0 added, 0 described again, 0 removed; 9 images"
+    (mine / "photos").rename(mine / "now")
+    assert told(folder, "sync", mine / "now") == "0 added, 0 described again, 0 removed; 9 images"
+    told(folder, "remove", *names(folder))
+    assert Searcher(folder).roots == [] and told(folder, "update").endswith("; 0 images")
+    assert told(folder, "sync", mine / "now") == "9 added, 0 described again, 0 removed; 9 images"
+
+
+def test_a_subfolder_is_added_under_the_names_of_its_folder(mine, photos, draw_photo, monkeypatch):
+    folder = mine / "my.index"
+    draw_photo(mine / "photos/images/1/new.png", 7, 0)
+    assert told(folder, "add", mine / "photos/images/1") == "1 added, 0 described again, 0 removed; 10 images"
+    assert names(folder)[3:7] == ["1/0.png", "1/1.png", "1/2.png", "1/new.png"]
+    monkeypatch.chdir(mine / "photos/images")
+    draw_photo(mine / "other/b.png", 7, 1)
+    told(folder, "add", Path("../../other/b.png"))
+    assert Searcher(folder).images.set_index("name")["path"]["b.png"] == str(mine / "other/b.png")
+
+
+def test_merging_what_is_known_stores_nothing(mine, index):
+    lrcr("merge", index, mine / "my.index", "-o", mine / "all.index")
+    segments = [Searcher(each).index.manifest.facts["segments"] for each in (index, mine / "all.index")]
+    assert segments[0] == segments[1]
+
+
 def test_indexes_with_other_codebooks_are_not_merged(mine, global_index):
     line = refuse("merge", mine / "my.index", global_index, "-o", mine / "all.index")
     assert line.endswith(f"is not that of {mine / 'my.index'}; build it with the same model and codebook")

@@ -13,7 +13,9 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from typer.testing import CliRunner
 
+from lrcr.cli.main import app
 from lrcr.config.retrieval import SearchParams
 from lrcr.errors import ArtifactError
 from lrcr.retrieval.asmk.codebook import Codebook, save_codebook
@@ -70,6 +72,7 @@ class Changes(RuleBasedStateMachine):
         self.params, self.source = KINDS[kind], make_source(self.work / "source", kind)
         self.index = build_at_once(self.work / "index", self.source, self.params, first)
         self.images, self.ids = dict(first), {name: place for place, name in enumerate(sorted(first))}
+        self.files = {name: f"/photos/{name}" for name in first}
         self.used, self.indexes = set(self.ids.values()), 0
         self.opened = [(answers(self.index), rankings(answers(self.index)))]
         self.open()
@@ -92,7 +95,12 @@ class Changes(RuleBasedStateMachine):
     def add_to_writer(self, wanted):
         described = draw_all([wanted[name] for name in sorted(wanted)])
         parts = [self.writer.backend.encode(described, sorted(wanted))]
-        self.writer.add(tabulate(wanted), parts, [local_part(described)])
+        root = f"/photos-{len(wanted) % 3}"
+        roots = self.writer.roots
+        if root not in roots:
+            self.writer.move([*roots, root])
+        self.writer.add(tabulate(wanted).assign(root=self.writer.roots.index(root)), parts, [local_part(described)])
+        self.files |= {name: f"{root}/{name}" for name in wanted}
 
     @rule(wanted=images.filter(bool))
     def add(self, wanted):
@@ -134,8 +142,10 @@ class Changes(RuleBasedStateMachine):
                 self.writer.merge(other)
             self.writer.merge(other, prefix=f"{self.indexes}/")
             self.images |= {f"{self.indexes}/{name}": seed for name, seed in wanted.items()}
+            self.files |= {f"{self.indexes}/{name}": f"/photos/{name}" for name in wanted}
         else:
             self.writer.merge(other)
+            self.files |= {name: f"/photos/{name}" for name in wanted if name not in self.images}
             self.images |= wanted
 
     @rule()
@@ -154,10 +164,17 @@ class Changes(RuleBasedStateMachine):
         assert tables[0][["label", "sha256"]].equals(tables[1][["label", "sha256"]])
         facts = [searchers[0].index.manifest.facts["confidence"] for searchers in (found, expected)]
         assert facts[0] == facts[1]
+        self.check_files(found[0])
         self.check_ids(tables[0]["image"])
         found[0].index.verify()
         listed = listed_names(found[0].index.manifest.facts)
         assert {file.name for file in self.index.iterdir()} == {*listed, MANIFEST, ".lock"}
+
+    def check_files(self, searcher):
+        files = [self.files[name] for name in sorted(self.images)]
+        assert searcher.images["path"].tolist() == files
+        roots = sorted({file[1:].split("/")[0] for file in files})
+        assert sorted(root.name for root in searcher.roots) == roots
 
     def check_ids(self, ids):
         assert ids.is_unique
@@ -205,6 +222,21 @@ def test_local_descriptors_are_added_with_the_images_and_few_folders_hold_them(o
         writer.remove(["a"])
         writer.commit()
     assert len(Searcher(owning).local) == 14 and Searcher(owning).images["name"].tolist()[:2] == ["b", "c"]
+
+
+def test_a_merge_leaves_out_segments_without_a_new_image(owning, tmp_path):
+    other = build_at_once(tmp_path / "other", tmp_path / "own source", KINDS["local descriptors"], {"a": 1, "c": 5})
+    with open_writer(other) as writer:
+        writer.add(tabulate({"d": 7}), [writer.backend.encode(draw_all([7]), ["d"])], [local_part(draw_all([7]))])
+        writer.commit()
+    with open_writer(owning) as writer:
+        writer.merge(other)
+        facts = writer.commit().facts
+    for name in ("segments", "local"):
+        assert [entry["images"] for entry in facts[name]] == [3, 1]
+    searcher, expected = Searcher(owning), draw_all([7])
+    np.testing.assert_array_equal(searcher.local.of_image(3).xy, expected.xy)
+    assert "bytes of local descriptors" in " ".join(CliRunner().invoke(app, ["compact", str(owning)]).output.split())
 
 
 @pytest.fixture
