@@ -250,7 +250,8 @@ def _with_all_names(found: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     known = rows.groupby("path")["name"].agg(list).to_dict()
     prefixes = {name.removesuffix(path) for name, path in zip(rows["name"], rows["path"], strict=True)} or {""}
     names = [known.get(path) or [prefix + path for prefix in sorted(prefixes)] for path in found["path"]]
-    return found.assign(name=names).explode("name", ignore_index=True).astype({"name": "string"})
+    listed = found.assign(name=pd.Series(names, found.index, dtype=object))
+    return listed.explode("name", ignore_index=True).astype({"name": "string"})
 
 
 def _holds(rows: pd.DataFrame, found: pd.DataFrame) -> npt.NDArray[np.bool_]:
