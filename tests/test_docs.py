@@ -120,10 +120,18 @@ def wrong(code: Code) -> str | None:
     if words[0] == "python":
         names = words[3:] if words[2] == "benchmarks" else []
         modules = [words[2], *(f"benchmarks.{name}" for name in names)]
-        return None if all(map(find_spec, modules)) else "no such module or benchmark"
+        return None if all(map(is_module, modules)) else "no such module or benchmark"
     if words[0] == "dvc":
         return wrong_experiments([value for option, value in pairwise(words) if option == "-S"])
     return wrong_command(words, code.whole)
+
+
+def is_module(name: str) -> bool:
+    """Whether a module of this project, or of another one, exists; folders of tests have the names of some of ours."""
+    file = ROOT / name.replace(".", "/")
+    if (ROOT / name.partition(".")[0]).is_dir():
+        return file.with_suffix(".py").is_file() or file.is_dir()
+    return find_spec(name) is not None
 
 
 def wrong_command(words: list[str], whole: bool) -> str | None:

@@ -14,6 +14,8 @@ from lrcr.storage.artifacts import staged_file
 
 Vectors = npt.NDArray[np.float32]
 
+_ROWS = 32  # that are whitened at a time
+
 
 @dataclass(frozen=True, eq=False)
 class RowWhitening:
@@ -40,7 +42,7 @@ class RowWhitening:
             raise ArtifactError("whitening: holds NaN or infinity; learn it again")
 
     def apply(self, rows: npt.NDArray[np.floating[Any]]) -> Vectors:
-        """Whiten rows of shape (N, C) to unit vectors of shape (N, d).
+        """Whiten rows of shape (N, C) to unit vectors of shape (N, d); the result of a row is the same in any batch.
 
         Raises:
             ArtifactError: the rows have another dimension than the whitening.
@@ -48,7 +50,14 @@ class RowWhitening:
         if rows.shape[1] != self.weight.shape[1]:
             found = f"descriptors of {rows.shape[1]} dimensions, but the whitening needs {self.weight.shape[1]}"
             raise ArtifactError(f"{found}; extract them with the model that it was learned for")
-        return normalise(rows.astype(np.float32, copy=False) @ self.weight.T + self.bias)
+        whitened = np.empty((len(rows), len(self.weight)), np.float32)
+        # Always of the same shape: how BLAS rounds the result of a row depends on the number of rows.
+        block = np.zeros((_ROWS, rows.shape[1]), np.float32)
+        for first in range(0, len(rows), _ROWS):
+            part = rows[first : first + _ROWS]
+            block[: len(part)] = part
+            whitened[first : first + len(part)] = (block @ self.weight.T)[: len(part)]
+        return normalise(whitened + self.bias)
 
 
 def to_vectors(images: Descriptors, whitening: RowWhitening | None, names: Sequence[str] | None = None) -> Vectors:

@@ -41,6 +41,14 @@ def test_vectors_are_those_of_the_oracle(counts, whitened, whitening):
     np.testing.assert_allclose(to_vectors(images, chosen), oracle(images, chosen), atol=1e-6)
 
 
+@pytest.mark.parametrize("count", [1, 2, 7, 31, 33, 100])
+def test_a_row_is_whitened_alike_in_any_batch(count):
+    rng = np.random.default_rng(0)
+    whitening = RowWhitening(rng.normal(size=(40, 512)).astype(np.float32), rng.normal(size=40).astype(np.float32))
+    rows = rng.normal(size=(100, 512)).astype(np.float32)
+    np.testing.assert_array_equal(whitening.apply(rows[-count:]), whitening.apply(rows)[-count:])
+
+
 def test_one_row_an_image_is_its_direction():
     images = draw([1, 1])
     np.testing.assert_allclose(to_vectors(images, None), normalise(images.descriptors), atol=1e-6)
