@@ -1,4 +1,4 @@
-.PHONY: install repro test pytest faults app cluster container onnx lint format docs clean
+.PHONY: install repro test pytest slow faults app cluster container onnx lint format docs clean
 UV = .venv/bin/python -m uv
 
 install: .venv/installed  ## make .venv with the pinned dependencies
@@ -11,6 +11,9 @@ test: .venv/installed  ## run linter, type checker and tests at the same time
 
 pytest: .venv/installed  ## run the tests, in two processes
 	.venv/bin/python -m pytest
+
+slow: .venv/installed  ## run the tests of whole pipelines and trainings, in two processes, and a sample of the kills
+	.venv/bin/python -m pytest -m slow
 
 faults: .venv/installed  ## kill stages, changes of an index and whole runs at random moments; change indexes at random
 	LRCR_KILLS=10 LRCR_PIPELINE_KILLS=10 LRCR_SEQUENCES=300 .venv/bin/python -m pytest -n 0 -m faults tests/kills tests/stages tests/retrieval/test_writer.py

@@ -11,6 +11,8 @@ from PIL import Image
 from lrcr.cli.main import main
 from lrcr.evaluation.compare import Difference
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOK = Path(__file__).parents[1] / "docs/search.ipynb"
 
 

@@ -189,6 +189,7 @@ def test_narrow_screens_are_not_scrolled_sideways(chromium, server, query):
     context = chromium.new_context(viewport=NARROW, color_scheme="dark")
     page = context.new_page()
     page.goto(server.address)
+    page.wait_for_selector("#served:not(:empty)", state="attached")
     give(page, query)
     fits = "document.documentElement.scrollWidth <= innerWidth"
     assert page.evaluate(fits)

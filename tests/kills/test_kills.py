@@ -1,6 +1,6 @@
 """`kill -9` at random moments: each function of the stages ends as if it had not been killed, and leaves nothing over.
 
-`make faults` kills often and tells what was survived; the normal tests kill each function a few times.
+`make faults` kills often and tells what was survived; `make slow` kills each function a few times.
 """
 
 import gzip
@@ -33,7 +33,7 @@ from .looking import look
 from .survive import Survived, forking, survive
 from .training import train_with_log
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 PARAMS = load_params(
     overrides=[

@@ -19,6 +19,8 @@ from lrcr.config.reading import load_params
 from .forkserver import forkserver
 from .project import ROOT, Project, common_environment, make_project, ran
 
+pytestmark = pytest.mark.slow
+
 DOWNLOADS = [f"download@{name}" for name in ("synthetic", "synthetic-train", "synthetic-val")]
 FROM_TRAINING_ON = [
     "train",
