@@ -121,11 +121,10 @@ class Searches:
 
 def _found(number: int, opened: Opened, hit: Hit, mark: Mark | None, *, same: bool) -> Found:
     image, stored = opened.named(hit.image)
-    confidence = hit.confidence
     return Found(
         rank=hit.rank,
         score=round(hit.score, 6),
-        confidence=None if confidence is None else round(float(confidence), 4),
+        confidence=None if hit.confidence is None else round(hit.confidence, 4),
         image=hit.image,
         label=hit.label,
         photo=f"{number}-{image}",
