@@ -14,7 +14,6 @@ from lrcr.data.dataset import Photo
 from lrcr.data.images import Box
 from lrcr.report.inspection import Values, inspect_photo
 from lrcr.retrieval.hits import Hit
-from lrcr.retrieval.local import keypoints_of
 from lrcr.retrieval.rerank.geometric import Geometric
 
 _MOST_LINES = 200
@@ -139,7 +138,7 @@ def _inliers(opened: Opened, hit: Hit) -> list[Line] | None:
     """The geometric inliers; None if the index owns no local descriptors."""
     if (local := opened.index.searcher.local) is None:
         return None
-    query, image = keypoints_of(hit.query, 0), local.of_image(opened.named(hit.image)[1].row)
+    query, image = local.of_query(hit.query, 0), local.of_image(opened.named(hit.image)[1].row)
     rows, others = Geometric(local, GeometricParams(kind="geometric")).verify(query, image)
     return [(*_rounded((*query.xy[a], *image.xy[b])), 1.0) for a, b in zip(rows, others, strict=True)][:_MOST_LINES]
 

@@ -125,11 +125,12 @@ class IndexParams(Section):
         2.0, description="memory for sorting postings in GiB, > 0; what does not fit becomes another segment"
     )
     dtype: Float = Field("float32", description="of the vectors of global models")
-    local_descriptors: Literal["none", "float16"] = Field(
+    local_descriptors: Literal["none", "float16", "codes"] = Field(
         "none",
         description=(
-            "whether the index owns the local descriptors of its images, which geometric re-ranking needs: 2 × D + 8 "
-            "bytes for each descriptor of D dimensions"
+            "whether the index owns the local descriptors of its images, which geometric re-ranking needs; float16: "
+            "2 × D + 8 bytes for each descriptor of D dimensions; codes: D / 8 + 8 bytes, D rounded up to a multiple "
+            "of 64: their signs, for slightly less precise matches"
         ),
     )
 

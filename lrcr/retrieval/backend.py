@@ -139,6 +139,11 @@ class OpenIndex(Protocol):
 class Backend(Protocol[Part]):
     """The steps from the codebook to a ranking; a `Part` is what an index stores of some images."""
 
+    @property
+    def local_mean(self) -> npt.NDArray[np.float32]:
+        """What is subtracted from local descriptors before their signs are taken, of shape (D,) or (1,)."""
+        ...
+
     def encode(self, images: Descriptors, names: Sequence[str]) -> Part:
         """Compute what the index stores of some images; their names are for error messages."""
         ...

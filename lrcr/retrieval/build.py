@@ -13,7 +13,7 @@ import pandas as pd
 from lrcr.config.params import ARCHITECTURE, Params
 from lrcr.data.dataset import Dataset, open_dataset
 from lrcr.data.hashes import image_hashes
-from lrcr.features.store import DescriptorStore, Sample, open_descriptors
+from lrcr.features.store import Descriptors, DescriptorStore, Sample, open_descriptors
 from lrcr.models.header import read_model_manifest
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.backend import Backend, backend_of
@@ -22,7 +22,8 @@ from lrcr.retrieval.contents import list_beside
 from lrcr.retrieval.encoding import encode_shards, encode_store, encode_stored_shards, sample_of_photos
 from lrcr.retrieval.images import flat_boxes, images_of, write_images
 from lrcr.retrieval.layout import CODEBOOK, IMAGES, MODEL, PARAMS
-from lrcr.retrieval.local import LocalPart, local_part, write_local
+from lrcr.retrieval.local import write_local
+from lrcr.retrieval.local_encoder import local_encoder
 from lrcr.runtime.executor import choose_executor
 from lrcr.runtime.shares import refuse_share
 from lrcr.storage.artifacts import (
@@ -95,8 +96,7 @@ def index_dataset(
     with encoded as (build, sample), staged_folder(folder) as temporary:
         build(len(dataset.images), sample, temporary, inputs)
         images = images_of(dataset, image_hashes(dataset_folder)).assign(regions=_regions(dataset, params))
-        local = map(local_part, store.shards()) if params.index.local_descriptors != "none" else None
-        complete_index(temporary, params, model_file, codebook_folder, images, dataset.root, local)
+        complete_index(temporary, params, model_file, codebook_folder, images, dataset.root, store.shards())
 
 
 def complete_index(
@@ -106,7 +106,7 @@ def complete_index(
     codebook_folder: Path,
     images: pd.DataFrame,
     root: Path,
-    local: Iterable[LocalPart] | None = None,
+    described: Iterable[Descriptors] = (),
 ) -> None:
     """Add to an index that a backend has built what a search needs besides, calibrate it, and list all in the manifest.
 
@@ -116,7 +116,7 @@ def complete_index(
         model_file: None: the index holds no model.
         images: the table of its images (`lrcr.retrieval.images`).
         root: folder to which their paths are relative.
-        local: their local descriptors, if the index owns them.
+        described: their descriptors, which are read only if the index owns the local ones.
     """
     names, not_stored = [CODEBOOK, IMAGES, PARAMS], _NOT_STORED
     if model_file is None:
@@ -134,10 +134,11 @@ def complete_index(
         "table": IMAGES,
         "beside": list_beside(folder, names),
     }
-    if local is not None:
-        facts["local"] = [write_local(folder / "local-0000", local, len(images))]
+    backend = backend_of(params, folder / CODEBOOK)
+    if (encoder := local_encoder(params, backend)) is not None:
+        facts["local"] = [write_local(folder / "local-0000", map(encoder.part, described), len(images), encoder)]
     manifest = replace(built, facts={**built.facts, **facts})
-    confidence = calibrate(backend_of(params, folder / CODEBOOK), folder, manifest, images["name"].tolist())
+    confidence = calibrate(backend, folder, manifest, images["name"].tolist())
     write_manifest(folder, replace(manifest, facts={**manifest.facts, "confidence": confidence}))
 
 

@@ -219,7 +219,7 @@ def _describe(writer: IndexWriter, described: pd.DataFrame, read: PhotoReader) -
     inputs = [writer.manifest.inputs[name] for name in ("model", "codebook")]
     state = state_folder(__name__, str(writer.folder.resolve()), sections, inputs, described["sha256"].tolist())
     size = writer.params.extract.shard_size
-    parts = encode_photos(writer.backend, extractor, photos, size, state, read.progress, keep_local=writer.owns_local)
+    parts = encode_photos(writer.backend, extractor, photos, size, state, read.progress, writer.local_encoder)
     roots = described["root"].map(writer.roots.index)
     table = described.assign(root=roots, regions=flat_boxes(regions).to_numpy())
     writer.add(table, parts, kept_local(state))

@@ -17,7 +17,8 @@ from lrcr.data.dataset import Photo
 from lrcr.features.store import DescriptorStore, read_shard
 from lrcr.progress import Progress
 from lrcr.retrieval.backend import Backend
-from lrcr.retrieval.local import LocalPart, local_part, read_local_part, write_local_part
+from lrcr.retrieval.local import read_local_part, write_local_part
+from lrcr.retrieval.local_encoder import LocalEncoder, LocalPart
 from lrcr.runtime.executor import make_shards
 from lrcr.runtime.jobs import Executor
 
@@ -73,15 +74,14 @@ def encode_photos(
     shard_size: int,
     state: Path,
     progress: Progress,
-    *,
-    keep_local: bool = False,
+    local: LocalEncoder | None = None,
 ) -> Iterator[Any]:
     """Extract and encode photos on this machine, when the first part is read; see `encode_shards`.
 
     Args:
-        keep_local: whether the local descriptors are kept in the folder `state` too, for `kept_local`.
+        local: encodes the local descriptors, which are kept in the folder `state` too, for `kept_local`.
     """
-    make = _Encode(backend, extractor, keep_local)
+    make = _Encode(backend, extractor, local)
     files = make_shards(make, photos, shard_size, state, ".npz", progress, "extract and encode")
     for file in progress.over(files, "index"):
         yield backend.read_part(file)
@@ -133,13 +133,13 @@ class _Encode:
 
     backend: Backend[Any]
     extractor: "Extractor"
-    keep_local: bool = False
+    local: LocalEncoder | None = None
 
     def __call__(self, photos: Sequence[Photo], file: Path, progress: Progress) -> None:
         names = [str(photo.path) for photo in photos]
         described = self.extractor.describe(photos, progress)
-        if self.keep_local:  # before the part, which says that the shard is finished
-            write_local_part(file.with_suffix(_LOCAL), local_part(described))
+        if self.local is not None:  # before the part, which says that the shard is finished
+            write_local_part(file.with_suffix(_LOCAL), self.local.part(described))
         self.backend.write_part(file, self.backend.encode(described, names))
 
 

@@ -16,21 +16,22 @@ from lrcr.retrieval.searcher import Searcher
 def features_of_index(searcher: Searcher) -> Iterator[ImageFeatures]:
     """The vector, or the local descriptors, of each image of an index, as it stores them.
 
-    Local descriptors are unit vectors in float16.
+    Local descriptors are unit vectors in float16; codes of them are not given.
 
     Raises:
-        ArtifactError: the index holds postings only, from which descriptors cannot be restored.
+        ArtifactError: the index holds visual words, or words and codes, from which descriptors cannot be restored.
     """
     named, local = _named(searcher.images), searcher.local
-    if local is not None:
+    if local is not None and not local.encoder.binary:
         for part in local.parts():
             for first, last in pairwise(part.offsets):
                 name, width, height = next(named)
                 arrays: dict[str, Array] = {"descriptors": part.descriptors[first:last], "xy": part.xy[first:last]}
                 yield ImageFeatures(name, width, height, arrays)
     elif searcher.index.explains:
+        stored = "visual words" if local is None else "codes"
         raise ArtifactError(
-            f"{searcher.folder}: holds no descriptors, only their visual words; build it with "
+            f"{searcher.folder}: holds no descriptors, only their {stored}; build it with "
             "index.local_descriptors: float16"
         )
     else:

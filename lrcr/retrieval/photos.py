@@ -18,7 +18,6 @@ from lrcr.errors import ArtifactError, ParamsError
 from lrcr.features.hloc import hash_features
 from lrcr.features.store import Descriptors
 from lrcr.retrieval.hits import Contents, Explanation, Hit
-from lrcr.retrieval.local import keypoints_of
 from lrcr.retrieval.own.images import features_of
 from lrcr.retrieval.rerank.geometric import Inlier
 from lrcr.retrieval.rerank.reranker import rerank_in_steps
@@ -258,7 +257,7 @@ class PhotoIndex:
             raise ArtifactError(f"{self.searcher.folder}: owns no local descriptors to verify with; {needed}")
         image = int((self.searcher.images["name"] == hit.image).to_numpy().argmax())
         keypoints = verifier.database.of_image(image)
-        rows = verifier.verify(keypoints_of(hit.query, 0), keypoints)
+        rows = verifier.verify(verifier.database.of_query(hit.query, 0), keypoints)
         inliers = [Inlier(one, other) for one, other in zip(*(side[:, None] for side in rows), strict=True)]
         return Explanation(hit.query.xy, keypoints.xy, inliers)
 

@@ -26,6 +26,7 @@ from lrcr.retrieval.contents import has_model, open_steadily, require_beside
 from lrcr.retrieval.images import choose_roots, locate_images, read_boxes, read_images
 from lrcr.retrieval.layout import CODEBOOK, PARAMS
 from lrcr.retrieval.local import LocalDescriptors, open_local
+from lrcr.retrieval.local_encoder import LocalEncoder, local_encoder
 from lrcr.retrieval.rerank.steps import open_steps, open_verifier
 from lrcr.storage.arrays import REBUILD
 from lrcr.storage.artifacts import MANIFEST, open_manifest, read_json
@@ -183,12 +184,13 @@ def _open(folder: Path, search: SearchParams) -> tuple[Params, OpenIndex, LocalD
     """The params, the index, the local descriptors that it owns, and the bytes of its table, mapped into memory."""
     require_beside(folder, open_manifest(folder, "index").facts)
     params = check_params(read_json(folder / PARAMS), str(folder / PARAMS))
-    index = backend_of(params, folder / CODEBOOK).open(folder, search)
-    local = _open_local(folder, index) if params.index.local_descriptors != "none" else None
+    backend = backend_of(params, folder / CODEBOOK)
+    index, encoder = backend.open(folder, search), local_encoder(params, backend)
+    local = None if encoder is None else _open_local(folder, index, encoder)
     return params, index, local, np.memmap(folder / index.manifest.facts["table"], mode="r")
 
 
-def _open_local(folder: Path, index: OpenIndex) -> LocalDescriptors:
+def _open_local(folder: Path, index: OpenIndex, encoder: LocalEncoder) -> LocalDescriptors:
     """The local descriptors of the images of an index."""
     facts = index.manifest.facts
     try:
@@ -196,6 +198,6 @@ def _open_local(folder: Path, index: OpenIndex) -> LocalDescriptors:
         if stored != described:
             found = f"local descriptors of {described} images for {stored} stored images"
             raise ArtifactError(f"{folder / MANIFEST}: {found}; {REBUILD}")
-        return open_local(folder, facts["local"], index.order)
+        return open_local(folder, facts["local"], encoder, index.order)
     except (KeyError, TypeError) as error:
         raise ArtifactError(f"{folder / MANIFEST}: its facts are incomplete or wrong ({error}); {REBUILD}") from None

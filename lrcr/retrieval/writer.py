@@ -31,7 +31,7 @@ from lrcr.retrieval.confidence import calibrate
 from lrcr.retrieval.contents import list_beside, listed_names, remove_unlisted, require_beside
 from lrcr.retrieval.images import read_images, typed, write_images
 from lrcr.retrieval.layout import CODEBOOK, PARAMS
-from lrcr.retrieval.local import LocalPart
+from lrcr.retrieval.local_encoder import LocalEncoder, LocalPart, local_encoder
 from lrcr.retrieval.local_writer import LocalWriter
 from lrcr.retrieval.lock import only_writer
 from lrcr.retrieval.numbered import copy_entries, first_free, first_to_join
@@ -83,7 +83,7 @@ class IndexWriter:
         self._drop_empty_roots()
         self._next_image = int(facts["next_image"])
         self._number = first_free(listed_names(facts))
-        self._local = LocalWriter(folder, facts)
+        self._local = LocalWriter(folder, facts, local_encoder(self.params, self.backend))
         self._removed: dict[str, int] = {}
         self._changed = False
 
@@ -93,9 +93,9 @@ class IndexWriter:
         return self._table[self._present]
 
     @property
-    def owns_local(self) -> bool:
-        """Whether the index owns the local descriptors of its images."""
-        return self._local.owns
+    def local_encoder(self) -> LocalEncoder | None:
+        """Of the local descriptors of its images; None if the index owns none."""
+        return self._local.encoder
 
     def add(self, images: pd.DataFrame, parts: Iterable[Any], local: Iterable[LocalPart] = ()) -> None:
         """Add images.
@@ -103,7 +103,8 @@ class IndexWriter:
         Args:
             images: columns as in `lrcr.retrieval.images`; `image` is not read, and those that are missing are null.
             parts: what the `encode` of the writer's `backend` returns for these images, at least one part.
-            local: their local descriptors, which are read only after all parts, and only if the index owns them.
+            local: what `local_encoder` makes of their local descriptors; it is read only after all parts, and only if
+                the index owns them.
 
         Raises:
             ArtifactError: a name occurs twice, or is in the index already; or local descriptors are missing.

@@ -13,7 +13,6 @@ from lrcr.retrieval.build import complete_index
 from lrcr.retrieval.flat.vectors import RowWhitening
 from lrcr.retrieval.flat.whitening import save_whitening
 from lrcr.retrieval.images import typed
-from lrcr.retrieval.local import local_part
 from lrcr.storage.artifacts import Manifest
 
 from .steps import small, small_global
@@ -22,6 +21,7 @@ WORDS, DIM = 10, 6
 KINDS = {
     "binary": small(),
     "local descriptors": small("index.local_descriptors=float16"),
+    "codes": small("index.local_descriptors=codes"),
     "packed residuals": small("index.binary=false", "index.pack_ids=true", "index.multiple_assignment=2"),
     "vectors": small_global("gem"),
     "halves": small_global("gem", "index.dtype=float16"),
@@ -70,7 +70,6 @@ def build_at_once(folder: Path, source: Path, params: Params, images: dict[str, 
     encoded = [backend.encode(draw_all([images[name] for name in part]), part) for part in names]
     inputs = {"model": "m", "codebook": "c", "dataset": "d", "descriptors": "e"}
     backend.build(encoded, len(images), lambda most, rng: np.empty((0, DIM)), folder, inputs)
-    owned = params.index.local_descriptors != "none"
-    local = [local_part(draw_all([images[name] for name in table["name"]]))] if owned else None
-    complete_index(folder, params, source / "model", source / "codebook", table, Path("/photos"), local)
+    described = [draw_all([images[name] for name in table["name"]])]
+    complete_index(folder, params, source / "model", source / "codebook", table, Path("/photos"), described)
     return folder

@@ -7,7 +7,8 @@ import pytest
 from lrcr.errors import ParamsError
 from lrcr.features.store import Descriptors, join
 from lrcr.retrieval.groups import COLUMNS, count_inliers, find_groups
-from lrcr.retrieval.local import local_part, open_local, write_local
+from lrcr.retrieval.local import open_local, write_local
+from lrcr.retrieval.local_encoder import LocalEncoder
 from lrcr.retrieval.neighbours import Pairs, find_neighbours, mutual_pairs
 from lrcr.retrieval.searcher import Searcher
 
@@ -88,7 +89,9 @@ def owning(folder, searcher: Searcher) -> Searcher:
         own = rng.normal(size=(30, 16)).astype(np.float32) if image > 2 else looks
         at = (xy, xy * 0.9 + 7, rng.permutation(xy))[min(image, 2)]
         drawn.append(Descriptors(own, ones, at, ones, np.array([0, 30])))
-    searcher.local = open_local(folder, [write_local(folder / "local", [local_part(join(drawn))], 16)])
+    encoder = LocalEncoder()
+    entry = write_local(folder / "local", [encoder.part(join(drawn))], 16, encoder)
+    searcher.local = open_local(folder, [entry], encoder)
     return searcher
 
 

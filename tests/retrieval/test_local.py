@@ -10,7 +10,6 @@ from lrcr.data.dataset import open_dataset
 from lrcr.errors import ArtifactError, ParamsError
 from lrcr.features.store import open_descriptors
 from lrcr.retrieval.collection import add_photos, remove_photos
-from lrcr.retrieval.local import keypoints_of
 from lrcr.retrieval.photos import PhotoIndex
 from lrcr.retrieval.rerank.reranker import rerank_in_steps
 from lrcr.retrieval.searcher import Searcher
@@ -33,7 +32,7 @@ def test_an_index_owns_the_descriptors_of_its_images(index, words):
         unit = store.descriptors[rows] / np.linalg.norm(store.descriptors[rows], axis=1, keepdims=True)
         np.testing.assert_allclose(found.descriptors, unit, atol=1e-3)
         np.testing.assert_array_equal(found.xy, store.xy[rows])
-        np.testing.assert_array_equal(found.descriptors, keypoints_of(store, image).descriptors)
+        np.testing.assert_array_equal(found.descriptors, local.of_query(store, image).descriptors)
 
 
 def test_its_size_is_told(index, words):
@@ -119,7 +118,7 @@ def test_a_hit_is_verified_by_what_the_index_owns(index, landmarks, words):
     photos, photo = PhotoIndex(index, rerank=rerank), open_dataset(landmarks).photo(7)
     [itself, *_] = [hit for hit in photos.search(photo.path, top=16) if hit.path == photo.path]
     found, local = photos.verify(itself), photos.searcher.local
-    rows, others = photos.searcher.steps[0].verify(keypoints_of(itself.query, 0), local.of_image(7))
+    rows, others = photos.searcher.steps[0].verify(local.of_query(itself.query, 0), local.of_image(7))
     assert [(int(m.query[0]), int(m.image[0])) for m in found.matches] == list(zip(rows, others, strict=True))
     assert len(rows) > 10
     np.testing.assert_allclose(found.locations[:, :2], found.locations[:, 2:], atol=1e-3)

@@ -18,12 +18,13 @@ from typer.testing import CliRunner
 from lrcr.cli.main import app
 from lrcr.config.retrieval import SearchParams
 from lrcr.errors import ArtifactError
+from lrcr.features.store import Descriptors
 from lrcr.retrieval.asmk.codebook import Codebook, save_codebook
 from lrcr.retrieval.contents import listed_names
-from lrcr.retrieval.local import local_part
+from lrcr.retrieval.local_encoder import LocalPart
 from lrcr.retrieval.lock import replaced_index
 from lrcr.retrieval.searcher import Searcher
-from lrcr.retrieval.writer import open_writer
+from lrcr.retrieval.writer import IndexWriter, open_writer
 from lrcr.storage.artifacts import MANIFEST, open_manifest
 
 from .living import KINDS, build_at_once, draw_all, make_source, tabulate
@@ -59,6 +60,11 @@ def assert_same(found: list, expected: list) -> None:
     for one, other in zip(found[1], expected[1], strict=True):
         np.testing.assert_array_equal(one.descriptors, other.descriptors)
         np.testing.assert_array_equal(one.xy, other.xy)
+
+
+def local_part(writer: IndexWriter, described: Descriptors) -> list[LocalPart]:
+    """The local descriptors of some images, if the index owns them."""
+    return [] if writer.local_encoder is None else [writer.local_encoder.part(described)]
 
 
 class Changes(RuleBasedStateMachine):
@@ -99,7 +105,8 @@ class Changes(RuleBasedStateMachine):
         roots = self.writer.roots
         if root not in roots:
             self.writer.move([*roots, root])
-        self.writer.add(tabulate(wanted).assign(root=self.writer.roots.index(root)), parts, [local_part(described)])
+        local = local_part(self.writer, described)
+        self.writer.add(tabulate(wanted).assign(root=self.writer.roots.index(root)), parts, local)
         self.files |= {name: f"{root}/{name}" for name in wanted}
 
     @rule(wanted=images.filter(bool))
@@ -209,7 +216,7 @@ def test_local_descriptors_are_added_with_the_images_and_few_folders_hold_them(o
         with open_writer(owning) as writer:
             described = draw_all([number])
             parts = [writer.backend.encode(described, ["n"])]
-            writer.add(tabulate({f"n{number}": number}), parts, [local_part(described)])
+            writer.add(tabulate({f"n{number}": number}), parts, local_part(writer, described))
             writer.commit()
     searcher = Searcher(owning)
     assert len(searcher.local) == 15 and len(searcher.index.manifest.facts["local"]) <= 4
@@ -227,7 +234,9 @@ def test_local_descriptors_are_added_with_the_images_and_few_folders_hold_them(o
 def test_a_merge_leaves_out_segments_without_a_new_image(owning, tmp_path):
     other = build_at_once(tmp_path / "other", tmp_path / "own source", KINDS["local descriptors"], {"a": 1, "c": 5})
     with open_writer(other) as writer:
-        writer.add(tabulate({"d": 7}), [writer.backend.encode(draw_all([7]), ["d"])], [local_part(draw_all([7]))])
+        described = draw_all([7])
+        parts = [writer.backend.encode(described, ["d"])]
+        writer.add(tabulate({"d": 7}), parts, local_part(writer, described))
         writer.commit()
     with open_writer(owning) as writer:
         writer.merge(other)

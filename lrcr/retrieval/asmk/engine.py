@@ -49,6 +49,12 @@ class AsmkBackend:
     index: IndexParams
     seed: int
 
+    @property
+    def local_mean(self) -> npt.NDArray[np.float32]:
+        """The mean of the centroids of the codebook; see `lrcr.retrieval.local_encoder`."""
+        mean: npt.NDArray[np.float32] = self._words.centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return mean
+
     def encode(self, images: Descriptors, names: Sequence[str]) -> Aggregated:
         """Compute the postings of database images; the names are for error messages.
 

@@ -8,7 +8,8 @@ its background. Tolias and Jégou (Pattern Recognition 2014) aggregate the descr
 import numpy as np
 import numpy.typing as npt
 
-from lrcr.retrieval.asmk.aggregation import BITS, Aggregated, columns
+from lrcr.retrieval.asmk.aggregation import Aggregated
+from lrcr.retrieval.asmk.signs import pack_signs
 
 _QUERY = 1.5  # weight of the query: it decides where as many images have a bit set as not
 
@@ -30,7 +31,7 @@ def expand_postings(query: Aggregated, images: Aggregated, agreeing: int) -> Agg
     np.add.at(sums, place, np.concatenate([_QUERY * _directions(query), _directions(images)]))
     counts = np.bincount(place[len(query.words) :], minlength=len(words))
     kept = own | (counts >= agreeing)
-    vectors = _signs(sums[kept]) if query.binary else _normalised(sums[kept])
+    vectors = pack_signs(sums[kept]) if query.binary else _normalised(sums[kept])
     return Aggregated(words[kept].astype(np.int32), np.zeros(int(kept.sum()), np.uint32), vectors, 1, query.dim)
 
 
@@ -40,12 +41,6 @@ def _directions(part: Aggregated) -> npt.NDArray[np.float32]:
         return part.vectors.astype(np.float32)
     bits = np.unpackbits(np.ascontiguousarray(part.vectors).view(np.uint8), axis=1, bitorder="little")
     return 2 * bits[:, : part.dim].astype(np.float32) - 1
-
-
-def _signs(sums: npt.NDArray[np.float32]) -> npt.NDArray[np.uint64]:
-    bits = np.zeros((len(sums), BITS * columns(sums.shape[1], binary=True)), bool)
-    bits[:, : sums.shape[1]] = sums > 0
-    return np.packbits(bits, axis=1, bitorder="little").view(np.uint64)
 
 
 def _normalised(sums: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:

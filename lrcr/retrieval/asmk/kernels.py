@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from lrcr.retrieval.asmk.packing import BLOCK, first_id, next_block, unpack_block
 from lrcr.retrieval.asmk.prefetch import prefetch_rows
+from lrcr.retrieval.asmk.signs import popcount
 from lrcr.runtime.jit import parallel, reassociated, serial
 
 AT_ONCE = 2**16
@@ -249,16 +250,16 @@ def _add_codes(
         image = np.int64(ids[i])
         if np.uint64(image - low) < held:  # one comparison for low ≤ image < high
             posting = i + shift
-            distance = _popcount(query_codes[row, 0] ^ codes[posting, 0])
+            distance = popcount(query_codes[row, 0] ^ codes[posting, 0])
             if columns == 2:
-                distance += _popcount(query_codes[row, 1] ^ codes[posting, 1])
+                distance += popcount(query_codes[row, 1] ^ codes[posting, 1])
             elif columns == 4:
-                distance += _popcount(query_codes[row, 1] ^ codes[posting, 1])
-                distance += _popcount(query_codes[row, 2] ^ codes[posting, 2])
-                distance += _popcount(query_codes[row, 3] ^ codes[posting, 3])
+                distance += popcount(query_codes[row, 1] ^ codes[posting, 1])
+                distance += popcount(query_codes[row, 2] ^ codes[posting, 2])
+                distance += popcount(query_codes[row, 3] ^ codes[posting, 3])
             else:
                 for c in range(1, columns):
-                    distance += _popcount(query_codes[row, c] ^ codes[posting, c])
+                    distance += popcount(query_codes[row, c] ^ codes[posting, c])
             sums[image - low] += weight * table[distance]
         elif image >= count:
             invalid += 1
@@ -296,15 +297,6 @@ def _add_residuals(
         elif image >= high:
             return i, invalid
     return stop, invalid
-
-
-@serial
-def _popcount(bits: np.uint64) -> np.uint64:
-    """The number of set bits of a 64-bit word; the compiler turns this pattern into one instruction of the CPU."""
-    pairs = bits - ((bits >> np.uint64(1)) & np.uint64(0x5555555555555555))
-    nibbles = (pairs & np.uint64(0x3333333333333333)) + ((pairs >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    octets = (nibbles + (nibbles >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return (octets * np.uint64(0x0101010101010101)) >> np.uint64(56)
 
 
 @reassociated

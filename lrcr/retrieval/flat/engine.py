@@ -57,6 +57,11 @@ class FlatBackend:
     index: IndexParams
     gpu: bool
 
+    @property
+    def local_mean(self) -> npt.NDArray[np.float32]:
+        """Zero: without visual words no mean of local descriptors is known."""
+        return np.zeros(1, np.float32)
+
     def encode(self, images: Descriptors, names: Sequence[str]) -> Vectors:
         """Compute the vector of each database image; the names are for error messages.
 

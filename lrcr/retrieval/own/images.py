@@ -9,7 +9,6 @@ from lrcr.features.hloc import hash_features, list_images, read_features, read_i
 from lrcr.features.store import Descriptors
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.contents import has_model
-from lrcr.retrieval.local import local_part
 from lrcr.retrieval.searcher import Searcher
 from lrcr.retrieval.writer import IndexWriter, open_writer
 
@@ -54,7 +53,8 @@ def add_features(folder: Path, file: Path, prefix: str = "", progress: Progress 
             writer.move([*writer.roots, *({root} - set(writer.roots))])
             shards = [found["path"][first : first + size].tolist() for first in range(0, len(found), size)]
             parts = (writer.backend.encode(read_features(file, paths, dim), paths) for paths in shards)
-            local = (local_part(read_features(file, paths, dim)) for paths in shards)
+            encoder = writer.local_encoder
+            local = () if encoder is None else (encoder.part(read_features(file, paths, dim)) for paths in shards)
             writer.add(found.assign(root=writer.roots.index(root)), parts, local)
             writer.commit()
         return len(found), len(writer.images)

@@ -11,9 +11,11 @@ import numpy as np
 from lrcr.config.rerank import GeometricParams
 from lrcr.data.ranking import Ranking
 from lrcr.features.store import Descriptors
-from lrcr.retrieval.local import Keypoints, LocalDescriptors, keypoints_of
+from lrcr.retrieval.local import LocalDescriptors
+from lrcr.retrieval.local_encoder import Keypoints
 from lrcr.retrieval.rerank.estimation import find_inliers
-from lrcr.retrieval.rerank.matching import Rows, match
+from lrcr.retrieval.rerank.matching import match
+from lrcr.retrieval.rerank.nearest import Rows
 from lrcr.retrieval.rerank.reranker import raise_above, rank_by
 
 
@@ -49,7 +51,7 @@ class Geometric:
         top, images, scores = self.params.top, [], []
         for query in range(len(queries)):
             found, first_scores = ranking.of_query(query)
-            keypoints, first = keypoints_of(queries, query), found[:top]
+            keypoints, first = self.database.of_query(queries, query), found[:top]
             inliers = [len(self.verify(keypoints, self.database.of_image(int(image)))[0]) for image in first]
             places = np.arange(len(first), 0, -1) / (len(first) + 1)
             order, score = rank_by(first, raise_above(np.array(inliers) + places, first_scores[top:]))
@@ -60,7 +62,8 @@ class Geometric:
     def verify(self, query: Keypoints, image: Keypoints) -> tuple[Rows, Rows]:
         """The rows of the query's descriptors that are inliers, and the matching rows of the image's."""
         params = self.params
-        rows, others = match(query.descriptors, image.descriptors, params.min_similarity, params.ratio)
+        bits = self.database.bits
+        rows, others = match(query.descriptors, image.descriptors, params.min_similarity, params.ratio, bits)
         tolerance = params.tolerance * float(np.ptp(image.xy, axis=0).max()) if len(rows) else 0.0
         inliers = find_inliers(query.xy[rows], image.xy[others], params.transformation, tolerance)
         return rows[inliers], others[inliers]

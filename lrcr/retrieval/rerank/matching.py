@@ -1,21 +1,25 @@
 """Tentative matches of two images: local descriptors that are mutually nearest."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
-Rows = npt.NDArray[np.int64]
+from lrcr.retrieval.rerank.nearest import Rows, nearest_codes, nearest_vectors
 
 
-def match(a: Floats, b: Floats, min_similarity: float = -1.0, ratio: float = 1.0) -> tuple[Rows, Rows]:
+def match(
+    a: npt.NDArray[Any], b: npt.NDArray[Any], min_similarity: float = -1.0, ratio: float = 1.0, bits: int | None = None
+) -> tuple[Rows, Rows]:
     """Find the pairs of rows that are each other's nearest.
 
     Args:
-        a: of shape (N, D), unit rows.
-        b: of shape (M, D), unit rows.
+        a: float32 of shape (N, D), unit rows; or codes, uint64 of shape (N, ⌈D/64⌉) (`lrcr.retrieval.local_encoder`).
+        b: the same, of M rows.
         min_similarity: cosine below which a pair is no match.
         ratio: a pair is no match if the distance of the row of `a` to its second nearest row, times this, is smaller
             than to its nearest (Lowe, IJCV 2004); 1: every pair passes.
+        bits: D of codes; None: a and b are unit rows.
 
     Returns:
         Rows of `a`, ascending, and the matching rows of `b`, each of shape (matches,).
@@ -27,14 +31,9 @@ def match(a: Floats, b: Floats, min_similarity: float = -1.0, ratio: float = 1.0
     """
     if not len(a) or not len(b):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    cosines = a @ b.T
-    rows = np.arange(len(a))
-    nearest = cosines.argmax(axis=1)
-    best = cosines[rows, nearest]
-    matches = (cosines.argmax(axis=0)[nearest] == rows) & (best >= min_similarity)
+    in_b, best, second, in_a = nearest_vectors(a, b) if bits is None else nearest_codes(a, b, bits)
+    matches = (in_a[in_b] == np.arange(len(a))) & (best >= min_similarity)
     if ratio < 1:
-        cosines[rows, nearest] = -1
-        second = cosines.max(axis=1)
         matches &= 1 - best <= ratio**2 * (1 - second)  # half the squared distances
     found = np.flatnonzero(matches)
-    return found, nearest[found]
+    return found, in_b[found]

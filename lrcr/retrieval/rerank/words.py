@@ -9,7 +9,6 @@ from lrcr.data.ranking import Ranking
 from lrcr.features.store import Descriptors
 from lrcr.retrieval.asmk.expansion import expand_postings
 from lrcr.retrieval.backend import OpenIndex
-from lrcr.retrieval.local import keypoints_of
 from lrcr.retrieval.rerank.geometric import Geometric
 from lrcr.retrieval.rerank.reranker import Images, rank_by, score_images
 
@@ -47,6 +46,7 @@ class WordExpansion:
 
     def _verified(self, queries: Descriptors, query: int, images: Images) -> Images:
         """Those of the images that have enough inliers."""
-        keypoints, database = keypoints_of(queries, query), self.verifier.database
+        database = self.verifier.database
+        keypoints = database.of_query(queries, query)
         counts = [len(self.verifier.verify(keypoints, database.of_image(int(image)))[0]) for image in images]
         return images[np.array(counts, np.int64) >= self.params.min_inliers]

@@ -8,7 +8,8 @@ pytest.importorskip("cv2")
 from lrcr.config.rerank import GeometricParams
 from lrcr.data.ranking import Ranking
 from lrcr.features.store import Descriptors, join
-from lrcr.retrieval.local import local_part, open_local, write_local
+from lrcr.retrieval.local import open_local, write_local
+from lrcr.retrieval.local_encoder import LocalEncoder
 from lrcr.retrieval.rerank.geometric import Geometric
 
 from .flat import unit_vectors
@@ -37,11 +38,14 @@ NOTHING = image(LOOKS[:0], POINTS[:0])
 DATABASE = [SHUFFLED, view(0), view(30), NOTHING, view(15), view(24), NOTHING]
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("local")
-    parts = map(local_part, (join(DATABASE[:2]), join(DATABASE[2:])))
-    return open_local(folder, [write_local(folder / "local-0000", parts, len(DATABASE))])
+ENCODERS = {"float16": LocalEncoder(), "codes": LocalEncoder(LOOKS.mean(axis=0))}
+
+
+@pytest.fixture(scope="module", params=ENCODERS)
+def database(request, tmp_path_factory):
+    folder, encoder = tmp_path_factory.mktemp("local"), ENCODERS[request.param]
+    parts = map(encoder.part, (join(DATABASE[:2]), join(DATABASE[2:])))
+    return open_local(folder, [write_local(folder / "local-0000", parts, len(DATABASE), encoder)], encoder)
 
 
 def step(database, **values) -> Geometric:

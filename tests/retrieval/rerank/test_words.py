@@ -7,7 +7,6 @@ from lrcr.config.reading import load_params
 from lrcr.errors import ArtifactError, ParamsError
 from lrcr.features.store import open_descriptors
 from lrcr.retrieval.asmk.expansion import expand_postings
-from lrcr.retrieval.local import keypoints_of
 from lrcr.retrieval.searcher import Searcher
 
 from ..steps import make_index, small
@@ -50,7 +49,8 @@ def test_scores_are_those_of_the_expanded_query(index, queries):
         images, scores = first.of_query(query)
         verified = []
         for image in images[:4]:
-            sides = (keypoints_of(queries, query), step.verifier.database.of_image(int(image)))
+            local = step.verifier.database
+            sides = (local.of_query(queries, query), local.of_image(int(image)))
             verified += [int(image)] if len(step.verifier.verify(*sides)[0]) >= 8 else []
         if verified:
             asked = searcher.index.prepare(queries.take([query]))
