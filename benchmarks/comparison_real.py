@@ -14,7 +14,7 @@ from benchmarks.identities import add_graded_queries, is_graded, split_identitie
 from benchmarks.real_rows import BASE, LRCR, RERANKED, SYSTEMS, TRUNKS, Trunk, params_of
 from benchmarks.reranked import rerank
 from benchmarks.systems import Scores, Systems
-from benchmarks.tables import difference_of, interval, markdown, mean, score, write
+from benchmarks.tables import difference_of, interval, markdown, mean, rounded, score, write
 from benchmarks.values import Value
 from lrcr.config.rerank import RerankParams
 
@@ -74,7 +74,7 @@ class Comparison:
         tested, base = _tables(scores, graded=False), _tables(self.rows[BASE], graded=False)
         graded, common = _tables(scores, graded=True), min(len(scores), len(base))
         difference = "" if row == BASE else interval(difference_of(tested[:common], base[:common], "medium"))
-        costs = (f"{scores[0].cost[name]:.3g}" for name in _COSTS)
+        costs = (rounded(scores[0].cost[name]) for name in _COSTS)
         title = f"{row} ({_setting(self.steps[row])})" if row in self.steps else row
         return [title, score(tested, "medium"), difference, score(graded, "easy"), score(graded, "hard"), *costs]
 
