@@ -14,6 +14,7 @@ BENCHMARKS = {
     "global_photos": "global vectors without training, compared with HOW and ASMK, real photos (30 minutes)",
     "confidence": "false alarms beside the stated rates, and matches found, real photos (an hour on one core)",
     "comparison_embedded": "every system on the embedded dataset, trained and not trained (four hours on one core)",
+    "comparison_real": "every system and re-ranking on real photos, two trunks (ten hours on one core)",
     "context_real": "context on real photos: table, curve, log of training, kernels, border (four hours on one core)",
     "context_embedded": "context on the embedded dataset with the settings of the default run (an hour)",
     "extraction": "extraction of real photos compared with a simple loop, local and global; cost of LRCR",

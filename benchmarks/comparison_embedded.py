@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.embedded import make_embedded
 from benchmarks.systems import Scores, Systems
-from benchmarks.tables import difference_of, interval, markdown, mean, score, write
+from benchmarks.tables import difference_of, interval, markdown, mean, rounded, score, write
 from benchmarks.values import Value
 from lrcr.config.params import Params
 from lrcr.config.reading import load_params
@@ -86,7 +86,7 @@ def run() -> Iterator[Value]:
         cells.append("" if row == _BASE else interval(difference_of(own, tables[_BASE], "medium")))
         gain = None if factors[row] is None else difference_of(own, start, "medium")
         cells += [f"{factors[row]:g}" if gain else "", score(start, "medium"), interval(gain) if gain else ""]
-        rows.append([*cells, *(f"{value:.3g}" for value in cost.values())])
+        rows.append([*cells, *map(rounded, cost.values())])
         yield Value(f"{row}: mAP (medium)", mean(own, "medium"))
         if gain:
             yield Value(f"{row}: gain from training (medium)", gain.mean, at_least=0)

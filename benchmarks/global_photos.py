@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.photos import recipe, test_data
-from benchmarks.tables import markdown
+from benchmarks.tables import markdown, rounded
 from benchmarks.values import RESULTS, Value
 from lrcr.cli.terminal import progress
 from lrcr.config.datasets import FolderParams
@@ -49,13 +49,9 @@ def run() -> Iterator[Value]:
             values |= {title: float(result.metrics.get(key, math.nan)) for key, title in _SIZES.items()}
             values |= {"images/s": images_per_second, "ms per query": result.cost["search_ms_per_query"]}
             yield from (Value(f"{name}: {what}", value) for what, value in values.items() if not math.isnan(value))
-            lines.append([name, *(_show(value) for value in values.values())])
+            lines.append([name, *(rounded(value) for value in values.values())])
     with staged_file(RESULTS / "global_photos.md") as temporary:
         temporary.write_text(markdown(["", *values], lines), encoding="utf-8")
-
-
-def _show(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def evaluate(params: Params, dataset: Path, work: Path) -> tuple[Result, float]:

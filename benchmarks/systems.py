@@ -1,12 +1,13 @@
 """Systems of a comparison: each is trained, extracted, indexed and evaluated by the steps of the pipeline.
 
-Models and scores that a killed run has finished are found again, until the code changes.
+Models, indexes and scores that a killed run has finished are found again, until the code changes.
 """
 
 import json
-import tempfile
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -37,6 +38,17 @@ class Scores:
     cost: dict[str, float]
 
 
+def open_scores(folder: Path) -> Scores:
+    """Read what `write_scores` wrote."""
+    return Scores(open_per_query(folder / "ap.csv"), json.loads((folder / "cost.json").read_text(encoding="utf-8")))
+
+
+def write_scores(folder: Path, scores: Scores) -> None:
+    """Write the scores into an existing folder."""
+    write_per_query(folder / "ap.csv", scores.table)
+    (folder / "cost.json").write_text(json.dumps(scores.cost), encoding="utf-8")
+
+
 class Systems:
     """Trains and evaluates systems on the same three datasets.
 
@@ -48,24 +60,43 @@ class Systems:
         self.train_on, self.validate_on, self.evaluate_on = train_on, validate_on, evaluate_on
         self.origin = [code(), *(open_dataset(folder).fingerprint for folder in (train_on, validate_on, evaluate_on))]
 
-    def evaluate(self, params: Params) -> Scores:
-        """Train a system, unless another one with the same model was trained, and evaluate it."""
-        own = cache_folder(fingerprint("system", *self.origin, params.model_dump(mode="json")))
-        if not (own / "scores").exists():
-            model = self._train(params)
-            with staged_folder(own / "scores") as scores, tempfile.TemporaryDirectory() as work:
-                self._evaluate(params, model, Path(work), scores)
-        cost = json.loads((own / "scores/cost.json").read_text(encoding="utf-8"))
-        return Scores(open_per_query(own / "scores/ap.csv"), cost)
+    def evaluate(self, params: Params, *, keep: bool = False) -> Scores:
+        """Train a system, unless another one with the same model was trained, and evaluate it.
+
+        Args:
+            keep: whether `build` will be called with the same params; otherwise the index is removed.
+        """
+        scores = self.cache("system", params) / "scores"
+        if not scores.exists():
+            built = self.build(params)
+            with staged_folder(scores) as folder:
+                write_scores(folder, self._evaluate(params, built))
+            if not keep:
+                shutil.rmtree(built)
+        return open_scores(scores)
 
     def validate(self, params: Params) -> float:
         """The best mAP (medium) on the validation set that the training of a system reaches."""
         log: Log = json.loads(self._train(params).with_name("log.json").read_text(encoding="utf-8"))
         return max(values["validation_map"] for values in log if "validation_map" in values)
 
+    def build(self, params: Params) -> Path:
+        """Train a system and index the photos; returns the folder with `descriptors`, `index` and the cost."""
+        built = self.cache("system", params) / "built"
+        if not built.exists():
+            model = self._train(params)
+            with staged_folder(built) as folder:
+                self._build(params, model, folder)
+        return built
+
+    def cache(self, name: str, *identity: Any) -> Path:
+        """The folder for what depends on the code, the datasets, and these params or plain values."""
+        plain = [each.model_dump(mode="json") if isinstance(each, Params) else each for each in identity]
+        return cache_folder(fingerprint(name, *self.origin, *plain))
+
     def _train(self, params: Params) -> Path:
         """The file of the model; its log lies beside it."""
-        own = cache_folder(fingerprint("model", *self.origin, params.sections(*MODEL_SECTIONS)))
+        own = self.cache("model", params.sections(*MODEL_SECTIONS))
         log: Log = []
         model = own / "model.safetensors"
         if not model.exists():
@@ -84,20 +115,25 @@ class Systems:
             (own / "trained.safetensors").replace(model)
         return model
 
-    def _evaluate(self, params: Params, model: Path, work: Path, scores: Path) -> None:
-        """Extract, index and search in the folder `work`; write AP and cost to the folder `scores`."""
-        descriptors, index = work / "descriptors", work / "index"
+    def _build(self, params: Params, model: Path, folder: Path) -> None:
+        descriptors, fit, codebook = folder / "descriptors", folder / "fit", folder / "codebook"
         cost = extract_dataset(params, model, self.evaluate_on, descriptors, progress)
         if params.learns_codebook:
-            extract_fit(params, model, self.train_on, work / "fit", progress)
-        make_codebook(params, work / "fit", work / "codebook", progress)
-        index_dataset(params, model, self.evaluate_on, descriptors, work / "codebook", index, progress)
+            extract_fit(params, model, self.train_on, fit, progress)
+        make_codebook(params, fit, codebook, progress)
+        index_dataset(params, model, self.evaluate_on, descriptors, codebook, folder / "index", progress)
+        shutil.rmtree(fit, ignore_errors=True)
+        (folder / "extraction.json").write_text(json.dumps(cost), encoding="utf-8")
+
+    def _evaluate(self, params: Params, built: Path) -> Scores:
+        """Search what was built."""
+        descriptors, index = built / "descriptors", built / "index"
         evaluate_dataset(params, self.evaluate_on, descriptors, index)  # compiles the kernels that are timed below
         result = evaluate_dataset(params, self.evaluate_on, descriptors, index)
-        write_per_query(scores / "ap.csv", result.per_query)
-        measured = {
+        extraction = json.loads((built / "extraction.json").read_text(encoding="utf-8"))
+        cost = {
             "bytes per image": float(result.metrics["bytes_per_image"]),
-            "images/s": cost["extract_images_per_second"],
+            "images/s": extraction["extract_images_per_second"],
             "ms per query": result.cost["search_ms_per_query"],
         }
-        (scores / "cost.json").write_text(json.dumps(measured), encoding="utf-8")
+        return Scores(result.per_query, cost)

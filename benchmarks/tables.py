@@ -1,5 +1,6 @@
 """The results of a comparison of rows: a table, a curve of mAP against words per image, and values with targets."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -110,6 +111,11 @@ def write(name: str, table: str) -> None:
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ["---"] * len(head), *rows))
+
+
+def rounded(value: float) -> str:
+    """A value with three digits, or as a whole number; empty if there is none."""
+    return "" if math.isnan(value) else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def spread(over: Spread) -> str:

@@ -12,6 +12,7 @@ _TORCHVISION = ("resnet18", "resnet50", "resnet101", "convnext_tiny", "vit_b_16"
 _TIMM = "timm/"
 _PACKAGED = "timm/tf_efficientnet_lite0"
 _SHAPED_BY = {"local": ("smoothing", "graph"), "fire": ("super_features",), "delf": ()}
+_TRAINED_STAGES = {"solar": 2, "delg": 1}
 _METHODS: dict[str, Method] = {"apgem": "listwise", **dict.fromkeys(("delf", "delg", "cfcd"), "classification")}
 
 
@@ -41,6 +42,14 @@ class ModelParams(Section):
         """The second phase of classification: tuples with hard local negatives, or the attention module alone."""
         phases: dict[str, Literal["attention", "none"]] = {"delf": "attention", "delg": "none"}
         return phases.get(self.name, "tuples")
+
+    @property
+    def trained_stages(self) -> int:
+        """The fewest stages at the end of the trunk that must be trained, because the model adds layers to them.
+
+        Solar adds attention to the last two; of delg the network decides, with some it is more than one.
+        """
+        return _TRAINED_STAGES.get(self.name, 0)
 
     @property
     def shaped_by(self) -> tuple[str, ...]:

@@ -111,9 +111,11 @@ class Params(Section):
             raise ValueError(f"train.method: {self.method} trains no attention module; set it to classification")
         if self.model.name == "fire" and len(self.train.tuples.scales) > 1:
             raise ValueError("train.tuples.scales: fire is trained at one scale; leave one")
-        if self.model.name in ("solar", "delg") and self.train.freeze != "none":
+        stages, needed = self.train.trained_stages, self.model.trained_stages
+        if stages is not None and stages < needed:
             where = f"the layers around {self.model.name}'s attention"
-            raise ValueError(f"train.freeze: {self.train.freeze} would freeze {where}; set it to none")
+            remedy = f"set it to none, or to {needed} or more"
+            raise ValueError(f"train.freeze: {self.train.freeze} would freeze {where}; {remedy}")
         if self.train.tuples.schedule != "joint" and self.method == "tuples":
             self._context_to_schedule()
         return self

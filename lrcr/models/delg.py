@@ -56,6 +56,7 @@ class DelgModel(Model):
         pooling: of the last map.
         projection: from its channels to D dimensions.
         local: the local branch.
+        last_stages: number of stages of the network in `last`, all of which are trained.
         border: number of rows and columns of the map before the last to crop on each side; the vector has no border.
         freeze_batchnorm: see `Model`; also of `last`.
     """
@@ -68,11 +69,13 @@ class DelgModel(Model):
         projection: nn.Linear,
         local: LocalBranch,
         *,
+        last_stages: int = 1,
         border: int = 0,
         freeze_batchnorm: bool,
     ) -> None:
         super().__init__(backbone, freeze_batchnorm=freeze_batchnorm)
         self.last = last
+        self.last_stages = last_stages
         self.pooling = pooling
         self.projection = projection
         self.local = local
@@ -99,6 +102,18 @@ class DelgModel(Model):
             "attention": list(self.local.parameters()),
             "projection": list(self.projection.parameters()),
         }
+
+    def require_stages(self, number: int) -> None:
+        """Refuse a number of trained stages of the whole network that `freeze` cannot leave; see `Model`."""
+        stages = self.last_stages + len(self.backbone.stages) - 1
+        if not self.last_stages <= number <= stages:
+            where = f"delg with {self.backbone.name} trains {self.last_stages} to {stages} stages"
+            raise WeightsError(f"train.freeze: {number}, but {where}; choose among them")
+
+    def freeze(self, trained_stages: int) -> None:
+        """Train only the last stages of the whole network, those of `last` among them; see `Model`."""
+        self.require_stages(trained_stages)
+        super().freeze(trained_stages - self.last_stages)
 
     def train(self, mode: bool = True) -> "DelgModel":
         """Set the training mode; frozen BatchNorm stays in evaluation mode."""

@@ -112,6 +112,14 @@ class Model(nn.Module, ABC):
         self.freeze_batchnorm = True
         self.train(self.training)
 
+    def require_stages(self, number: int) -> None:
+        """Refuse a number of trained stages that `freeze` cannot leave.
+
+        Raises:
+            WeightsError: see `Backbone.freeze`.
+        """
+        self.backbone.require_stages(number)
+
     def train(self, mode: bool = True) -> Self:
         """Set the training mode; frozen BatchNorm stays in evaluation mode."""
         super().train(mode)

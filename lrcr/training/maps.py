@@ -3,7 +3,6 @@
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -89,6 +88,7 @@ class StoredMaps:
         self.device = device
         self.folder = folder
         self.dtype = dtype
+        self._hashes: dict[tuple[str, ...], str] = {}
 
     def batches(self, photos: Sequence[Photo], size: int = _BATCH, scales: Sequence[float] = SCALE_ONE) -> Batches:
         """See `Maps`."""
@@ -155,8 +155,15 @@ class StoredMaps:
         image = (str(photo.path), photo.box, photo.orient, photo.augmentation, photo.mirrored)
         return self.folder / f"{fingerprint(*image, self.image_size, scale, self._frozen)}.npy"
 
-    @cached_property
+    @property
     def _frozen(self) -> str:
+        """The hash of the stages that are frozen now: a later phase of the training may freeze more."""
+        names = self.backbone.frozen
+        if names not in self._hashes:
+            self._hashes[names] = self._hash()
+        return self._hashes[names]
+
+    def _hash(self) -> str:
         """A hash of the frozen stages, of their arithmetic and of the type of the stored values."""
         computed = (self.backbone.name, self.backbone.frozen, self.backbone.compute, np.dtype(self.dtype).name)
         digest = hashlib.sha256(repr(computed).encode())

@@ -128,7 +128,7 @@ def _run(
     """
     phases, trained_stages = None, params.train.trained_stages
     if trained_stages:
-        setup.model.backbone.require_stages(trained_stages)
+        setup.model.require_stages(trained_stages)
     if params.train.epochs:
         if validation is None:
             clusters, validation = hold_out(dataset, params.seed)

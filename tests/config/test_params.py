@@ -414,7 +414,7 @@ def test_each_family_has_its_published_scales_unless_others_are_given():
         ),
         (
             ["model.name=solar", "train.freeze=1"],
-            "train.freeze: 1 would freeze the layers around solar's attention; set it to none",
+            "train.freeze: 1 would freeze the layers around solar's attention; set it to none, or to 2 or more",
         ),
         (
             ["model.name=gem", "train.tuples.schedule=separate"],
@@ -487,6 +487,11 @@ def test_public_benchmarks_are_datasets(tmp_path, dataset):
 )
 def test_wrong_params_of_public_benchmarks_are_named(tmp_path, dataset, line):
     assert refusal(tmp_path, f"datasets: {{name: {dataset}}}") == [f"datasets.{line}"]
+
+
+@pytest.mark.parametrize(("name", "stages"), [("solar", 2), ("delg", 1)])
+def test_a_model_with_attention_in_its_last_stages_can_freeze_those_before(name, stages):
+    assert load_params(overrides=[f"model.name={name}", f"train.freeze={stages}"]).train.trained_stages == stages
 
 
 @pytest.mark.parametrize(("freeze", "stages"), [("none", None), ("backbone", 0), ("2", 2)])

@@ -139,6 +139,32 @@ def test_batchnorm_of_both_maps_is_frozen_with_the_trunk(frozen):
     assert model.local.attention.bn.training
 
 
+@pytest.mark.parametrize(("stages", "trained"), [(1, ()), (2, ("layer1",))])
+def test_freezing_counts_the_stages_of_the_whole_network(stages, trained):
+    model = build()
+    model.freeze(stages)
+    model.train()
+    features = model.backbone(draw(2, 3, 64, 64))
+    errors, attended = model.local_branch(features)
+    (model.embed(features).sum() + errors.sum() + attended.sum()).backward()
+    with_gradient = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    later = {name for name, _ in model.named_parameters() if not name.startswith("backbone.")}
+    stages = tuple(f"backbone.trunk.{stage}." for stage in trained)
+    assert with_gradient == later | {name for name, _ in model.named_parameters() if name.startswith(stages)}
+
+
+def test_freezing_a_stage_after_the_local_descriptors_is_refused():
+    model = build("backbone={name: timm/tf_efficientnet_lite0, stride: 16, weights: none}")
+    for stages, accepted in [(1, False), (2, True), (5, True), (6, False)]:
+        if accepted:
+            model.require_stages(stages)
+            continue
+        with pytest.raises(WeightsError) as error:
+            model.freeze(stages)
+        told = "but delg with timm/tf_efficientnet_lite0 trains 2 to 5 stages; choose among them"
+        assert str(error.value) == f"train.freeze: {stages}, {told}"
+
+
 def test_it_reads_pooling_and_no_context():
     params = small("extract.scales=[1.0]")
     assert not {"smoothing", "graph"} & params.sections(*MODEL_SECTIONS).keys()

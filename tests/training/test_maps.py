@@ -64,6 +64,16 @@ def test_a_stored_map_is_computed_once(model, stored, photos):
     assert len([*again.batches(photos)]) and sum(seen) == 9
 
 
+@torch.no_grad()
+def test_what_a_later_phase_freezes_too_is_not_read_from_files_of_fewer_stages(model, photos, tmp_path):
+    model.freeze(1)
+    stored = StoredMaps(model.backbone, 32, CPU, tmp_path / "maps")
+    [(_, [before])] = stored.batches(photos[:1])
+    model.freeze(0)
+    [(_, [after])] = stored.batches(photos[:1])
+    torch.testing.assert_close(after, before, rtol=2e-3, atol=1e-3)
+
+
 def test_a_map_half_written_is_computed_again(stored, photos, tmp_path):
     list(stored.batches(photos[:1]))
     [file] = stored.folder.iterdir()
