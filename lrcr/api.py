@@ -238,10 +238,10 @@ def evaluate(
     """
     model_file = _path(model)
     chosen = params_without_training(_path(params), overrides, recipe, model_file, searches=True)
+    from lrcr.config.steps import require_steps
     from lrcr.evaluation.evaluate import evaluate_dataset, require_queries
     from lrcr.models.factory import adopt_model  # imports torch, which takes seconds
     from lrcr.pipeline import prepare
-    from lrcr.retrieval.rerank.steps import require_steps
 
     require_steps(chosen if model_file is None else adopt_model(chosen, model_file))
 
