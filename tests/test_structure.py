@@ -31,7 +31,7 @@ ORDER = [
     ["training"],
     ["report"],
     ["pipeline"],
-    ["api", "collections"],
+    ["api", "collections", "comparison"],
     ["__init__"],
     ["app"],
     ["cli"],
