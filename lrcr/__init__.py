@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import lrcr.asmk as asmk
-    from lrcr.api import build_index, compare, evaluate, load_model, open_index, train
+    from lrcr.api import build_index, evaluate, load_model, open_index, train
     from lrcr.collections import cluster, duplicates, pairs
+    from lrcr.comparison import compare
     from lrcr.errors import LrcrError
     from lrcr.progress import Progress
 
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 _COLLECTIONS = dict.fromkeys(("cluster", "duplicates", "pairs"), "collections")
-_MODULES = {"LrcrError": "errors", "Progress": "progress", "asmk": "asmk", **_COLLECTIONS}
+_MODULES = {"LrcrError": "errors", "Progress": "progress", "asmk": "asmk", "compare": "comparison", **_COLLECTIONS}
 """The modules of the names that are not in `lrcr.api`."""
 
 

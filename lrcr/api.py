@@ -7,40 +7,50 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lrcr.config.given import params_of_search, params_without_training, read_params
+from lrcr.config.given import (
+    check_descriptors,
+    params_of_descriptors,
+    params_of_search,
+    params_without_training,
+    read_params,
+)
+from lrcr.errors import ParamsError
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.layout import require_place
 
 if TYPE_CHECKING:
     from lrcr.evaluation.evaluate import Result
-    from lrcr.evaluation.seeds import Comparison, Side
     from lrcr.models.model import Model
     from lrcr.retrieval.photos import PhotoIndex
 
-    Evaluated = Result | Path | str
-
 
 def build_index(
-    photos: Path | str,
+    photos: Path | str | None,
     folder: Path | str,
     *,
     model: Path | str | None = None,
     codebook_photos: Path | str | None = None,
+    descriptors: Path | str | None = None,
+    codebook_descriptors: Path | str | None = None,
     recipe: str | None = None,
     params: Path | str | None = None,
     overrides: Sequence[str] = (),
     tolerate_truncated: bool = False,
     progress: Progress = SILENT,
 ) -> "PhotoIndex":
-    """Build an index of a folder of photos, and open it. An index that is already there is replaced.
+    """Build an index of photos, or of local descriptors of your own, and open it. One that is there is replaced.
 
     Args:
         photos: folder of photos, with its subfolders; it is only read.
         folder: of the index.
         model: model file of `train`; None: the backbone as it is, not trained.
         codebook_photos: folder of photos to learn whitening and codebook from; None: `photos`.
+        descriptors: HDF5 file of local descriptors, a group for each image, as hloc writes it: `descriptors` (D, N),
+            float16 or float32, and `keypoints` (N, 2), in pixels of the original image (`docs/own-descriptors.md`). Of
+            `photos`, which may then be None, only `labels.csv` is read.
+        codebook_descriptors: another such file to learn the codebook from; None: `descriptors`.
         recipe: name of a recipe of params.
         params: YAML file of params.
         overrides: single params, for example `["extract.image_size=512"]`.
@@ -48,16 +58,33 @@ def build_index(
         progress: is told what is done.
 
     Raises:
-        ParamsError: a param is refused, or has no effect, or `folder` is something else than an index.
-        LrcrError: a photo, the model or the weights cannot be read, or another process is changing the index.
+        ParamsError: a param or an argument is refused, or has no effect, or `folder` is something else than an index.
+        LrcrError: a photo, `descriptors`, the model or the weights cannot be read, or another process changes it.
 
     Example:
         >>> import lrcr
         >>> index = lrcr.build_index("photos", "my.index")
         >>> len(index)
         12
+        >>> import h5py, numpy as np
+        >>> with h5py.File("features.h5", "w") as file:
+        ...     for name in ("a.jpg", "b.jpg"):
+        ...         file[f"{name}/descriptors"] = np.random.default_rng(0).random((32, 60), np.float32)
+        ...         file[f"{name}/keypoints"] = np.zeros((60, 2), np.float32)
+        >>> len(lrcr.build_index(None, "own.index", descriptors="features.h5", overrides=["codebook.words=3"]))
+        2
     """
-    target, model_file = Path(folder), _path(model)
+    target, model_file, own = Path(folder), _path(model), _path(descriptors)
+    of_photos = {"model": model, "codebook-photos": codebook_photos, "tolerate-truncated": tolerate_truncated}
+    check_descriptors(own, codebook_descriptors, of_photos)
+    if own is not None:
+        from lrcr.retrieval.own.build import index_features
+
+        chosen = params_of_descriptors(_path(params), overrides, recipe, searches=False)
+        index_features(chosen, own, target, photos=_path(photos), fit=_path(codebook_descriptors), progress=progress)
+        return open_index(target)
+    if photos is None:
+        raise ParamsError("PHOTOS: missing; name a folder of photos, or a file with --descriptors")
     require_place(target)
     chosen = params_without_training(_path(params), overrides, recipe, model_file, searches=False)
     from lrcr.pipeline import prepare  # imports torch, which takes seconds
@@ -204,6 +231,8 @@ def evaluate(
     *,
     model: Path | str | None = None,
     codebook_photos: Path | str | None = None,
+    descriptors: Path | str | None = None,
+    codebook_descriptors: Path | str | None = None,
     recipe: str | None = None,
     params: Path | str | None = None,
     overrides: Sequence[str] = (),
@@ -213,9 +242,11 @@ def evaluate(
     """Measure mAP on a folder of photos with ground truth: extract, codebook, index, evaluate.
 
     Args:
-        photos: folder of photos with `ground_truth.json` or `labels.csv`.
+        photos: folder of photos with `ground_truth.json` or `labels.csv`; with `descriptors` only these are read.
         model: as in `build_index`.
         codebook_photos: as in `build_index`.
+        descriptors: as in `build_index`; the file has the database and the queries.
+        codebook_descriptors: as in `build_index`.
         recipe: name of a recipe of params.
         params: YAML file of params.
         overrides: single params, for example `["extract.image_size=512"]`.
@@ -226,7 +257,7 @@ def evaluate(
         `metrics`, `per_query` (a table of the AP of each query), `cost`, and the `ranking` itself.
 
     Raises:
-        LrcrError: a param is refused or has no effect, there is no ground truth, or a photo cannot be read.
+        LrcrError: a param or an argument is refused, a file cannot be read, or there is no ground truth.
 
     Example:
         >>> import lrcr
@@ -236,12 +267,19 @@ def evaluate(
         >>> len(result.per_query)
         12
     """
-    model_file = _path(model)
+    model_file, own = _path(model), _path(descriptors)
+    of_photos = {"model": model, "codebook-photos": codebook_photos, "tolerate-truncated": tolerate_truncated}
+    check_descriptors(own, codebook_descriptors, of_photos)
+    if own is not None:
+        from lrcr.evaluation.own import evaluate_features
+
+        chosen = params_of_descriptors(_path(params), overrides, recipe, searches=True)
+        return evaluate_features(chosen, own, Path(photos), fit=_path(codebook_descriptors), progress=progress)
     chosen = params_without_training(_path(params), overrides, recipe, model_file, searches=True)
+    from lrcr.config.steps import require_steps
     from lrcr.evaluation.evaluate import evaluate_dataset, require_queries
     from lrcr.models.factory import adopt_model  # imports torch, which takes seconds
     from lrcr.pipeline import prepare
-    from lrcr.retrieval.rerank.steps import require_steps
 
     require_steps(chosen if model_file is None else adopt_model(chosen, model_file))
 
@@ -256,42 +294,6 @@ def evaluate(
     ) as ready:
         result = evaluate_dataset(ready.params, ready.dataset, ready.descriptors, ready.index)
     return replace(result, cost={**ready.cost, **result.cost})
-
-
-def compare(a: "Evaluated | Sequence[Evaluated]", b: "Evaluated | Sequence[Evaluated]") -> "dict[str, Comparison]":
-    """Compare two methods in each setup: mAP of `a` minus that of `b`, with its interval over landmarks.
-
-    Args:
-        a: what `evaluate` returned, or a .csv of `lrcr evaluate --per-query`; of several seeds a list of these.
-        b: the other method: as many seeds, in the same order.
-
-    Raises:
-        ArtifactError: a file is missing or damaged, or the evaluations are of different queries.
-
-    Example:
-        >>> import lrcr
-        >>> large = lrcr.evaluate("photos", overrides=["extract.image_size=160"])
-        >>> small = lrcr.evaluate("photos", overrides=["extract.image_size=96"])
-        >>> difference = lrcr.compare(large, small)["medium"].difference
-        >>> difference.low <= difference.mean <= difference.high
-        True
-    """
-    from lrcr.evaluation.protocol import SETUPS
-    from lrcr.evaluation.seeds import compare_seeds
-
-    sides = _sides(a, "a"), _sides(b, "b")
-    return {setup: compare_seeds(*sides, setup) for setup in SETUPS}
-
-
-def _sides(given: "Evaluated | Sequence[Evaluated]", name: str) -> "list[Side]":
-    from lrcr.evaluation.per_query import open_per_query
-    from lrcr.evaluation.seeds import Side
-
-    each: Any = given if isinstance(given, list | tuple) else [given]
-    return [
-        Side(str(one), open_per_query(Path(one))) if isinstance(one, str | Path) else Side(name, one.per_query)
-        for one in each
-    ]
 
 
 def _path(given: Path | str | None) -> Path | None:

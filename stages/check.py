@@ -10,6 +10,7 @@ from pathlib import Path
 from lrcr.cli.terminal import run_stage
 from lrcr.config.datasets import FolderParams
 from lrcr.config.params import Params
+from lrcr.config.steps import require_steps
 from lrcr.errors import ParamsError
 from lrcr.storage.artifacts import hash_file, staged_folder, write_json
 
@@ -20,6 +21,7 @@ def main(params: Params) -> None:
     if set(folders) != set(params.data.folders):
         given, found = (", ".join(names) for names in (params.data.folders, folders))
         raise ParamsError(f"params.yaml: data.folders: [{given}], but the folders are [{found}]; list these")
+    require_steps(params)
     with staged_folder(Path("data/checked")) as staged:
         for name in params.datasets:
             listed = hash_file(Path(f"listed/{name}.tsv")) if name in folders else None

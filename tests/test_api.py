@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,13 @@ from lrcr.evaluation.per_query import write_per_query
 from lrcr.retrieval.lock import only_writer
 from lrcr.storage.sources import PACKAGE
 
-FUNCTIONS = ["build_index", "compare", "evaluate", "load_model", "open_index", "train"]
-OF_COLLECTIONS = ["cluster", "duplicates", "pairs"]
+FUNCTIONS = {
+    "lrcr.api": ["build_index", "evaluate", "load_model", "open_index", "train"],
+    "lrcr.collections": ["cluster", "duplicates", "pairs"],
+    "lrcr.comparison": ["compare"],
+}
+"""The functions of the API, by their module."""
+
 QUICK = [
     *("backbone.name=resnet18", "backbone.skip_layers=3", "backbone.weights=none", "backbone.crop_border=0"),
     *("whitening.dim=16", "extract.image_size=64", "extract.scales=[1.0]", "extract.max_descriptors=60"),
@@ -32,7 +37,7 @@ QUICK = [
 
 
 def test_the_surface():
-    assert lrcr.__all__ == ["LrcrError", "Progress", "asmk", *sorted([*FUNCTIONS, *OF_COLLECTIONS])]
+    assert lrcr.__all__ == ["LrcrError", "Progress", "asmk", *sorted(chain(*FUNCTIONS.values()))]
     assert lrcr.asmk.__all__ == ["Codebook", "Index", "build", "open_index", "train_codebook"]
     assert set(dir(lrcr)) == {*lrcr.__all__, "__version__"}
     for module in (lrcr, lrcr.asmk):
@@ -42,7 +47,7 @@ def test_the_surface():
 
 
 def test_every_function_of_the_api_is_shown():
-    for module, functions in (("lrcr.api", FUNCTIONS), ("lrcr.collections", OF_COLLECTIONS)):
+    for module, functions in FUNCTIONS.items():
         everything = vars(importlib.import_module(module))
         defined = {name for name, value in everything.items() if getattr(value, "__module__", "") == module}
         assert {name for name in defined if not name.startswith("_")} == set(functions)
@@ -77,7 +82,10 @@ MODULES = [
     for file in sorted(PACKAGE.rglob("*.py"))
     if ">>>" in file.read_text()
 ]
-PUBLIC = ["lrcr.api", "lrcr", "lrcr.retrieval.hits", "lrcr.retrieval.photos", "lrcr.collections", "lrcr.asmk"]
+PUBLIC = [
+    *("lrcr.api", "lrcr", "lrcr.retrieval.hits", "lrcr.retrieval.photos", "lrcr.collections", "lrcr.comparison"),
+    "lrcr.asmk",
+]
 
 
 def examples(module: str) -> list[doctest.DocTest]:
@@ -98,7 +106,7 @@ def test_examples_of_the_api_run_one_after_the_other(rendered, tmp_path, monkeyp
     done = [example for module in PUBLIC for example in examples(module)]
     for example in done:
         run(example)
-    shown = {f"lrcr.api.{name}" for name in FUNCTIONS} | {f"lrcr.collections.{name}" for name in OF_COLLECTIONS}
+    shown = {f"{module}.{name}" for module, functions in FUNCTIONS.items() for name in functions}
     assert shown <= {example.name for example in done}
 
 

@@ -31,7 +31,7 @@ ORDER = [
     ["training"],
     ["report"],
     ["pipeline"],
-    ["api", "collections"],
+    ["api", "collections", "comparison"],
     ["__init__"],
     ["app"],
     ["cli"],
@@ -341,13 +341,22 @@ def test_params_of_stages_exist(name):
             assert at(values, param)
 
 
-def test_checking_wrong_params_writes_nothing(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("smoothing: {kernel: 4}", "params.yaml: smoothing.kernel: 4 is refused"),
+        ("rerank: [{kind: expansion}]", "rerank: expansion needs global vectors, and the index holds local"),
+        ("rerank: [{kind: geometric}]", "rerank: geometric needs local descriptors, which the index does not own"),
+        ("{model: {name: gem}, rerank: [{kind: words}]}", "rerank: words needs visual words, and the index holds"),
+    ],
+)
+def test_checking_wrong_params_writes_nothing(tmp_path, monkeypatch, capsys, written, said):
     monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_text("smoothing: {kernel: 4}\n")
+    Path("params.yaml").write_text(written)
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(ROOT / "stages/check.py"), run_name="__main__")
     assert ended.value.code == 2
-    assert "params.yaml: smoothing.kernel: 4 is refused" in capsys.readouterr().err.replace("\n", "")
+    assert said in capsys.readouterr().err.replace("\n", "")
     assert not Path("data").exists()
 
 

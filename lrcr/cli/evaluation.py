@@ -19,10 +19,8 @@ from lrcr.cli.options import (
     ParamsFile,
     Recipe,
     TolerateTruncated,
-    check_descriptors,
 )
 from lrcr.cli.terminal import progress
-from lrcr.config.given import params_of_descriptors
 from lrcr.errors import ParamsError, counted
 
 _SIZES = ("words_per_image", "dimensions", "bytes_per_image")
@@ -53,24 +51,18 @@ def evaluate(
         raise ParamsError(
             f"--per-query {per_query}: the AP of each query is written as .csv; give a name that ends in .csv"
         )
-    of_photos = {"model": model, "codebook-photos": codebook_photos, "tolerate-truncated": tolerate_truncated}
-    check_descriptors(descriptors, codebook_descriptors, of_photos)
-    if descriptors is None:
-        result = lrcr.api.evaluate(
-            photos,
-            model=model,
-            codebook_photos=codebook_photos,
-            recipe=recipe,
-            params=params,
-            overrides=overrides or (),
-            tolerate_truncated=tolerate_truncated,
-            progress=progress,
-        )
-    else:
-        from lrcr.evaluation.own import evaluate_features
-
-        chosen = params_of_descriptors(params, overrides, recipe, searches=True)
-        result = evaluate_features(chosen, descriptors, photos, fit=codebook_descriptors, progress=progress)
+    result = lrcr.api.evaluate(
+        photos,
+        model=model,
+        codebook_photos=codebook_photos,
+        descriptors=descriptors,
+        codebook_descriptors=codebook_descriptors,
+        recipe=recipe,
+        params=params,
+        overrides=overrides or (),
+        tolerate_truncated=tolerate_truncated,
+        progress=progress,
+    )
     if per_query is not None:
         from lrcr.evaluation.per_query import write_per_query
 

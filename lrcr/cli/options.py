@@ -1,13 +1,11 @@
 """Arguments and options: those that several commands share, and those of `lrcr search`."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lrcr.config.recipes import recipe_names
-from lrcr.errors import ParamsError
 
 Recipe = Annotated[
     str | None,
@@ -128,20 +126,3 @@ PlotMatches = Annotated[
         help="Draw the matching locations of query and results into this .png or .jpg.",
     ),
 ]
-
-
-def check_descriptors(descriptors: Path | None, codebook: Path | None, of_photos: Mapping[str, object]) -> None:
-    """Refuse options that do not go together.
-
-    Args:
-        codebook: the value of --codebook-descriptors, which needs --descriptors.
-        of_photos: option → value, of those that have no effect beside --descriptors.
-
-    Raises:
-        ParamsError: naming the option.
-    """
-    if descriptors is None and codebook is not None:
-        raise ParamsError(f"--codebook-descriptors {codebook}: has no effect without --descriptors; give both")
-    for option, value in of_photos.items():
-        if descriptors is not None and value:
-            raise ParamsError(f"--{option}: has no effect on --descriptors; leave it out")

@@ -31,13 +31,13 @@ from lrcr.cli.options import (
     Shards,
     TolerateTruncated,
     Top,
-    check_descriptors,
 )
 from lrcr.cli.outputs import require_output, require_pictures
 from lrcr.cli.queries import QueryPhoto, find_queries
 from lrcr.cli.results import PARTIAL, SUFFIXES, print_results, write_results
 from lrcr.cli.terminal import import_torch, progress, say
 from lrcr.cli.wording import name_options, name_tolerance
+from lrcr.config.given import check_descriptors
 from lrcr.errors import ImageError, ParamsError
 
 if TYPE_CHECKING:

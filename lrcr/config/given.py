@@ -1,6 +1,6 @@
 """The params that a command or a function of the API is given: they are read, and what has no effect is refused."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,6 +97,23 @@ def params_of_descriptors(
     return read_params(file, overrides, recipe).model_copy(
         update={name: getattr(defaults, name) for name in (*ARCHITECTURE, "extract")}
     )
+
+
+def check_descriptors(descriptors: Path | None, codebook: Path | str | None, of_photos: Mapping[str, object]) -> None:
+    """Refuse options, or arguments of the API, that do not go together.
+
+    Args:
+        codebook: the value of --codebook-descriptors, which needs --descriptors.
+        of_photos: option → value, of those that have no effect beside --descriptors.
+
+    Raises:
+        ParamsError: naming the option.
+    """
+    if descriptors is None and codebook is not None:
+        raise ParamsError(f"--codebook-descriptors {codebook}: has no effect without --descriptors; give both")
+    for option, value in of_photos.items():
+        if descriptors is not None and value:
+            raise ParamsError(f"--{option}: has no effect on --descriptors; leave it out")
 
 
 def _not_stored(override: str, section: str) -> str:

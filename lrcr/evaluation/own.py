@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from lrcr.config.params import Params
+from lrcr.config.steps import require_steps
 from lrcr.evaluation.evaluate import Result, evaluate_dataset, require_queries
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.own.build import prepare_features
-from lrcr.retrieval.rerank.steps import require_steps
 
 
 def evaluate_features(

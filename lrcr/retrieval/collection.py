@@ -25,7 +25,7 @@ from lrcr.retrieval.encoding import encode_photos, kept_local
 from lrcr.retrieval.images import choose_roots, flat_boxes
 from lrcr.retrieval.lock import LOCK, only_writer
 from lrcr.retrieval.queries import extractor_of
-from lrcr.retrieval.reading import PhotoReader, of_root, stored_images, tabulate
+from lrcr.retrieval.reading import PhotoReader, of_root, outside_other_folders, stored_images, tabulate
 from lrcr.retrieval.sources import require_same_source
 from lrcr.retrieval.writer import IndexWriter, open_writer
 from lrcr.storage.artifacts import MANIFEST, open_manifest, staged_folder
@@ -62,7 +62,8 @@ def add_photos(
 
     Args:
         folder: of the index.
-        given: folders of photos, as `lrcr index` takes them, and single photos.
+        given: folders of photos, as `lrcr index` takes them, and single photos. Photos in another folder of the index
+            below one of these are left out, with a warning, unless there is a prefix.
         prefix: before the names of all of them.
         tolerate_truncated: whether JPEGs that lack their last bytes are accepted.
 
@@ -134,7 +135,8 @@ def sync_photos(folder: Path, photos: Path, progress: Progress = SILENT, *, tole
     """Bring an index to the state of a folder: new photos are added, changed ones replaced, missing ones removed.
 
     Of an index of several folders, only the images of this folder change. The labels become those of `labels.csv`. A
-    photo that is there under several prefixes keeps all its names; a new one comes in under each prefix.
+    photo that is there under several prefixes keeps all its names; a new one comes in under each prefix. Photos in
+    another folder of the index below this one belong to that one.
 
     Args:
         folder: of the index.
@@ -155,7 +157,8 @@ def sync_photos(folder: Path, photos: Path, progress: Progress = SILENT, *, tole
         number = writer.roots.index(str(root))
         rows = of_root(writer, number)
         read = PhotoReader(progress, tolerate_truncated)
-        found = _with_all_names(read.folder(photos, stored_images(rows)), rows)
+        found = outside_other_folders(read.folder(photos, stored_images(rows)), root, writer.roots)
+        found = _with_all_names(found, rows)
         elsewhere = writer.images[writer.images["root"] != number]
         found = found[~_holds(elsewhere, found)].reset_index(drop=True)
         kept = _holds(rows, found)

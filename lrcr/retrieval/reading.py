@@ -1,9 +1,11 @@
 """Photos that a command is given, as rows of the table of an index; what the index knows is not decoded again."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from lrcr.data.dataset import Photo
@@ -11,9 +13,11 @@ from lrcr.data.images import Box
 from lrcr.datasets.ground_truth import read_ground_truth, read_labels
 from lrcr.datasets.photos import Photos, StoredImage, inspect_photos, read_photos, warn_of
 from lrcr.datasets.walking import photos_root
-from lrcr.errors import DatasetError, ImageError
+from lrcr.errors import DatasetError, ImageError, counted
 from lrcr.progress import Progress
 from lrcr.retrieval.writer import IndexWriter
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class PhotoReader:
         stored = stored_images(of_root(writer, writer.roots.index(str(root)))) if str(root) in writer.roots else {}
         known = {path.removeprefix(inside): image for path, image in stored.items() if path.startswith(inside)}
         found = self.folder(path, known)
+        if not prefix:
+            found = outside_other_folders(found, photos_root(path).resolve(), writer.roots)
         paths = inside + found["path"]
         return found.assign(root=str(root), path=paths, name=prefix + paths)
 
@@ -84,6 +90,24 @@ def _place(folder: Path, roots: Sequence[str]) -> tuple[Path, str]:
         if str(parent.resolve()) in roots and ".." not in way.parts:
             return parent.resolve(), f"{way.as_posix()}/".removeprefix("./")
     return folder.resolve(), ""
+
+
+def outside_other_folders(found: pd.DataFrame, folder: Path, roots: Sequence[str]) -> pd.DataFrame:
+    """The photos of a folder that lie in no other folder of the index: there they are named already.
+
+    Args:
+        found: rows of `tabulate`, whose paths are relative to the folder.
+        folder: resolved.
+        roots: the folders of the index.
+    """
+    for root in (root for root in roots if folder in Path(root).parents):
+        way = f"{Path(root).relative_to(folder).as_posix()}/"
+        inside = np.array([path.startswith(way) for path in found["path"]], bool)
+        if inside.any():
+            left = f"{counted(int(inside.sum()), 'photo')} in {root}"
+            _log.warning("%s: %s left out; name that folder of the index to bring in new ones", folder, left)
+        found = found[~inside]
+    return found
 
 
 def of_root(writer: IndexWriter, number: int) -> pd.DataFrame:

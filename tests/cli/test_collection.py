@@ -247,6 +247,20 @@ def test_a_subfolder_is_added_under_the_names_of_its_folder(mine, photos, draw_p
     assert Searcher(folder).images.set_index("name")["path"]["b.png"] == str(mine / "other/b.png")
 
 
+def test_a_folder_above_one_of_the_index_gives_no_photo_a_second_name(mine, draw_photo, caplog):
+    folder, own = mine / "my.index", mine / "photos/images"
+    draw_photo(mine / "other/a.png", 7, 0)
+    draw_photo(own / "1/new.png", 7, 1)
+    before = names(folder)
+    assert told(folder, "add", mine) == "1 added, 0 described again, 0 removed; 10 images"
+    said = f"{mine}: 10 photos in {own} left out; name that folder of the index to bring in new ones"
+    assert [record.getMessage() for record in caplog.records] == [said]
+    assert names(folder) == [*before, "other/a.png"]
+    assert told(folder, "sync", mine) == "0 added, 0 described again, 0 removed; 10 images"
+    assert told(folder, "add", own) == "1 added, 0 described again, 0 removed; 11 images"
+    assert told(folder, "add", mine, "--prefix", "x/") == "11 added, 0 described again, 0 removed; 22 images"
+
+
 def test_merging_what_is_known_stores_nothing(mine, index):
     lrcr("merge", index, mine / "my.index", "-o", mine / "all.index")
     segments = [Searcher(each).index.manifest.facts["segments"] for each in (index, mine / "all.index")]

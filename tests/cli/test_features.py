@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from lrcr import asmk
-from lrcr.api import open_index
+from lrcr.api import build_index, evaluate, open_index
+from lrcr.errors import ParamsError
 from lrcr.features.hloc import read_features
 from lrcr.retrieval.photos import PhotoIndex
 from lrcr.retrieval.searcher import Searcher
@@ -300,6 +301,23 @@ def test_what_does_not_go_together_is_refused_in_one_line(own, index, global_ind
         patched.setattr("lrcr.evaluation.own.prepare_features", lambda *_, **__: pytest.fail("it works"))
         assert refuse("evaluate", photos, *step).startswith("rerank: expansion needs global vectors")
     assert not (tmp_path / "new.index").exists()
+
+
+def test_the_api_takes_descriptors_too(own, tmp_path):
+    file, photos = own / "all.h5", photos_of(tmp_path / "labelled")
+    index = build_index(photos, tmp_path / "my.index", descriptors=str(file), overrides=WORDS[1::2])
+    assert index.searcher.images["label"].notna().all()
+    assert scores(tmp_path / "my.index", file) == scores(own / "my.index", file)
+    result = evaluate(photos, descriptors=file, codebook_descriptors=file, overrides=[*WORDS, *ONE_WORD][1::2])
+    assert result.metrics["map"]["medium"] == 100
+    for call in (build_index, evaluate):
+        place = (tmp_path / "new.index",) if call is build_index else ()
+        with pytest.raises(ParamsError, match=r"^--model: has no effect on --descriptors"):
+            call(photos, *place, descriptors=file, model="a.safetensors")
+        with pytest.raises(ParamsError, match=r"^--codebook-descriptors .*: has no effect without --descriptors"):
+            call(photos, *place, codebook_descriptors=file)
+    with pytest.raises(ParamsError, match=r"^PHOTOS: missing"):
+        build_index(None, tmp_path / "new.index")
 
 
 def test_a_bad_file_is_refused_in_one_line_and_leaves_nothing(own, tmp_path):
