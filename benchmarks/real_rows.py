@@ -79,7 +79,7 @@ SYSTEMS: dict[str, tuple[str, ...]] = {
         *("train.tuples.warmup_steps=10", "train.tuples.lr_decay=0.8"),
         "train.tuples.losses={contrastive: 0.0, asmk: 1.0, codebooks: 4, soft_words: 5}",
     ),
-    BORDER_CROPPED: _TUPLES,
+    BORDER_CROPPED: (*_TUPLES, _OWNED),
     "R-MAC": ("model.name=rmac", "train.epochs=0"),
     "GeM": ("model.name=gem", *_TUPLES),
     "AP-GeM": (
@@ -103,9 +103,10 @@ SYSTEMS: dict[str, tuple[str, ...]] = {
     "DELF-ASMK": _DELF,
     "DELF-R-ASMK": (*_DELF, "extract.regions=grid"),
 }
-_GEOMETRIC = tuple(GeometricParams(kind="geometric", min_similarity=value) for value in (0.0, 0.3, 0.5, 0.7))
+_GEOMETRIC = tuple(GeometricParams(kind="geometric", min_similarity=value) for value in (0.3, 0.5, 0.6, 0.7))
 RERANKED = {
     "HOW + geometric": Reranking(BASE, _GEOMETRIC),
+    f"{BORDER_CROPPED}, + geometric": Reranking(BORDER_CROPPED, _GEOMETRIC),
     "LRCR + geometric": Reranking(LRCR, _GEOMETRIC),
     "CFCD + SuperGlobal": Reranking("CFCD", (SuperGlobalParams(kind="superglobal"),)),
     "CFCD → LRCR": Reranking(

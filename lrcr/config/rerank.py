@@ -51,8 +51,9 @@ class GeometricParams(Section):
     tolerance: Positive = Field(
         0.05, description="largest error of an inlier, as a share of the longer side of the part with descriptors"
     )
-    min_similarity: Annotated[float, Field(ge=-1, le=1)] = Field(
-        0.0, description="cosine of two local descriptors below which they do not match, −1 to 1"
+    min_similarity: Annotated[float, Field(ge=-1, le=1)] | None = Field(
+        None,
+        description="cosine of two local descriptors below which they do not match, −1 to 1; null: 0.5, of codes 0.6",
     )
     ratio: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0,

@@ -18,6 +18,9 @@ from lrcr.retrieval.rerank.matching import match
 from lrcr.retrieval.rerank.nearest import Rows
 from lrcr.retrieval.rerank.reranker import raise_above, rank_by
 
+_MIN_SIMILARITY, _MIN_SIMILARITY_OF_CODES = 0.5, 0.6
+"""With codes the cosine is an estimate, and a wrong match reaches 0.5 more often."""
+
 
 @dataclass(frozen=True, eq=False)
 class Inlier:
@@ -61,9 +64,10 @@ class Geometric:
 
     def verify(self, query: Keypoints, image: Keypoints) -> tuple[Rows, Rows]:
         """The rows of the query's descriptors that are inliers, and the matching rows of the image's."""
-        params = self.params
-        bits = self.database.bits
-        rows, others = match(query.descriptors, image.descriptors, params.min_similarity, params.ratio, bits)
+        params, bits = self.params, self.database.bits
+        default = _MIN_SIMILARITY if bits is None else _MIN_SIMILARITY_OF_CODES
+        similarity = default if params.min_similarity is None else params.min_similarity
+        rows, others = match(query.descriptors, image.descriptors, similarity, params.ratio, bits)
         tolerance = params.tolerance * float(np.ptp(image.xy, axis=0).max()) if len(rows) else 0.0
         inliers = find_inliers(query.xy[rows], image.xy[others], params.transformation, tolerance)
         return rows[inliers], others[inliers]

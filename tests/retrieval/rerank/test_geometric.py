@@ -96,3 +96,11 @@ def test_a_query_without_descriptors_or_results_keeps_its_list(database):
     assert found.image.tolist() == [4, 2, 0]
     nothing = Ranking.from_queries([np.array([], np.int64)], [np.array([], np.float32)])
     assert len(step(database).rerank(QUERY, nothing)) == 0
+
+
+def test_the_smallest_similarity_depends_on_what_is_stored(database):
+    images = [database.of_image(number) for number in (2, 1)]
+    default = 0.5 if database.bits is None else 0.6
+    steps = [step(database, min_similarity=each, tolerance=1.0) for each in (None, default, default + 0.1, -1.0)]
+    few, same, fewer, all_ = (len(each.verify(*images)[0]) for each in steps)
+    assert fewer < few == same < all_
