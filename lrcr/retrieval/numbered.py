@@ -10,6 +10,9 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from lrcr.storage.artifacts import staged_folder
 
 Entry = dict[str, Any]
@@ -29,6 +32,13 @@ def copy_entries(folder: Path, other: Path, entries: Iterable[Entry], number: in
             shutil.copytree(other / entry["folder"], staged, dirs_exist_ok=True)
         copied.append({**entry, "folder": name})
     return copied
+
+
+def living(entries: Sequence[Entry], present: npt.NDArray[np.bool_]) -> tuple[list[Entry], npt.NDArray[np.int64]]:
+    """The folders that hold a present image, and the places of all their images among the stored ones."""
+    owner = np.repeat(np.arange(len(entries)), [entry["images"] for entry in entries])
+    used = np.unique(owner[present])
+    return [entries[place] for place in used], np.flatnonzero(np.isin(owner, used))
 
 
 def first_to_join(entries: Sequence[Entry], images: int, most: float = inf) -> int:

@@ -34,7 +34,7 @@ from lrcr.retrieval.layout import CODEBOOK, PARAMS
 from lrcr.retrieval.local_encoder import LocalEncoder, LocalPart, local_encoder
 from lrcr.retrieval.local_writer import LocalWriter
 from lrcr.retrieval.lock import only_writer
-from lrcr.retrieval.numbered import copy_entries, first_free, first_to_join
+from lrcr.retrieval.numbered import copy_entries, first_free, first_to_join, living
 from lrcr.retrieval.sources import require_same_source
 from lrcr.storage.arrays import write_arrays
 from lrcr.storage.artifacts import Manifest, fingerprint, open_manifest, read_json, write_manifest
@@ -153,7 +153,7 @@ class IndexWriter:
         """Add the images of another index that was built with the same model, codebook and settings.
 
         Each index keeps the folders of its photos. An image that is in both, by name and content, is added once.
-        Segments of which no image is added are left out.
+        Segments of which no image is added, and own ones whose images were all removed, are left out.
 
         Args:
             other: folder of the index, which nobody changes meanwhile (`lrcr.retrieval.lock`).
@@ -168,16 +168,14 @@ class IndexWriter:
         table, present = self._read(other, theirs.facts)
         table["name"] = prefix + table["name"]
         present = self._without_known(table, present, other)
-        segments = theirs.facts["segments"]
-        segment = np.repeat(np.arange(len(segments)), [entry["images"] for entry in segments])
-        used = np.unique(segment[present])
-        stored = np.flatnonzero(np.isin(segment, used))
+        self._drop_dead()
+        segments, stored = living(theirs.facts["segments"], present)
         table, present = table.iloc[stored].reset_index(drop=True), present[stored]
         self.roots += [root for root in theirs.facts["roots"] if root not in self.roots]
         table["root"] = table["root"].map(lambda root: self.roots.index(theirs.facts["roots"][root]))
         table["image"] = table["name"].map(self._removed).fillna(table["image"] + self._next_image).astype("int64")
         self._next_image += int(theirs.facts["next_image"])
-        copied = copy_entries(self.folder, other, [segments[place] for place in used], self._number)
+        copied = copy_entries(self.folder, other, segments, self._number)
         self._local.copy(other, theirs.facts, stored)
         self._entries, self._number = self._entries + copied, self._number + len(copied)
         self._extend(table, present)
@@ -235,6 +233,15 @@ class IndexWriter:
         self.roots = list(dict.fromkeys(used.values()))
         numbers = {number: self.roots.index(root) for number, root in used.items()}
         self._table["root"] = self._table["root"].map(numbers).fillna(0).astype("int64")
+
+    def _drop_dead(self) -> None:
+        """Leave out the segments whose images were all removed, unless all were."""
+        entries, stored = living(self._entries, self._present)
+        if not entries or len(entries) == len(self._entries):
+            return
+        self._local.rewrite(stored)
+        self._entries, self._changed = entries, True
+        self._table, self._present = self._table.iloc[stored].reset_index(drop=True), self._present[stored]
 
     def _order(self) -> npt.NDArray[np.int64]:
         """The places of the images in the table, in the order of their names."""

@@ -248,6 +248,22 @@ def test_a_merge_leaves_out_segments_without_a_new_image(owning, tmp_path):
     assert "bytes of local descriptors" in " ".join(CliRunner().invoke(app, ["compact", str(owning)]).output.split())
 
 
+def test_a_merge_leaves_out_own_segments_of_removed_images(owning, tmp_path):
+    source, described = tmp_path / "own source", draw_all([7])
+    other = build_at_once(tmp_path / "other", source, KINDS["local descriptors"], {"e": 9})
+    with open_writer(owning) as writer:
+        writer.add(tabulate({"d": 7}), [writer.backend.encode(described, ["d"])], [local_part(described)])
+        writer.remove(["a", "b", "c"])
+        assert writer.commit().facts["segments"][0]["images"] == 3
+        writer.merge(other)
+        facts = writer.commit().facts
+    for name in ("segments", "local"):
+        assert [entry["images"] for entry in facts[name]] == [1, 1]
+    expected = build_at_once(tmp_path / "both", source, KINDS["local descriptors"], {"d": 7, "e": 9})
+    assert_same(rankings(answers(owning)), rankings(answers(expected)))
+    np.testing.assert_array_equal(Searcher(owning).local.of_image(0).xy, described.xy)
+
+
 @pytest.fixture
 def index(tmp_path):
     """An index of three images."""
