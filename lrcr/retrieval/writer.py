@@ -125,8 +125,7 @@ class IndexWriter:
         Raises:
             ArtifactError: a name is not in the index.
         """
-        present = self.images
-        places = dict(zip(present["name"], present.index, strict=True))
+        places: dict[str, int] = pd.Series(self.images.index, self.images["name"]).to_dict()  # type: ignore[assignment]
         unknown = [name for name in names if name not in places]
         if unknown:
             near = nearest_name(unknown[0], places)

@@ -252,7 +252,7 @@ def test_a_merge_leaves_out_own_segments_of_removed_images(owning, tmp_path):
     source, described = tmp_path / "own source", draw_all([7])
     other = build_at_once(tmp_path / "other", source, KINDS["local descriptors"], {"e": 9})
     with open_writer(owning) as writer:
-        writer.add(tabulate({"d": 7}), [writer.backend.encode(described, ["d"])], [local_part(described)])
+        writer.add(tabulate({"d": 7}), [writer.backend.encode(described, ["d"])], local_part(writer, described))
         writer.remove(["a", "b", "c"])
         assert writer.commit().facts["segments"][0]["images"] == 3
         writer.merge(other)
