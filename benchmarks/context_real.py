@@ -19,7 +19,7 @@ _CODEBOOKS = 3
 """Of each seed; a score is their mean."""
 
 _KERNELS = (3, 5, 7)
-_WITHOUT_CONTEXT = ("smoothing.kind=none", "graph.kind=none", "train.tuples.schedule=joint")
+_WITHOUT_CONTEXT = ("smoothing.kind=none", "graph.kind=none")
 _TRUNKS = {
     "context_real": ("backbone.weights={data}/weights/resnet18-imagenet-to-layer3.npz",),
     "context_real_lite0": (
@@ -53,7 +53,7 @@ def _rows(name: str) -> Rows:
 def _compare(name: str, rows: Rows, seeds: Sequence[int]) -> Iterator[Value]:
     averages = {row: own for row, own in _kernels().items() if row.startswith(_AVERAGE)}
     recipe = load_params(None, recipe="context")
-    half = {"train": {"epochs": recipe.train.epochs // 2, "tuples": {"schedule": recipe.train.tuples.schedule}}}
+    half = {"train": {"epochs": recipe.train.epochs // 2, "tuples": {"schedule": "sequential"}}}
     changes: dict[str, Changes] = {
         _NO_SMOOTHING: [NONE, UNTRAINED],
         _AVERAGE: averages[rows.choose(averages)],

@@ -455,7 +455,7 @@ EXPECTED = {
             "data": {"train": None, "val": None, "fit": None, "eval": [], "folders": []},
             "backbone.skip_layers": 1,
             "backbone.crop_border": 1,
-            "smoothing.kind": "learnable",
+            "smoothing.kind": "none",
             "smoothing.initial_bandwidth": 1.0,
             "graph.kind": "gcn",
             "whitening.images": 300,
@@ -469,7 +469,6 @@ EXPECTED = {
             "train.validation.extract": {"image_size": 512, "scales": [1.0, 0.707, 0.5], "max_descriptors": 500},
             "train.validation.codebook.words": 2048,
             "train.validation.codebook.images": 300,
-            "train.tuples.schedule": "sequential",
             "train.tuples.scales": [1.0, 0.707, 0.5],
             "train.tuples.negatives": 0,
             "train.tuples.batch_size": 16,
@@ -533,7 +532,7 @@ def test_every_recipe_resolves_to_its_published_values(name):
         ("fire-r50", 1024, 16, 128, None, None),
         *((name, 2048, 32, 2048, None, None) for name in ("gem-r101", "rmac-r101", "solar-r101", "apgem-r101")),
         ("cfcd-r50", 2048, 32, 512, None, None),
-        ("context", 256, 16, 128, LearnableSmoothing, GraphRefinement),
+        ("context", 256, 16, 128, AverageSmoothing, GraphRefinement),
         ("scratch", 128, 8, 64, AverageSmoothing, NoRefinement),
     ],
 )
@@ -547,7 +546,7 @@ def test_the_network_of_every_recipe(name, channels, stride, dim, smoothing, gra
         assert model.whitening.bias.shape == (dim,)
     if smoothing is not None:
         assert isinstance(model.smoothing, smoothing) and isinstance(model.graph, graph)
-        assert model.smoothing.kernel == params.smoothing.kernel
+        assert model.smoothing.kernel == (1 if params.smoothing.kind == "none" else params.smoothing.kernel)
     if not params.model.is_local:
         assert model(torch.rand(1, 3, 128, 96)).shape == (1, dim)
 
