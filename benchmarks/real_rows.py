@@ -94,7 +94,7 @@ SYSTEMS: dict[str, tuple[str, ...]] = {
     ),
     "DELG": (
         *("model.name=delg", "extract.global_scales=[1.414, 1.0, 0.707]", _OWNED),
-        f"train.classification={{{_CROPS}, fine_epochs: 0, head: arcface, margin: 0.1, learning_rate: 0.01}}",
+        f"train.classification={{{_CROPS}, fine_epochs: 0, head: arcface, margin: 0.1, learning_rate: 0.003}}",
     ),
     "FIRe-ASMK": (
         *("model.name=fire", *_TUPLES, f"train.epochs={_HALF}", _OWNED),
