@@ -111,5 +111,7 @@ def _setting(step: RerankParams) -> str:
             return f"min_similarity {step.min_similarity:g}"
         case "blend":
             return f"share {step.share:g}"
+        case "words" | "expansion":
+            return f"{step.images} images"
         case _:
             return f"first {step.top}"

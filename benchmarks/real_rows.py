@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from benchmarks.photos import test_data
 from lrcr.config.params import Params
 from lrcr.config.reading import load_params
-from lrcr.config.rerank import BlendParams, GeometricParams, RerankParams, SuperGlobalParams
+from lrcr.config.rerank import (
+    BlendParams,
+    DiffusionParams,
+    ExpansionParams,
+    GeometricParams,
+    RerankParams,
+    SuperGlobalParams,
+    WordsParams,
+)
 
 EPOCHS = 4
 BASE = "HOW-ASMK as published"
@@ -110,7 +118,10 @@ RERANKED = {
     "HOW + geometric": Reranking(BASE, _GEOMETRIC),
     f"{BORDER_CROPPED}, + geometric": Reranking(BORDER_CROPPED, _GEOMETRIC),
     "LRCR + geometric": Reranking(LRCR, _GEOMETRIC),
+    "LRCR + words of verified images": Reranking(LRCR, (WordsParams(kind="words"),)),
     "CFCD + SuperGlobal": Reranking("CFCD", (SuperGlobalParams(kind="superglobal"),)),
+    "CFCD + query expansion": Reranking("CFCD", (ExpansionParams(kind="expansion"),)),
+    "CFCD + diffusion": Reranking("CFCD", (DiffusionParams(kind="diffusion"),)),
     "CFCD → LRCR": Reranking(
         "CFCD", tuple(BlendParams(kind="blend", share=share) for share in (0.3, 0.5, 0.7, 0.9, 1.0)), by=LRCR
     ),
