@@ -142,9 +142,10 @@ class Params(Section):
         if projection is not None and name not in ("gem", "solar", "apgem", "cfcd", "delg"):
             raise ValueError(f"pooling.projection: {name} has none; leave it out or set model.name gem")
         losses = self.train.tuples.losses
-        if not self.model.is_local and self.method == "tuples" and (losses.matches or losses.asmk):
+        needs_local = self.train.epochs > 0 and (losses.matches or losses.asmk)
+        if not self.model.is_local and self.method == "tuples" and needs_local:
             raise ValueError(f"train.tuples.losses: {name} has no local descriptors; leave matches and asmk at 0")
-        if name == "fire" and (losses.matches or losses.asmk):
+        if name == "fire" and needs_local:
             raise ValueError("train.tuples.losses: fire has its own (train.tuples.fire); leave matches and asmk at 0")
         if not self.model.is_local and self.train.validation.by == "asmk":
             raise ValueError(f"train.validation.by: {name} has no local descriptors for asmk; set it to global")

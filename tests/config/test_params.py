@@ -440,6 +440,12 @@ def test_settings_that_a_model_cannot_heed_are_refused(overrides, said):
         load_params(overrides=overrides)
 
 
+@pytest.mark.parametrize("name", ["gem", "fire"])
+def test_without_training_its_losses_need_not_fit(name):
+    untrained = [f"model.name={name}", "train.tuples.losses.asmk=1", "train.epochs=0"]
+    assert load_params(overrides=untrained).train.tuples.losses.asmk == 1
+
+
 def test_params_do_not_change_once_made():
     with pytest.raises(ValidationError):
         Params().seed = 3
