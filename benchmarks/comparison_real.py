@@ -2,8 +2,8 @@
 
 Training, validation and test photos show different identities (`benchmarks.identities`). mAP (medium) is measured on
 the test identities; easy and hard on the graded queries of `photos/`, the validation photos, by which the epoch and the
-share of a blend are chosen. Needs `LRCR_TEST_DATA`: a folder with `photos/`, `more-photos/` and
-`weights/`. The table is written after each row, and what a killed run has finished is found again.
+share of a blend are chosen. Needs `LRCR_TEST_DATA`: a folder with `photos/`, `more-photos/` and `weights/`. The table
+is written after each row, and what a killed run has finished is found again.
 """
 
 from collections.abc import Iterator
