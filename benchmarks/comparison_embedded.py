@@ -35,11 +35,11 @@ class System:
 
 
 _TUPLES = (
-    "train.freeze=none",
+    "train.freeze=2",
     "train.tuples={queries_per_epoch: 160, negatives: 3, batch_size: 4, scales: [1.0], lr_decay: 0.8}",
     "train.tuples.losses={contrastive: 1.0, asmk: 0.0}",
 )
-_LABELS = ("train.freeze=none", "train.epochs=10")
+_LABELS = ("train.freeze=2", "train.epochs=10")
 _TUPLE_RATES = {"train.tuples.learning_rates.backbone": 1e-5, "train.tuples.learning_rates.context": 1e-4}
 _LIST_RATES = {"train.listwise.learning_rates.backbone": 1e-4, "train.listwise.learning_rates.context": 1e-3}
 _CLASS_RATES = {"train.classification.learning_rate": 5e-3}
