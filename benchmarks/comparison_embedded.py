@@ -48,7 +48,7 @@ _DELF = (
     *("model.name=delf", *_LABELS, "train.classification={epochs: 10, fine_epochs: 4, head: linear, local: 0.0}"),
     "search={multiple_assignment: 3, tau: 0.25, idf: true}",
 )
-_SYSTEMS = {
+SYSTEMS = {
     "R-MAC": System(("model.name=rmac", *_TUPLES), {}),
     "GeM": System(("model.name=gem", *_TUPLES), _TUPLE_RATES),
     "AP-GeM": System(("model.name=apgem", *_LABELS, "train.listwise.epochs=10"), _LIST_RATES),
@@ -73,9 +73,9 @@ def run() -> Iterator[Value]:
     """Write `results/comparison_embedded.md`; yield mAP (medium), the gain from training, and the cost of each row."""
     data = make_embedded()
     systems = Systems(data.train, data.validation, data.test)
-    factors = {row: _choose(systems, system) for row, system in _SYSTEMS.items()}
-    trained = {row: _evaluate(systems, system, factors[row]) for row, system in _SYSTEMS.items()}
-    untrained = {row: _evaluate(systems, system, None) for row, system in _SYSTEMS.items()}
+    factors = {row: _choose(systems, system) for row, system in SYSTEMS.items()}
+    trained = {row: _evaluate(systems, system, factors[row]) for row, system in SYSTEMS.items()}
+    untrained = {row: _evaluate(systems, system, None) for row, system in SYSTEMS.items()}
     costs = list(next(iter(trained.values()))[0].cost)
     head = ["", *SETUPS, f"difference to {_BASE}, medium", "learning rates ×", "not trained, medium", "gain", *costs]
     tables = {row: [each.table for each in own] for row, own in trained.items()}
@@ -98,16 +98,21 @@ def _choose(systems: Systems, system: System) -> float | None:
     """The factor of the learning rates with the best mAP on the validation set; None: the system is not trained."""
     if not system.rates:
         return None
-    return max(_FACTORS, key=lambda factor: systems.validate(_params(system, factor, _SEEDS[0])))
+    return max(_FACTORS, key=lambda factor: systems.validate(params_of(system, factor, _SEEDS[0])))
 
 
 def _evaluate(systems: Systems, system: System, factor: float | None) -> list[Scores]:
     """A system with each seed; without a factor it is not trained."""
-    return [systems.evaluate(_params(system, factor, seed)) for seed in _SEEDS]
+    return [systems.evaluate(params_of(system, factor, seed)) for seed in _SEEDS]
 
 
-def _params(system: System, factor: float | None, seed: int) -> Params:
+def params_of(system: System, factor: float | None, seed: int, *more: str) -> Params:
+    """The params of a system; without a factor it is not trained.
+
+    Args:
+        more: overrides that come last.
+    """
     rates = [f"{key}={rate * (factor or 1.0)!r}" for key, rate in system.rates.items()]
     epochs = () if factor is not None else ("train.epochs=0",)
-    overrides = [*system.overrides, *rates, *epochs, f"seed={seed}", f"codebook.seed={seed}"]
+    overrides = [*system.overrides, *rates, *epochs, f"seed={seed}", f"codebook.seed={seed}", *more]
     return load_params(Path("params.yaml"), overrides)
