@@ -50,7 +50,7 @@ _DELF = (
 )
 SYSTEMS = {
     "R-MAC": System(("model.name=rmac", *_TUPLES), {}),
-    "GeM": System(("model.name=gem", *_TUPLES), _TUPLE_RATES),
+    "GeM": System(("model.name=gem", *_TUPLES, "train.tuples.margin=0.2"), _TUPLE_RATES),
     "AP-GeM": System(("model.name=apgem", *_LABELS, "train.listwise.epochs=10"), _LIST_RATES),
     "SOLAR": System(("model.name=solar", *_TUPLES), _TUPLE_RATES),
     "CFCD": System(

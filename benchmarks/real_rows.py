@@ -89,7 +89,7 @@ SYSTEMS: dict[str, tuple[str, ...]] = {
     ),
     BORDER_CROPPED: (*_TUPLES, _OWNED),
     "R-MAC": ("model.name=rmac", "train.epochs=0"),
-    "GeM": ("model.name=gem", *_TUPLES),
+    "GeM": ("model.name=gem", *_TUPLES, "train.tuples.margin=0.25"),
     "AP-GeM": (
         *("model.name=apgem", "train.listwise={batch_size: 106, chunk_size: 16, crop_size: 224, min_crop_area: 0.3}"),
         *("train.listwise.learning_rates={backbone: 1.0e-4, context: 1.0e-3}", "train.listwise.warmup_steps=4"),

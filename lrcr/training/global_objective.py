@@ -54,11 +54,13 @@ class GlobalObjective:
     Args:
         model: on the device of the training.
         vector_loss: the loss of the vectors of tuples.
+        margin: of a contrastive loss.
     """
 
-    def __init__(self, model: Model, vector_loss: VectorLoss) -> None:
+    def __init__(self, model: Model, vector_loss: VectorLoss, margin: float | None = None) -> None:
         self.model = model
         self.vector_loss = vector_loss
+        self.margin = margin
 
     compares_tuples = False
 

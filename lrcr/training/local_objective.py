@@ -57,6 +57,11 @@ class LocalObjective:
         """See `Objective`: the loss of ASMK's score compares all images of a batch."""
         return self.settings.losses.asmk > 0
 
+    @property
+    def margin(self) -> float | None:
+        """See `Objective`."""
+        return self.settings.margin if self.settings.losses.contrastive else None
+
     @torch.no_grad()
     def on_epoch_start(self, pool: Sequence[Photo], epoch: int) -> None:
         """If the loss needs them, learn the visual words of this epoch.

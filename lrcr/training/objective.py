@@ -23,6 +23,11 @@ class Objective(Protocol):
         """Whether the loss of a tuple depends on the other tuples of its batch."""
         ...
 
+    @property
+    def margin(self) -> float | None:
+        """The distance to which the contrastive loss pushes a negative away; None: there is no such loss."""
+        ...
+
     def on_epoch_start(self, pool: Sequence[Photo], epoch: int) -> None:
         """Prepare for an epoch; its negatives are mined from the photos of `pool`."""
         ...
@@ -49,4 +54,4 @@ def make_objective(params: Params, setup: Setup) -> Objective:
         return SuperFeatureObjective(model, settings.fire)
     if params.model.name == "solar":
         return GlobalObjective(model, SolarLoss(settings.solar.margin, settings.solar.second_order))
-    return GlobalObjective(model, ContrastiveLoss(settings.losses.contrastive, settings.margin))
+    return GlobalObjective(model, ContrastiveLoss(settings.losses.contrastive, settings.margin), settings.margin)

@@ -25,6 +25,7 @@ class SuperFeatureObjective:
         self.settings = settings
 
     compares_tuples = False
+    margin = None
 
     def on_epoch_start(self, pool: Sequence[Photo], epoch: int) -> None:
         """Do nothing: this objective needs no preparation."""

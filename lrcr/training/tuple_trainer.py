@@ -1,5 +1,6 @@
 """The trainer for tuples."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,8 @@ from lrcr.training.optimizer import PartsOptimizer
 from lrcr.training.setup import Setup
 from lrcr.training.tuple_sampler import TupleSampler
 
-_COLLAPSED = 1e-3  # mean distance of queries and negatives; that of any two photos of a trained model is near 1
+_COLLAPSED = 1e-3  # mean distance of queries and negatives, with which the model is said to have collapsed
+_log = logging.getLogger(__name__)
 
 
 class TupleTrainer:
@@ -69,6 +71,8 @@ class TupleTrainer:
                 f"training: epoch {epoch}: the vectors of different landmarks are equal (distance {distance:.2g}): "
                 "the model has collapsed; lower train.tuples.learning_rates, or start from weights"
             )
+        if epoch == first and distance is not None:
+            self._warn_of_margin(distance)
         self.objective.on_epoch_start(pool, epoch)
         tuples = self.objective.order(tuples, size)
         self.photos = self._draw_versions(epoch)
@@ -87,6 +91,17 @@ class TupleTrainer:
             "rate": self.parts.largest_rate,
             **({} if distance is None else {"negative_distance": distance}),
         }
+
+    def _warn_of_margin(self, distance: float) -> None:
+        margin = self.objective.margin
+        if margin is not None and distance < margin / 2:
+            _log.warning(
+                "train.tuples.margin: with %g most of the loss pushes images apart, because the mined negatives lie at "
+                "a distance of %.2g; about %.1g may train better",
+                margin,
+                distance,
+                1.5 * distance,
+            )
 
     def _draw_versions(self, epoch: int) -> list[Photo]:
         """The photos as they are in the tuples of an epoch: each is itself or one of its augmented versions."""

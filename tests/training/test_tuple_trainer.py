@@ -93,6 +93,25 @@ def test_the_loss_that_is_logged_is_the_mean_of_the_tuples(landmarks, pretrained
     assert logged["negative_distance"] == pytest.approx(distance, rel=1e-4)
 
 
+@pytest.mark.parametrize(("distance", "told"), [(0.16, True), (0.9, False)])
+def test_a_margin_far_above_the_distance_of_the_negatives_is_told_once(landmarks, pretrained, caplog, distance, told):
+    trainer = make_trainer(small("model.name=gem", f"backbone.weights={pretrained}"), landmarks)
+    draw = trainer.sampler.draw
+    trainer.sampler.draw = lambda epoch: (*draw(epoch)[:2], distance)
+    trainer.run_epoch(1)
+    trainer.run_epoch(2)
+    message = (
+        "train.tuples.margin: with 0.8 most of the loss pushes images apart, because the mined negatives lie at a "
+        "distance of 0.16; about 0.2 may train better"
+    )
+    assert [record.message for record in caplog.records] == [message] * told
+
+
+def test_a_loss_without_this_margin_is_not_warned_of_it(landmarks, pretrained):
+    for name in ("solar", "fire"):
+        assert make_trainer(small(f"model.name={name}"), landmarks).objective.margin is None
+
+
 def test_a_model_that_has_collapsed_is_told_in_one_line(landmarks, pretrained):
     trainer = make_trainer(small(f"backbone.weights={pretrained}"), landmarks)
     draw = trainer.sampler.draw
