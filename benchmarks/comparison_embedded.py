@@ -40,12 +40,14 @@ _TUPLES = (
     "train.tuples.losses={contrastive: 1.0, asmk: 0.0}",
 )
 _LABELS = ("train.freeze=2", "train.epochs=10")
+_CLASSES = (*_LABELS, "train.classification.epochs=10", "train.classification.fine_epochs=0")
+_FINE = "train.classification.fine_epochs=4"
 _TUPLE_RATES = {"train.tuples.learning_rates.backbone": 1e-5, "train.tuples.learning_rates.context": 1e-4}
 _LIST_RATES = {"train.listwise.learning_rates.backbone": 1e-4, "train.listwise.learning_rates.context": 1e-3}
 _CLASS_RATES = {"train.classification.learning_rate": 5e-3}
 _CONTEXT_RATES = {"train.tuples.learning_rates.context": 5e-4, "train.tuples.learning_rates.whitening": 1e-3}
 _DELF = (
-    *("model.name=delf", *_LABELS, "train.classification={epochs: 10, fine_epochs: 4, head: linear, local: 0.0}"),
+    *("model.name=delf", *_CLASSES, _FINE, "train.classification.head=linear", "train.classification.local=0.0"),
     "search={multiple_assignment: 3, tau: 0.25, idf: true}",
 )
 SYSTEMS = {
@@ -54,11 +56,11 @@ SYSTEMS = {
     "AP-GeM": System(("model.name=apgem", *_LABELS, "train.listwise.epochs=10"), _LIST_RATES),
     "SOLAR": System(("model.name=solar", *_TUPLES), _TUPLE_RATES),
     "CFCD": System(
-        ("model.name=cfcd", *_LABELS, "train.classification={epochs: 10, fine_epochs: 4}"),
+        ("model.name=cfcd", *_CLASSES, _FINE),
         {**_CLASS_RATES, "train.classification.fine_learning_rate": 5e-4},
     ),
     "DELG": System(
-        ("model.name=delg", *_LABELS, "train.classification={epochs: 10, fine_epochs: 0, head: arcface, margin: 0.1}"),
+        ("model.name=delg", *_CLASSES, "train.classification.head=arcface", "train.classification.margin=0.1"),
         _CLASS_RATES,
     ),
     "DELF-ASMK": System(_DELF, _CLASS_RATES),
