@@ -40,7 +40,10 @@ _TUPLES = (
     "train.tuples.losses={contrastive: 1.0, asmk: 0.0}",
 )
 _LABELS = ("train.freeze=2", "train.epochs=10")
-_CLASSES = (*_LABELS, "train.classification.epochs=10", "train.classification.fine_epochs=0")
+_CLASSES = (
+    *_LABELS,
+    *("train.validation.every=2", "train.classification.epochs=10", "train.classification.fine_epochs=0"),
+)
 _FINE = "train.classification.fine_epochs=4"
 _TUPLE_RATES = {"train.tuples.learning_rates.backbone": 1e-5, "train.tuples.learning_rates.context": 1e-4}
 _LIST_RATES = {"train.listwise.learning_rates.backbone": 1e-4, "train.listwise.learning_rates.context": 1e-3}
