@@ -64,7 +64,7 @@ SYSTEMS = {
     ),
     "DELG": System(
         ("model.name=delg", *_CLASSES, "train.classification.head=arcface", "train.classification.margin=0.1"),
-        _CLASS_RATES,
+        {"train.classification.learning_rate": 1e-3},  # diverges at 5e-3
     ),
     "DELF-ASMK": System(_DELF, _CLASS_RATES),
     "DELF-R-ASMK": System((*_DELF, "extract.regions=detected"), _CLASS_RATES),
