@@ -34,7 +34,7 @@ def landmark_names(dataset: Dataset) -> pd.DataFrame:
 
 
 def landmark_ids(table: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """The landmark id of each row, int64: equal ids for equal names.
+    """The landmark id of each row, int64 of shape (rows,): equal ids for equal names.
 
     A query without a landmark's name counts as a separate landmark, which is the same in all evaluations.
 

@@ -266,7 +266,7 @@ class DescriptorStore:
 
 
 def draw_rows(total: int, count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """At most `count` of the numbers below `total`, drawn at random, ascending."""
+    """At most `count` of the numbers below `total`, drawn at random, ascending: of shape (min(count, total),)."""
     return np.sort(rng.choice(total, count, replace=False)) if count < total else np.arange(total)
 
 

@@ -97,7 +97,9 @@ class Backbone(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        """Compute the feature map, in float32; what is in evaluation mode is computed in the type `compute`.
+        """Compute the feature map: images of shape (B, 3, H, W) → (B, C, ⌈H / stride⌉, ⌈W / stride⌉).
+
+        The result is float32; modules in evaluation mode compute in the type `compute`.
 
         In evaluation without gradient, a CPU computes few images at a time, whose maps fit into its caches.
         """
@@ -108,7 +110,7 @@ class Backbone(nn.Module):
         return maps[0] if len(maps) == 1 else torch.cat(maps)
 
     def start(self, images: Tensor) -> Tensor:
-        """The map of the frozen modules; if nothing is frozen, the images as input of the network.
+        """The map of the frozen modules, of images of shape (B, 3, H, W); if none is frozen, the input of the network.
 
         A network that splits images into patches gets them resized so that their sides are multiples of the stride.
         """
@@ -133,7 +135,11 @@ class Backbone(nn.Module):
         return maps.float()
 
     def require_stages(self, number: int) -> None:
-        """Refuse a number of stages that the network does not have, and a network that cannot be split."""
+        """Refuse a number of stages that the network does not have, and a network that cannot be split.
+
+        Raises:
+            WeightsError: either is the case.
+        """
         stages = max(0, len(self.stages) - 1)
         if 0 < stages < number:
             where = f"{self.name} at stride {self.stride}"

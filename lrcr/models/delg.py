@@ -148,7 +148,7 @@ class DelgModel(Model):
         ]
 
     def add_vectors(self, images: list[ImageDescriptors], maps: Sequence[Tensor]) -> list[ImageDescriptors]:
-        """The images with their vector: the normalised mean of the unit vectors of all maps; zero without a map."""
+        """The images with a vector (D,): the normalised mean of the unit vectors of all maps; zero without a map."""
         if not maps:
             vectors = images[0].descriptors.new_zeros(len(images), self.dim)
         else:

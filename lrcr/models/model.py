@@ -91,7 +91,7 @@ class Model(nn.Module, ABC):
         return self.add_vectors(described, [maps[scale] for scale in vector_scales if scale in maps])
 
     def add_vectors(self, images: list[ImageDescriptors], maps: Sequence[Tensor]) -> list[ImageDescriptors]:
-        """The described images with a vector each, from the maps of its scales; unchanged if the model has none."""
+        """The B described images with a vector each, from maps of shape (B, C, H_s, W_s); unchanged if it has none."""
         return images
 
     def local_branch(self, features: Tensor) -> tuple[Tensor, Tensor] | None:

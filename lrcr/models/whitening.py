@@ -71,7 +71,11 @@ class Centring(Whitening):
         super().__init__(channels, channels)
 
     def learn(self, batches: Iterable[Array], shrinkage: float) -> None:
-        """Learn the bias from features, each batch of shape (N_i, C), at least one; `shrinkage` is unused."""
+        """Learn the bias from features, each batch of shape (N_i, C), at least one; `shrinkage` is unused.
+
+        Raises:
+            WeightsError: a feature is not finite.
+        """
         count, total = 0, np.zeros(len(self.bias))
         for batch in batches:
             count, total = count + len(batch), total + batch.sum(axis=0, dtype=np.float64)

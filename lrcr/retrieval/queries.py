@@ -21,7 +21,7 @@ def open_extractor(searcher: Searcher) -> Extractor:
 
 
 def extractor_of(folder: Path, params: Params, manifest: Manifest) -> Extractor:
-    """As `open_extractor`, of the index in a folder with these params and this manifest."""
+    """As `open_extractor`, of the index in a folder with these params and this manifest; the errors are the same."""
     require_model(folder, manifest.facts)
     file = folder / MODEL
     extractor = Extractor(file, ExtractSettings.of_database(params), params.device)

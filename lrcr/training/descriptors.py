@@ -31,7 +31,7 @@ def describe_globally(model: Model, maps: Maps, photos: Sequence[Photo], progres
 
 
 def describe_distributed(model: Model, maps: Maps, photos: Sequence[Photo], progress: Progress = SILENT) -> Tensor:
-    """As `describe_globally`, but each rank describes its share of the photos; all ranks return all vectors."""
+    """As `describe_globally`, but each rank describes a share; all ranks return all vectors, (photos, D)."""
     share = describe_globally(model, maps, distributed.share(photos), progress)
     vectors = share.new_zeros(len(photos), model.dim)
     vectors[distributed.rank() :: distributed.world_size()] = share

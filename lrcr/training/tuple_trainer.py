@@ -63,6 +63,9 @@ class TupleTrainer:
         Args:
             epoch: from 1, counted over all phases.
             first: the first epoch of this phase, in which decay and warm-up start.
+
+        Raises:
+            LrcrError: the loss is not finite, or the vectors of different landmarks have become equal.
         """
         setup, size = self.setup, self.settings.batch_size
         tuples, pool, distance = self.sampler.draw(epoch)

@@ -80,7 +80,7 @@ class Codebook:
         return self._cells.search(points, count, max(6, _CANDIDATES // count))
 
     def recall(self, descriptors: npt.NDArray[np.floating[Any]], count: int) -> float:
-        """The share of the `count` nearest words of each descriptor, by exact search, that `assign` finds: 0–1."""
+        """The share of the `count` nearest words, by exact search, that `assign` finds for descriptors (N, D): 0–1."""
         found = self.assign(descriptors, count)
         truth = replace(self, approximate=False).assign(descriptors, count)
         return float((found[:, :, None] == truth[:, None, :]).any(axis=1).mean()) if len(truth) else 1.0

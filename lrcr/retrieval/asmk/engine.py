@@ -51,7 +51,7 @@ class AsmkBackend:
 
     @property
     def local_mean(self) -> npt.NDArray[np.float32]:
-        """The mean of the centroids of the codebook; see `lrcr.retrieval.local_encoder`."""
+        """The mean of the centroids of the codebook, of shape (D,); see `lrcr.retrieval.local_encoder`."""
         mean: npt.NDArray[np.float32] = self._words.centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
         return mean
 

@@ -53,7 +53,7 @@ def explain(
     """The matches between a query and an image by ASMK that contribute to the score, the largest contribution first.
 
     Args:
-        weights: ω of each word; ones without IDF.
+        weights: ω of each word, of shape (words,); ones without IDF.
         alpha: exponent of the similarity u: σ(u) = u^alpha for u ≥ tau, else 0.
         tau: similarity below which a match counts 0.
         binary: whether residuals are compared by their signs.

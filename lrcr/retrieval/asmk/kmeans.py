@@ -145,7 +145,7 @@ def nearest_in_cells(points: Floats, centroids: Floats) -> Ids:
 
 
 def nearest_of_all(points: Floats, centroids: Floats) -> Ids:
-    """The words nearest to each descriptor by comparison with all; see `Nearest`."""
+    """The words nearest to each descriptor by comparison with all: (N, D) and (K, D); see `Nearest`."""
     import faiss
 
     index = faiss.IndexFlatL2(centroids.shape[1])

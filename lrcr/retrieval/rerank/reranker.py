@@ -38,7 +38,7 @@ def rerank_in_steps(steps: Sequence[Reranker], queries: Descriptors, ranking: Ra
 
 
 def rank_by(images: Images, scores: Scores) -> tuple[Images, npt.NDArray[np.float32]]:
-    """Sort images of one query by descending score, in float32; ties by image id."""
+    """Sort images of one query and their scores, both of shape (N,), by descending float32 score; ties by image id."""
     scores = scores.astype(np.float32)
     order = np.lexsort((images, -scores))
     return images[order], scores[order]
