@@ -14,7 +14,10 @@ Scales = Annotated[list[Positive], Field(min_length=1)]
 
 
 class Section(BaseModel):
-    """A section of the params: unknown keys and wrong types are refused."""
+    """A section of the params: unknown keys and wrong types are refused.
+
+    A validator of a whole section raises ValueError with a message that starts with the key at fault: `key: value ...`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

@@ -28,9 +28,9 @@ class SyntheticParams(Section):
     @model_validator(mode="after")
     def _enough_images(self) -> "SyntheticParams":
         if self.images < 2 * self.landmarks + self.distractors:
-            raise ValueError("images must be at least 2 × landmarks + distractors")
+            raise ValueError(f"images: {self.images} is refused: must be at least 2 × landmarks + distractors")
         if self.queries > self.images - self.distractors:
-            raise ValueError("queries must be at most images − distractors")
+            raise ValueError(f"queries: {self.queries} is refused: must be at most images − distractors")
         return self
 
 

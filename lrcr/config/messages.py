@@ -54,13 +54,13 @@ KINDS = {"datasets": ("dataset", DATASET_KINDS), "rerank": ("step", RERANK_KINDS
 def explain(where: str, problem: dict[str, Any]) -> str:
     """One line for one problem that pydantic found in params read from `where`."""
     path = [str(part) for part in problem["loc"]]
-    known = _known_keys(path if problem["type"] == "model_type" else path[:-1])
+    known = _known_keys(path if problem["type"] in ("model_type", "value_error") else path[:-1])
     if path[:1] and path[0] in KINDS:
         del path[2:3]  # pydantic adds the kind, or [key], after the name or the number of an item
     key = ".".join(path)
     message = problem["msg"].removeprefix("Value error, ")
-    if not path:
-        return f"{where}: {message}"
+    if not path or (problem["type"] == "value_error" and known):
+        return f"{where}: {'.'.join([*path, message])}"  # a section's own message starts with the key at fault
     if problem["type"] == "extra_forbidden":
         return f"{where}: {key}: unknown key; {_other_key(key, known)}"
     if problem["type"] == "missing":

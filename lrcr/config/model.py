@@ -94,11 +94,13 @@ class BackboneParams(Section):
     def _known_network(self) -> "BackboneParams":
         if self.name.startswith(_TIMM):
             if self.skip_layers is not None:
-                raise ValueError("skip_layers is for networks of torchvision; set it to null, and stride")
+                raise ValueError(
+                    f"skip_layers: {self.skip_layers} is for networks of torchvision; set it to null, and stride"
+                )
         elif self.name not in _TORCHVISION:
-            raise ValueError(f"name {self.name!r} is unknown; use {', '.join(_TORCHVISION)} or timm/NAME")
+            raise ValueError(f"name: {self.name!r} is unknown; use {', '.join(_TORCHVISION)} or timm/NAME")
         if self.weights == "packaged" and self.name != _PACKAGED:
-            raise ValueError(f"weights packaged are those of {_PACKAGED}; set weights to imagenet, none or a file")
+            raise ValueError(f"weights: packaged are those of {_PACKAGED}; set weights to imagenet, none or a file")
         return self
 
 
@@ -160,17 +162,17 @@ class GraphParams(Section):
     @model_validator(mode="after")
     def _something_to_attend_after(self) -> "GraphParams":
         if self.output == "reweight" and self.attention_from == "after":
-            raise ValueError("attention_from after needs output refine; reweight leaves the features as they are")
+            raise ValueError("attention_from: after needs output refine; reweight leaves the features as they are")
         return self
 
     @model_validator(mode="after")
     def _fits_attention(self) -> "GraphParams":
         if self.kind == "attention" and (self.neighbours is not None or not self.self_edges):
-            raise ValueError("kind attention joins all locations; leave neighbours and self_edges out")
+            raise ValueError("kind: attention joins all locations; leave neighbours and self_edges out")
         if self.neighbours == 1 and not self.self_edges:
-            raise ValueError("neighbours 1 is the node itself, which self_edges false leaves out; set one of them")
+            raise ValueError("neighbours: 1 is the node itself, which self_edges false leaves out; set one of them")
         if self.kind == "attention" and self.width % 4:
-            raise ValueError("kind attention has 4 heads; let width be a multiple of 4")
+            raise ValueError(f"width: {self.width} does not suit the 4 heads of kind attention; use a multiple of 4")
         return self
 
 

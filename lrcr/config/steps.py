@@ -25,10 +25,12 @@ def require_step(kind: str, *, words: bool, owned: bool) -> None:
     if kind == "words" and not words:
         raise ParamsError(f"rerank: {kind} needs visual words, and the index holds global vectors; leave it out")
     if kind in _VERIFYING and not owned:
-        model = "" if words else "a model that has local descriptors and "
-        raise ParamsError(
-            f"rerank: {kind} needs local descriptors, which the index does not own; build it with {model}"
-            "index.local_descriptors: float16"
-        )
+        raise ParamsError(f"rerank: {kind} needs local descriptors, which the index does not own; {owning(words)}")
     if kind in _OF_VECTORS and words:
         raise ParamsError(f"rerank: {kind} needs global vectors, and the index holds local descriptors; leave it out")
+
+
+def owning(words: bool) -> str:
+    """How to get an index that owns local descriptors, in place of one of visual words, or of vectors."""
+    model = "" if words else "a model that has local descriptors and "
+    return f"build it with {model}index.local_descriptors: float16 or codes"

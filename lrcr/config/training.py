@@ -61,7 +61,7 @@ class TupleLosses(Section):
     @model_validator(mode="after")
     def _one_at_least(self) -> "TupleLosses":
         if not (self.contrastive or self.matches or self.asmk):
-            raise ValueError("all weights are 0; give contrastive, matches or asmk one")
+            raise ValueError("contrastive: 0, and matches and asmk are 0 too; give one of them a weight")
         return self
 
 
@@ -89,7 +89,7 @@ class FireParams(Section):
     @model_validator(mode="after")
     def _one_at_least(self) -> "FireParams":
         if not (self.contrastive or self.decorrelation):
-            raise ValueError("both weights are 0; give contrastive or decorrelation one")
+            raise ValueError("contrastive: 0, and decorrelation is 0 too; give one of them a weight")
         return self
 
 
@@ -136,7 +136,7 @@ class TuplesParams(AdamParams):
         if not self.negatives and (not self.losses.asmk or self.batch_size < 2):
             raise ValueError("negatives: 0 needs losses.asmk and a batch_size of 2 or more")
         if self.group_size > 1 and (self.negatives or self.group_size > self.batch_size):
-            raise ValueError("group_size: needs negatives 0, and at most batch_size pairs in a group")
+            raise ValueError(f"group_size: {self.group_size} needs negatives 0, and a batch_size of that or more")
         return self
 
 

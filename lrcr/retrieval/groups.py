@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from lrcr.config.rerank import GeometricParams
+from lrcr.config.steps import owning
 from lrcr.errors import ParamsError
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.components import connected_components
@@ -56,8 +57,7 @@ def find_groups(
     if neighbours < 1:
         raise ParamsError(f"neighbours: {neighbours} is below 1; compare with at least one image")
     if min_inliers and searcher.local is None:
-        model = "" if searcher.index.explains else "a model that has local descriptors and "
-        remedy = f"build it with {model}index.local_descriptors: float16"
+        remedy = owning(searcher.index.explains)
         raise ParamsError(f"min_inliers: {searcher.folder} owns no local descriptors; {remedy}")
     if min_score is not None and not math.isfinite(min_score):
         raise ParamsError(f"min_score: {min_score} is not a finite number; give for example 0.5")

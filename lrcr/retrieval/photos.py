@@ -10,6 +10,7 @@ import numpy as np
 
 from lrcr.config.rerank import RerankParams
 from lrcr.config.retrieval import SearchParams
+from lrcr.config.steps import owning
 from lrcr.data.dataset import Photo
 from lrcr.data.decoding import ImageFile
 from lrcr.data.ranking import Ranking
@@ -253,8 +254,8 @@ class PhotoIndex:
         """
         verifier = self.searcher.verifier
         if verifier is None:
-            needed = "build it with index.local_descriptors: float16"
-            raise ArtifactError(f"{self.searcher.folder}: owns no local descriptors to verify with; {needed}")
+            remedy = owning(self.explains)
+            raise ArtifactError(f"{self.searcher.folder}: owns no local descriptors to verify with; {remedy}")
         image = int((self.searcher.images["name"] == hit.image).to_numpy().argmax())
         keypoints = verifier.database.of_image(image)
         rows = verifier.verify(verifier.database.of_query(hit.query, 0), keypoints)

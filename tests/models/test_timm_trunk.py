@@ -115,8 +115,11 @@ def test_what_cannot_be_a_backbone_is_refused_in_one_line(name, stride, said):
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["backbone.name=timm/resnet18", "backbone.skip_layers=1"], "skip_layers is for networks of torchvision"),
-        (["backbone.name=resnet19"], "name 'resnet19' is unknown; use resnet18, resnet50"),
+        (
+            ["backbone.name=timm/resnet18", "backbone.skip_layers=1"],
+            "backbone.skip_layers: 1 is for networks of torchvision",
+        ),
+        (["backbone.name=resnet19"], "backbone.name: 'resnet19' is unknown; use resnet18, resnet50"),
     ],
 )
 def test_settings_of_the_other_library_are_refused(overrides, said):

@@ -98,5 +98,5 @@ def test_weights_of_a_repository_are_inputs_of_the_model(tmp_path):
 
 
 def test_packaged_weights_of_another_network_are_refused_before_any_work():
-    with pytest.raises(ParamsError, match="weights packaged are those of timm/tf_efficientnet_lite0; set weights to"):
+    with pytest.raises(ParamsError, match="weights: packaged are those of timm/tf_efficientnet_lite0; set weights to"):
         load_params(None, ["backbone.name=resnet18"])

@@ -74,9 +74,8 @@ def test_settings_that_mean_nothing_are_refused(words):
     searcher = Searcher(words / "index")
     with pytest.raises(ParamsError, match=r"^neighbours: 0 is below 1; compare with at least one image$"):
         find_groups(searcher, "cluster", neighbours=0)
-    with pytest.raises(
-        ParamsError, match=r"^min_inliers: .*index owns no local descriptors; build it with index\.local"
-    ):
+    said = r"^min_inliers: .*index owns no local descriptors; build it with index\.local_descriptors: float16 or codes$"
+    with pytest.raises(ParamsError, match=said):
         find_groups(searcher, "cluster", min_inliers=5)
 
 

@@ -95,7 +95,7 @@ def test_geometric_reranking_needs_them(words):
     with pytest.raises(ParamsError) as error:
         Searcher(words / "index", rerank=params.rerank)
     said = "rerank: geometric needs local descriptors, which the index does not own; build it with "
-    assert str(error.value) == f"{said}index.local_descriptors: float16"
+    assert str(error.value) == f"{said}index.local_descriptors: float16 or codes"
 
 
 def test_the_first_results_are_verified(index, words):
@@ -126,7 +126,6 @@ def test_a_hit_is_verified_by_what_the_index_owns(index, landmarks, words):
     assert PhotoIndex(index).searcher.verifier.params.tolerance == 0.05, "the default"
     plain = PhotoIndex(words / "index")
     assert photos.verifies and not plain.verifies
-    with pytest.raises(
-        ArtifactError, match=r"index: owns no local descriptors to verify with; build it with index\.local"
-    ):
+    said = r"index: owns no local descriptors to verify with; build it with index\.local_descriptors: float16 or codes$"
+    with pytest.raises(ArtifactError, match=said):
         plain.verify(itself)

@@ -17,8 +17,9 @@ import numpy.typing as npt
 from lrcr.errors import ArtifactError, counted
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.asmk.aggregation import Aggregated
-from lrcr.retrieval.asmk.kernels import AT_ONCE, Queries, Similarity, score_segment, similarities
+from lrcr.retrieval.asmk.kernels import AT_ONCE, Queries, score_segment
 from lrcr.retrieval.asmk.segments import Layout, Segment, open_segments, write_segments
+from lrcr.retrieval.asmk.similarity import Similarity, similarities
 from lrcr.retrieval.asmk.weights import measure_segments
 from lrcr.storage.arrays import REBUILD, listed_folders, open_array, open_order, verify_arrays
 from lrcr.storage.artifacts import MANIFEST, Manifest, open_manifest, write_manifest

@@ -11,19 +11,16 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from lrcr.retrieval.asmk.lists import Lists
 from lrcr.retrieval.asmk.packing import BLOCK, first_id, next_block, unpack_block
 from lrcr.retrieval.asmk.prefetch import prefetch_rows
-from lrcr.retrieval.asmk.signs import popcount
-from lrcr.runtime.jit import parallel, reassociated, serial
+from lrcr.retrieval.asmk.similarity import Similarity, Window, add_codes, add_residuals
+from lrcr.runtime.jit import parallel, serial
 
 AT_ONCE = 2**16
 """Number of images whose sums are held at a time: 512 KiB, which fit the cache of a core."""
 
 _AHEAD = 2  # lists between the prefetch of a list and its use
-_HALF_SCALE = np.float32(2.0**112)  # 2^(127 − 15): the difference of the exponent biases of float32 and float16
-
-Window = tuple[int, int, int]
-"""The first image whose sum is held, the one after the last, and the number of images of the segment."""
 
 
 class Queries(NamedTuple):
@@ -42,54 +39,6 @@ class Queries(NamedTuple):
     codes: npt.NDArray[np.uint64]
     residuals: npt.NDArray[np.float32]
     scale: npt.NDArray[np.float64]
-
-
-class Lists(NamedTuple):
-    """The inverted lists of a segment.
-
-    Args:
-        offsets: of shape (words + 1,); word w has the postings offsets[w]:offsets[w+1].
-        images: image ids of shape (P,), relative to the first image of the segment, or empty.
-        packed: the same ids, packed by `lrcr.retrieval.asmk.packing`, or empty.
-        starts: of shape (words + 1,), where the ids of each word start in `packed`.
-        codes: sign bits, of shape (P, ⌈D/64⌉), or empty.
-        residuals: float16 as bits, of shape (P, D), or empty.
-        norm: √Σω over the words of each image, of shape (images of the segment,).
-    """
-
-    offsets: npt.NDArray[np.int64]
-    images: npt.NDArray[np.uint32]
-    packed: npt.NDArray[np.uint64]
-    starts: npt.NDArray[np.int64]
-    codes: npt.NDArray[np.uint64]
-    residuals: npt.NDArray[np.uint16]
-    norm: npt.NDArray[np.float32]
-
-
-class Similarity(NamedTuple):
-    """The similarity of two postings.
-
-    Args:
-        table: for sign bits: σ(u) by Hamming distance, from `similarities`.
-        alpha, tau: for residuals: σ(u) = u^alpha for u ≥ tau, else 0.
-        weights: ω of each word.
-    """
-
-    table: npt.NDArray[np.float64]
-    alpha: float
-    tau: float
-    weights: npt.NDArray[np.float64]
-
-
-def similarities(dim: int, alpha: float, tau: float) -> npt.NDArray[np.float64]:
-    """σ(u) of sign bits by their Hamming distance h: u^alpha if u = 1 − 2h/B ≥ tau, else 0.
-
-    B is D rounded up to a multiple of 32, as in the reference. The table has an entry for every distance that two codes
-    of ⌈D/64⌉ words can have, 64 ⌈D/64⌉ + 1 in all, so that a damaged code cannot cause a read beyond its end.
-    """
-    bits = -(-dim // 32) * 32
-    u = (bits - 2.0 * np.arange(-(-dim // 64) * 64 + 1)) / bits
-    return np.where(u >= tau, np.maximum(u, 0) ** alpha, 0.0)
 
 
 @parallel
@@ -208,9 +157,9 @@ def _add_lists(
                     break
             piece = ids if is_packed else images
             if binary:
-                done, more = _add_codes(query_codes, row, codes, table, weight, window, sums, piece, start, stop, shift)
+                done, more = add_codes(query_codes, row, codes, table, weight, window, sums, piece, start, stop, shift)
             else:
-                done, more = _add_residuals(
+                done, more = add_residuals(
                     query_residuals, row, residuals, alpha, tau, weight, window, sums, piece, start, stop, shift
                 )
             invalid += more
@@ -220,113 +169,3 @@ def _add_lists(
                 break
             at[k], block[k] = stop + shift, following
     return invalid
-
-
-@serial
-def _add_codes(
-    query_codes: npt.NDArray[np.uint64],
-    row: int,
-    codes: npt.NDArray[np.uint64],
-    table: npt.NDArray[np.float64],
-    weight: float,
-    window: Window,
-    sums: npt.NDArray[np.float64],
-    ids: npt.NDArray[np.uint32],
-    start: int,
-    stop: int,
-    shift: int,
-) -> tuple[int, int]:
-    """Add weight × σ(u) of the sign bits query_codes[row] and codes[i + shift] to the sum of image ids[i].
-
-    This is done for start ≤ i < stop, until an image is beyond the window. The loops over 128 and 256 bits are unrolled
-    for the compiler.
-
-    Returns:
-        The first i whose image is beyond the window, or stop; and the number of ids beyond the segment.
-    """
-    low, high, count = window
-    columns, invalid, held = codes.shape[1], 0, np.uint64(high - low)
-    for i in range(start, stop):
-        image = np.int64(ids[i])
-        if np.uint64(image - low) < held:  # one comparison for low ≤ image < high
-            posting = i + shift
-            distance = popcount(query_codes[row, 0] ^ codes[posting, 0])
-            if columns == 2:
-                distance += popcount(query_codes[row, 1] ^ codes[posting, 1])
-            elif columns == 4:
-                distance += popcount(query_codes[row, 1] ^ codes[posting, 1])
-                distance += popcount(query_codes[row, 2] ^ codes[posting, 2])
-                distance += popcount(query_codes[row, 3] ^ codes[posting, 3])
-            else:
-                for c in range(1, columns):
-                    distance += popcount(query_codes[row, c] ^ codes[posting, c])
-            sums[image - low] += weight * table[distance]
-        elif image >= count:
-            invalid += 1
-        elif image >= high:
-            return i, invalid
-    return stop, invalid
-
-
-@serial
-def _add_residuals(
-    query_residuals: npt.NDArray[np.float32],
-    row: int,
-    residuals: npt.NDArray[np.uint16],
-    alpha: float,
-    tau: float,
-    weight: float,
-    window: Window,
-    sums: npt.NDArray[np.float64],
-    ids: npt.NDArray[np.uint32],
-    start: int,
-    stop: int,
-    shift: int,
-) -> tuple[int, int]:
-    """As `_add_codes`, for residuals: float16 as bits."""
-    low, high, count = window
-    invalid = 0
-    for i in range(start, stop):
-        image = np.int64(ids[i])
-        if low <= image < high:
-            u = _product(query_residuals[row], residuals[i + shift])
-            if u >= tau:
-                sums[image - low] += weight * u**alpha
-        elif image >= count:
-            invalid += 1
-        elif image >= high:
-            return i, invalid
-    return stop, invalid
-
-
-@reassociated
-def _product(vector: npt.NDArray[np.float32], halves: npt.NDArray[np.uint16]) -> float:
-    """Inner product of float32 values and finite float16 values given as bits (numba has no float16 on the CPU)."""
-    bits = np.empty(len(halves), np.uint32)
-    for d in range(len(halves)):
-        half = np.uint32(halves[d])
-        bits[d] = ((half & np.uint32(0x8000)) << np.uint32(16)) | ((half & np.uint32(0x7FFF)) << np.uint32(13))
-    values = bits.view(np.float32)
-    total = np.float32(0)
-    for d in range(len(halves)):
-        total += vector[d] * (values[d] * _HALF_SCALE)
-    return np.float64(total)
-
-
-@serial
-def add_weights(lists: Lists, weights: npt.NDArray[np.float64], sums: npt.NDArray[np.float64]) -> None:
-    """Add Σω over the words of each image to `sums`, of shape (images of the segment,)."""
-    ids = np.empty(BLOCK, np.uint32)
-    for word in range(len(lists.offsets) - 1):
-        place = lists.starts[word]
-        for first in range(lists.offsets[word], lists.offsets[word + 1], BLOCK):
-            size = min(BLOCK, lists.offsets[word + 1] - first)
-            if len(lists.packed):
-                place = unpack_block(lists.packed, place, lists.starts[word + 1], size, ids)
-                if place < 0:
-                    break
-            else:
-                ids[:size] = lists.images[first : first + size]
-            for image in ids[:size]:
-                if image < len(sums):
-                    sums[image] += weights[word]

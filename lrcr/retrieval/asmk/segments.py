@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from lrcr.errors import ArtifactError
 from lrcr.retrieval.asmk.aggregation import Aggregated, columns
-from lrcr.retrieval.asmk.kernels import Lists
+from lrcr.retrieval.asmk.lists import Lists
 from lrcr.retrieval.asmk.packing import pack_ids
 from lrcr.runtime.jit import serial
 from lrcr.storage.arrays import REBUILD, open_array, write_arrays

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lrcr.retrieval.asmk.aggregation import Aggregated, columns
 from lrcr.retrieval.asmk.index import Index, open_index
-from lrcr.retrieval.asmk.kernels import Lists
+from lrcr.retrieval.asmk.lists import Lists
 from lrcr.runtime.jit import parallel
 
 _ROUNDS = 7

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from lrcr.errors import ArtifactError
 from lrcr.retrieval.asmk.aggregation import Aggregated, columns
-from lrcr.retrieval.asmk.kernels import Lists
-from lrcr.retrieval.asmk.packing import BLOCK, unpack_block
+from lrcr.retrieval.asmk.lists import Lists, read_ids
+from lrcr.retrieval.asmk.packing import BLOCK
 from lrcr.retrieval.asmk.segments import Layout, Segment, as_bits
 from lrcr.runtime.jit import serial
 from lrcr.storage.arrays import REBUILD
@@ -91,17 +91,14 @@ def _count(lists: Lists, places: Places, by_image: Places, by_word: Places) -> i
     """Add the numbers of postings of the images with a place; returns the number of damaged ids and blocks."""
     ids, invalid = np.empty(BLOCK, np.uint32), 0
     for word in range(len(lists.offsets) - 1):
-        block = lists.starts[word]
-        for first in range(lists.offsets[word], lists.offsets[word + 1], BLOCK):
-            size = min(BLOCK, lists.offsets[word + 1] - first)
-            if len(lists.packed):
-                block = unpack_block(lists.packed, block, lists.starts[word + 1], size, ids)
-                if block < 0:
-                    invalid += 1
-                    break
-            else:
-                ids[:size] = lists.images[first : first + size]
-            for image in ids[:size]:
+        block, end = lists.starts[word], lists.offsets[word + 1]
+        for first in range(lists.offsets[word], end, BLOCK):
+            own = ids[: min(BLOCK, end - first)]
+            block = read_ids(lists, word, first, block, own)
+            if block < 0:
+                invalid += 1
+                break
+            for image in own:
                 if image >= len(places):
                     invalid += 1
                 elif places[image] >= 0:
@@ -122,15 +119,12 @@ def _copy(
     """Copy the postings of the images with a place to the next free row of each; `_count` has counted the same ids."""
     ids = np.empty(BLOCK, np.uint32)
     for word in range(len(lists.offsets) - 1):
-        block = lists.starts[word]
-        for first in range(lists.offsets[word], lists.offsets[word + 1], BLOCK):
-            size = min(BLOCK, lists.offsets[word + 1] - first)
-            if len(lists.packed):
-                block = unpack_block(lists.packed, block, lists.starts[word + 1], size, ids)
-            else:
-                ids[:size] = lists.images[first : first + size]
-            for i in range(size):
-                place = places[ids[i]]
+        block, end = lists.starts[word], lists.offsets[word + 1]
+        for first in range(lists.offsets[word], end, BLOCK):
+            own = ids[: min(BLOCK, end - first)]
+            block = read_ids(lists, word, first, block, own)
+            for i in range(len(own)):
+                place = places[own[i]]
                 if place >= 0:
                     row = free[place]
                     free[place] = row + 1

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lrcr.retrieval.asmk.kernels import add_weights
+from lrcr.retrieval.asmk.lists import Lists, read_ids
+from lrcr.retrieval.asmk.packing import BLOCK
 from lrcr.retrieval.asmk.segments import Layout, Segment
 from lrcr.retrieval.asmk.stored import count_stored
+from lrcr.runtime.jit import serial
 from lrcr.storage.arrays import write_arrays
 
 
@@ -40,7 +42,7 @@ def measure_segments(
     norms = [np.empty(0, np.float32)]
     for segment in segments:
         sums = np.zeros(segment.count)
-        add_weights(segment.lists, idf, sums)
+        _add_weights(segment.lists, idf, sums)
         norms.append(np.sqrt(sums).astype(np.float32))
     name = f"weights-{number:04d}"
     files = write_arrays(folder / name, {"idf": idf, "norm": np.concatenate(norms)})
@@ -53,6 +55,22 @@ def measure_segments(
         "segments": list(entries),
         "weights": {"folder": name, "files": files},
     }
+
+
+@serial
+def _add_weights(lists: Lists, weights: npt.NDArray[np.float64], sums: npt.NDArray[np.float64]) -> None:
+    """Add Σω over the words of each image to `sums`, of shape (images of the segment,)."""
+    ids = np.empty(BLOCK, np.uint32)
+    for word in range(len(lists.offsets) - 1):
+        block, end = lists.starts[word], lists.offsets[word + 1]
+        for first in range(lists.offsets[word], end, BLOCK):
+            own = ids[: min(BLOCK, end - first)]
+            block = read_ids(lists, word, first, block, own)
+            if block < 0:
+                break
+            for image in own:
+                if image < len(sums):
+                    sums[image] += weights[word]
 
 
 def _count_words(

@@ -14,6 +14,7 @@ from lrcr.retrieval.asmk.aggregation import aggregate
 from lrcr.retrieval.asmk.codebook import Codebook
 from lrcr.retrieval.asmk.index import open_index, seal_index
 from lrcr.retrieval.asmk.segments import write_segment
+from lrcr.retrieval.asmk.similarity import Similarity, similarities
 
 from . import oracle
 from .cases import DIMS, Batch, as_matrix, build, draw_batch, draw_centroids, layout_of, postings
@@ -154,7 +155,7 @@ def test_the_spans_that_are_summed_at_a_time_change_nothing(long_lists, span, pa
     plain = build(folder / "plain", [postings(database, centroids)], centroids)
     for number in (1, 3, 7):
         scores = np.empty((queries.count, index.images), np.float32)
-        similarity = kernels.Similarity(kernels.similarities(48, 3.0, 0.0), 3.0, 0.0, index._uniform_weights)
+        similarity = Similarity(similarities(48, 3.0, 0.0), 3.0, 0.0, index._uniform_weights)
         asked = index_module._as_queries(queries, np.ones(12))
         assert kernels.score_segment(asked, index.segments[0].lists, similarity, 0, number, scores, span) == 0
         expected = as_matrix(plain.search(queries, **HOW), plain.images)
