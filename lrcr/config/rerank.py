@@ -47,6 +47,12 @@ class GeometricParams(Section):
         description="rank the first images again by matches that agree on one transformation of the image"
     )
     top: Count = Field(100, description="first images that are ranked again")
+    exponent: Positive | None = Field(
+        0.5,
+        description=(
+            "a score is multiplied by (1 + inliers) to this power; null: images are sorted by inliers alone. DELG: null"
+        ),
+    )
     transformation: Literal["affine", "homography"] = Field("affine", description="what the matches have to agree on")
     tolerance: Positive = Field(
         0.05, description="largest error of an inlier, as a share of the longer side of the part with descriptors"

@@ -1,6 +1,6 @@
 """Robust estimation of the transformation between two images: matches that agree on it are inliers.
 
-OpenCV's USAC (Raguram et al., TPAMI 2013) with MAGSAC++ scores (Barath et al., CVPR 2020) or local optimisation.
+OpenCV's USAC (Raguram et al., TPAMI 2013) with MSAC scores (Torr, Zisserman, CVIU 2000) and local optimisation.
 """
 
 from typing import TYPE_CHECKING, Any, Literal

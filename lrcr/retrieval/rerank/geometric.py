@@ -1,7 +1,8 @@
-"""Geometric verification (Philbin et al., CVPR 2007): images are sorted by the matches that agree on a transformation.
+"""Geometric verification (Philbin et al., CVPR 2007): matches that agree on a transformation raise an image.
 
-The score of an image is its number of inliers, plus a fraction below 1 by which images with as many inliers keep the
-order that they had. The images behind the first ones keep their scores.
+The score of an image is multiplied by (1 + inliers) to the power of `exponent`. With `exponent: null` images are sorted
+by inliers instead: the score is their number, plus a fraction below 1 by which images with as many inliers keep their
+order. The images behind the first ones keep their scores.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from lrcr.retrieval.local_encoder import Keypoints
 from lrcr.retrieval.rerank.estimation import find_inliers
 from lrcr.retrieval.rerank.matching import match
 from lrcr.retrieval.rerank.nearest import Rows
-from lrcr.retrieval.rerank.reranker import raise_above, rank_by
+from lrcr.retrieval.rerank.reranker import Scores, raise_above, rank_by
 
 _MIN_SIMILARITY, _MIN_SIMILARITY_OF_CODES = 0.5, 0.6
 """With codes the cosine is an estimate, and a wrong match reaches 0.5 more often."""
@@ -56,11 +57,19 @@ class Geometric:
             found, first_scores = ranking.of_query(query)
             keypoints, first = self.database.of_query(queries, query), found[:top]
             inliers = [len(self.verify(keypoints, self.database.of_image(int(image)))[0]) for image in first]
-            places = np.arange(len(first), 0, -1) / (len(first) + 1)
-            order, score = rank_by(first, raise_above(np.array(inliers) + places, first_scores[top:]))
+            order, score = rank_by(first, self._score(np.array(inliers, np.int64), first_scores))
             images.append(np.append(order, found[top:]))
             scores.append(np.append(score, first_scores[top:]))
         return Ranking.from_queries(images, scores)
+
+    def _score(self, inliers: Rows, first_scores: Scores) -> Scores:
+        """The scores of the first images, none of which is below the others."""
+        count, exponent = len(inliers), self.params.exponent
+        if exponent is None:
+            places = np.arange(count, 0, -1) / (count + 1)
+            return raise_above(inliers + places, first_scores[count:])
+        factor, scores = (1.0 + inliers) ** exponent, first_scores[:count].astype(np.float64)
+        return np.where(scores > 0, scores * factor, scores / factor)
 
     def verify(self, query: Keypoints, image: Keypoints) -> tuple[Rows, Rows]:
         """The rows of the query's descriptors that are inliers, and the matching rows of the image's."""

@@ -59,7 +59,7 @@ def ranking(*images: int) -> Ranking:
 
 @pytest.mark.parametrize("transformation", ["affine", "homography"])
 def test_images_are_sorted_by_their_inliers(database, transformation):
-    found = step(database, transformation=transformation).rerank(QUERY, ranking(0, 1, 2, 3, 4, 5))
+    found = step(database, transformation=transformation, exponent=None).rerank(QUERY, ranking(0, 1, 2, 3, 4, 5))
     assert found.image[:3].tolist() == [2, 5, 4]
     np.testing.assert_allclose(np.floor(found.score[:3]), [30, 24, 15], atol=2)
 
@@ -72,14 +72,28 @@ def test_inliers_are_rows_of_both_images(database):
 
 def test_equal_inliers_keep_their_order(database):
     for order in ([6, 3, 2], [3, 6, 2]):
-        assert step(database).rerank(QUERY, ranking(*order)).image.tolist() == [2, *order[:2]]
+        assert step(database, exponent=None).rerank(QUERY, ranking(*order)).image.tolist() == [2, *order[:2]]
+
+
+@pytest.mark.parametrize("exponent", [0.5, 2.0])
+def test_inliers_raise_the_score_that_an_image_had(database, exponent):
+    images, scores = np.array([0, 3, 5, 4, 2]), np.array([0.9, 0.5, 0.25, -0.5, -2], np.float32)
+    query = database.of_query(QUERY, 0)
+    counts = {image: len(step(database).verify(query, database.of_image(image))[0]) for image in images.tolist()}
+    found = step(database, exponent=exponent).rerank(QUERY, Ranking.from_queries([images], [scores]))
+    factor = {image: (1 + count) ** exponent for image, count in counts.items()}
+    expected = {0: 0.9 * factor[0], 3: 0.5, 5: 0.25 * factor[5], 4: -0.5 / factor[4], 2: -2 / factor[2]}
+    assert counts[3] == 0 and min(counts[5], counts[4], counts[2]) >= 13
+    assert found.image.tolist() == sorted(expected, key=expected.__getitem__, reverse=True)
+    np.testing.assert_allclose(found.score, sorted(expected.values(), reverse=True), rtol=1e-6)
 
 
 def test_only_the_first_are_ranked_again(database):
     first = ranking(0, 3, 4, 2, 5)
-    found = step(database, top=3).rerank(QUERY, first)
-    assert found.image.tolist() == [4, 0, 3, 2, 5]
-    np.testing.assert_array_equal(found.score[3:], first.score[3:])
+    for exponent in (None, 2.0):
+        found = step(database, top=3, exponent=exponent).rerank(QUERY, first)
+        assert found.image.tolist() == [4, 0, 3, 2, 5]
+        np.testing.assert_array_equal(found.score[3:], first.score[3:])
 
 
 def test_a_query_does_not_depend_on_the_others(database):
