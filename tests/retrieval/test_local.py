@@ -100,7 +100,7 @@ def test_geometric_reranking_needs_them(words):
 
 def test_the_first_results_are_verified(index, words):
     pytest.importorskip("cv2")
-    params = load_params(overrides=["rerank=[{kind: geometric, top: 5}]"])
+    params = load_params(overrides=["rerank=[{kind: geometric, top: 5, exponent: null}]"])
     searcher = Searcher(index, rerank=params.rerank)
     queries = open_descriptors(words / "descriptors/database").read()
     first = searcher.search(queries)
