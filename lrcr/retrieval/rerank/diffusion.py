@@ -63,8 +63,9 @@ class Diffusion:
     def _neighbours(self) -> npt.NDArray[np.int64]:
         """The images nearest to each image of the database, itself among them: of shape (images, k + 1 or fewer)."""
         vectors, count = self.index.vectors(), min(self.params.neighbours + 1, self.index.images)
-        parts = [self.index.rank(vectors[at : at + _AT_ONCE], count) for at in range(0, len(vectors), _AT_ONCE)]
-        return np.concatenate([part.image for part in parts]).reshape(-1, count)
+        starts = range(0, max(1, len(vectors)), _AT_ONCE)
+        parts = [self.index.rank(vectors[at : at + _AT_ONCE], count) for at in starts]
+        return np.concatenate([part.image for part in parts]).reshape(len(vectors), count)
 
 
 def diffuse(

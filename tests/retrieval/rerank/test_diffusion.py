@@ -89,3 +89,9 @@ def test_few_images_take_all_that_there_are(count):
 
 def test_an_image_that_is_joined_to_nothing_keeps_its_score():
     assert diffuse(np.zeros((2, 2)), np.array([0.5, 0.25]), 0.99).tolist() == [0.5, 0.25]
+
+
+def test_an_index_without_images_has_no_results():
+    vectors, queries = unit_vectors(0, 0, 3), unit_vectors(1, 2, 3)
+    first = flat_search(vectors).rank(queries, None)
+    assert len(step(vectors).rerank(as_queries(queries), first)) == 0
