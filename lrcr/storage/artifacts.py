@@ -29,12 +29,14 @@ def staged_file(path: Path) -> Iterator[Path]:
     The temporary name is always the same, so that the next run replaces what a killed run has left.
 
     Raises:
-        ArtifactError: `path` is a folder.
+        ArtifactError: `path` is a folder, or nothing can be written there.
     """
     if path.is_dir():
         raise ArtifactError(f"{path}: is a folder, not a file; name another file")
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
     try:
         yield temporary
         _sync(temporary)
@@ -49,14 +51,15 @@ def staged_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path`; if the block raises nothing, it replaces the folder `path`.
 
     Raises:
-        ArtifactError: `path` is a file.
+        ArtifactError: `path` is a file, or nothing can be written there.
     """
     if path.is_file():
         raise ArtifactError(f"{path}: is a file, not a folder; name another folder")
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
     try:
         yield temporary
         for file in (*temporary.rglob("*"), temporary):
@@ -65,6 +68,16 @@ def staged_folder(path: Path) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Say in one line that nothing can be written at `path`."""
+    try:
+        yield
+    except OSError as error:
+        place = f"{path}: cannot be written into {path.parent}"
+        raise ArtifactError(f"{place} ({error.strerror}); name another folder") from None
 
 
 def _replace_folder(new: Path, path: Path) -> None:

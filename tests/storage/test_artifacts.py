@@ -125,6 +125,15 @@ def test_what_is_not_replaceable_is_refused_before_the_work(tmp_path):
     assert names(tmp_path) == ["file"]
 
 
+@pytest.mark.parametrize("stage", [staged_file, staged_folder])
+@pytest.mark.parametrize("name", ["file/out", "file/folder/out"])
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path, stage, name):
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(ArtifactError, match=r"cannot be written into .* \(.+\); name another folder"):
+        stage(tmp_path / name).__enter__()
+    assert names(tmp_path) == ["file"]
+
+
 def test_json_round_trip_and_refusal_of_nan(tmp_path):
     path = tmp_path / "a.json"
     write_json(path, {"ä": [1, 2.5, None]})
