@@ -8,7 +8,7 @@ has finished removes the folder.
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,20 +77,20 @@ def prepare(
     else:
         params = adopt_model(params, model)
         sources = {"model": hash_file(model)}
-    with tempfile.TemporaryDirectory() as temporary:
-        dataset = _make_folder_dataset(Path(temporary, "dataset"), photos, tolerate_truncated, progress)
-        if check is not None:
-            check(dataset)
-        fit_dataset = dataset
-        if fit is not None:
-            fit_dataset = _make_folder_dataset(Path(temporary, "fit"), fit, tolerate_truncated, progress)
-        used = {key: value for key, value in params.model_dump(mode="json").items() if key not in _UNUSED}
-        work = state_folder(__name__, used, sources, dataset.fingerprint, fit_dataset.fingerprint)
-        shutil.copytree(temporary, work, dirs_exist_ok=True)
-    fit_folder = work / ("dataset" if fit is None else "fit")
-    cost = _make_index(params, model, fit_folder, work, progress)
-    yield IndexedPhotos(params, work / "dataset", work / "descriptors", work / "index", cost)
-    shutil.rmtree(work)
+    with ExitStack() as finished:
+        with tempfile.TemporaryDirectory() as temporary:
+            dataset = _make_folder_dataset(Path(temporary, "dataset"), photos, tolerate_truncated, progress)
+            if check is not None:
+                check(dataset)
+            fit_dataset = dataset
+            if fit is not None:
+                fit_dataset = _make_folder_dataset(Path(temporary, "fit"), fit, tolerate_truncated, progress)
+            used = {key: value for key, value in params.model_dump(mode="json").items() if key not in _UNUSED}
+            identity = (used, sources, dataset.fingerprint, fit_dataset.fingerprint)
+            work = finished.enter_context(state_folder(__name__, *identity))
+            shutil.copytree(temporary, work, dirs_exist_ok=True)
+        cost = _make_index(params, model, work / ("dataset" if fit is None else "fit"), work, progress)
+        yield IndexedPhotos(params, work / "dataset", work / "descriptors", work / "index", cost)
 
 
 _UNUSED = ("datasets", "data", "device", "threads", "executor")

@@ -6,9 +6,9 @@ for each archive is stored in the state folder, so that a run after a kill conti
 
 import logging
 import os
-import shutil
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -44,18 +44,19 @@ class FoundImages:
         images: columns `path`, `archive`, `offset`, `bytes`, `width`, `height`, indexed by key (`image_key`).
         refused: path in its archive → reason why the image cannot be decoded.
         sha256: one hash over the hashes of all archives.
-        state: folder of the stored results, for a later run.
+        keys: of the wanted images.
     """
 
     root: Path
     images: pd.DataFrame
     refused: dict[str, str]
     sha256: str
-    state: Path
+    keys: frozenset[str]
 
     def remove_state(self) -> None:
         """Remove the stored results; to be called when the dataset is complete."""
-        shutil.rmtree(self.state, ignore_errors=True)
+        with _state(self.keys):
+            pass
 
     @property
     def refused_keys(self) -> frozenset[str]:
@@ -100,13 +101,13 @@ def find_images(
         ShareMade: this process has made its share.
     """
     keys = frozenset(wanted)
-    state = state_folder(__name__, sorted(keys))
-    files = [state / f"{archive.checksum.sha256}.parquet" for archive in archives]
-    jobs = [Job([archives[number].path], file, number) for number, file in enumerate(files)]
     share = own_share()
     executor: Executor = InProcess() if share is None else Share(*share)
-    executor.map(_InspectArchive(root, keys), [job for job in jobs if not job.file.exists()], progress)
-    table = pd.concat(map(pd.read_parquet, files), ignore_index=True)
+    with _state(keys, kept=True) as state:
+        files = [state / f"{archive.checksum.sha256}.parquet" for archive in archives]
+        jobs = [Job([archives[number].path], file, number) for number, file in enumerate(files)]
+        executor.map(_InspectArchive(root, keys), [job for job in jobs if not job.file.exists()], progress)
+        table = pd.concat(map(pd.read_parquet, files), ignore_index=True)
     refused = table.dropna(subset="refused")
     sound = table[table["refused"].isna()].drop(columns="refused")
     first = sound.drop_duplicates("key").set_index("key")
@@ -115,7 +116,11 @@ def find_images(
     if len(first) < len(sound):
         same = counted(len(sound) - len(first), "image")
         _log.warning("%s: %s with the name of an earlier image; ignored", root, same)
-    return FoundImages(root, first, reasons, hash_contents(hashes), state)
+    return FoundImages(root, first, reasons, hash_contents(hashes), keys)
+
+
+def _state(keys: frozenset[str], *, kept: bool = False) -> AbstractContextManager[Path]:
+    return state_folder(__name__, sorted(keys), shared=own_share() is not None, kept=kept)
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,11 @@ Two folders, set by environment variables because they do not affect any result:
 Each file is hashed once, and again when its size or date has changed, and compared with its recorded checksum.
 """
 
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from lrcr.datasets.archives import decompress
 from lrcr.datasets.checksums import Checksums
@@ -24,8 +21,7 @@ from lrcr.datasets.remote import DEFAULT_RETRY_POLICY, Checksum, RemoteFile, Ret
 from lrcr.errors import ArtifactError, DownloadError
 from lrcr.progress import SILENT, Progress
 from lrcr.storage.artifacts import hash_file, read_json, write_json
-
-_log = logging.getLogger(__name__)
+from lrcr.storage.locks import wait_for_lock
 
 
 @dataclass(frozen=True)
@@ -133,16 +129,9 @@ class Store:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DownloadError(f"{self.folder}: {error.strerror}; set $LRCR_DOWNLOADS to another folder") from None
-        lock = FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            _log.warning("%s: in use by another run; waiting until that run has finished its download", self.folder)
-            lock.acquire()
-        try:
+        waiting = f"{self.folder}: in use by another run; waiting until that run has finished its download"
+        with wait_for_lock(self.folder / ".lock", waiting):
             yield
-        finally:
-            lock.release()
 
     def _hash(self, path: Path) -> Checksum:
         """The checksum of a file; computed only if its size or date has changed."""

@@ -6,6 +6,7 @@ A shard is a JSON file of what was found in some files. Without an array job the
 import contextlib
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from lrcr.runtime.executor import choose_executor, make_shards
 from lrcr.runtime.shares import own_share
 from lrcr.storage.artifacts import fingerprint, read_json, write_json
 from lrcr.storage.sources import source_fingerprint
-from lrcr.storage.state import state_root
+from lrcr.storage.state import only_run, state_root
 
 _SHARD = 1000  # files
 
@@ -35,16 +36,24 @@ def scan_photos(path: Path, *, tolerate_truncated: bool, progress: Progress = SI
         DatasetError: the folder does not exist or contains no image.
         ShareMade: this process has made its share.
     """
-    if own_share() is None and not _scans().exists():
+    shared = own_share() is not None
+    if not shared and not _scans().exists():
         return read_photos(path, tolerate_truncated=tolerate_truncated, progress=progress)
     root = photos_root(path)
     files = image_files(root)
     state = _state(root, files, tolerate_truncated)
-    if own_share() is None and not state.exists():
-        return read_photos(path, tolerate_truncated=tolerate_truncated, progress=progress)
+    with nullcontext() if shared else only_run(state):
+        if not shared and not state.exists():
+            return read_photos(path, tolerate_truncated=tolerate_truncated, progress=progress)
+        return _read_shards(root, files, state, tolerate_truncated, progress)
+
+
+def _read_shards(
+    root: Path, files: Mapping[str, Path], state: Path, tolerate_truncated: bool, progress: Progress
+) -> Photos:
     state.mkdir(parents=True, exist_ok=True)
     make, names = _Inspect(root, tolerate_truncated), sorted(files)
-    shards = make_shards(make, names, _SHARD, state, ".json", progress, f"reading {path.name}", choose_executor())
+    shards = make_shards(make, names, _SHARD, state, ".json", progress, f"reading {root.name}", choose_executor())
     found = [read_json(shard) for shard in shards]
     accepted = {
         name: StoredImage(width, height, sha256, (stored[0], stored[1]), truncated)
@@ -59,7 +68,9 @@ def scan_photos(path: Path, *, tolerate_truncated: bool, progress: Progress = SI
 def remove_scan(photos: Photos, *, tolerate_truncated: bool) -> None:
     """Remove the shards of `scan_photos`, if there are any; to be called when the dataset is complete."""
     if _scans().exists():
-        shutil.rmtree(_state(photos.root, image_files(photos.root), tolerate_truncated), ignore_errors=True)
+        state = _state(photos.root, image_files(photos.root), tolerate_truncated)
+        with only_run(state):
+            shutil.rmtree(state, ignore_errors=True)
         with contextlib.suppress(OSError):  # it holds the shards of other folders
             _scans().rmdir()
 

@@ -2,7 +2,8 @@
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -20,6 +21,7 @@ from lrcr.progress import SILENT, Progress
 from lrcr.runtime.executor import choose_executor, make_shards
 from lrcr.runtime.jobs import Executor
 from lrcr.runtime.seeds import generator
+from lrcr.runtime.shares import own_share
 from lrcr.storage.artifacts import Manifest, fingerprint, require_params, staged_folder, write_manifest
 from lrcr.storage.state import state_folder
 
@@ -50,17 +52,19 @@ def extract_dataset(
     start = time.perf_counter()
     manifest = database_manifest(params, extractor, dataset)
     manifest = replace(manifest, facts={} if stored else {"stored": False})
-    database = _describe_shards(manifest, _Describe(extractor), photos, size, executor, progress)
-    seconds = time.perf_counter() - start
-    reused = dataset.queries["image"].where(dataset.queries["x0"].isna() & stored)
-    reused_ids = [None if pd.isna(image) else int(image) for image in reused]
-    queries = list(zip(dataset.query_photos(), reused_ids, strict=True))
-    manifest = _manifest("queries", params.sections("extract"), extractor, dataset)
-    describe_queries = _DescribeQueries(extractor, database)
-    described_queries = _describe_shards(manifest, describe_queries, queries, size, executor, progress)
-    with staged_folder(folder) as temporary:
-        _move(database, temporary / "database")
-        _move(described_queries, temporary / "queries")
+    with _describe_shards(manifest, _Describe(extractor), photos, size, executor, progress) as database:
+        seconds = time.perf_counter() - start
+        reused = dataset.queries["image"].where(dataset.queries["x0"].isna() & stored)
+        reused_ids = [None if pd.isna(image) else int(image) for image in reused]
+        queries = list(zip(dataset.query_photos(), reused_ids, strict=True))
+        manifest = _manifest("queries", params.sections("extract"), extractor, dataset)
+        describe_queries = _DescribeQueries(extractor, database)
+        with (
+            _describe_shards(manifest, describe_queries, queries, size, executor, progress) as described_queries,
+            staged_folder(folder) as temporary,
+        ):
+            _move(database, temporary / "database")
+            _move(described_queries, temporary / "queries")
     if not photos:
         return {}
     return {
@@ -88,8 +92,10 @@ def extract_fit(
     manifest = _manifest("fit", params.fit_section(), extractor, dataset)
     manifest = replace(manifest, facts={"clusters": cluster_ids(dataset)[sample].tolist()})
     sampled, executor = [photos[image] for image in sample], choose_executor(params.executor, params.device)
-    store = _describe_shards(manifest, _Describe(extractor), sampled, size, executor, progress)
-    with staged_folder(folder) as temporary:
+    with (
+        _describe_shards(manifest, _Describe(extractor), sampled, size, executor, progress) as store,
+        staged_folder(folder) as temporary,
+    ):
         _move(store, temporary)
 
 
@@ -168,6 +174,7 @@ class _DescribeQueries:
         write_shard(file, join(parts))
 
 
+@contextmanager
 def _describe_shards(
     manifest: Manifest,
     make: "_Describe | _DescribeQueries",
@@ -175,13 +182,14 @@ def _describe_shards(
     size: int,
     executor: Executor,
     progress: Progress,
-) -> DescriptorStore:
+) -> Iterator[DescriptorStore]:
     """Write a store shard by shard in the state folder, so that a run after a kill reuses the finished shards."""
-    state = state_folder(__name__, manifest.fingerprint, min(size, len(items)))
-    files = make_shards(make, items, size, state, ".h5", progress, f"extract {manifest.params['part']}", executor)
-    facts = {**manifest.facts, **make.extractor.computed_on, **shard_facts(files, len(items), size)}
-    write_manifest(state, replace(manifest, facts=facts))
-    return open_descriptors(state)
+    shared = own_share() is not None
+    with state_folder(__name__, manifest.fingerprint, min(size, len(items)), shared=shared) as state:
+        files = make_shards(make, items, size, state, ".h5", progress, f"extract {manifest.params['part']}", executor)
+        facts = {**manifest.facts, **make.extractor.computed_on, **shard_facts(files, len(items), size)}
+        write_manifest(state, replace(manifest, facts=facts))
+        yield open_descriptors(state)
 
 
 def _move(store: DescriptorStore, folder: Path) -> None:
@@ -189,4 +197,3 @@ def _move(store: DescriptorStore, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for file in sorted(store.folder.iterdir()):
         shutil.move(file, folder / file.name)
-    store.folder.rmdir()

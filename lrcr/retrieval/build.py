@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from lrcr.retrieval.layout import CODEBOOK, IMAGES, MODEL, PARAMS
 from lrcr.retrieval.local import write_local
 from lrcr.retrieval.local_encoder import local_encoder
 from lrcr.runtime.executor import choose_executor
-from lrcr.runtime.shares import refuse_share
+from lrcr.runtime.shares import own_share, refuse_share
 from lrcr.storage.artifacts import (
     Manifest,
     open_manifest,
@@ -174,11 +174,10 @@ def _from_store_shared(
     progress: Progress,
 ) -> Iterator[tuple[_Build, Sample]]:
     """As `_from_store`, by an executor."""
-    state = _state(params, store.manifest, codebook, int(store.manifest.facts["shard"]))
     executor, names = choose_executor(params.executor), dataset.images["path"].tolist()
-    files = encode_stored_shards(backend, store, names, state, progress, executor)
-    yield partial(backend.build_shared, files, executor=executor, progress=progress), store.sample
-    shutil.rmtree(state)
+    with _state(params, store.manifest, codebook, int(store.manifest.facts["shard"])) as state:
+        files = encode_stored_shards(backend, store, names, state, progress, executor)
+        yield partial(backend.build_shared, files, executor=executor, progress=progress), store.sample
 
 
 @contextmanager
@@ -192,19 +191,19 @@ def _from_photos(
 
     extractor = Extractor(model_file, ExtractSettings.of_database(params), params.device)
     photos, size = database_photos(dataset, params.extract), params.extract.shard_size
-    state = _state(params, database_manifest(params, extractor, dataset), codebook, size)
     executor = choose_executor(params.executor, params.device)
-    files = encode_shards(backend, extractor, photos, size, state, progress, executor)
-    build: _Build = partial(backend.build, map(backend.read_part, progress.over(files, "index")))
-    if params.executor == "ray":
-        build = partial(backend.build_shared, files, executor=choose_executor(params.executor), progress=progress)
-    yield build, partial(sample_of_photos, extractor, photos)
-    shutil.rmtree(state)
+    with _state(params, database_manifest(params, extractor, dataset), codebook, size) as state:
+        files = encode_shards(backend, extractor, photos, size, state, progress, executor)
+        build: _Build = partial(backend.build, map(backend.read_part, progress.over(files, "index")))
+        if params.executor == "ray":
+            build = partial(backend.build_shared, files, executor=choose_executor(params.executor), progress=progress)
+        yield build, partial(sample_of_photos, extractor, photos)
 
 
-def _state(params: Params, descriptors: Manifest, codebook: Manifest, size: int) -> Path:
+def _state(params: Params, descriptors: Manifest, codebook: Manifest, size: int) -> AbstractContextManager[Path]:
     """The folder for unfinished work."""
-    return state_folder(__name__, descriptors.fingerprint, codebook.fingerprint, params.sections("index"), size)
+    identity = (descriptors.fingerprint, codebook.fingerprint, params.sections("index"), size)
+    return state_folder(__name__, *identity, shared=own_share() is not None)
 
 
 def _regions(dataset: Dataset, params: Params) -> pd.Series | None:

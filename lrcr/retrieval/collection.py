@@ -220,13 +220,13 @@ def _describe(writer: IndexWriter, described: pd.DataFrame, read: PhotoReader) -
     photos = [read.photo(file, boxes) for file, boxes in zip(files, regions, strict=True)]
     sections = writer.params.sections("extract", "index")
     inputs = [writer.manifest.inputs[name] for name in ("model", "codebook")]
-    state = state_folder(__name__, str(writer.folder.resolve()), sections, inputs, described["sha256"].tolist())
     size = writer.params.extract.shard_size
-    parts = encode_photos(writer.backend, extractor, photos, size, state, read.progress, writer.local_encoder)
     roots = described["root"].map(writer.roots.index)
     table = described.assign(root=roots, regions=flat_boxes(regions).to_numpy())
-    writer.add(table, parts, kept_local(state))
-    shutil.rmtree(state)
+    hashes = described["sha256"].tolist()
+    with state_folder(__name__, str(writer.folder.resolve()), sections, inputs, hashes) as state:
+        parts = encode_photos(writer.backend, extractor, photos, size, state, read.progress, writer.local_encoder)
+        writer.add(table, parts, kept_local(state))
 
 
 def _regions(writer: IndexWriter, described: pd.DataFrame) -> Sequence[tuple[Box, ...] | None]:

@@ -72,13 +72,15 @@ def train(
         compute = distributed.broadcast(lambda: choose_compute(params.train.compute, model.backbone, device))
         model.backbone.compute = getattr(torch, compute)
         manifest = _manifest(params, dataset, validation, compute)
-        state = state_folder(__name__, manifest.fingerprint)
-        setup = _set_up(params, model, dataset, maps_folder or state / "maps", device, progress)
-        _run(params, method, setup, dataset, validation, state, log)
-        if distributed.rank() == 0:
-            save_model(model_file, setup.model, replace(manifest, facts=computed_on(device.type)))
-    if distributed.is_local_main():
-        shutil.rmtree(state, ignore_errors=True)  # the folder may be on a file system that several machines share
+        with state_folder(__name__, manifest.fingerprint, shared=distributed.rank() > 0, kept=True) as state:
+            distributed.broadcast(lambda: None)  # the first rank has the folder
+            setup = _set_up(params, model, dataset, maps_folder or state / "maps", device, progress)
+            _run(params, method, setup, dataset, validation, state, log)
+            if distributed.rank() == 0:
+                save_model(model_file, setup.model, replace(manifest, facts=computed_on(device.type)))
+            distributed.broadcast(lambda: None)  # the model is saved
+            if distributed.is_local_main():
+                shutil.rmtree(state, ignore_errors=True)  # several machines may share it
 
 
 def _require_even_shares(params: Params, method: Method, ranks: int) -> None:

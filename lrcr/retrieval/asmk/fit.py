@@ -1,6 +1,5 @@
 """Learning visual words from the fit set."""
 
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,18 +47,17 @@ class WordsFit:
         else:
             refuse_share("a codebook")
             facts = {"device": "cuda" if self.gpu else "cpu", "threads": faiss.omp_get_max_threads()}
-            state = state_folder(__name__, manifest.params, manifest.inputs, facts)
             search = nearest_in_cells if params.assignment == "ivf" else nearest_of_all
-            words = learn_codebook(
-                store.sample(params.per_word * params.words, generator(params.seed, "codebook sample")),
-                params.words,
-                iterations=params.iterations,
-                seed=params.seed,
-                exact=params.assignment == "exact",
-                gpu=self.gpu,
-                nearest=SharedAssignment(state, search, choose_executor(self.executor)),
-                state=state,
-                progress=progress,
-            )
-            save_codebook(folder, words, replace(manifest, facts=facts))
-            shutil.rmtree(state)
+            with state_folder(__name__, manifest.params, manifest.inputs, facts) as state:
+                words = learn_codebook(
+                    store.sample(params.per_word * params.words, generator(params.seed, "codebook sample")),
+                    params.words,
+                    iterations=params.iterations,
+                    seed=params.seed,
+                    exact=params.assignment == "exact",
+                    gpu=self.gpu,
+                    nearest=SharedAssignment(state, search, choose_executor(self.executor)),
+                    state=state,
+                    progress=progress,
+                )
+                save_codebook(folder, words, replace(manifest, facts=facts))

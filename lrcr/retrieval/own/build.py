@@ -7,7 +7,7 @@ that was killed continues where it stopped.
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,13 +94,21 @@ def prepare_features(
         ParamsError: this process makes a share of an array job.
     """
     refuse_share("an index of a features file")
-    with tempfile.TemporaryDirectory() as temporary:
-        dataset, dim = _make_dataset(Path(temporary, "dataset"), file, photos, progress)
-        if check is not None:
-            check(dataset)
-        sources = [dataset.fingerprint, None if fit is None else hash_file(fit)]
-        work = state_folder(__name__, params.sections(*_DECISIVE), sources)
-        shutil.copytree(temporary, work, dirs_exist_ok=True)
+    with ExitStack() as finished:
+        with tempfile.TemporaryDirectory() as temporary:
+            dataset, dim = _make_dataset(Path(temporary, "dataset"), file, photos, progress)
+            if check is not None:
+                check(dataset)
+            sources = [dataset.fingerprint, None if fit is None else hash_file(fit)]
+            work = finished.enter_context(state_folder(__name__, params.sections(*_DECISIVE), sources))
+            shutil.copytree(temporary, work, dirs_exist_ok=True)
+        _make_index(params, file, fit, dim, work, progress)
+        yield work
+
+
+def _make_index(params: Params, file: Path, fit: Path | None, dim: int, work: Path, progress: Progress) -> None:
+    """Run the steps whose artifacts do not exist yet."""
+    dataset = open_dataset(work / "dataset")
     inputs = {"model": fingerprint("own", dim), "dataset": dataset.fingerprint}
     make = _Import(file, dim)
     size, stores = params.extract.shard_size, {"database": _database(dataset), "queries": _queries(dataset)}
@@ -118,8 +126,6 @@ def prepare_features(
     if not (work / "index").exists():
         descriptors, codebook = work / "descriptors", work / "codebook"
         index_dataset(params, None, work / "dataset", descriptors, codebook, work / "index", progress)
-    yield work
-    shutil.rmtree(work)
 
 
 def _make_dataset(folder: Path, file: Path, photos: Path | None, progress: Progress) -> tuple[Dataset, int]:

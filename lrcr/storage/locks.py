@@ -1,0 +1,30 @@
+"""Locks by which runs wait for each other."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def wait_for_lock(file: Path, waiting: str) -> Iterator[None]:
+    """Hold a lock; if another process holds it, log a warning and wait. The system releases it when the process ends.
+
+    Args:
+        file: of the lock, made if it does not exist; the block may remove it.
+        waiting: the warning.
+    """
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _log.warning("%s", waiting)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
