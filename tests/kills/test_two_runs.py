@@ -41,7 +41,7 @@ def test_two_runs_on_the_same_photos_both_end(tmp_path, landmarks, state):
 def test_a_run_that_waits_goes_on_where_the_other_was_killed(tmp_path, landmarks, state):
     photos = landmarks / "images"
     first = start(photos, tmp_path / "one")
-    while first.poll() is None and not glob(f"{state}/*/*.h5"):  # noqa: PTH207: a folder may go away meanwhile
+    while first.poll() is None and not glob(f"{state}/*/*.h5"):  # noqa: PTH207 (a folder may go away)
         pass
     os.kill(first.pid, signal.SIGSTOP)
     second = start(photos, tmp_path / "two")
