@@ -15,6 +15,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from lrcr.config.reading import load_params
+from lrcr.evaluation.protocol import SETUPS
 
 from .forkserver import forkserver
 from .project import ROOT, Project, common_environment, make_project, ran
@@ -285,6 +286,21 @@ def test_a_global_model_goes_through_the_same_stages(project):
     assert curves == {"epoch", "loss", "rate", "scale", "margin", "validation_map"}
     assert "failed to load" not in project.dvc("plots show")
     shutil.rmtree(project.folder / "dvc_plots")
+
+
+def test_lists_that_are_ranked_again_lie_beside_the_first_one(project):
+    lists, index = project.folder / "data/rankings", "index.local_descriptors=float16"
+    before = {file.name: file.read_bytes() for file in lists.iterdir()}
+    project.set(index, "rerank=[{kind: geometric, top: 5}]")
+    stages = ["check", "index@synthetic", "evaluate@synthetic", "report@synthetic"]
+    assert ran(project.dvc("repro")) == stages
+    after = {file.name: file.read_bytes() for file in lists.iterdir()}
+    assert set(after) == set(before) == {"synthetic.parquet", *(f"synthetic-{name}.parquet" for name in SETUPS)}
+    assert {name for name in after if after[name] != before[name]} == set(after) - {"synthetic.parquet"}
+    found = json.loads((project.folder / "metrics/synthetic.json").read_text())
+    assert {"map", "mp@1", "mp@5", "mp@10"} <= set(found["reranked"])
+    cost = json.loads((project.folder / "metrics/cost/synthetic.json").read_text())
+    assert cost["rerank_ms_per_query"] > 0
 
 
 def test_a_queued_grid_over_models_and_smoothing_has_valid_params(project):

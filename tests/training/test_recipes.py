@@ -13,6 +13,7 @@ from lrcr.training.listwise import ListwiseTrainer
 from lrcr.training.methods import method_of
 from lrcr.training.objective import make_objective
 from lrcr.training.phases import Phases, Trainer
+from lrcr.training.pretraining import pretrain
 from lrcr.training.setup import Setup
 from lrcr.training.tuple_trainer import TupleTrainer
 from lrcr.training.tuples import labelled_images
@@ -61,6 +62,17 @@ def test_a_recipe_takes_a_step(tmp_path, draw_dataset, name, fine):
     assert parts(changed) == TRAINED[name]
     if name == "solar-r101":
         assert {key for key in before if ".second_order_attention." in key and key.endswith("weight")} & changed
+
+
+def test_the_recipe_of_fire_first_trains_its_attention_as_a_classifier(tmp_path, draw_dataset):
+    crops = "train.pretrain={epochs: 1, batch_size: 8, crop_size: 32, min_crop_area: 0.3, warmup_epochs: 0}"
+    labels = ["a", "a", "b", "b", "c", "c", "d", "d"]
+    params = load_params(recipe="fire-r50", overrides=(*SMALL, crops))
+    setup, logged = make_setup(params, draw_dataset(tmp_path / "data", [(48, 36)] * 8, labels)), []
+    before = copy_state(setup.model)
+    pretrain(params.train.pretrain, setup, Phases(tmp_path, lambda: 1.0, 1, logged.append), trains_trunk=False)
+    assert parts(moved(before, setup.model.state_dict())) == {"super_features"}
+    assert np.isfinite(logged[0]["loss"]) and logged[0]["loss"] > 0
 
 
 @pytest.mark.parametrize(("name", "trained"), [("delf-r50", DELF), ("delf-r-r50", DELF), ("delg-r50", DELG)])

@@ -16,11 +16,10 @@ Points = npt.NDArray[np.floating[Any]]
 
 _FEWEST = {"affine": 3, "homography": 4}  # matches that define a transformation: every set of so many agrees on one
 _ITERATIONS, _CONFIDENCE = 1000, 0.999
+_SEED = 0  # of the random samples, the same for every pair
 
 
-def find_inliers(
-    a: Points, b: Points, transformation: Transformation, tolerance: float, seed: int = 0
-) -> npt.NDArray[np.bool_]:
+def find_inliers(a: Points, b: Points, transformation: Transformation, tolerance: float) -> npt.NDArray[np.bool_]:
     """Which matches agree on one transformation of the points of one image to those of the other.
 
     The result depends on the arguments alone: not on the number of threads, nor on earlier calls.
@@ -30,7 +29,6 @@ def find_inliers(
         b: the matching points in the other, of shape (N, 2).
         transformation: affine or homography.
         tolerance: largest distance of an inlier in the other image, in the unit of `b`.
-        seed: of the random samples.
 
     Returns:
         Of shape (N,); all False if no more matches agree than define a transformation.
@@ -40,7 +38,7 @@ def find_inliers(
     none, fewest = np.zeros(len(a), bool), _FEWEST[transformation]
     if len(a) <= fewest:
         return none
-    settings = _settings(cv2.UsacParams(), tolerance, seed)
+    settings = _settings(cv2.UsacParams(), tolerance)
     estimate = cv2.estimateAffine2D if transformation == "affine" else cv2.findHomography
     found, mask = estimate(a.astype(np.float64), b.astype(np.float64), settings)
     if found is None or mask is None or int(mask.sum()) <= fewest:
@@ -49,11 +47,11 @@ def find_inliers(
     return inliers
 
 
-def _settings(settings: "cv2.UsacParams", tolerance: float, seed: int) -> "cv2.UsacParams":
+def _settings(settings: "cv2.UsacParams", tolerance: float) -> "cv2.UsacParams":
     import cv2
 
     settings.threshold, settings.confidence, settings.maxIterations = tolerance, _CONFIDENCE, _ITERATIONS
-    settings.randomGeneratorState, settings.isParallel = seed, False
+    settings.randomGeneratorState, settings.isParallel = _SEED, False
     settings.score, settings.sampler = cv2.SCORE_METHOD_MSAC, cv2.SAMPLING_UNIFORM
     settings.loMethod, settings.loIterations, settings.loSampleSize = cv2.LOCAL_OPTIM_INNER_LO, 10, 14
     return settings
