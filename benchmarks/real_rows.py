@@ -125,6 +125,9 @@ RERANKED = {
     "CFCD → LRCR": Reranking(
         "CFCD", tuple(BlendParams(kind="blend", share=share) for share in (0.3, 0.5, 0.7, 0.9, 1.0)), by=LRCR
     ),
+    "LRCR → CFCD": Reranking(
+        LRCR, tuple(BlendParams(kind="blend", share=share) for share in (0.05, 0.1, 0.3, 0.5)), by="CFCD"
+    ),
     "DELG + geometric": Reranking("DELG", _GEOMETRIC),
     "FIRe + geometric": Reranking("FIRe-ASMK", _GEOMETRIC),
 }

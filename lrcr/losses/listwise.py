@@ -13,7 +13,8 @@ def listwise_loss(similarity: Tensor, relevant: Tensor, bins: int = 25) -> Tenso
     """1 − mean quantised average precision (He, Lu, Sclaroff, CVPR 2018) of the queries that have positives.
 
     The centres of the M bins are equally spaced from 1 down to 0; each similarity is shared between the two nearest
-    bins. Similarities below 0 fall into the last bin, and get no gradient. With the soft counts c⁺_m of positives and
+    bins. Similarities below 0 fall into the last bin, and get no gradient; neither does one of exactly 1, where the
+    authors' code has a gradient that is not the derivative of its loss. With the soft counts c⁺_m of positives and
     c_m of all images in bin m, AP = Σ_m (Σ_{k≤m} c⁺_k / Σ_{k≤m} c_k) · c⁺_m / Σ c⁺.
     If the similarities are at different bin centres, this is exactly average precision. With many bins and similarities
     above 0, the loss is at most 0.09 larger than 1 − average precision, because the part of a positive in the upper bin

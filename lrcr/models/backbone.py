@@ -1,6 +1,7 @@
 """The backbone (trunk) of every model: a network of torchvision or timm without its head."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Self
 
 import torch
@@ -151,15 +152,31 @@ class Backbone(nn.Module):
     @torch.no_grad()
     def is_sequence(self) -> bool:
         """Whether the stages, called one after the other, compute the map of the network."""
-        probe = torch.rand(1, 3, _SIDE, _SIDE, generator=torch.Generator().manual_seed(0)).to(self.scale)
+        with self._probe() as probe:
+            try:
+                return torch.equal(self._call(sum(self.stages, ()), probe, mixed=False), self.trunk(probe))
+            except (
+                AttributeError,
+                AssertionError,
+                RuntimeError,
+                TypeError,
+                ValueError,
+            ):  # maps do not fit together
+                return False
+
+    @torch.no_grad()
+    def is_signed(self) -> bool:
+        """Whether features can be negative: the network does not end with ReLU."""
+        with self._probe() as probe:
+            return bool((self.trunk(probe) < 0).any())
+
+    @contextmanager
+    def _probe(self) -> Iterator[Tensor]:
+        """An image of noise, for the network in evaluation mode."""
         training = self.training
         self.eval()
-        try:
-            return torch.equal(self._call(sum(self.stages, ()), probe, mixed=False), self.trunk(probe))
-        except (AttributeError, AssertionError, RuntimeError, TypeError, ValueError):  # the maps do not fit together
-            return False
-        finally:
-            self.train(training)
+        yield torch.rand(1, 3, _SIDE, _SIDE, generator=torch.Generator().manual_seed(0)).to(self.scale)
+        self.train(training)
 
 
 def crop_border(maps: Tensor, border: int) -> Tensor:

@@ -22,14 +22,17 @@ _REDUCED = 128
 class LocalBranch(nn.Module):
     """An autoencoder of features of C channels, and DELF's attention of them.
 
-    The code has 128 channels, or C/2 if that is less, and no activation; the decoder ends with ReLU.
+    The code has 128 channels, or C/2 if that is less, and no activation; the decoder ends with ReLU, as the ResNets of
+    DELG do, unless features can be negative.
 
     Args:
         channels: C.
+        signed: whether features can be negative.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, signed: bool = False) -> None:
         super().__init__()
+        self.signed = signed
         self.encoder = nn.Conv2d(channels, min(_REDUCED, channels // 2), 1)
         self.decoder = nn.Conv2d(self.encoder.out_channels, channels, 1)
         self.attention = AttentionModule(channels)
@@ -40,7 +43,8 @@ class LocalBranch(nn.Module):
         The error is the mean square of decoded minus given features; the vector is the sum of attention × decoded
         feature of length 1.
         """
-        decoded = F.relu(self.decoder(self.encoder(features)))
+        decoded = self.decoder(self.encoder(features))
+        decoded = decoded if self.signed else F.relu(decoded)
         attended = attention_pool(F.normalize(decoded, dim=1), self.attention(features))
         return (decoded - features).square().mean(dim=(1, 2, 3)), attended
 

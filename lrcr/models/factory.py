@@ -122,7 +122,7 @@ def _assemble_delg(params: Params, backbone: Backbone) -> DelgModel:
         last,
         GeM(params.pooling.p),
         nn.Linear(backbone.channels, params.pooling.projection or backbone.channels),
-        LocalBranch(before.channels),
+        LocalBranch(before.channels, signed=before.is_signed()),
         last_stages=len(backbone.stages) - len(before.stages),
         border=params.backbone.crop_border,
         freeze_batchnorm=not params.trains_batchnorm,

@@ -45,7 +45,7 @@ class ClassifierHead(nn.Module):
         """The logits of unit vectors of shape (B, D), whose cross-entropy with labels of shape (B,) is the loss."""
         settings = self.settings
         if settings.head == "linear":
-            return _constant(F.linear(vectors, self.weights, self.bias), labels, 1.0, 0.0)
+            return _constant(F.linear(settings.scale * vectors, self.weights, self.bias), labels, 1.0, 0.0)
         cosines = self.cosines(vectors)
         if settings.head == "madacos":
             return madacos(cosines, labels, settings.alpha)
@@ -71,7 +71,7 @@ class ClassifierHead(nn.Module):
         if branch is None or self.local_weights is None:
             return None
         errors, vectors = branch
-        logits = F.linear(vectors, self.local_weights, self.local_bias)
+        logits = F.linear(self.settings.scale * vectors, self.local_weights, self.local_bias)
         return _RECONSTRUCTION * errors + F.cross_entropy(logits, labels, reduction="none")
 
 

@@ -98,13 +98,23 @@ def test_an_image_without_a_location_has_a_vector_of_zeros():
         assert torch.equal(found.vector, torch.zeros(24))
 
 
-def test_the_local_branch_reconstructs_and_pools_what_it_decodes():
-    branch, features = LocalBranch(16).eval(), draw(2, 16, 3, 4)
-    decoded = F.relu(branch.decoder(branch.encoder(features)))
+@pytest.mark.parametrize("signed", [False, True])
+def test_the_local_branch_reconstructs_and_pools_what_it_decodes(signed):
+    branch, features = LocalBranch(16, signed=signed).eval(), draw(2, 16, 3, 4)
+    decoded = branch.decoder(branch.encoder(features))
+    decoded = decoded if signed else F.relu(decoded)
     errors, vectors = branch(features)
     torch.testing.assert_close(errors, ((decoded - features) ** 2).flatten(1).mean(dim=1))
     total = (branch.attention(features)[:, None] * F.normalize(decoded, dim=1)).sum(dim=(2, 3))
     torch.testing.assert_close(vectors, F.normalize(total, dim=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "signed"), [("resnet18", False), ("timm/tf_efficientnet_lite0", True), ("timm/regnetx_002", False)]
+)
+def test_the_decoder_ends_with_relu_where_the_network_does(name, signed):
+    model = build(f"backbone.name={name}", "backbone.skip_layers=null")
+    assert model.local.signed == signed
 
 
 def test_the_gradient_of_the_local_branch_stops_before_the_trunk():

@@ -44,7 +44,7 @@ def test_the_loss_is_the_sum_of_its_three_parts(nine):
         features = model.backbone(images)
         cosines = model.embed(features) @ F.normalize(head.weights, dim=1).T
         errors, vectors = model.local_branch(features)
-        local = F.cross_entropy(vectors @ head.local_weights.T + head.local_bias, labels)
+        local = F.cross_entropy(45.25 * vectors @ head.local_weights.T + head.local_bias, labels)
         whole = F.cross_entropy(arcface_logits(cosines, labels, 45.25, 0.1), labels)
     assert min(float(part) for part in (local, whole, errors.mean())) > 0
     found = trainer._step(ids, images)
