@@ -69,7 +69,7 @@ class Row:
         self.form, self.matches, self.estimate = form, matches, estimate
         self.found: list[tuple[bool, int, int, float, float]] = []
         self.images: list[npt.NDArray[np.int64]] = []
-        self.scores: list[npt.NDArray[np.float64]] = []
+        self.scores: list[npt.NDArray[np.float32]] = []
 
     def verify(self, query: Keypoints, image: Keypoints, *, right: bool) -> int:
         """The inliers of a pair."""
@@ -88,7 +88,7 @@ class Row:
         count[: len(inliers)] = np.add(inliers, 1)
         order = np.argsort(-count, kind="stable")
         self.images.append(images[order])
-        self.scores.append(np.arange(len(images), 0, -1.0))
+        self.scores.append(np.arange(len(images), 0, -1, dtype=np.float32))
 
     def table(self) -> pd.DataFrame:
         """A row for each pair."""

@@ -151,8 +151,6 @@ class Params(Section):
             raise ValueError(f"train.validation.by: {name} has no local descriptors for asmk; set it to global")
         if name == "delg" and self.vector_whitening != "none":
             raise ValueError(f"codebook.whitening: {self.vector_whitening} would follow delg's layer; set it to none")
-        if name == "delf" and self.train.validation.by == "asmk":
-            raise ValueError("train.validation.by: asmk needs the PCA of delf, which is learned last; set it to global")
         return self
 
     @model_validator(mode="after")
@@ -169,7 +167,7 @@ class Params(Section):
     @property
     def validation(self) -> Literal["global", "asmk"]:
         """How the best epoch is chosen: by `train.validation.by`, or as its description says."""
-        return self.train.validation.by or ("asmk" if self.model.name in ("local", "fire") else "global")
+        return self.train.validation.by or ("asmk" if self.model.is_local else "global")
 
     @property
     def pretrains(self) -> bool:

@@ -222,11 +222,7 @@ class ClassificationParams(CropParams):
         0.1, description="deviation of the noise along the principal components of colours, ≥ 0; CFCD: 0.1"
     )
     scale: Positive = Field(
-        32.0,
-        description=(
-            "fixed: scale of the cosines, > 0; arcface: at the start of training; linear, and the local branch of "
-            "delg: length of the vectors that are classified. DELG: 45.25"
-        ),
+        32.0, description="of the cosines, > 0; arcface: at the start; linear: length of the vectors. DELG: 45.25"
     )
     margin: NotNegative = Field(0.15, description="fixed: margin in cosine, ≥ 0; arcface: in radians. DELG: 0.1")
     local: NotNegative = Field(

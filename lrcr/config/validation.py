@@ -53,7 +53,7 @@ class ValidationParams(Section):
         None,
         description=(
             "global: with one vector an image, at train.image_size; asmk: by the sections below; null: asmk for local, "
-            "fire, global for all others. HOW: asmk"
+            "fire, delf, global for all others. HOW: asmk"
         ),
     )
     every: Count = Field(1, description="epochs between two validations; HOW: 5")

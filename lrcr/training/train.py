@@ -129,6 +129,8 @@ def _run(
     A model whose training does not use the whitening learns it last.
     """
     phases, trained_stages = None, params.train.trained_stages
+    learns = params.whitening.file is None or not setup.model.supports("local descriptors")
+    late = setup.model.supports("late whitening")
     if trained_stages:
         setup.model.require_stages(trained_stages)
     if params.train.epochs:
@@ -138,15 +140,14 @@ def _run(
         if params.pretrains:
             pretraining_images(setup.images)
         method.require_images(setup.images)
-        validator = make_validator(params.train.validation, setup, validation)
+        whitening = params.whitening if learns and late else None
+        validator = make_validator(params.train.validation, setup, validation, whitening)
         phases = Phases(state, validator.score, params.train.validation.every, log)
         if params.pretrains:
             trains_trunk = params.backbone.weights == "none"
             pretrain(params.train.pretrain, setup, phases, trains_trunk=trains_trunk)
     if trained_stages is not None:
         setup.model.freeze(trained_stages)
-    learns = params.whitening.file is None or not setup.model.supports("local descriptors")
-    late = setup.model.supports("late whitening")
     if learns and not late:
         _learn_whitening(params, setup)
     if phases is not None:

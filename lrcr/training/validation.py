@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from lrcr.config.model import WhiteningParams
 from lrcr.config.validation import ValidationCodebook, ValidationExtract, ValidationParams
 from lrcr.data.dataset import Dataset, Ids, Photo, cluster_ids, empty_table, leave_one_out
 from lrcr.data.ranking import Ranking
@@ -20,6 +21,7 @@ from lrcr.runtime.device import faiss_uses_gpu
 from lrcr.runtime.seeds import generator
 from lrcr.training.descriptors import describe_globally, describe_locally
 from lrcr.training.setup import Setup
+from lrcr.training.whitening import learn_whitening_alone
 
 HELD_OUT = 0.2
 
@@ -61,20 +63,22 @@ class Validator(Protocol):
         ...
 
 
-def make_validator(params: ValidationParams, setup: Setup, validation: Dataset) -> Validator:
+def make_validator(
+    params: ValidationParams, setup: Setup, validation: Dataset, whitening: WhiteningParams | None = None
+) -> Validator:
     """The validator that the params choose.
 
     Args:
         validation: must have queries with at least one positive.
+        whitening: how a model learns its whitening before each validation by ASMK; None: it has learned it.
 
     Raises:
         DatasetError: the validation set has no queries.
     """
     if validation.queries.empty:
         raise DatasetError(f"{validation.name}: has no queries; give it labels or a ground truth, or unset data.val")
-    matched = setup.model.supports("local descriptors") and not setup.model.supports("late whitening")
-    by = params.by or ("asmk" if matched else "global")
-    return AsmkValidator(params, setup, validation) if by == "asmk" else GlobalValidator(setup, validation)
+    by = params.by or ("asmk" if setup.model.supports("local descriptors") else "global")
+    return AsmkValidator(params, setup, validation, whitening) if by == "asmk" else GlobalValidator(setup, validation)
 
 
 class GlobalValidator:
@@ -98,8 +102,11 @@ class GlobalValidator:
 class AsmkValidator:
     """Evaluates ASMK; each call of `score` learns visual words on the training images. See `Validator`."""
 
-    def __init__(self, params: ValidationParams, setup: Setup, validation: Dataset) -> None:
+    def __init__(
+        self, params: ValidationParams, setup: Setup, validation: Dataset, whitening: WhiteningParams | None = None
+    ) -> None:
         self.params = params
+        self.whitening = whitening
         self.setup = setup
         self.validation = validation
         self.maps = setup.maps.at(params.extract.image_size)
@@ -108,6 +115,8 @@ class AsmkValidator:
     def score(self) -> float:
         """See `Validator`."""
         self.setup.model.eval()
+        if self.whitening is not None:
+            self._learn_whitening(self.whitening)
         learned, extract = self.params.codebook, self.params.extract
         sample = sample_photos(self.setup.images.photos, learned.images, self.setup.seed)
         fit = self._describe(sample, learned)
@@ -118,6 +127,10 @@ class AsmkValidator:
         database, queries = (described.take([row[photo] for photo in photos]) for photos in parts)
         seeds = range(learned.seed, learned.seed + self.params.codebooks)
         return float(np.mean([self._search(self._learn_codebook(fit, seed), database, queries) for seed in seeds]))
+
+    def _learn_whitening(self, settings: WhiteningParams) -> None:
+        setup = self.setup
+        learn_whitening_alone(setup.model, setup.maps, setup.images.photos, settings, setup.seed)
 
     def _describe(self, photos: list[Photo], settings: ValidationExtract | ValidationCodebook) -> Descriptors:
         return describe_locally(self.setup.model, self.maps, photos, settings.scales, settings.max_descriptors)

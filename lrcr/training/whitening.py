@@ -17,10 +17,20 @@ from lrcr.training.maps import Maps
 def learn_whitening(
     model: Model, maps: Maps, photos: Sequence[Photo], settings: WhiteningParams, seed: int, progress: Progress = SILENT
 ) -> None:
+    """Learn the whitening on one rank and send it to the others; see `learn_whitening_alone`."""
+    if distributed.rank() == 0:
+        learn_whitening_alone(model, maps, photos, settings, seed, progress)
+    if model.whitening_layer is not None:
+        distributed.broadcast_module(model.whitening_layer)
+
+
+def learn_whitening_alone(
+    model: Model, maps: Maps, photos: Sequence[Photo], settings: WhiteningParams, seed: int, progress: Progress = SILENT
+) -> None:
     """Learn the whitening of a local model, or a global model's whitening projection, from a sample of photos.
 
     A local model uses the smoothed features of the strongest locations, a global model the pooled vectors, both at
-    scale 1. Rank 0 learns the whitening and sends it to the other ranks. A model without whitening is not changed.
+    scale 1. A model without whitening is not changed. Of several ranks only this one has the result.
 
     Args:
         model: it is set to evaluation mode.
@@ -44,6 +54,4 @@ def learn_whitening(
                     yield vectors.cpu().numpy()
                 task.advance(len(positions))
 
-    if distributed.rank() == 0:
-        layer.learn(features(), settings.shrinkage)
-    distributed.broadcast_module(layer)
+    layer.learn(features(), settings.shrinkage)

@@ -28,7 +28,9 @@ def test_how_states_what_is_no_default():
         assert found == values, section
 
 
-@pytest.mark.parametrize(("model", "validation"), [("local", "asmk"), ("gem", "global"), ("cfcd", "global")])
+@pytest.mark.parametrize(
+    ("model", "validation"), [("local", "asmk"), ("delf", "asmk"), ("gem", "global"), ("cfcd", "global")]
+)
 def test_the_best_epoch_is_chosen_by_what_the_model_searches_with(model, validation):
     params = load_params(overrides=[f"model.name={model}"])
     assert (params.train.validation.by, params.validation) == (None, validation)

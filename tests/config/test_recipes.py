@@ -249,6 +249,10 @@ DELF = {
             "head": "linear",
             "colour_noise": 0.0,
         },
+        "validation": {
+            **HOW["train"]["validation"],
+            "search": {"multiple_assignment": 3, "alpha": 3.0, "tau": 0.25, "idf": True},
+        },
     },
     "search": {**HOW["search"], "multiple_assignment": 3, "tau": 0.25, "idf": True},
 }

@@ -16,7 +16,7 @@ from lrcr.training.methods import method_of
 from lrcr.training.phases import Phases
 from lrcr.training.train import train
 from lrcr.training.tuples import labelled_images
-from lrcr.training.validation import GlobalValidator, make_validator
+from lrcr.training.validation import make_validator
 from lrcr.training.whitening import learn_whitening
 
 from .small import (
@@ -119,11 +119,20 @@ def test_a_killed_training_continues(tmp_path, nine, changes_rewarded):
     assert same(read_weights(tmp_path / "whole.pt"), read_weights(tmp_path / "model.pt"))
 
 
-def test_epochs_are_chosen_by_the_training_descriptor(nine):
-    params = delf("train.validation.by=null")
-    setup = make_setup(params, nine)
-    assert params.validation == "global"
-    assert type(make_validator(params.train.validation, setup, open_dataset(nine))) is GlobalValidator
+def test_epochs_are_chosen_by_asmk_with_the_pca_of_the_moment(nine):
+    params = delf("train.validation.by=null", "whitening.shrinkage=0", "train.validation.codebook.words=8")
+    setup, dataset = make_setup(params, nine), open_dataset(nine)
+    model, scores = setup.model, []
+    assert params.validation == "asmk"
+    for _ in range(2):
+        model.whitening.assign(np.zeros((8, 64), np.float32), np.zeros(8, np.float32))
+        scores.append(make_validator(params.train.validation, setup, dataset, params.whitening).score())
+        rows = model.whitening.weight
+        torch.testing.assert_close(rows @ rows.T, torch.eye(8), rtol=0, atol=1e-5)
+    assert scores[0] == scores[1] > 40
+    without = make_validator(params.train.validation, setup, dataset)
+    model.whitening.assign(np.zeros((8, 64), np.float32), np.zeros(8, np.float32))
+    assert without.score() < scores[0], "descriptors of zeros match nothing"
 
 
 def test_it_goes_from_photos_to_map(tmp_path, landmarks):
