@@ -23,6 +23,7 @@ BENCHMARKS = {
     "codebooks": "k-means with shortlists and cells compared with exact k-means, bfloat16 with float32 (50 minutes)",
     "words": "two iterations of k-means to 65,536 words of 2.5 million real descriptors: in cells, exact (20 minutes)",
     "quantising": "approximate compared with exact assignment on real photos (10 minutes)",
+    "matching": "geometric verification: tentative matches and robust estimators, real pairs (15 minutes)",
     "searching": "ASMK search compared with the asmk package, 5,000 images",
     "reading": "ASMK search of 100,000 images compared with only reading the posting lists",
     "protocol": "evaluation of a million images compared with the method of revisitop",

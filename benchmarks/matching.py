@@ -109,7 +109,9 @@ def run() -> Iterator[Value]:
     rows = _rows(codes.bits)
     relevance = open_dataset(work / "dataset").relevance
     given = remove_ignored(first, relevance, SETUPS["medium"])
-    _verify(rows, Forms(float16, codes, open_codebook(work / "codebook")[0], queries), given, relevance)
+    database = open_descriptors(work / "how/descriptors/database").read()
+    forms = Forms(float16, codes, open_codebook(work / "codebook")[0], database, queries)
+    _verify(rows, forms, given, relevance)
     start = evaluate(given, relevance, len(queries)).ap["medium"]
     yield Value("first list: mAP (medium)", float(np.nanmean(start)))
     cells = []
@@ -167,21 +169,28 @@ class Forms:
     """The descriptors of images and queries in each form that a row can ask for."""
 
     def __init__(
-        self, float16: LocalDescriptors, codes: LocalDescriptors, codebook: Codebook, queries: Descriptors
+        self,
+        float16: LocalDescriptors,
+        codes: LocalDescriptors,
+        codebook: Codebook,
+        database: Descriptors,
+        queries: Descriptors,
     ) -> None:
-        self.float16, self.codes, self.codebook, self.queries = float16, codes, codebook, queries
+        self.float16, self.codes, self.codebook = float16, codes, codebook
+        self.database, self.queries = database, queries
 
     def of_image(self, image: int) -> dict[str, Keypoints]:
         """Those of an image, by form."""
-        return self._forms(self.float16.of_image(image), self.codes.of_image(image))
+        return self._forms(self.database, image, self.float16.of_image(image), self.codes.of_image(image))
 
     def of_query(self, query: int) -> dict[str, Keypoints]:
         """Those of a query, by form."""
         found = (local.of_query(self.queries, query) for local in (self.float16, self.codes))
-        return self._forms(*found)
+        return self._forms(self.queries, query, *found)
 
-    def _forms(self, float16: Keypoints, codes: Keypoints) -> dict[str, Keypoints]:
-        words = self.codebook.assign(float16.descriptors, 1)
+    def _forms(self, images: Descriptors, image: int, float16: Keypoints, codes: Keypoints) -> dict[str, Keypoints]:
+        rows = images.descriptors[images.offsets[image] : images.offsets[image + 1]]
+        words = self.codebook.assign(rows, 1)  # of descriptors that are not divided by their norm
         worded = Keypoints(np.concatenate([words, float16.descriptors], axis=1, dtype=np.float32), float16.xy)
         return {"float16": float16, "codes": codes, "words": worded}
 

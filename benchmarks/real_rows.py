@@ -74,7 +74,7 @@ _CROPS = "batch_size: 16, crop_size: 224, min_crop_area: 0.3, warmup_epochs: 0"
 _OWNED = "index.local_descriptors=float16"
 _DELF = (
     "model.name=delf",
-    f"train.classification={{{_CROPS}, epochs: {_HALF}, fine_epochs: {_HALF}, head: linear, learning_rate: 0.01}}",
+    f"train.classification={{{_CROPS}, epochs: {_HALF}, fine_epochs: {_HALF}, head: linear, learning_rate: 0.005}}",
     "search={multiple_assignment: 3, tau: 0.25, idf: true}",
 )
 SYSTEMS: dict[str, tuple[str, ...]] = {
