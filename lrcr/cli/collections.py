@@ -96,12 +96,13 @@ def pairs(
     moved: MovedPhotos = None,
 ) -> None:
     """Write the pairs of similar images of an index, for structure from motion or localisation."""
-    from lrcr.retrieval.pairs import require_format, write_pairs
+    from lrcr.retrieval.pairs import require_format, require_names, write_pairs
 
     require_format(form)
     require_output(output, "pairs")
     index = open_index(folder, photos=moved or ())
     named = None if queries is None else _name_queries(queries, index.searcher.roots)
+    require_names(index.searcher.images["name"] if named is None else named, f"--output {output}")
     found = lrcr.collections.pairs(index, top, queries=named, progress=progress)
     say(f"{output}: {counted(write_pairs(output, found, form), 'pair')}")
 

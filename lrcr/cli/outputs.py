@@ -42,5 +42,9 @@ def require_pictures(pictures: dict[str, tuple[Path | None, str]]) -> None:
 
 
 def _require_no_folder(option: str, file: Path) -> None:
-    if file.is_dir():
+    try:
+        is_folder = file.is_dir()
+    except OSError as error:
+        raise ParamsError(f"--{option} {file}: cannot be written ({error.strerror}); name another file") from None
+    if is_folder:
         raise ParamsError(f"--{option} {file}: is a folder, not a file; name another file")

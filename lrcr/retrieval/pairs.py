@@ -1,6 +1,6 @@
 """Pairs of images that are worth matching, for structure from motion and localisation: a text of two names a line."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +74,20 @@ def require_format(form: str) -> None:
         raise ParamsError(f"--format {form}: unknown; choose from {', '.join(FORMATS)}")
 
 
+def require_names(names: Iterable[str], place: str) -> None:
+    """Refuse names that a list of pairs cannot hold.
+
+    Args:
+        place: where the list is to be written, for the error.
+
+    Raises:
+        ParamsError: a name holds white space or starts with #, which neither program can read in such a list.
+    """
+    for name in names:
+        if name.split() != [name] or name.startswith("#"):
+            raise ParamsError(f"{place}: cannot hold the name {name!r} (white space or a first #); rename the photo")
+
+
 def write_pairs(file: Path, pairs: pd.DataFrame, form: str) -> int:
     """Write pairs as text, atomically: two names a line, with a blank between them.
 
@@ -86,11 +100,9 @@ def write_pairs(file: Path, pairs: pd.DataFrame, form: str) -> int:
         The number of lines.
 
     Raises:
-        ParamsError: a name holds white space or starts with #, which neither program can read in such a list.
+        ParamsError: it cannot hold a name.
     """
-    for name in pd.unique(pairs[["query", "image"]].to_numpy().ravel()):
-        if name.split() != [name] or name.startswith("#"):
-            raise ParamsError(f"{file}: cannot hold the name {name!r} (white space or a first #); rename the photo")
+    require_names(pd.unique(pairs[["query", "image"]].to_numpy().ravel()), str(file))
     ends = pairs[["query", "image"]]
     if form == "colmap":
         unordered = ends.min(axis=1) + " " + ends.max(axis=1)

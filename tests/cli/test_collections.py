@@ -75,6 +75,10 @@ def test_an_index_of_vectors_has_groups(global_index):
         (("pairs", "-o", "a.txt", "--format", "x"), "--format x: unknown; choose from hloc, colmap"),
         (("pairs", "-o", "."), "--output .: is a folder, not a file; name another file"),
         (("duplicates", "-o", "."), "--output .: is a folder, not a file; name another file"),
+        (
+            ("pairs", "-o", 300 * "x"),
+            f"--output {300 * 'x'}: cannot be written (File name too long); name another file",
+        ),
         (("duplicates", "-o", "a.csv", "--plot", "a.txt"), "a.txt: a picture of groups is a .png, .jpg or .jpeg"),
         (("cluster", "--min-score", "nan"), "--min-score: nan is not a finite number; give for example 0.5"),
         (("cluster", "--min-score", "inf"), "--min-score: inf is not a finite number; give for example 0.5"),
@@ -96,6 +100,14 @@ def test_pairs_are_written_for_both_programs(index, tmp_path):
     assert len(hloc) == 24 and hloc[0].startswith("0/0.png ")
     assert {frozenset(line.split()) for line in hloc} == {frozenset(line.split()) for line in colmap}
     assert len({frozenset(line.split()) for line in colmap}) == len(colmap) < 24
+
+
+def test_a_name_that_a_list_of_pairs_cannot_hold_is_refused_before_the_search(index, photos, tmp_path, monkeypatch):
+    shutil.copytree(photos / "images/1", tmp_path / "new/a b")
+    monkeypatch.setattr("lrcr.retrieval.pairs.find_query_pairs", lambda *_: pytest.fail("it searches"))
+    code, _, err = run("pairs", index, "-o", tmp_path / "pairs.txt", "--queries", tmp_path / "new")
+    assert code == 2 and "pairs.txt: cannot hold the name 'a b/0.png' (white space or a first #)" in err
+    assert not (tmp_path / "pairs.txt").exists()
 
 
 def test_photos_that_are_looked_for_are_paired_with_images(index, photos, tmp_path):

@@ -126,7 +126,7 @@ def test_what_is_not_replaceable_is_refused_before_the_work(tmp_path):
 
 
 @pytest.mark.parametrize("stage", [staged_file, staged_folder])
-@pytest.mark.parametrize("name", ["file/out", "file/folder/out"])
+@pytest.mark.parametrize("name", ["file/out", "file/folder/out", 300 * "x"])
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path, stage, name):
     (tmp_path / "file").write_text("precious")
     with pytest.raises(ArtifactError, match=r"cannot be written into .* \(.+\); name another folder"):
