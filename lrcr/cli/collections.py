@@ -102,7 +102,7 @@ def pairs(
     require_output(output, "pairs")
     index = open_index(folder, photos=moved or ())
     named = None if queries is None else _name_queries(queries, index.searcher.roots)
-    require_names(index.searcher.images["name"] if named is None else named, f"--output {output}")
+    require_names([*index.searcher.images["name"], *(named or ())], f"--output {output}")
     found = lrcr.collections.pairs(index, top, queries=named, progress=progress)
     say(f"{output}: {counted(write_pairs(output, found, form), 'pair')}")
 

@@ -175,8 +175,10 @@ class Backbone(nn.Module):
         """An image of noise, for the network in evaluation mode."""
         training = self.training
         self.eval()
-        yield torch.rand(1, 3, _SIDE, _SIDE, generator=torch.Generator().manual_seed(0)).to(self.scale)
-        self.train(training)
+        try:
+            yield torch.rand(1, 3, _SIDE, _SIDE, generator=torch.Generator().manual_seed(0)).to(self.scale)
+        finally:
+            self.train(training)
 
 
 def crop_border(maps: Tensor, border: int) -> Tensor:

@@ -31,10 +31,10 @@ def staged_file(path: Path) -> Iterator[Path]:
     Raises:
         ArtifactError: `path` is a folder, or nothing can be written there.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
     with _explained(path):
         if path.is_dir():
             raise ArtifactError(f"{path}: is a folder, not a file; name another file")
+        temporary = path.with_name(f".{path.name}.tmp")
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
     try:
@@ -53,11 +53,11 @@ def staged_folder(path: Path) -> Iterator[Path]:
     Raises:
         ArtifactError: `path` is a file, or nothing can be written there.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
     with _explained(path):
         if path.is_file():
             raise ArtifactError(f"{path}: is a file, not a folder; name another folder")
+        temporary = path.with_name(f".{path.name}.tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
     try:

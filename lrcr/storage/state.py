@@ -42,8 +42,12 @@ def state_folder(step: str, *identity: Any, shared: bool = False, kept: bool = F
 
 @contextmanager
 def only_run(folder: Path) -> Iterator[None]:
-    """Keep other runs from a folder of unfinished work, whether it exists or not; wait until another has left it."""
-    lock = folder.with_name(f"{folder.name}.lock")
+    """Keep other runs from a folder of unfinished work, whether it exists or not; wait until another has left it.
+
+    Args:
+        folder: below `state_root()`, with a name of its own.
+    """
+    lock = state_root() / f"{folder.name}.lock"  # in a folder that is never removed
     lock.parent.mkdir(parents=True, exist_ok=True)
     with wait_for_lock(lock, f"{folder}: another run does the same work; waiting until it has finished"):
         try:

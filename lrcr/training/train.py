@@ -81,6 +81,7 @@ def train(
             distributed.broadcast(lambda: None)  # the model is saved
             if distributed.is_local_main():
                 shutil.rmtree(state, ignore_errors=True)  # several machines may share it
+            distributed.all_reduce_sum(torch.zeros(1, device=device))  # the last one has removed it
 
 
 def _require_even_shares(params: Params, method: Method, ranks: int) -> None:

@@ -120,8 +120,9 @@ def test_what_is_not_replaceable_is_refused_before_the_work(tmp_path):
     (tmp_path / "file").write_text("precious")
     with pytest.raises(ArtifactError, match="file: is a file, not a folder; name another folder"):
         staged_folder(tmp_path / "file").__enter__()
-    with pytest.raises(ArtifactError, match="is a folder, not a file; name another file"):
-        staged_file(tmp_path).__enter__()
+    for folder in (tmp_path, Path(), Path("/")):
+        with pytest.raises(ArtifactError, match="is a folder, not a file; name another file"):
+            staged_file(folder).__enter__()
     assert names(tmp_path) == ["file"]
 
 

@@ -1,3 +1,5 @@
+import errno
+import os
 import threading
 from contextlib import ExitStack
 
@@ -107,7 +109,20 @@ def test_processes_that_share_the_work_do_not_wait(state):
         assert folder == other
 
 
-def test_a_lock_does_not_make_the_folder(state):
+def test_a_lock_does_not_need_the_folder(state):
     with only_run(state / "scans" / "abc"):
-        assert not (state / "scans" / "abc").exists()
-    assert not list((state / "scans").iterdir())
+        assert not (state / "scans").exists()
+    assert not list(state.iterdir())
+
+
+@pytest.mark.parametrize("missing", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_without_locks_of_the_file_system_a_run_goes_on(state, monkeypatch, caplog, missing):
+    def flock(descriptor, operation):
+        raise OSError(missing, os.strerror(missing))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with state_folder(STEP, "abc") as folder:
+        assert folder.is_dir()
+    assert not list(state.iterdir())
+    [said] = caplog.messages
+    assert said.endswith(f"cannot be locked ({os.strerror(missing)}); do not run the same work twice at a time")
