@@ -16,7 +16,7 @@ BASES = {
     "how by global": load_params(recipe="how-r18", overrides=["train.validation.by=global"]),
     "fire": load_params(overrides=[*RESNET, "model.name=fire"]),
     "apgem": load_params(overrides=[*RESNET, "model.name=apgem"]),
-    "delf": load_params(recipe="delf-r50"),
+    "delf": load_params(recipe="delf-r50", overrides=["train.validation.search.idf=false"]),
     "cfcd": load_params(recipe="cfcd-r50"),
     "pretrained": load_params(overrides=[*RANDOM, "model.name=apgem"]),
     "random": load_params(overrides=[*RANDOM, "model.name=apgem", "train.pretrain.epochs=0"]),
