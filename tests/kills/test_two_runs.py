@@ -24,7 +24,7 @@ def start(photos: Path, output: Path) -> subprocess.Popen[str]:
     command = [str(Path(sys.executable).with_name("lrcr")), "index", str(photos), "--output", str(output)]
     for setting in SETTINGS:
         command += ["--set", setting]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "1000"}  # a warning is one line
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
 
