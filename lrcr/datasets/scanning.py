@@ -6,7 +6,6 @@ A shard is a JSON file of what was found in some files. Without an array job the
 import contextlib
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +41,7 @@ def scan_photos(path: Path, *, tolerate_truncated: bool, progress: Progress = SI
     root = photos_root(path)
     files = image_files(root)
     state = _state(root, files, tolerate_truncated)
-    with nullcontext() if shared else only_run(state):
+    with contextlib.nullcontext() if shared else only_run(state):
         if not shared and not state.exists():
             return read_photos(path, tolerate_truncated=tolerate_truncated, progress=progress)
         return _read_shards(root, files, state, tolerate_truncated, progress)
