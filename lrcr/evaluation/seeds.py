@@ -53,8 +53,8 @@ class Comparison:
 def compare_seeds(a: Sequence[Side], b: Sequence[Side], setup: str) -> Comparison:
     """Compare two methods, paired by position: `a[i]` and `b[i]` were evaluated with the i-th seed.
 
-    The bootstrap draws a landmark with all of its queries of all seeds. Landmarks of the same name count as one, even
-    if the seeds generate different data; this can only widen the interval.
+    The bootstrap draws landmarks, each with all of its queries, and seeds. Landmarks of the same name count as one,
+    even if the seeds generate different data; this can only widen the interval.
 
     Args:
         a: evaluations of one method, at least one.
@@ -68,14 +68,9 @@ def compare_seeds(a: Sequence[Side], b: Sequence[Side], setup: str) -> Compariso
     ap_a, ap_b = ([side.table[setup].to_numpy(np.float64) for side in sides] for sides in (a, b))
     landmarks = landmark_ids(pd.concat([side.table[["query", "landmark"]] for side in a], ignore_index=True))
     known = ~np.isnan(np.concatenate(ap_a))
-    difference = compare(np.concatenate(ap_a), np.concatenate(ap_b), landmarks, seed=_SEED, weights=_equal_seeds(ap_a))
+    runs = np.repeat(np.arange(len(ap_a)), [len(ap) for ap in ap_a])
+    difference = compare(np.concatenate(ap_a), np.concatenate(ap_b), landmarks, seed=_SEED, runs=runs)
     return Comparison(_spread(ap_a), _spread(ap_b), difference, int(known.sum()), len(np.unique(landmarks[known])))
-
-
-def _equal_seeds(ap: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
-    """The weights of the queries with which the mean over all queries is the mean of the mAPs of the seeds."""
-    counts = [int(np.count_nonzero(~np.isnan(values))) for values in ap]
-    return np.repeat([1 / max(1, count) for count in counts], [len(values) for values in ap])
 
 
 def _spread(ap: Sequence[npt.NDArray[np.float64]]) -> Spread | None:

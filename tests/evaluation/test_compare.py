@@ -87,13 +87,25 @@ def test_queries_that_lack_an_ap_are_left_out_of_both():
     assert compare(a, b, landmark, seed=0) == expected
 
 
-def test_weights_weigh_every_mean():
+def test_seeds_are_drawn_too():
+    landmark = np.arange(50)
+    a = 50 + np.random.default_rng(0).normal(0, 1, 50)
+    ap_a, ap_b = np.concatenate([a + 2, a - 2]), np.concatenate([a, a])
+    difference = compare(ap_a, ap_b, np.tile(landmark, 2), seed=0, runs=np.repeat([0, 1], 50))
+    assert [difference.mean, difference.low, difference.high] == pytest.approx([0, -2, 2])
+
+
+def test_seeds_with_equal_results_give_the_interval_of_one():
     a, b, landmark = simulate(np.random.default_rng(0))
-    assert compare(a, b, landmark, seed=0, weights=np.ones(len(a))) == compare(a, b, landmark, seed=0)
-    times = np.random.default_rng(1).integers(1, 4, len(a))
-    weighted = compare(a, b, landmark, seed=0, weights=times.astype(float))
-    repeated = compare(*(np.repeat(values, times) for values in (a, b, landmark)), seed=0)
-    assert [weighted.mean, weighted.low, weighted.high] == pytest.approx([repeated.mean, repeated.low, repeated.high])
+    twice = compare(*(np.tile(of, 2) for of in (a, b, landmark)), seed=0, runs=np.repeat([3, 7], len(a)))
+    assert vars(twice) == pytest.approx(vars(compare(a, b, landmark, seed=0)))
+
+
+def test_seeds_have_equal_weights():
+    difference = compare(
+        np.array([10.0, 10, 10, 40]), np.zeros(4), np.array([0, 1, 2, 0]), seed=0, runs=np.array([0, 0, 0, 1])
+    )
+    assert (difference.mean, difference.low, difference.high) == (25, 10, 40)
 
 
 def test_one_landmark_gives_no_interval():

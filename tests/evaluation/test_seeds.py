@@ -47,7 +47,7 @@ def test_the_difference_is_that_of_the_means_over_seeds():
     assert found.queries == 10 + 18 + 60
 
 
-def test_a_landmark_is_drawn_with_its_queries_under_all_seeds():
+def test_more_seeds_on_the_same_landmarks_do_not_narrow_the_interval():
     rng = np.random.default_rng(0)
     landmarks = [f"landmark {i}" for i in range(40)]
     shared = rng.normal(0, 10, 40)
@@ -58,7 +58,7 @@ def test_a_landmark_is_drawn_with_its_queries_under_all_seeds():
     names = [[f"{seed} {name}" for name in landmarks] for seed in range(4)]
     sides = [[make_side("", side.table["medium"], of) for side, of in zip(side, names, strict=True)] for side in (a, b)]
     independent = compare_seeds(*sides, "medium").difference
-    assert independent.high - independent.low < 0.6 * (four.high - four.low)
+    assert independent.high - independent.low < 0.75 * (four.high - four.low)
 
 
 def test_a_setup_without_positives():
