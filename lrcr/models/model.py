@@ -103,13 +103,12 @@ class Model(nn.Module, ABC):
         return None
 
     def freeze(self, trained_stages: int) -> None:
-        """Train only the last stages of the backbone, without its BatchNorm statistics; 0: nothing of the backbone.
+        """Train only the last stages of the backbone; 0: nothing of it. BatchNorm of the others keeps its statistics.
 
         Raises:
             WeightsError: see `Backbone.freeze`.
         """
         self.backbone.freeze(trained_stages)
-        self.freeze_batchnorm = True
         self.train(self.training)
 
     def require_stages(self, number: int) -> None:

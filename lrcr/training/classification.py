@@ -31,9 +31,9 @@ class ClassificationTrainer:
     """Trains model and classifier by SGD with Nesterov momentum; see `lrcr.training.phases.Trainer`.
 
     An epoch of the first phase uses all images in random order. An epoch of the second phase uses about the same number
-    of images, in tuples of an anchor, a positive and six negatives; the loss then also has local triplets. Half or more
-    of the negatives are images that the classifier, as it is at the start of the epoch, confuses with the anchor's
-    class (`lrcr.training.confusion`). If the BatchNorm of the trunk is frozen, all BatchNorm is in the second phase.
+    of images, in tuples of an anchor, a positive and six negatives; the loss then also has local triplets. Many of the
+    negatives are images that the classifier, as it is at the start of the epoch, confuses with the anchor's class
+    (`lrcr.training.confusion`). If the BatchNorm of the trunk is frozen, all BatchNorm is in the second phase.
 
     Args:
         trained: the model with its classifier, on the device of `setup`.

@@ -80,6 +80,19 @@ def test_the_second_phase_has_a_rate_of_its_own_and_keeps_statistics_that_are_fr
     assert trainer.trained.model.backbone.training  # a GPU would infer in half precision otherwise
 
 
+@pytest.mark.parametrize("batchnorm", ["frozen", "null"])
+def test_batchnorm_of_frozen_stages_keeps_its_statistics_and_that_of_the_others_does_not(nine, batchnorm):
+    trainer = make_trainer(cfcd(f"batchnorm={batchnorm}"), nine)
+    backbone = trainer.trained.model.backbone
+    trainer.trained.model.freeze(1)
+    before = copy_state(backbone.trunk)
+    trainer.run_epoch(1)
+    changed = {name for name in moved(before, backbone.trunk.state_dict()) if "running" in name}
+    last = tuple(f"{name}." for name in backbone.trained)
+    expected = {name for name in before if "running" in name and name.startswith(last)}
+    assert changed == (expected if batchnorm == "null" else set()) and expected
+
+
 def test_the_second_phase_looks_at_the_classifier_anew_in_each_epoch(nine, monkeypatch):
     trainer = make_trainer(cfcd("batch_size=16"), nine, fine=True)
     seen = []
