@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lrcr.models.local import Candidates
+from lrcr.runtime import distributed
 
 _MAX_PROBABILITY = 1 - 1e-6  # keeps log(1 − p) finite
 _FLOOR = 0.1  # of the mean score of a query, added to each of its scores: a score of zero has a finite logarithm
@@ -39,7 +40,7 @@ def aggregate(images: Sequence[Candidates], centroids: Tensor, soft_words: int =
 
     With one word a descriptor the assignment has no gradient: a descriptor that moves to another word changes nothing.
     With several it belongs to each of them with the probability softmax(−squared distance / t), and t is the mean
-    difference between the squared distances to the second nearest and the nearest word.
+    difference between the squared distances to the second nearest and the nearest word, over the images of all ranks.
 
     An image has a word if at least one of its selected descriptors belongs to it: p = 1 − Π (1 − p_i).
 
@@ -70,8 +71,9 @@ def _soft_assignment(residuals: Tensor) -> Tensor:
     squared = residuals.square().sum(dim=2)
     if squared.shape[1] == 1:
         return torch.ones_like(squared)
-    typical = (squared[:, 1] - squared[:, 0]).detach().mean().clamp_min(1e-12)
-    return torch.softmax(-squared / typical, dim=1)
+    apart = (squared[:, 1] - squared[:, 0]).detach()
+    total, count = distributed.all_reduce_sum(torch.stack([apart.sum(), apart.new_tensor(len(apart))]))
+    return torch.softmax(-squared / (total / count).clamp_min(1e-12), dim=1)
 
 
 def score_matrix(images: SoftAggregation, alpha: float = 3.0) -> Tensor:
