@@ -223,9 +223,9 @@ class PoolingParams(Section):
     projection: Count | None = Field(
         None,
         description=(
-            "dimensions of a linear layer after GeM, learned by PCA before training; null: 512 for cfcd; for delg "
-            "those of the map; for apgem also, and before training the layer only subtracts the mean; no layer for "
-            "gem, solar"
+            "dimensions of a linear layer after GeM, learned by PCA before training (cfcd, delg: random before "
+            "training); null: 512 for cfcd; for delg those of the map; for apgem also, and before training the layer "
+            "only subtracts the mean; no layer for gem, solar"
         ),
     )
 

@@ -102,6 +102,9 @@ class CodebookParams(Section):
     dim: Count | None = Field(
         None, description="of global models: dimensions after whitening, ≥ 1; null: as many as before"
     )
+    shrinkage: Annotated[float, Field(ge=0, le=1)] = Field(
+        1.0, description="of pca of global models, from 0 (rotation only) to 1 (unit variance). AP-GeM: 0.5"
+    )
     file: str | None = Field(
         None, description="take it from this .npz: centroids, or for global models whiten_weight and whiten_bias"
     )

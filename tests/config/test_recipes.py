@@ -143,6 +143,7 @@ HOW: dict[str, Any] = {
         "seed": 0,
         "whitening": None,
         "dim": None,
+        "shrinkage": 1.0,
         "file": None,
     },
     "index": {
@@ -341,6 +342,7 @@ APGEM = changed(
         "extract.scales": [1.0],
         "codebook.scales": [1.0],
         "codebook.whitening": "pca",
+        "codebook.shrinkage": 0.5,
     },
 )
 del APGEM["train"]["tuples"]
@@ -473,6 +475,8 @@ EXPECTED = {
             "train.validation.extract": {"image_size": 512, "scales": [1.0, 0.707, 0.5], "max_descriptors": 500},
             "train.validation.codebook.words": 2048,
             "train.validation.codebook.images": 300,
+            "train.validation.codebook.per_word": 64,
+            "train.validation.codebook.iterations": 7,
             "train.tuples.scales": [1.0, 0.707, 0.5],
             "train.tuples.negatives": 0,
             "train.tuples.batch_size": 16,
@@ -574,7 +578,8 @@ def test_how_states_everything_that_it_publishes():
     context = r"smoothing\.(?!kind|kernel)|graph\.(?!kind)"
     neutral = r"seed|device|threads|executor|data\.folders|train\.method"
     neutral += r"|.*\.(seed|file|per_word|dtype|shard_size|pack_ids|memory_gib|top)$"
-    neutral += r"|rerank|codebook\.(whitening|dim)|extract\.(decoded_images|min_region_score)|index\.local_descriptors"
+    neutral += r"|rerank|codebook\.(whitening|dim|shrinkage)|extract\.(decoded_images|min_region_score)"
+    neutral += r"|index\.local_descriptors"
     every = set(leaves(load_params(recipe="how-r18").model_dump(mode="json")))
     assert stated == {key for key in every if not re.match(f"{unread}|{context}|{neutral}", key)}
 

@@ -44,7 +44,7 @@ class WhiteningFit:
             WeightsError: the file holds no whitening.
         """
         if store is not None:
-            learned = learn_row_whitening(store, self.kind, self.params.dim)
+            learned = learn_row_whitening(store, self.kind, self.params.dim, self.params.shrinkage)
         elif self.params.file is not None:
             learned = RowWhitening(*read_whitening_file(Path(self.params.file), "codebook.file"))
         else:
@@ -52,13 +52,16 @@ class WhiteningFit:
         save_whitening(folder, learned, manifest)
 
 
-def learn_row_whitening(store: DescriptorStore, kind: str, dim: int | None) -> RowWhitening | None:
+def learn_row_whitening(
+    store: DescriptorStore, kind: str, dim: int | None, shrinkage: float = 1.0
+) -> RowWhitening | None:
     """Learn a whitening of rows.
 
     Args:
         store: of the fit set; the facts of its manifest list the clusters of the images.
         kind: pca or discriminative (`lrcr.models.whitening`).
         dim: of whitened vectors; None: that of the rows. Reduced, with a warning, if there are too few rows.
+        shrinkage: of PCA, from 0 (rotation only) to 1 (unit variance).
 
     Returns:
         The whitening; None, with a warning, if there are too few rows for PCA.
@@ -82,7 +85,7 @@ def learn_row_whitening(store: DescriptorStore, kind: str, dim: int | None) -> R
         )
     if kind == "pca":
         batches = (shard.descriptors.astype(np.float32) for shard in store.shards())
-        return RowWhitening(*fit_whitening(batches, learned))
+        return RowWhitening(*fit_whitening(batches, learned, shrinkage))
     images = store.read()
     if len(images) != rows:
         raise ArtifactError(f"{store.folder}: discriminative whitening needs one vector an image; use pca")

@@ -26,10 +26,11 @@ def draw(images=60, dim=8):
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def test_pca_is_that_of_all_rows(tmp_path):
+@pytest.mark.parametrize("shrinkage", [1.0, 0.5])
+def test_pca_is_that_of_all_rows(tmp_path, shrinkage):
     vectors = draw()
-    found = learn_row_whitening(store_of(tmp_path / "fit", vectors, range(60)), "pca", 4)
-    weight, bias = fit_whitening([vectors], 4)
+    found = learn_row_whitening(store_of(tmp_path / "fit", vectors, range(60)), "pca", 4, shrinkage)
+    weight, bias = fit_whitening([vectors], 4, shrinkage)
     np.testing.assert_allclose(found.weight, weight, atol=1e-4)
     np.testing.assert_allclose(found.bias, bias, atol=1e-4)
     whole = learn_row_whitening(store_of(tmp_path / "whole", vectors, range(60)), "pca", None)
