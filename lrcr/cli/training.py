@@ -28,8 +28,12 @@ def train(
 ) -> None:
     """Train a model on a folder of labelled photos."""
 
+    validated: list[dict[str, float]] = []
+
     def log(values: dict[str, float]) -> None:
         say("  ".join(f"{name} {value:.4g}" for name, value in values.items()))
+        if "validation_map" in values:
+            validated.append(values)
 
     lrcr.api.train(
         folder,
@@ -42,4 +46,13 @@ def train(
         log=log,
         progress=progress,
     )
-    say(f"{output}: model written")
+    say(f"{output}: model written{_gain(validated)}")
+
+
+def _gain(validated: list[dict[str, float]]) -> str:
+    """What the training is worth on the validation photos; empty if nothing was validated."""
+    if not validated:
+        return ""
+    start, best = validated[0]["validation_map"], max(validated, key=lambda values: values["validation_map"])
+    end = f"{best['validation_map']:.1f} after epoch {best['epoch']:.0f}, the best of {len(validated)}"
+    return f"; mAP on the validation photos: {start:.1f} at the start, {end}"
