@@ -51,7 +51,8 @@ _CLASS_RATES = {"train.classification.learning_rate": 5e-3}
 _CONTEXT_RATES = {"train.tuples.learning_rates.context": 5e-4, "train.tuples.learning_rates.whitening": 1e-3}
 _DELF = (
     *("model.name=delf", *_CLASSES, _FINE, "train.classification.head=linear", "train.classification.local=0.0"),
-    "search={multiple_assignment: 3, tau: 0.25, idf: true}",
+    *("train.classification.fine_learning_rate=null", "whitening.shrinkage=0.0"),
+    *(f"{key}={{multiple_assignment: 3, tau: 0.25, idf: true}}" for key in ("train.validation.search", "search")),
 )
 SYSTEMS = {
     "R-MAC": System(("model.name=rmac", *_TUPLES), {}),
@@ -63,14 +64,19 @@ SYSTEMS = {
         {**_CLASS_RATES, "train.classification.fine_learning_rate": 5e-4},
     ),
     "DELG": System(
-        ("model.name=delg", *_CLASSES, "train.classification.head=arcface", "train.classification.margin=0.1"),
+        (
+            *("model.name=delg", *_CLASSES, "train.classification.head=arcface"),
+            *("train.classification.margin=0.1", "train.classification.scale=45.25"),
+        ),
         {"train.classification.learning_rate": 1e-3},  # diverges at 5e-3
     ),
     "DELF-ASMK": System(_DELF, _CLASS_RATES),
     "DELF-R-ASMK": System((*_DELF, "extract.regions=detected"), _CLASS_RATES),
-    _BASE: System(("smoothing.kind=average", "graph.kind=none"), _CONTEXT_RATES),
+    _BASE: System((*_TUPLES, "smoothing.kind=average", "graph.kind=none", "backbone.crop_border=0"), _TUPLE_RATES),
     "LRCR-ASMK": System((), _CONTEXT_RATES),
-    "FIRe-ASMK": System(("model.name=fire", *_TUPLES, "train.pretrain.epochs=10"), _TUPLE_RATES),
+    "FIRe-ASMK": System(
+        ("model.name=fire", *_TUPLES, "train.tuples.mirror=true", "train.pretrain.epochs=10"), _TUPLE_RATES
+    ),
 }
 
 

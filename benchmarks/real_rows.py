@@ -75,7 +75,8 @@ _OWNED = "index.local_descriptors=float16"
 _DELF = (
     "model.name=delf",
     f"train.classification={{{_CROPS}, epochs: {_HALF}, fine_epochs: {_HALF}, head: linear, learning_rate: 0.005}}",
-    "search={multiple_assignment: 3, tau: 0.25, idf: true}",
+    "whitening.shrinkage=0.0",
+    *(f"{key}={{multiple_assignment: 3, tau: 0.25, idf: true}}" for key in ("train.validation.search", "search")),
 )
 SYSTEMS: dict[str, tuple[str, ...]] = {
     BASE: (*_TUPLES, "smoothing.kind=average", "backbone.crop_border=0", _OWNED),
@@ -103,9 +104,10 @@ SYSTEMS: dict[str, tuple[str, ...]] = {
     "DELG": (
         *("model.name=delg", "extract.global_scales=[1.414, 1.0, 0.707]", _OWNED),
         f"train.classification={{{_CROPS}, fine_epochs: 0, head: arcface, margin: 0.1, learning_rate: 0.003}}",
+        "train.classification.scale=45.25",
     ),
     "FIRe-ASMK": (
-        *("model.name=fire", *_TUPLES, f"train.epochs={_HALF}", _OWNED),
+        *("model.name=fire", *_TUPLES, "train.tuples.mirror=true", f"train.epochs={_HALF}", _OWNED),
         f"train.pretrain={{{_CROPS}, epochs: {_HALF}}}",
     ),
     "DELF-ASMK": _DELF,

@@ -71,7 +71,7 @@ class Rows:
         model = build_model(params).eval()
         model.freeze(0)
         maps = StoredMaps(model.backbone, params.extract.image_size, torch.device("cpu"), self.maps_folder)
-        self.validation = Evaluator(params, maps, validate_on)
+        self.validation = Evaluator(params, maps, validate_on, codebooks)
         self.evaluation = Evaluator(params, maps, evaluate_on, codebooks)
 
     def run(self, changes: Changes, seed: int, settings: Sequence[Setting] = SETTINGS) -> Run:

@@ -80,7 +80,8 @@ def write_training(name: str, runs_of: dict[str, Runs]) -> None:
     rows = []
     for row, runs in runs_of.items():
         for seed, run in enumerate(runs):
-            found = {int(values["epoch"]): values for values in _validated(run)}
+            # A later phase begins with the epoch that ended the one before, without a loss: the first entry counts.
+            found = {int(values["epoch"]): values for values in reversed(_validated(run))}
             rows.append([row, str(seed), *(_epoch(found.get(epoch)) for epoch in epochs)])
     write(name, markdown(["", "seed", *(f"epoch {epoch}" for epoch in epochs)], rows))
 
@@ -133,10 +134,16 @@ def _plain(runs: Runs) -> Tables:
 
 
 def _at_words(runs: Runs, words: float) -> Tables:
-    """The table of each seed at an equal number of words: AP of each query, interpolated along the curve."""
+    """The table of each seed at an equal number of words: AP of each query, interpolated along the curve.
+
+    Raises:
+        ValueError: the curve does not reach this number.
+    """
     tables = []
     for run in runs:
         at = [run.scored[setting].words for setting in CURVE]
+        if not at[0] <= words <= at[-1]:
+            raise ValueError(f"the curve from {at[0]:.0f} to {at[-1]:.0f} words does not reach {words:.0f}")
         columns = {setup: np.stack([run.scored[own].table[setup] for own in CURVE], axis=1) for setup in _SETUPS}
         interpolated = {setup: [np.interp(words, at, aps) for aps in columns[setup]] for setup in _SETUPS}
         tables.append(run.scored[PLAIN].table.assign(**interpolated))
