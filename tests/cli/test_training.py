@@ -42,12 +42,13 @@ def test_without_validation_photos_landmarks_are_held_out(model):
 def test_a_recipe_a_file_and_single_params(photos, tmp_path):
     """Each counts more than those before it."""
     (tmp_path / "params.yaml").write_text("seed: 5\ntrain: {tuples: {warmup_steps: 7}}\nwhitening: {dim: 24}")
+    single = [*SMALL, *sets("train.tuples.group_size=1", "train.tuples.losses.asmk=0.5")]
     given = ("--recipe", "lrcr-r18", "--params", tmp_path / "params.yaml")
-    lrcr("train", photos, "-o", tmp_path / "model.pt", *given, *SMALL, *sets("train.tuples.losses.asmk=0.0"))
+    lrcr("train", photos, "-o", tmp_path / "model.pt", *given, *single)
     params = open_model(tmp_path / "model.pt")[1].params
     assert (params["smoothing"]["kind"], params["graph"]["kind"]) == ("learnable", "gcn"), "of the recipe"
     assert (params["seed"], params["train"]["tuples"]["warmup_steps"]) == (5, 7), "of the file"
-    assert (params["whitening"]["dim"], params["train"]["tuples"]["losses"]["asmk"]) == (8, 0), "of --set"
+    assert (params["whitening"]["dim"], params["train"]["tuples"]["losses"]["asmk"]) == (8, 0.5), "of --set"
     assert json.loads(lrcr("inspect", tmp_path / "model.pt"))["params"] == params
 
 
