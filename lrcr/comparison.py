@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def compare(a: "Evaluated | Sequence[Evaluated]", b: "Evaluated | Sequence[Evaluated]") -> "dict[str, Comparison]":
-    """Compare two methods in each setup: mAP of `a` minus that of `b`, with its interval over landmarks.
+    """Compare two methods in each setup: mAP of `a` minus that of `b`, with its interval over landmarks and seeds.
 
     Args:
         a: what `evaluate` returned, or a .csv of `lrcr evaluate --per-query`; of several seeds a list of these.

@@ -39,7 +39,7 @@ def compare(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare two methods: mAP of A minus that of B, with its interval from a bootstrap over landmarks."""
+    """Compare two methods: mAP of A minus that of B, with its interval from a bootstrap over landmarks and seeds."""
     from lrcr.evaluation.protocol import SETUPS
     from lrcr.evaluation.seeds import compare_seeds
 
