@@ -28,15 +28,15 @@ Tables = Sequence[pd.DataFrame]
 def write_comparison(name: str, runs_of: dict[str, Runs]) -> Iterator[Value]:
     """Write `results/<name>.md` and the curve; yield the difference of each learned row to the better baseline.
 
-    Differences are taken twice: with equal numbers of descriptors, and with as many words as the average has. The row
-    `+ both` is also compared with the rows of its parts.
+    Differences are taken twice: with equal numbers of descriptors, and with as many words as the average has, unless
+    the curve of a row does not reach that number. The row `+ both` is also compared with the rows of its parts.
 
     Args:
         runs_of: each row with every seed.
     """
     memory = _words(runs_of["average"])
     plain = {row: _plain(runs) for row, runs in runs_of.items()}
-    equal = {row: _at_words(runs, memory) for row, runs in runs_of.items()}
+    equal = {row: _at_words(runs, memory) for row, runs in runs_of.items() if _reaches(runs, memory)}
     setups = _graded(runs_of)
     head = ["", *setups, "words", f"medium with τ = {SELECTIVE.tau:g}"]
     cells = {
@@ -44,11 +44,14 @@ def write_comparison(name: str, runs_of: dict[str, Runs]) -> Iterator[Value]:
         for row, runs in runs_of.items()
     }
     for tables, where in ((plain, ""), (equal, f" with {memory:.0f} words")):
-        best = max(BASELINES, key=lambda row: mean(tables[row], "medium"))
+        best = max((row for row in BASELINES if row in tables), key=lambda row: mean(tables[row], "medium"))
         if where:
             head.append(f"medium{where}")
         head += [f"difference to {best}{where}, medium", *setups[1:]]
         for row in runs_of:
+            if row not in tables:
+                cells[row] += [""] * (1 + len(setups))
+                continue
             if where:
                 cells[row].append(score(tables[row], "medium"))
             for setup in setups:
@@ -134,20 +137,19 @@ def _plain(runs: Runs) -> Tables:
 
 
 def _at_words(runs: Runs, words: float) -> Tables:
-    """The table of each seed at an equal number of words: AP of each query, interpolated along the curve.
-
-    Raises:
-        ValueError: the curve does not reach this number.
-    """
+    """The table of each seed at an equal number of words: AP of each query, interpolated along the curve."""
     tables = []
     for run in runs:
         at = [run.scored[setting].words for setting in CURVE]
-        if not at[0] <= words <= at[-1]:
-            raise ValueError(f"the curve from {at[0]:.0f} to {at[-1]:.0f} words does not reach {words:.0f}")
         columns = {setup: np.stack([run.scored[own].table[setup] for own in CURVE], axis=1) for setup in _SETUPS}
         interpolated = {setup: [np.interp(words, at, aps) for aps in columns[setup]] for setup in _SETUPS}
         tables.append(run.scored[PLAIN].table.assign(**interpolated))
     return tables
+
+
+def _reaches(runs: Runs, words: float) -> bool:
+    """Whether the curve of each seed reaches a number of words."""
+    return all(run.scored[CURVE[0]].words <= words <= run.scored[CURVE[-1]].words for run in runs)
 
 
 def _values(name: str, tables: Tables, others: Tables, setup: str) -> Iterator[Value]:

@@ -54,5 +54,5 @@ def _gain(validated: list[dict[str, float]]) -> str:
     if not validated:
         return ""
     start, best = validated[0]["validation_map"], max(validated, key=lambda values: values["validation_map"])
-    end = f"{best['validation_map']:.1f} after epoch {best['epoch']:.0f}, the best of {len(validated)}"
-    return f"; mAP on the validation photos: {start:.1f} at the start, {end}"
+    end = f"{best['validation_map']:.1f} after epoch {best['epoch']:.0f}"
+    return f"; best mAP on the validation photos: {end} ({start:.1f} at the start)"

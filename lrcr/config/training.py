@@ -263,8 +263,7 @@ class TrainParams(Section):
         "none",
         description=(
             "what of the trunk is not trained: none, all of it, or all but its last stages, given their number. The "
-            "maps of the frozen stages are computed only once (method tuples), and BatchNorm of all stages is not "
-            "trained. HOW: none"
+            "maps of the frozen stages are computed only once (method tuples). HOW: none"
         ),
     )
     weight_decay: NotNegative = Field(1e-4, description="of the optimiser, ≥ 0; HOW, CFCD: 1e-4")

@@ -173,22 +173,18 @@ class LocalModel(Model):
         """The candidates of one image (B = 1), for a loss on its `count` strongest locations.
 
         About `count` of them are selected whatever the scale of the attention: the threshold moves with the attention
-        of the locations near it, and a factor common to all locations has no gradient. An image that has no more than
-        `count` locations keeps all.
+        of the locations near it, and a factor common to all locations has no gradient.
         """
         attention = torch.cat([context.attention.flatten() for context in pyramid])
         strongest, rows = attention.topk(min(round(_CANDIDATES * count), len(attention)))
-        descriptors = self.whitening(self.smoothed_at(pyramid, rows))
-        if len(rows) <= count:
-            return Candidates(descriptors, torch.ones_like(strongest).detach())
         log_attention = strongest.clamp_min(1e-12).log()
         fixed = log_attention.detach()
-        threshold = fixed[count - 1]
+        threshold = fixed[min(count, len(fixed)) - 1]
         undecided = torch.sigmoid((fixed - threshold) / _SOFTNESS)
         undecided = undecided * (1 - undecided)
         threshold = threshold + (undecided * (log_attention - fixed)).sum() / undecided.sum().clamp_min(1e-12)
         probability = torch.sigmoid((log_attention - threshold) / _SOFTNESS)
-        return Candidates(descriptors, probability)
+        return Candidates(self.whitening(self.smoothed_at(pyramid, rows)), probability)
 
     def whitening_samples(self, features: Tensor, count: int) -> list[Tensor]:
         """The smoothed features of the strongest locations of each image, each of shape (≤ count, C)."""

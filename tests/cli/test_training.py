@@ -25,8 +25,8 @@ def test_the_start_and_every_epoch_are_logged_and_the_model_says_what_it_was_tra
     logged = dict(pair.rsplit(" ", 1) for pair in line.split("  "))
     assert list(logged) == ["epoch", "loss", "rate", "negative_distance", "validation_map"]
     assert 0 < float(logged["loss"]) < 1 and 0 < float(logged["validation_map"]) <= 100
-    written = rf"{file}: model written; mAP on the validation photos: (.+) at the start, (.+) after epoch (\d), .+ of 2"
-    first, best, epoch = re.search(written, " ".join(err.split())).groups()
+    written = rf"{file}: model written; best mAP on the validation photos: (.+) after epoch (\d) \((.+) at the start\)"
+    best, epoch, first = re.search(written, " ".join(err.split())).groups()
     scores = [float(start.split()[-1]), float(logged["validation_map"])]
     assert (float(first), float(best)) == pytest.approx((scores[0], max(scores)), abs=0.06)
     assert int(epoch) == (scores[1] > scores[0])
