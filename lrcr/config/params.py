@@ -141,12 +141,11 @@ class Params(Section):
         name, projection = self.model.name, self.pooling.projection
         if projection is not None and name not in ("gem", "solar", "apgem", "cfcd", "delg"):
             raise ValueError(f"pooling.projection: {name} has none; leave it out or set model.name gem")
-        losses = self.train.tuples.losses
-        needs_local = self.train.epochs > 0 and (losses.matches or losses.asmk)
+        needs_local = self.train.epochs > 0 and self.train.tuples.losses.asmk
         if not self.model.is_local and self.method == "tuples" and needs_local:
-            raise ValueError(f"train.tuples.losses: {name} has no local descriptors; leave matches and asmk at 0")
+            raise ValueError(f"train.tuples.losses: {name} has no local descriptors; leave asmk at 0")
         if name == "fire" and needs_local:
-            raise ValueError("train.tuples.losses: fire has its own (train.tuples.fire); leave matches and asmk at 0")
+            raise ValueError("train.tuples.losses: fire has its own (train.tuples.fire); leave asmk at 0")
         if not self.model.is_local and self.train.validation.by == "asmk":
             raise ValueError(f"train.validation.by: {name} has no local descriptors for asmk; set it to global")
         if name == "delg" and self.vector_whitening != "none":

@@ -36,16 +36,13 @@ class AdamParams(Section):
 
 
 class TupleLosses(Section):
-    """Weights of the losses of a local model, ≥ 0 and not all 0, and what two of the losses compare."""
+    """Weights of the losses of a local model, ≥ 0 and not both 0, and what the loss of ASMK's score compares."""
 
     contrastive: NotNegative = Field(1.0, description="weight of the contrastive loss of training descriptors; HOW: 1")
-    matches: NotNegative = Field(
-        0.0, description="weight of the loss of mutually nearest local descriptors of query and positive; HOW: 0"
-    )
     asmk: NotNegative = Field(
         0.0, description="weight of the loss of the ranking of all images of a step by ASMK's score; HOW: 0"
     )
-    max_descriptors: Count = Field(400, description="matches, asmk: strongest descriptors of each image")
+    max_descriptors: Count = Field(400, description="asmk: strongest descriptors of each image")
     words: Count = Field(
         1024, description="asmk: visual words, learned from the negative pool at the start of every epoch"
     )
@@ -60,8 +57,8 @@ class TupleLosses(Section):
 
     @model_validator(mode="after")
     def _one_at_least(self) -> "TupleLosses":
-        if not (self.contrastive or self.matches or self.asmk):
-            raise ValueError("contrastive: 0, and matches and asmk are 0 too; give one of them a weight")
+        if not (self.contrastive or self.asmk):
+            raise ValueError("contrastive: 0, and asmk is 0 too; give one of them a weight")
         return self
 
 

@@ -1,4 +1,4 @@
-"""The objective of local models: losses of the training descriptor, of local matches and of the ASMK score."""
+"""The objective of local models: losses of the training descriptor and of the ranking by ASMK's score."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,6 @@ from lrcr.data.dataset import Ids, Photo
 from lrcr.features.store import Descriptors, Floats, draw_rows
 from lrcr.losses.asmk import SoftAggregation, aggregate, ranking_loss, score_matrix
 from lrcr.losses.contrastive import contrastive_loss
-from lrcr.losses.matches import match_loss
 from lrcr.models.local import Candidates, LocalModel, Pyramid
 from lrcr.retrieval.asmk.codebook import Codebook, learn_codebook
 from lrcr.retrieval.asmk.images import aggregate_images
@@ -112,24 +111,15 @@ class LocalObjective:
             vectors = torch.cat([self.model.pool(pyramid) for pyramid in pyramids]).view(*tuples.shape, -1)
             query, positive, negatives = vectors[:, 0], vectors[:, 1], vectors[:, 2:]
             loss = losses.contrastive * contrastive_loss(query, positive, negatives, settings.margin)
-        if losses.matches or losses.asmk:
+        if losses.asmk:
             local = [self.model.candidates(pyramid, losses.max_descriptors) for pyramid in pyramids]
-            if losses.matches:
-                for start in range(0, len(local), tuples.shape[1]):
-                    loss = loss + losses.matches * self._match_loss(*local[start : start + tuples.shape[1]])
-            if losses.asmk:
-                loss = loss + losses.asmk * self._ranking_loss(tuples, local)
+            loss = loss + losses.asmk * self._ranking_loss(tuples, local)
         if self.bandwidth_penalty:
             filters = [context.filter for pyramid in pyramids for context in pyramid]
             bandwidths = [filter_.bandwidth.mean() for filter_ in filters if filter_ is not None]
             if bandwidths:
                 loss = loss + self.bandwidth_penalty * torch.stack(bandwidths).sum() / len(settings.scales)
         return loss
-
-    def _match_loss(self, *images: Candidates) -> Tensor:
-        """The loss of the matches of one tuple: query, positive, negatives."""
-        query, positive, *negatives = (image.descriptors[: self.settings.losses.max_descriptors] for image in images)
-        return match_loss(query, positive, negatives, self.settings.margin)
 
     def _ranking_loss(self, tuples: Ids, images: Sequence[Candidates]) -> Tensor:
         """The loss of the ranking of all images of a batch by ASMK's score, for each query and each positive."""

@@ -193,7 +193,7 @@ def test_the_last_override_wins():
         ),
         (
             "train: {tuples: {losses: {contrastive: 0}}}",
-            ["train.tuples.losses.contrastive: 0, and matches and asmk are 0 too; give one of them a weight"],
+            ["train.tuples.losses.contrastive: 0, and asmk is 0 too; give one of them a weight"],
         ),
         (
             "train: {tuples: {negatives: 0}}",
@@ -347,7 +347,7 @@ def test_bad_overrides_are_refused(override, message):
 
 
 def test_an_override_that_does_not_fit_its_section_is_named_without_the_section(tmp_path):
-    path = write(tmp_path, "train: {tuples: {queries_per_epoch: 9, batch_size: 4, losses: {matches: 1}}}")
+    path = write(tmp_path, "train: {tuples: {queries_per_epoch: 9, batch_size: 4, losses: {contrastive: 2}}}")
     with pytest.raises(ParamsError) as error:
         load_params(path, ["train.tuples.negatives=0"])
     assert str(error.value) == f"{path}: train.tuples.negatives: 0 needs losses.asmk and a batch_size of 2 or more"
@@ -419,7 +419,7 @@ def test_each_family_has_its_published_scales_unless_others_are_given():
         ),
         (
             ["model.name=gem", "train.tuples.losses.asmk=1"],
-            "train.tuples.losses: gem has no local descriptors; leave matches and asmk at 0",
+            "train.tuples.losses: gem has no local descriptors; leave asmk at 0",
         ),
         (
             ["train.method=classification"],

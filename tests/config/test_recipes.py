@@ -107,7 +107,6 @@ HOW: dict[str, Any] = {
             "schedule": "joint",
             "losses": {
                 "contrastive": 1.0,
-                "matches": 0.0,
                 "asmk": 0.0,
                 "max_descriptors": 400,
                 "words": 1024,

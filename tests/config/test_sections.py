@@ -131,7 +131,7 @@ def test_methods_for_global_vectors_are_refused_for_local_models(method):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["train.tuples.losses.matches=1"], "train.tuples.losses: fire has its own (train.tuples.fire); leave matches"),
+        (["train.tuples.losses.asmk=1"], "train.tuples.losses: fire has its own (train.tuples.fire); leave asmk"),
         (["train.tuples.scales=[1.0, 0.5]"], "train.tuples.scales: fire is trained at one scale; leave one"),
         (["train.tuples.schedule=separate"], "train.tuples.schedule: fire has no smoothing and graph; set it to joint"),
         (
