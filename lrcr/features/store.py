@@ -186,7 +186,7 @@ def read_shard(path: Path, image: int | None = None, *, without_descriptors: boo
         raise ArtifactError(f"{path}: no such file; extract again") from None
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from None
-    except (OSError, KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, KeyError, IndexError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise ArtifactError(f"{path}: not a shard of descriptors ({error}); extract again") from None
 
 
