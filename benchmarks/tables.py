@@ -78,7 +78,10 @@ def write_parts(name: str, runs_of: dict[str, Runs]) -> Iterator[Value]:
 
 
 def write_training(name: str, runs_of: dict[str, Runs]) -> None:
-    """Write `results/<name>.md`: the validation mAP (and training loss) of each row and seed after its epochs."""
+    """Write `results/<name>.md`: the validation mAP of each row and seed after its epochs.
+
+    In parentheses follow the training loss and, if it is measured, the loss of the validation photos.
+    """
     epochs = sorted({int(values["epoch"]) for runs in runs_of.values() for values in _validated(runs[0])})
     rows = []
     for row, runs in runs_of.items():
@@ -102,8 +105,8 @@ def _validated(run: Run) -> list[dict[str, float]]:
 def _epoch(values: dict[str, float] | None) -> str:
     if values is None:
         return ""
-    loss = f" ({values['loss']:.2f})" if "loss" in values else ""
-    return f"{values['validation_map']:.1f}{loss}"
+    losses = [f"{values[name]:.2f}" for name in ("loss", "validation_loss") if name in values]
+    return f"{values['validation_map']:.1f}" + (f" ({', '.join(losses)})" if losses else "")
 
 
 def write(name: str, table: str) -> None:

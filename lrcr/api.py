@@ -172,8 +172,8 @@ def train(
         progress: is told what is done.
 
     Returns:
-        The values of each epoch: `epoch`, `loss`, `rate`, `validation_map`, and those of the method. First comes the
-        `validation_map` of the start.
+        The values of each epoch: `epoch`, `loss`, `rate`, `validation_map`, with `train.tuples.validation_pairs` also
+        `validation_loss`, and those of the method. First come those of the start.
 
     Raises:
         LrcrError: the photos have no labels, a param is refused, or the weights do not fit.

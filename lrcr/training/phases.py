@@ -20,7 +20,8 @@ _LOG = logging.getLogger(__name__)
 Log = Callable[[dict[str, float]], None]
 """Called with the values of an epoch: epoch, loss, rate, validation_map, and those that its trainer adds.
 
-Before the first epoch of a phase it is called with the number of epochs so far and the validation_map at its start.
+Before the first epoch of a phase it is called with the number of epochs so far and the validation_map at its start. If
+it is measured, the validation_loss stands beside every validation_map.
 """
 
 
@@ -57,6 +58,7 @@ class Phases:
         every: number of epochs between two validations; the last epoch of a phase is always validated.
         log: called with the values of each epoch, also of epochs that ran before a kill.
         done: number of epochs of all phases so far.
+        loss: returns the loss of the validation photos by the current model, on all ranks; None: it is not measured.
     """
 
     folder: Path
@@ -64,6 +66,7 @@ class Phases:
     every: int
     log: Log
     done: int = 0
+    loss: Callable[[], float] | None = None
 
     def run(
         self, name: str, trainer: Trainer, *, epochs: int, validated: bool = True, start_score: float | None = None
@@ -91,6 +94,8 @@ class Phases:
         for epoch in range(begun, last + 1):
             values = trainer.run_epoch(epoch, first=done + 1) if epoch > done else {"epoch": epoch}
             if validated and ((epoch - done) % self.every == 0 or epoch == last):
+                if self.loss is not None:
+                    values["validation_loss"] = self.loss()
                 known = start_score if epoch == done else None
                 values["validation_map"] = score = distributed.broadcast(self.validate) if known is None else known
                 if score > state.best_score:

@@ -3,20 +3,19 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from lrcr.config.training import TuplesParams
 from lrcr.data.dataset import Ids, Photo
-from lrcr.errors import DatasetError, LrcrError
+from lrcr.errors import LrcrError
 from lrcr.runtime import distributed
 from lrcr.runtime.seeds import derive_seed, generator
 from lrcr.training.objective import Objective
 from lrcr.training.optimizer import PartsOptimizer
 from lrcr.training.setup import Setup
+from lrcr.training.tuple_loss import TupleLoss, batches_of, mean_loss
 from lrcr.training.tuple_sampler import TupleSampler
 
 _COLLAPSED = 1e-3  # mean distance of queries and negatives, with which the model is said to have collapsed
@@ -44,7 +43,7 @@ class TupleTrainer:
         self.settings = settings
         self.objective = objective
         self.sampler = TupleSampler(setup, settings)
-        self.photos = setup.images.photos
+        self.loss = TupleLoss(objective, setup.maps, settings.scales, setup.images.photos)
         self.parts = PartsOptimizer(settings, setup.model, weight_decay=setup.weight_decay, chosen=parts)
 
     @property
@@ -77,20 +76,16 @@ class TupleTrainer:
         if epoch == first and distance is not None:
             self._warn_of_margin(distance)
         self.objective.on_epoch_start(pool, epoch)
-        tuples = self.objective.order(tuples, size)
-        self.photos = self._draw_versions(epoch)
+        self.loss.photos = self._draw_versions(epoch)
+        batches = batches_of(self.objective.order(tuples, size), size, self.objective)
         setup.model.train()
-        if self.objective.compares_tuples:
-            tuples = _even(tuples, size)
-        starts = range(0, len(tuples), size)
         losses = []
-        for step, start in enumerate(setup.progress.over(starts, f"epoch {epoch}")):
-            self.parts.set_rates(epoch - first, step + (epoch - first) * len(starts))
-            losses.append(self._step(tuples[start : start + size]))
-        total = torch.tensor(sum(losses), dtype=torch.float64, device=setup.device)
+        for step, batch in enumerate(setup.progress.over(batches, f"epoch {epoch}")):
+            self.parts.set_rates(epoch - first, step + (epoch - first) * len(batches))
+            losses.append(self._step(batch))
         return {
             "epoch": epoch,
-            "loss": float(distributed.all_reduce_sum(total)) / len(tuples),
+            "loss": mean_loss(losses, sum(map(len, batches)), setup.device),
             "rate": self.parts.largest_rate,
             **({} if distance is None else {"negative_distance": distance}),
         }
@@ -120,56 +115,13 @@ class TupleTrainer:
             for photo, augmentation, mirror in zip(photos, seeds, mirrored.tolist(), strict=True)
         ]
 
-    def _step(self, tuples: Ids) -> float:
-        """One optimiser step on a batch of tuples; returns the summed loss of this rank's share.
-
-        If the loss of a tuple does not depend on the others, the rank processes one tuple at a time, which limits the
-        memory: BatchNorm is frozen. Otherwise it processes its share at once.
-        """
+    def _step(self, batch: Ids) -> float:
+        """One optimiser step on a batch of tuples; returns the summed loss of this rank's share."""
         self.optimizer.zero_grad()
         total = 0.0
-        share = tuples[distributed.rank() :: distributed.world_size()]
-        for part in [share] if self.objective.compares_tuples else share[:, None]:
-            embedded = self._embed(part.ravel())
-            loss = self.objective.loss(part, embedded)
-            if not torch.isfinite(loss):
-                alone = distributed.world_size() == 1 or not self.objective.compares_tuples
-                where = self._locate_non_finite(part, embedded) if alone else f"in a step of {len(tuples)} tuples"
-                raise LrcrError(f"training: the loss is {loss.item()} {where}; lower train.tuples.learning_rates")
+        for loss in self.loss.parts(batch):
             torch.autograd.backward(loss)
             total += loss.item()
         distributed.all_reduce_gradients(self.setup.model.parameters())
         self.optimizer.step()
         return total
-
-    @torch.no_grad()
-    def _locate_non_finite(self, tuples: Ids, embedded: Sequence[Any]) -> str:
-        """Name the images of the first tuple whose loss is not finite."""
-        width, photos = tuples.shape[1], self.setup.images.photos
-        losses = [self.objective.loss(tuples[[i]], embedded[i * width : (i + 1) * width]) for i in range(len(tuples))]
-        wrong = np.flatnonzero([not torch.isfinite(loss) for loss in losses])
-        query, positive, *negatives = (str(photos[i].path) for i in tuples[wrong[0] if len(wrong) else 0])
-        return f"at query {query}, positive {positive}, negatives {', '.join(negatives)}"
-
-    def _embed(self, ids: Ids) -> list[Any]:
-        """The input of the loss for each image (`Objective.embed`), with gradient."""
-        photos = [self.photos[i] for i in ids]
-        batches = self.setup.maps.batches(photos, len(photos), self.settings.scales)
-        found = {
-            position: embedded
-            for positions, maps in batches
-            for position, embedded in zip(positions, self.objective.embed(maps), strict=True)
-        }
-        return [found[position] for position in range(len(photos))]
-
-
-def _even(tuples: Ids, size: int) -> Ids:
-    """The tuples without an incomplete last batch, in which less would be compared; ranks have equal shares of a batch.
-
-    Raises:
-        DatasetError: there are fewer tuples than ranks.
-    """
-    whole = size if len(tuples) >= size else distributed.world_size()
-    if len(tuples) < whole:
-        raise DatasetError(f"training: {len(tuples)} pairs for {whole} ranks; label more photos, or start fewer ranks")
-    return tuples[: len(tuples) // whole * whole]

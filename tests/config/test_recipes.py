@@ -103,6 +103,7 @@ HOW: dict[str, Any] = {
             "scales": [1.0],
             "augmented_versions": 0,
             "mirror": False,
+            "validation_pairs": 0,
             "margin": 0.8,
             "schedule": "joint",
             "losses": {
@@ -580,7 +581,7 @@ def test_how_states_everything_that_it_publishes():
     """So that HOW stays HOW whatever the defaults become."""
     stated = set(leaves(read(FOLDER / "how-r18.yaml")))
     unread = r"pooling|super_features|train\.(pretrain|listwise|classification)"
-    unread += r"|train\.tuples\.(solar|fire|warmup_steps)"
+    unread += r"|train\.tuples\.(solar|fire|warmup_steps|validation_pairs)"
     unread += r"|train\.validation\.codebooks|extract\.global_scales"
     unread += r"|train\.tuples\.losses\.(max_descriptors|words|temperature|codebooks|soft_words)"
     context = r"smoothing\.(?!kind|kernel)|graph\.(?!kind)"

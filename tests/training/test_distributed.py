@@ -31,7 +31,7 @@ KINDS = {
     "local": (
         *("smoothing.kind=learnable", "graph.kind=gcn", "graph.width=8", "train.freeze=backbone"),
         *("train.tuples.losses.asmk=1", "train.tuples.losses.words=4"),
-        "train.tuples.losses.soft_words=3",
+        *("train.tuples.losses.soft_words=3", "train.tuples.negatives=1", "train.tuples.validation_pairs=4"),
     ),
     "solar": ("model.name=solar",),
     "apgem": (

@@ -150,7 +150,7 @@ def test_the_versions_of_an_epoch_are_drawn_by_seed_and_only_for_tuples(landmark
         trainer.run_epoch(epoch)
         mining, *steps = asked
         assert len(steps) == 1 and set(mining) == {None} and len(mining) > len(steps[0])
-        drawn.append([photo.augmentation for photo in trainer.photos])
+        drawn.append([photo.augmentation for photo in trainer.loss.photos])
     assert drawn[0] == drawn[2] != drawn[1]
     assert 0.1 < np.mean([version is None for epoch in drawn for version in epoch]) < 0.6, (
         "a third are photos as they are"
@@ -159,13 +159,13 @@ def test_the_versions_of_an_epoch_are_drawn_by_seed_and_only_for_tuples(landmark
         assert all(version is None or version not in {*drawn[0]} - {*versions} for version in versions)
     other = make_trainer(frozen("resnet18", "train.tuples.augmented_versions=2", "seed=1"), landmarks)
     other.run_epoch(1)
-    assert [photo.augmentation for photo in other.photos] != drawn[0]
+    assert [photo.augmentation for photo in other.loss.photos] != drawn[0]
 
 
 def test_without_versions_the_photos_are_as_they_are(landmarks):
     trainer = make_trainer(frozen("resnet18"), landmarks)
     trainer.run_epoch(1)
-    assert trainer.photos == trainer.setup.images.photos
+    assert trainer.loss.photos == trainer.setup.images.photos
 
 
 @pytest.mark.usefixtures("changes_rewarded")

@@ -17,7 +17,7 @@ def test_a_penalty_keeps_the_bandwidth_small(landmarks, pretrained):
             smoothing.bandwidth.bias.fill_(1.0)
         trainer.run_epoch(1)
         trainer.run_epoch(2)
-        [[image]] = trainer._embed(np.array([0]))
+        [[image]] = trainer.loss.embed(np.array([0]))
         mean[penalty] = smoothing.filter(image.refined).bandwidth.mean().item()
     assert mean[10.0] < mean[0.0] - 0.05
 
@@ -30,7 +30,7 @@ def test_each_loss_counts_by_its_weight(landmarks, pretrained, name):
         words = ("train.tuples.losses.words=4", "train.tuples.losses.temperature=1")
         trainer = make_trainer(context(pretrained, *weights, *words), landmarks)
         trainer.objective.on_epoch_start(trainer.setup.images.photos, 1)
-        found.append(trainer.objective.loss(tuples, trainer._embed(tuples.ravel())).item())
+        found.append(trainer.objective.loss(tuples, trainer.loss.embed(tuples.ravel())).item())
     assert found[0] < found[1]
     assert found[2] - found[1] == pytest.approx(found[1] - found[0], rel=1e-3)
 
@@ -39,7 +39,7 @@ def test_each_image_is_seen_at_every_scale(landmarks, pretrained):
     seen = {}
     for scales in ("[1.0]", "[1.0, 0.5]"):
         trainer = make_trainer(context(pretrained, f"train.tuples.scales={scales}"), landmarks)
-        [pyramid] = trainer._embed(np.array([0]))
+        [pyramid] = trainer.loss.embed(np.array([0]))
         seen[scales] = [tuple(image.refined.shape[2:]) for image in pyramid]
     assert seen == {"[1.0]": [(6, 8)], "[1.0, 0.5]": [(6, 8), (3, 4)]}
 
@@ -70,7 +70,7 @@ def test_the_steps_of_an_epoch_take_its_codebooks_in_turn(landmarks, pretrained)
     assert alone.shape == tuple(objective.codebooks[0].shape)
 
     def loss() -> float:
-        return objective.loss(tuples, trainer._embed(tuples.ravel())).item()
+        return objective.loss(tuples, trainer.loss.embed(tuples.ravel())).item()
 
     first = [loss() for _ in range(6)]
     assert first[:3] == first[3:] and len(set(first)) == 3
@@ -94,7 +94,7 @@ def test_asmk_compares_all_images_of_a_step(landmarks, pretrained):
 
     def loss(*pairs: np.ndarray) -> float:
         tuples = np.stack(pairs)
-        return trainer.objective.loss(tuples, trainer._embed(tuples.ravel())).item()
+        return trainer.objective.loss(tuples, trainer.loss.embed(tuples.ravel())).item()
 
     assert loss(first) == pytest.approx(0, abs=1e-6)
     assert loss(first, first) == pytest.approx(0, abs=1e-6)

@@ -135,3 +135,12 @@ def test_with_nothing_to_train_the_weights_stay_and_a_warning_says_so(tmp_path, 
     assert weight(state) == 5 and trainer.ran == logged == [] and not [*tmp_path.iterdir()]
     [record] = caplog.records
     assert record.levelname == "WARNING" and record.message.startswith("training: nothing to train (train.freeze, ")
+
+
+def test_the_loss_of_the_validation_photos_stands_beside_every_validation_map(tmp_path):
+    scores, losses, logged = iter([5.0, 10.0]), iter([0.9, 0.7]), []
+    phases = Phases(tmp_path, lambda: next(scores), 2, logged.append, loss=lambda: next(losses))
+    phases.run("all", Counter(), epochs=2)
+    measured = [(values["epoch"], values["validation_loss"]) for values in logged if "validation_loss" in values]
+    assert measured == [(0, 0.9), (2, 0.7)]
+    assert ["validation_map" in values for values in logged] == [True, False, True]

@@ -39,7 +39,7 @@ def fire(*overrides: str) -> Params:
 def test_the_loss_is_the_weighted_sum_of_both(landmarks):
     weights = "train.tuples.fire={contrastive: 3, decorrelation: 0.5, margin: 1.5, ratio: 0.95}"
     objective = (trainer := make_trainer(fire(weights), landmarks)).objective
-    embedded = trainer._embed(TUPLES.ravel())
+    embedded = trainer.loss.embed(TUPLES.ravel())
     expected = 0.0
     for start in (0, 4):
         query, positive, *negatives = (image.features[0] for image in embedded[start : start + 4])

@@ -37,7 +37,7 @@ def test_a_step_of_tuples_one_by_one_is_that_of_all_at_once(landmarks, pretraine
 
 def embed(trainer: TupleTrainer, ids: Sequence[int]) -> Tensor:
     """The training descriptor of images, as the trainer sees them."""
-    return torch.cat([trainer.setup.model.pool(pyramid) for pyramid in trainer._embed(np.array(ids))])
+    return torch.cat([trainer.setup.model.pool(pyramid) for pyramid in trainer.loss.embed(np.array(ids))])
 
 
 def test_descriptors_of_photos_of_many_shapes_keep_their_order(shapes, pretrained):
@@ -88,7 +88,7 @@ def test_the_loss_that_is_logged_is_the_mean_of_the_tuples(landmarks, pretrained
     logged = trainer.run_epoch(1)
     tuples, _, distance = trainer.sampler.draw(1)
     trainer.setup.model.train()
-    losses = [trainer.objective.loss(row[None], trainer._embed(row)).item() for row in tuples]
+    losses = [trainer.objective.loss(row[None], trainer.loss.embed(row)).item() for row in tuples]
     assert logged["loss"] == pytest.approx(np.mean(losses), rel=1e-4)
     assert logged["negative_distance"] == pytest.approx(distance, rel=1e-4)
 
