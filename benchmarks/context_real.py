@@ -33,7 +33,7 @@ _GATE = {"graph": {"kind": "gcn", "neighbours": 1}}
 _GCN = {"graph": {"kind": "gcn"}}
 _BORDER = {"backbone": {"crop_border": 0}}
 _PARTS: dict[str, Changes] = {"+ learnable filter": [_FILTER], "+ gate without graph": [_GATE], "+ GCN": [_GCN]}
-_LONG = {"train": {"epochs": 32, "tuples": {"lr_decay": 0.964, "validation_pairs": 128}, "validation": {"every": 4}}}
+_LONG = {"train": {"epochs": 32, "tuples": {"lr_decay": 0.964, "validation_pairs": 128}, "validation": {"every": 8}}}
 """Four times the steps, with the same learning rate at the end; the loss of validation photos is measured too."""
 
 
