@@ -67,8 +67,9 @@ SYSTEMS = {
         (
             *("model.name=delg", *_CLASSES, "train.classification.head=arcface"),
             *("train.classification.margin=0.1", "train.classification.scale=45.25"),
+            "train.classification.clip_norm=10.0",
         ),
-        {"train.classification.learning_rate": 1e-3},  # diverges at 5e-3
+        _CLASS_RATES,
     ),
     "DELF-ASMK": System(_DELF, _CLASS_RATES),
     "DELF-R-ASMK": System((*_DELF, "extract.regions=detected"), _CLASS_RATES),

@@ -201,6 +201,9 @@ class ClassificationParams(CropParams):
     fine_crop_size: Count | None = Field(
         None, description="side of the crops in the second phase in pixels; null: as in the first. DELF: 720 after 224"
     )
+    clip_norm: Positive | None = Field(
+        None, description="norm to which a larger gradient of a step is shortened, > 0; null: none is. DELG: 10"
+    )
     head: Literal["madacos", "fixed", "arcface", "linear"] = Field(
         "madacos",
         description=(

@@ -5,7 +5,7 @@ from math import cos, pi
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lrcr.config.training import ClassificationParams
 from lrcr.data.dataset import Ids
@@ -158,6 +158,8 @@ class ClassificationTrainer:
             raise LrcrError(f"training: the loss is {loss} {where}; lower {self.key}.learning_rate")
         torch.autograd.backward(loss)
         distributed.all_reduce_gradients(self.trained.parameters())
+        if self.settings.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.trained.parameters(), self.settings.clip_norm)
         self.optimizer.step()
         return loss.item(), float(head.scale), float(head.margin)
 

@@ -137,6 +137,20 @@ def test_the_images_at_which_classification_diverges_are_named(nine, fine):
         trainer._step(ids, images)
 
 
+def test_a_gradient_above_the_norm_is_shortened_and_a_smaller_one_is_not(nine):
+    found = {}
+    for norm in ("null", "0.25", "1000"):
+        trainer = make_trainer(cfcd("batch_size=16", f"clip_norm={norm}"), nine)
+        trainer.trained.eval()
+        ids = trainer._draw(np.random.default_rng(0))[0]
+        trainer._step(ids, torch.stack([random_crop(trainer.images.photos[i], 64, 0.3, seed=i) for i in ids]))
+        gradients = [parameter.grad for parameter in trainer.trained.parameters() if parameter.grad is not None]
+        found[norm] = torch.cat([gradient.flatten() for gradient in gradients])
+    assert found["null"].norm() > 0.5
+    torch.testing.assert_close(found["1000"], found["null"])
+    torch.testing.assert_close(found["0.25"], 0.25 * F.normalize(found["null"], dim=0), rtol=1e-4, atol=1e-6)
+
+
 def test_labels_have_epochs_and_crops_of_their_own(tmp_path, nine, monkeypatch):
     seen = []
     monkeypatch.setattr(classification, "crop_batches", lambda *given: seen.append(given[1:]) or crop_batches(*given))
