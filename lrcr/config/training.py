@@ -228,6 +228,13 @@ class ClassificationParams(CropParams):
         32.0, description="of the cosines, > 0; arcface: at the start; linear: length of the vectors. DELG: 45.25"
     )
     margin: NotNegative = Field(0.15, description="fixed: margin in cosine, ≥ 0; arcface: in radians. DELG: 0.1")
+    reconstruction: NotNegative = Field(
+        10.0,
+        description=(
+            "delg: weight of the mean square of the autoencoder's errors, ≥ 0; DELG: 10, for a ResNet, whose map has a "
+            "mean square of some 0.05"
+        ),
+    )
     local: NotNegative = Field(
         0.05,
         description="weight of the local triplets in the second phase, ≥ 0; CFCD: 0.05 (effectively 1 in its code)",

@@ -11,7 +11,6 @@ from lrcr.models.model import Model
 from lrcr.runtime.seeds import derive_seed
 
 _USUAL = ClassificationParams()
-_RECONSTRUCTION = 10.0  # weight of the errors of a local branch; its cross-entropy has the weight 1 (DELG)
 
 
 class ClassifierHead(nn.Module):
@@ -72,7 +71,7 @@ class ClassifierHead(nn.Module):
             return None
         errors, vectors = branch
         logits = F.linear(self.settings.scale * vectors, self.local_weights, self.local_bias)
-        return _RECONSTRUCTION * errors + F.cross_entropy(logits, labels, reduction="none")
+        return self.settings.reconstruction * errors + F.cross_entropy(logits, labels, reduction="none")
 
 
 def _constant(values: Tensor, labels: Tensor, scale: float, margin: float) -> MadaCos:

@@ -219,6 +219,7 @@ CFCD = {
             "colour_noise": 0.1,
             "scale": 32.0,
             "margin": 0.15,
+            "reconstruction": 10.0,
             "local": 0.05,
         },
     },

@@ -33,8 +33,10 @@ def make_trainer(params, folder) -> ClassificationTrainer:
     return ClassificationTrainer(setup, params.train.classification, head, images, classes, 4)
 
 
-def test_the_loss_is_the_sum_of_its_three_parts(nine):
-    trainer = make_trainer(delg(), nine)
+@pytest.mark.parametrize("weight", [10.0, 0.5])
+def test_the_loss_is_the_sum_of_its_three_parts(nine, weight):
+    overrides = () if weight == 10 else (f"train.classification.reconstruction={weight}",)
+    trainer = make_trainer(delg(*overrides), nine)
     head, model, ids = trainer.trained, trainer.setup.model, np.arange(18)
     images = torch.stack([random_crop(trainer.images.photos[i], 64, 0.3, seed=i) for i in ids])
     labels = torch.from_numpy(trainer.classes[ids])
@@ -49,7 +51,7 @@ def test_the_loss_is_the_sum_of_its_three_parts(nine):
     assert min(float(part) for part in (local, whole, errors.mean())) > 0
     found = trainer._step(ids, images)
     assert float(head.scale.detach()) != 45.25, "it is trained"
-    assert found == pytest.approx((float(whole + local + 10 * errors.mean()), 45.25, 0.1), rel=1e-4)
+    assert found == pytest.approx((float(whole + local + weight * errors.mean()), 45.25, 0.1), rel=1e-4)
 
 
 def test_every_part_and_the_scale_are_trained_in_one_phase(tmp_path, nine, changes_rewarded):
