@@ -43,7 +43,8 @@ def run() -> Iterator[Value]:
     for name, seeds in zip(_TRUNKS, (_SEEDS, _SEEDS[:1]), strict=True):
         yield from _compare(name, rows[name], seeds)
     first = next(iter(_TRUNKS))
-    write_training(f"{first}_long", {row: [rows[first].run([*own, _LONG], 0, [PLAIN])] for row, own in _PARTS.items()})
+    long = {row: [rows[first].run([*own, _LONG], 0, [PLAIN])] for row, own in _PARTS.items()}
+    yield from write_training(f"{first}_long", long)
     parts = {**_kernels(), **{f"{row}, border kept": [*_kernels()[row], _BORDER] for row in list(_kernels())[:2]}}
     yield from write_parts(f"{first}_parts", {row: [rows[first].run(own, 0, [PLAIN])] for row, own in parts.items()})
 
@@ -67,7 +68,7 @@ def _compare(name: str, rows: Rows, seeds: Sequence[int]) -> Iterator[Value]:
         "self-attention": [{"graph": {"kind": "attention"}}],
     }
     runs = {row: [rows.run(own, seed) for seed in seeds] for row, own in changes.items()}
-    write_training(f"{name}_training", {row: own for row, own in runs.items() if row not in BASELINES})
+    yield from write_training(f"{name}_training", {row: own for row, own in runs.items() if row not in BASELINES})
     yield from write_comparison(name, runs)
 
 

@@ -77,19 +77,30 @@ def write_parts(name: str, runs_of: dict[str, Runs]) -> Iterator[Value]:
     write(name, markdown(["", *setups, "words", f"difference to {first}, medium", *setups[1:]], rows))
 
 
-def write_training(name: str, runs_of: dict[str, Runs]) -> None:
-    """Write `results/<name>.md`: the validation mAP of each row and seed after its epochs.
+def write_training(name: str, runs_of: dict[str, Runs]) -> Iterator[Value]:
+    """Write `results/<name>.md`: the validation mAP of each row and seed after its epochs; yield what it has changed.
 
-    In parentheses follow the training loss and, if it is measured, the loss of the validation photos.
+    In parentheses follow the training loss and, if it is measured, the loss of the validation photos. The values are
+    means over the seeds; training must not lose more than half a point.
     """
-    epochs = sorted({int(values["epoch"]) for runs in runs_of.values() for values in _validated(runs[0])})
-    rows = []
-    for row, runs in runs_of.items():
-        for seed, run in enumerate(runs):
-            # A later phase begins with the epoch that ended the one before, without a loss: the first entry counts.
-            found = {int(values["epoch"]): values for values in reversed(_validated(run))}
-            rows.append([row, str(seed), *(_epoch(found.get(epoch)) for epoch in epochs)])
+    # A later phase begins with the epoch that ended the one before, without a loss: the first entry counts.
+    logs = {
+        row: [{int(values["epoch"]): values for values in reversed(_validated(run))} for run in runs]
+        for row, runs in runs_of.items()
+    }
+    epochs = sorted({epoch for own in logs.values() for log in own for epoch in log})
+    rows = [
+        [row, str(seed), *(_epoch(log.get(epoch)) for epoch in epochs)]
+        for row, own in logs.items()
+        for seed, log in enumerate(own)
+    ]
     write(name, markdown(["", "seed", *(f"epoch {epoch}" for epoch in epochs)], rows))
+    for row, own in logs.items():
+        for epoch in epochs[1:]:
+            changes = [log[epoch]["validation_map"] - log[0]["validation_map"] for log in own if epoch in log]
+            if changes:
+                change = float(np.mean(changes))
+                yield Value(f"{row}: validation mAP after epoch {epoch}, change from the start", change, at_least=-0.5)
 
 
 def _graded(runs_of: dict[str, Runs]) -> list[str]:
