@@ -18,7 +18,7 @@ from lrcr.evaluation.protocol import SETUPS
 
 _SEEDS = (0, 1)
 _FACTORS = (0.3, 1.0, 3.0)
-_BASE = "HOW-ASMK"
+_BASE = "HOW-ASMK as published"
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,9 @@ SYSTEMS = {
     "DELF-ASMK": System(_DELF, _CLASS_RATES),
     "DELF-R-ASMK": System((*_DELF, "extract.regions=detected"), _CLASS_RATES),
     _BASE: System((*_TUPLES, "smoothing.kind=average", "graph.kind=none", "backbone.crop_border=0"), _TUPLE_RATES),
+    "HOW-ASMK, border cropped, no smoothing": System(
+        (*_TUPLES, "smoothing.kind=none", "graph.kind=none"), _TUPLE_RATES
+    ),
     "LRCR-ASMK": System((), _CONTEXT_RATES),
     "FIRe-ASMK": System(
         ("model.name=fire", *_TUPLES, "train.tuples.mirror=true", "train.pretrain.epochs=10"), _TUPLE_RATES
