@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lrcr.config.training import ClassificationParams
+from lrcr.config.labels import ClassificationParams
 from lrcr.losses.arcface import arcface_logits
 from lrcr.losses.madacos import MadaCos, cosine_logits, madacos
 from lrcr.models.model import Model

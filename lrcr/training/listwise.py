@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lrcr.config.training import ListwiseParams
+from lrcr.config.labels import ListwiseParams
 from lrcr.data.dataset import Ids
 from lrcr.errors import DatasetError, LrcrError
 from lrcr.losses.listwise import backward_in_two_passes, listwise_loss

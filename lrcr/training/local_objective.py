@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrcr.config.training import TuplesParams
+from lrcr.config.tuples import TuplesParams
 from lrcr.data.dataset import Ids, Photo
 from lrcr.features.store import Descriptors, Floats, draw_rows
 from lrcr.losses.asmk import SoftAggregation, aggregate, ranking_loss, score_matrix

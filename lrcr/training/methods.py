@@ -1,9 +1,10 @@
 """The training methods: the phases of each method, and its limits with several ranks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from lrcr.config.params import Params
+from lrcr.data.dataset import Dataset
 from lrcr.errors import ParamsError
 from lrcr.models.model import Model
 from lrcr.training.batchnorm import sync_batchnorm
@@ -15,6 +16,7 @@ from lrcr.training.phases import Phases, copy_weights
 from lrcr.training.setup import Setup
 from lrcr.training.tuple_trainer import TupleTrainer
 from lrcr.training.tuples import TrainingSet, labelled_images, require_tuples
+from lrcr.training.validation_loss import ValidationLoss
 
 _CONTEXT = ("smoothing", "graph")
 
@@ -38,6 +40,14 @@ class Method(Protocol):
 
         Raises:
             DatasetError: there are too few; the message says how many there are and what is needed.
+        """
+        ...
+
+    def validation_loss(self, setup: Setup, validation: Dataset) -> Callable[[], float] | None:
+        """What measures the loss of the validation photos by the current model; None: it is not measured.
+
+        Raises:
+            DatasetError: too few of the validation photos have labels.
         """
         ...
 
@@ -71,6 +81,10 @@ class Tuples:
     def require_images(self, images: TrainingSet) -> None:
         """See `Method`."""
         require_tuples(images, self.settings.negatives)
+
+    def validation_loss(self, setup: Setup, validation: Dataset) -> ValidationLoss | None:
+        """See `Method`."""
+        return ValidationLoss(self.params, setup, validation) if self.settings.validation_pairs else None
 
     def train(self, setup: Setup, phases: Phases) -> None:
         """See `Method`."""
@@ -135,6 +149,9 @@ class Listwise:
         """See `Method`."""
         labelled_images(images)
 
+    def validation_loss(self, setup: Setup, validation: Dataset) -> None:
+        """See `Method`: it is not measured."""
+
     def train(self, setup: Setup, phases: Phases) -> None:
         """See `Method`."""
         settings = self.params.train.listwise
@@ -168,6 +185,9 @@ class Classification:
     def require_images(self, images: TrainingSet) -> None:
         """See `Method`."""
         labelled_images(images)
+
+    def validation_loss(self, setup: Setup, validation: Dataset) -> None:
+        """See `Method`: it is not measured."""
 
     def train(self, setup: Setup, phases: Phases) -> None:
         """See `Method`: the second phase starts from the best weights of the first."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from lrcr.config.training import AdamParams
+from lrcr.config.tuples import AdamParams
 from lrcr.models.model import Model
 
 _RATES = {

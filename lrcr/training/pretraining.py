@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from lrcr.config.training import ClassificationParams, PretrainParams
+from lrcr.config.labels import ClassificationParams, PretrainParams
 from lrcr.data.dataset import Ids
 from lrcr.errors import DatasetError
 from lrcr.models.factory import build_pretraining_model

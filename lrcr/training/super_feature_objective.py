@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lrcr.config.training import FireParams
+from lrcr.config.tuples import FireParams
 from lrcr.data.dataset import Ids, Photo
 from lrcr.losses.super_features import decorrelation_loss, super_feature_loss
 from lrcr.models.super_feature_model import SuperFeatureModel

@@ -23,7 +23,6 @@ from lrcr.training.pretraining import pretrain, pretraining_images
 from lrcr.training.setup import Setup
 from lrcr.training.tuples import training_set
 from lrcr.training.validation import hold_out, make_validator
-from lrcr.training.validation_loss import ValidationLoss
 from lrcr.training.whitening import learn_whitening
 
 
@@ -144,9 +143,7 @@ def _run(
         method.require_images(setup.images)
         whitening = params.whitening if learns and late else None
         validator = make_validator(params.train.validation, setup, validation, whitening)
-        loss = None
-        if params.method == "tuples" and params.train.tuples.validation_pairs:
-            loss = ValidationLoss(params, setup, validation)
+        loss = method.validation_loss(setup, validation)
         phases = Phases(state, validator.score, params.train.validation.every, log, loss=loss)
         if params.pretrains:
             trains_trunk = params.backbone.weights == "none"

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrcr.config.training import TuplesParams
+from lrcr.config.tuples import TuplesParams
 from lrcr.data.dataset import Ids, Photo
 from lrcr.runtime import distributed
 from lrcr.runtime.seeds import generator

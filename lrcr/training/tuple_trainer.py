@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from lrcr.config.training import TuplesParams
+from lrcr.config.tuples import TuplesParams
 from lrcr.data.dataset import Ids, Photo
 from lrcr.errors import LrcrError
 from lrcr.runtime import distributed
