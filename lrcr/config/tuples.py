@@ -114,7 +114,11 @@ class TuplesParams(AdamParams):
     )
     mirror: bool = Field(False, description="mirror each image with probability ½, anew in each epoch. FIRe: true")
     validation_pairs: Natural = Field(
-        0, description="labelled pairs of the validation set whose loss is logged at every validation, ≥ 0; 0: none"
+        0,
+        description=(
+            "labelled pairs of the validation set whose loss is logged at every validation, ≥ 0; 0: none. With asmk "
+            "whole batches are taken"
+        ),
     )
     margin: Positive = Field(0.8, description="of the contrastive loss, in distance of unit vectors; HOW: 0.8")
     schedule: Literal["joint", "separate", "separate_then_joint", "sequential"] = Field(
