@@ -7,6 +7,7 @@ import torch
 from lrcr.config.params import Params
 from lrcr.data.dataset import Dataset
 from lrcr.errors import DatasetError
+from lrcr.progress import SILENT
 from lrcr.training.objective import make_objective
 from lrcr.training.setup import Setup
 from lrcr.training.tuple_loss import TupleLoss, batches_of, mean_loss
@@ -27,7 +28,7 @@ class ValidationLoss:
     """
 
     def __init__(self, params: Params, setup: Setup, validation: Dataset) -> None:
-        self.setup = replace(setup, images=training_set(validation))
+        self.setup = replace(setup, images=training_set(validation), progress=SILENT)
         settings = params.train.tuples
         self.settings = settings.model_copy(update={"queries_per_epoch": params.train.tuples.validation_pairs})
         try:
