@@ -268,7 +268,7 @@ def leave_one_out(images: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     Returns:
         The tables `queries` (without boxes) and `relevance`.
     """
-    labelled = images.dropna(subset="label")[["image", "path", "label"]]
+    labelled = images.dropna(subset="label").reindex(columns=["image", "path", "label", *_ARCHIVED])
     shared = labelled[labelled["label"].duplicated(keep=False)]
     queries = shared.assign(query=range(len(shared)), **dict.fromkeys(("x0", "y0", "x1", "y1"), np.nan))
     pairs = queries[["query", "image", "label"]].merge(shared, on="label", suffixes=("_query", ""))

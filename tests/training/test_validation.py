@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from lrcr.config.base import Section
 from lrcr.config.params import Params
 from lrcr.config.validation import ValidationCodebook, ValidationExtract, ValidationSearch
-from lrcr.data.dataset import Dataset, cluster_ids, open_dataset
+from lrcr.data.dataset import ArchivedImage, Dataset, cluster_ids, open_dataset
 from lrcr.errors import DatasetError
 from lrcr.features.extraction import sample_photos
 from lrcr.models.factory import MODEL_SECTIONS
@@ -281,3 +282,11 @@ def test_queries_without_positives_are_refused(tmp_path, draw_dataset, dataset, 
         with pytest.raises(DatasetError) as error:
             score(setup, blank, by)
         assert str(error.value) == "drawn: no query has a positive; grade some images easy or hard"
+
+
+def test_held_out_images_in_an_archive_are_read_from_it(tmp_path, draw_dataset):
+    dataset = draw(tmp_path, draw_dataset, ["a", "a", "b", "b"])
+    places = {"archive": "x.tar", "offset": [512, 1536, 2560, 3584], "bytes": 100}
+    _, validation = hold_out(replace(dataset, images=dataset.images.assign(**places)), 0)
+    assert validation.query_photos() == validation.photos()
+    assert isinstance(validation.photos()[0].path, ArchivedImage)
