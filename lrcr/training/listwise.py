@@ -10,6 +10,7 @@ from lrcr.config.labels import ListwiseParams
 from lrcr.data.dataset import Ids
 from lrcr.errors import DatasetError, LrcrError
 from lrcr.losses.listwise import backward_in_two_passes, listwise_loss
+from lrcr.models.backbone import freeze_batchnorm_stats
 from lrcr.runtime import distributed
 from lrcr.runtime.seeds import generator
 from lrcr.training.crops import crop_batches
@@ -59,6 +60,7 @@ class ListwiseTrainer:
         rng = generator(setup.seed, "batches", epoch)
         batches = self._draw(rng)
         setup.model.train()
+        freeze_batchnorm_stats(setup.model)  # also that of layers after the trunk: a chunk may be a single image
         losses = []
         for step, batch in enumerate(setup.progress.over(batches, f"epoch {epoch}")):
             self.parts.set_rates(epoch - first, step + (epoch - first) * len(batches))

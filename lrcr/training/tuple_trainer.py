@@ -10,6 +10,7 @@ from torch import nn
 from lrcr.config.tuples import TuplesParams
 from lrcr.data.dataset import Ids, Photo
 from lrcr.errors import LrcrError
+from lrcr.models.backbone import freeze_batchnorm_stats
 from lrcr.runtime import distributed
 from lrcr.runtime.seeds import derive_seed, generator
 from lrcr.training.objective import Objective
@@ -79,6 +80,7 @@ class TupleTrainer:
         self.loss.photos = self._draw_versions(epoch)
         batches = batches_of(self.objective.order(tuples, size), size, self.objective)
         setup.model.train()
+        freeze_batchnorm_stats(setup.model)  # also that of layers after the trunk: photos are described one by one
         losses = []
         for step, batch in enumerate(setup.progress.over(batches, f"epoch {epoch}")):
             self.parts.set_rates(epoch - first, step + (epoch - first) * len(batches))

@@ -114,3 +114,9 @@ def test_a_frozen_trunk_is_not_trained(nine):
     before = copy_state(trainer.setup.model)
     trainer.run_epoch(1)
     assert parts(moved(before, trainer.setup.model.state_dict())) == {"pooling", "projection"}
+
+
+def test_a_chunk_may_be_one_image(nine):
+    params = small_global("cfcd", "train.method=listwise", "train.listwise.batch_size=3", "train.listwise.chunk_size=2")
+    values = make_trainer(params, nine).run_epoch(1)
+    assert np.isfinite(values["loss"])

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lrcr.data.loading import load_batches
 from lrcr.errors import LrcrError
@@ -13,7 +13,7 @@ from lrcr.models.factory import build_model
 from lrcr.training.objective import make_objective
 from lrcr.training.tuple_trainer import TupleTrainer
 
-from .small import CONTEXT, SIZE, context, copy_state, make_setup, make_trainer, moved, small
+from .small import CONTEXT, SIZE, context, copy_state, make_setup, make_trainer, moved, small, small_global
 
 
 def test_a_step_of_tuples_one_by_one_is_that_of_all_at_once(landmarks, pretrained):
@@ -122,3 +122,12 @@ def test_a_model_that_has_collapsed_is_told_in_one_line(landmarks, pretrained):
     )
     with pytest.raises(LrcrError, match=message):
         trainer.run_epoch(3)
+
+
+def test_batchnorm_after_the_pooling_is_frozen(landmarks, pretrained):
+    """Photos of different shapes are described one by one."""
+    params = small_global("cfcd", f"backbone.weights={pretrained}", "train.method=tuples")
+    trainer = make_trainer(params, landmarks)
+    trainer.run_epoch(1)
+    layers = [layer for layer in trainer.setup.model.modules() if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)]
+    assert layers and not any(layer.training for layer in layers)
