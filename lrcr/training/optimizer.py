@@ -60,5 +60,5 @@ class PartsOptimizer:
 
     @property
     def largest_rate(self) -> float:
-        """The largest current learning rate, for the log."""
-        return max(float(group["lr"]) for group in self.adam.param_groups)
+        """The largest current learning rate of the parts that the model has, for the log."""
+        return max(float(group["lr"]) for group in self.adam.param_groups if group["params"])

@@ -85,6 +85,8 @@ def require_tuples(images: TrainingSet, negatives: int) -> None:
     sizes = np.unique(images.clusters, return_counts=True)[1]
     if not len(images.pairs) and not (sizes > 1).any():
         _refuse_pairs(len(sizes))
+    if len(sizes) < 2:
+        raise DatasetError("training: all images have the same label; label photos of a second landmark (a labels.csv)")
     if len(sizes) <= negatives:
         _refuse_negatives(negatives, len(sizes))
 

@@ -53,3 +53,9 @@ def test_every_part_of_every_model_has_a_rate():
 
 def test_weight_decay_is_that_of_all_parts():
     assert {group["weight_decay"] for group in optimize(small()).adam.param_groups} == {0.25}
+
+
+def test_the_rate_that_is_logged_is_that_of_a_part_with_parameters(pretrained):
+    parts = optimize(small(f"backbone.weights={pretrained}", "train.tuples.learning_rates.context=0.5"))
+    parts.set_rates(0, 1000)
+    assert parts.largest_rate == 1e-3, "there is no context"

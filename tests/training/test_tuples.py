@@ -140,6 +140,11 @@ def test_one_photo_a_label_is_too_few(negatives):
         require_tuples(photos_of([0, 1, 2, 3]), negatives)
 
 
+def test_one_label_is_too_few():
+    with pytest.raises(DatasetError, match=r"^training: all images have the same label; label photos of a second"):
+        require_tuples(photos_of([4, 4, 4]), 0)
+
+
 def test_two_labels_allow_one_negative():
     require_tuples(photos_of([0, 0, 1, 1]), 1)
     message = (
