@@ -14,6 +14,12 @@ from lrcr.config.steps import require_steps
 from lrcr.errors import ParamsError
 from lrcr.storage.artifacts import hash_file, staged_folder, write_json
 
+_USES = {
+    "train": "name a dataset to train on",
+    "val": "name a dataset to validate on, or that of train, of which landmarks are held out",
+    "fit": "name a dataset to learn the codebook on",
+}
+
 
 def main(params: Params) -> None:
     """Write the files; `run_stage` has validated the params when it read them."""
@@ -22,6 +28,9 @@ def main(params: Params) -> None:
         given, found = (", ".join(names) for names in (params.data.folders, folders))
         raise ParamsError(f"params.yaml: data.folders: [{given}], but the folders are [{found}]; list these")
     require_steps(params)
+    for use, remedy in _USES.items():
+        if getattr(params.data, use) is None:
+            raise ParamsError(f"params.yaml: data.{use}: null; {remedy}")
     with staged_folder(Path("data/checked")) as staged:
         for name in params.datasets:
             listed = hash_file(Path(f"listed/{name}.tsv")) if name in folders else None

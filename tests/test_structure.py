@@ -51,6 +51,9 @@ FACTORIES = [
 LAYERS = {"lrcr/models/global_model.py": frozenset({"Whitening"})}
 """Classes of layers of its own that a model asks for."""
 
+DATA = "datasets: {a: {kind: roxford5k}}\ndata: {train: a, val: a, fit: a}\n"
+"""What a pipeline cannot do without."""
+
 MOST_LINES_OF_A_FILE, MOST_LINES_OF_A_FUNCTION = 300, 60
 
 
@@ -304,7 +307,7 @@ def test_what_decides_a_model_reruns_its_training(tmp_path, monkeypatch, method,
     """The params of the stage and `data/method.json` of the stage check are together those of the model's manifest."""
     monkeypatch.chdir(tmp_path)
     sections = f"model: {{name: {model}}}\nbackbone: {{weights: {weights}}}\ntrain: {{validation: {{every: 3}}}}\n"
-    Path("params.yaml").write_text(sections)
+    Path("params.yaml").write_text(sections + DATA)
     runpy.run_path(str(ROOT / "stages/check.py"), run_name="__main__")
     params = load_params(Path("params.yaml"))
     whole = params.model_dump(mode="json")
@@ -347,6 +350,9 @@ def test_params_of_stages_exist(name):
         ("rerank: [{kind: expansion}]", "rerank: expansion needs global vectors, and the index holds local"),
         ("rerank: [{kind: geometric}]", "rerank: geometric needs local descriptors, which the index does not own"),
         ("{model: {name: gem}, rerank: [{kind: words}]}", "rerank: words needs visual words, and the index holds"),
+        (DATA.replace("train: a", "train: null"), "params.yaml: data.train: null; name a dataset to train on"),
+        (DATA.replace("val: a", "val: null"), "params.yaml: data.val: null; name a dataset to validate on"),
+        (DATA.replace("fit: a", "fit: null"), "params.yaml: data.fit: null; name a dataset to learn the codebook on"),
     ],
 )
 def test_checking_wrong_params_writes_nothing(tmp_path, monkeypatch, capsys, written, said):

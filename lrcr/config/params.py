@@ -45,9 +45,7 @@ class DataParams(Section):
     """Which dataset is used for what; the names are those of the section `datasets`."""
 
     train: str | None = Field(None, description="to train on")
-    val: str | None = Field(
-        None, description="to validate on; null or the name of train: 20 % of its landmarks are held out"
-    )
+    val: str | None = Field(None, description="to validate on; the name of train: 20 % of its landmarks are held out")
     fit: str | None = Field(None, description="to learn the codebook on")
     eval: list[str] = Field([], description="to search and to evaluate on")
     folders: list[str] = Field([], description="all datasets of kind folder, whose photos are listed in each run")
