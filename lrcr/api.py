@@ -13,8 +13,8 @@ from lrcr.config.given import (
     check_descriptors,
     params_of_descriptors,
     params_of_search,
+    params_of_training,
     params_without_training,
-    read_params,
 )
 from lrcr.errors import ParamsError
 from lrcr.progress import SILENT, Progress
@@ -166,7 +166,7 @@ def train(
         val: folder of validation photos; None: 20 % of the landmarks are held out.
         recipe: name of a recipe of params.
         params: YAML file of params.
-        overrides: single params, for example `["extract.image_size=512"]`.
+        overrides: single params, for example `["train.image_size=512"]`.
         tolerate_truncated: whether JPEGs that lack their last bytes are accepted.
         log: called with the values of each epoch when it ends.
         progress: is told what is done.
@@ -185,7 +185,7 @@ def train(
         >>> [values["epoch"] for values in epochs]
         [0, 1]
     """
-    chosen = read_params(_path(params), overrides, recipe)
+    chosen = params_of_training(_path(params), overrides, recipe)
     from lrcr.pipeline import train_on_folder  # imports torch, which takes seconds
 
     epochs: list[dict[str, float]] = []

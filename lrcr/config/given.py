@@ -68,6 +68,21 @@ def params_without_training(
     return read_params(file, overrides, recipe)
 
 
+def params_of_training(file: Path | None, overrides: Sequence[str] | None, recipe: str | None) -> "Params":
+    """The params of a command that trains; overrides that would have no effect are refused.
+
+    Raises:
+        ParamsError: a key is unknown, its value is refused, or it would have no effect.
+    """
+    from lrcr.config.params import MODEL_SECTIONS, Params
+
+    for override in overrides or ():
+        section = override.partition("=")[0].partition(".")[0]
+        if section in Params.model_fields and section not in (*MODEL_SECTIONS, "device", "threads"):
+            raise ParamsError(f"--set {override}: has no effect on training; set {section} when you index or evaluate")
+    return read_params(file, overrides, recipe)
+
+
 _SEARCH = ("search", "rerank")
 _OF_DESCRIPTORS = {"seed", "device", "threads", "executor", "index"}
 _OF_DESCRIPTORS |= {f"codebook.{key}" for key in ("words", "per_word", "iterations", "assignment", "seed", "file")}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .command import GLOBAL, SMALL, SMALL_CODEBOOK, SMALL_EXTRACTION, TRUNK, lrcr, sets
+from .command import GLOBAL, SMALL, TRUNK, lrcr, sets
 
 LANDMARKS, VIEWS = 4, 3
 
@@ -62,5 +62,5 @@ def model(photos, tmp_path_factory) -> Path:
     tuples = sets("train.tuples.queries_per_epoch=4", "train.tuples.negatives=2")
     settings = sets("whitening.dim=16", "whitening.images=8", "train.epochs=1", "train.image_size=64")
     settings += sets("train.pretrain.epochs=0")
-    lrcr("train", photos, "-o", file, *TRUNK, *SMALL_EXTRACTION, *SMALL_CODEBOOK, *settings, *tuples)
+    lrcr("train", photos, "-o", file, *TRUNK, *settings, *tuples)
     return file

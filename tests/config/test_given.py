@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lrcr.config.given import params_of_search, params_without_training, read_params
+from lrcr.config.given import params_of_search, params_of_training, params_without_training, read_params
 from lrcr.config.reading import load_params
 from lrcr.errors import ParamsError
 from lrcr.runtime.threads import use_threads
@@ -77,6 +77,23 @@ def test_what_would_have_no_effect_is_refused(override, model, searches, said):
     with pytest.raises(ParamsError) as error:
         params_without_training(None, [override], None, file, searches=searches)
     assert str(error.value) == f"--set {override}: {said}"
+
+
+@pytest.mark.parametrize(
+    "section", ["extract", "codebook", "index", "search", "rerank", "data", "datasets", "executor"]
+)
+def test_what_training_does_not_read_is_refused(section):
+    with pytest.raises(ParamsError) as error:
+        params_of_training(None, [f"{section}.x=1"], None)
+    said = f"has no effect on training; set {section} when you index or evaluate"
+    assert str(error.value) == f"--set {section}.x=1: {said}"
+
+
+def test_what_training_reads_is_taken():
+    overrides = ["train.epochs=3", "smoothing.kernel=5", "seed=4", "device=cpu", "threads=1"]
+    assert params_of_training(None, overrides, None) == load_params(overrides=overrides)
+    with pytest.raises(ParamsError, match="smooting"):
+        params_of_training(None, ["smooting.kernel=5"], None)
 
 
 @pytest.mark.parametrize(
