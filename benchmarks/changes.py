@@ -39,7 +39,6 @@ _PART = 10_000
 _QUERIES, _QUERY_WORDS = 20, 1700
 
 Measured = dict[str, float]
-Step = Callable[[Path, int], Measured]
 
 
 def run(images: int) -> Iterator[Value]:
@@ -116,8 +115,6 @@ def _remove(folder: Path, images: int) -> Measured:
 
 def _compact(folder: Path, images: int) -> Measured:
     index = _link(folder, "remove", "compact")
-    for done in ("build", "add", "search", "remove"):
-        shutil.rmtree(folder / done, ignore_errors=True)
     with open_writer(index) as writer:
 
         def compact() -> None:
@@ -128,7 +125,8 @@ def _compact(folder: Path, images: int) -> Measured:
 
 
 def _merge(folder: Path, images: int) -> Measured:
-    shutil.rmtree(folder / "compact", ignore_errors=True)
+    for done in ("build", "add", "search", "remove", "compact"):
+        shutil.rmtree(folder / done, ignore_errors=True)
     for name, first in (("one", 0), ("other", images // 2)):
         shutil.rmtree(folder / name, ignore_errors=True)
         _make_index(folder, name, first, images // 2)

@@ -2,8 +2,8 @@
 
 mAP of 20 codebooks a side, and time.
 
-HOW without training and smoothing, with cropped border, 2,048 words of 64 descriptors each, real photos. Needs `LRCR_TEST_DATA`: a
-folder with `photos/` and `weights/`. What a killed run has finished is found again.
+HOW without training and smoothing, with cropped border, 2,048 words of 64 descriptors each, real photos. Needs
+`LRCR_TEST_DATA`: a folder with `photos/` and `weights/`. What a killed run has finished is found again.
 """
 
 import shutil

@@ -103,7 +103,9 @@ def _compare_copies(data: Path, kind: str) -> _Compared:
     copies = cache_folder("collections") / "copies"
     if not copies.exists():
         _alter(data / "more-photos", copies)
-    index = _index(data, "more-photos", kind)
+    index = cache_folder("collections") / f"copies-{kind}.index"
+    shutil.rmtree(index, ignore_errors=True)
+    shutil.copytree(_index(data, "more-photos", kind), index)
     add_photos(index, [copies], progress=progress)
     searcher = Searcher(index)
     names = searcher.images["name"]

@@ -109,17 +109,19 @@ class Rows:
 
     def _train(self, params: Params, model_file: Path) -> None:
         log: Log = []
+        trained = model_file.with_name("trained.safetensors")
         train(
             params,
             self.train_on,
             self.validate_on,
-            model_file,
+            trained,
             log=log.append,
             progress=progress,
             maps_folder=self.maps_folder,
         )
         with staged_file(model_file.with_name("log.json")) as temporary:
             temporary.write_text(json.dumps(log), encoding="utf-8")
+        trained.replace(model_file)
 
 
 def changed(params: Params, *changes: dict[str, Any]) -> Params:
