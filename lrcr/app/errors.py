@@ -15,12 +15,6 @@ class NotFoundError(RequestError):
     status = 404
 
 
-class TooLargeError(RequestError):
-    """The body of the request is too large."""
-
-    status = 413
-
-
 class BusyError(RequestError):
     """Too many requests wait already."""
 

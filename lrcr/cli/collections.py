@@ -13,7 +13,7 @@ from lrcr.cli.outputs import require_output, require_pictures
 from lrcr.cli.queries import find_queries
 from lrcr.cli.terminal import progress, say
 from lrcr.cli.wording import name_options
-from lrcr.errors import counted
+from lrcr.errors import ParamsError, counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,6 +112,8 @@ def _name_queries(folder: Path, roots: list[Path]) -> dict[str, Path]:
 
     That is the path below the index's folder of photos if they lie in it, and otherwise below their own folder.
     """
+    if not folder.is_dir():
+        raise ParamsError(f"--queries {folder}: not a folder; name a folder of photos")
     place = folder.resolve()
     base = next((root for root in roots if place.is_relative_to(root)), place)
     below = place.relative_to(base)

@@ -20,6 +20,7 @@ from lrcr.cli.options import (
     Recipe,
     TolerateTruncated,
 )
+from lrcr.cli.outputs import require_no_folder
 from lrcr.cli.terminal import progress
 from lrcr.errors import ParamsError, counted
 
@@ -47,10 +48,12 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure mAP on a folder of photos with ground truth: extract, codebook, index, evaluate."""
-    if per_query is not None and (per_query.suffix != ".csv" or per_query.is_dir()):
-        raise ParamsError(
-            f"--per-query {per_query}: the AP of each query is written as .csv; give a name that ends in .csv"
-        )
+    if per_query is not None:
+        require_no_folder("per-query", per_query)
+        if per_query.suffix != ".csv":
+            raise ParamsError(
+                f"--per-query {per_query}: the AP of each query is written as .csv; give a name that ends in .csv"
+            )
     result = lrcr.api.evaluate(
         photos,
         model=model,
@@ -63,14 +66,14 @@ def evaluate(
         tolerate_truncated=tolerate_truncated,
         progress=progress,
     )
-    if per_query is not None:
-        from lrcr.evaluation.per_query import write_per_query
-
-        write_per_query(per_query, result.per_query)
     if as_json:
         typer.echo(json.dumps({**result.metrics, "cost": result.cost}, indent=2))
     else:
         _print(result.metrics, result.cost)
+    if per_query is not None:
+        from lrcr.evaluation.per_query import write_per_query
+
+        write_per_query(per_query, result.per_query)
 
 
 def _print(metrics: dict[str, Any], cost: dict[str, float]) -> None:

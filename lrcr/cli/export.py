@@ -66,7 +66,8 @@ def export(
 
 def _kind(source: Path) -> str | None:
     """The kind of artifact in a folder; None: it is no folder of one."""
-    return read_json(source / MANIFEST).get("kind") if (source / MANIFEST).is_file() else None
+    manifest = read_json(source / MANIFEST) if (source / MANIFEST).is_file() else None
+    return manifest.get("kind") if isinstance(manifest, dict) else None
 
 
 def _features(source: Path, kind: str | None, dataset: Path | None) -> "Iterator[ImageFeatures]":

@@ -18,7 +18,7 @@ def require_output(file: Path | None, subject: str, suffixes: Sequence[str] = ()
     """
     if file is None:
         return
-    _require_no_folder("output", file)
+    require_no_folder("output", file)
     if suffixes and file.suffix not in suffixes:
         formats = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
         raise ParamsError(f"--output {file}: {subject} are written as {formats}; choose one of these suffixes")
@@ -37,14 +37,22 @@ def require_pictures(pictures: dict[str, tuple[Path | None, str]]) -> None:
         if picture is not None:
             from lrcr.report.picture import picture_format  # imports matplotlib
 
-            _require_no_folder(option, picture)
+            require_no_folder(option, picture)
             picture_format(picture, subject)
 
 
-def _require_no_folder(option: str, file: Path) -> None:
+def require_no_folder(option: str, file: Path) -> None:
+    """Refuse a file of an option that is a folder, or that would lie below a file.
+
+    Raises:
+        ParamsError: it is refused.
+    """
     try:
         is_folder = file.is_dir()
+        above = next(parent for parent in file.absolute().parents if parent.exists())
     except OSError as error:
         raise ParamsError(f"--{option} {file}: cannot be written ({error.strerror}); name another file") from None
     if is_folder:
         raise ParamsError(f"--{option} {file}: is a folder, not a file; name another file")
+    if not above.is_dir():
+        raise ParamsError(f"--{option} {file}: {above} is a file, not a folder; name another file")

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 BAD_INPUT = 2
 _WAIT_FOR_FIRST_RANK = 3.0  # seconds
+_INTERRUPTED = "interrupted; the same command continues where it stopped"
 stderr = Console(stderr=True)
 
 
@@ -97,8 +98,12 @@ def one_line_errors() -> Iterator[None]:
         say(str(made))
         sys.exit(0)
     except KeyboardInterrupt:
-        say("interrupted; the same command continues where it stopped")
+        say(_INTERRUPTED)
         sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == 130:  # Typer caught the interrupt of a command
+            say(_INTERRUPTED)
+        raise
 
 
 def say(line: str, style: str | None = None) -> None:

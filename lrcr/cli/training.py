@@ -7,6 +7,7 @@ import typer
 
 import lrcr.api
 from lrcr.cli.options import Overrides, ParamsFile, Recipe, TolerateTruncated
+from lrcr.cli.outputs import require_no_folder
 from lrcr.cli.terminal import progress, say
 
 
@@ -28,6 +29,7 @@ def train(
 ) -> None:
     """Train a model on a folder of labelled photos."""
 
+    require_no_folder("output", output)
     validated: list[dict[str, float]] = []
 
     def log(values: dict[str, float]) -> None:

@@ -155,7 +155,10 @@ class GraphParams(Section):
         0.1, description="gcn: of the softmax over cosines, > 0; smaller: fewer neighbours have weight"
     )
     neighbours: Count | None = Field(
-        None, description="gcn: nearest nodes to connect a node to, itself included; 1: no graph; null: all nodes"
+        None,
+        description=(
+            "gcn: nearest nodes to connect a node to, with self_edges itself included; 1: no graph; null: all nodes"
+        ),
     )
     self_edges: bool = Field(True, description="gcn: whether a node is also connected to itself")
 

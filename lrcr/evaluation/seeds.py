@@ -83,6 +83,8 @@ def _spread(ap: Sequence[npt.NDArray[np.float64]]) -> Spread | None:
 def _check_pairs(a: Sequence[Side], b: Sequence[Side]) -> None:
     if len(a) != len(b):
         raise ArtifactError(f"compare: {len(a)} evaluations against {len(b)}; give each seed on both sides")
+    if not a:
+        raise ArtifactError("compare: no evaluations; give at least one on each side")
     for one, other in zip(a, b, strict=True):
         _check_pair(one, other)
 

@@ -67,8 +67,8 @@ class GraphRefinement(Refinement):
         width: dimensions of projections and states.
         layers: number of propagation layers.
         temperature: of the softmax, > 0; the smaller, the larger the weights of the most similar nodes.
-        neighbours: number of nearest nodes that each node is connected to, itself included; None connects all nodes.
-            With 1 each node has its own feature alone: the control without a graph.
+        neighbours: number of nearest nodes that each node is connected to, with `self_edges` itself included; None
+            connects all nodes. With 1 each node has its own feature alone: the control without a graph.
         output: `refine` (a change of the features) or `reweight` (a gate for each node).
         self_edges: whether a node is connected to itself; the edge to itself has the largest weight.
 
@@ -117,7 +117,8 @@ class GraphRefinement(Refinement):
     def neighbourhood(self, features: Tensor, node: int) -> Tensor:
         """The edge weights of one node, which sum to one: features of shape (1, C, H, W) → (H, W)."""
         edges = F.normalize(self.edges(_as_nodes(normalise(features))), dim=-1)
-        loops = None if self.self_edges else _loops(edges, node, node + 1)
+        alone = edges.shape[1] == 1
+        loops = None if self.self_edges or alone else _loops(edges, node, node + 1)
         weights = _edge_weights(edges[:, node : node + 1], edges, self.temperature, self.neighbours, loops)
         return weights.view(features.shape[2:])
 
@@ -168,7 +169,7 @@ def propagate(
         edges: unit vectors of shape (B, N, d).
         values: of shape (B, N, d).
         temperature: of the softmax.
-        neighbours: number of nearest nodes that are averaged, the node itself included; None: all nodes.
+        neighbours: number of nearest nodes that are averaged, with `self_edges` the node itself included; None: all.
         self_edges: False leaves the node itself out; a single node keeps its value.
 
     Returns:

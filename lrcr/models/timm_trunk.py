@@ -88,6 +88,10 @@ def _create(name: str) -> Any:
             return _without_dropout(timm.create_model(name, pretrained=False, **argument).eval())
         except TypeError:  # the network does not know the argument
             continue
+        except RuntimeError as error:  # a tag of weights that it does not have
+            raise WeightsError(
+                f"backbone.name: timm cannot make {name!r} ({error}); leave the part after the dot out"
+            ) from None
     raise WeightsError(f"backbone.name: timm cannot make {name!r}; name another network")
 
 

@@ -110,7 +110,10 @@ def fit_whitening(batches: Iterable[Array], dim: int, shrinkage: float = 1.0) ->
             total, products = np.zeros(wide.shape[1]), np.zeros((wide.shape[1], wide.shape[1]))
         count, total, products = count + len(wide), total + wide.sum(axis=0), products + wide.T @ wide
     if count <= dim:
-        raise WeightsError(f"whitening.dim: {dim} dimensions need more than {count} features; add images or lower it")
+        raise WeightsError(
+            f"whitening: {dim} dimensions need more than {count} features; add images, or lower whitening.dim "
+            "(of a vector: pooling.projection)"
+        )
     mean = total / count
     variances, axes = np.linalg.eigh(products / count - np.outer(mean, mean))
     variances, axes = variances[::-1][:dim], axes[:, ::-1][:, :dim]

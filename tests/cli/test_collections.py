@@ -9,7 +9,7 @@ from PIL import Image
 
 import lrcr as public
 
-from .command import lrcr, pixels, rows, run
+from .command import lrcr, pixels, refuse, rows, run
 
 ALL = ("--min-score", 0)
 
@@ -108,6 +108,12 @@ def test_a_name_that_a_list_of_pairs_cannot_hold_is_refused_before_the_search(in
     code, _, err = run("pairs", index, "-o", tmp_path / "pairs.txt", "--queries", tmp_path / "new")
     assert code == 2 and "pairs.txt: cannot hold the name 'a b/0.png' (white space or a first #)" in err
     assert not (tmp_path / "pairs.txt").exists()
+
+
+def test_photos_to_pair_are_a_folder(index, photos, tmp_path):
+    photo = photos / "images/1/0.png"
+    said = refuse("pairs", index, "-o", tmp_path / "pairs.txt", "--queries", photo)
+    assert said == f"--queries {photo}: not a folder; name a folder of photos"
 
 
 def test_photos_that_are_looked_for_are_paired_with_images(index, photos, tmp_path):

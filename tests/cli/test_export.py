@@ -38,6 +38,8 @@ def test_what_cannot_be_exported_is_refused(global_index, index, model, tmp_path
     file = tmp_path / "a.h5"
     assert refuse("export", store, "-o", file) == f"{store}: names no images; give the dataset with --dataset"
     assert refuse("export", tmp_path, "-o", file).startswith(f"{tmp_path}: neither an index nor extracted descriptors;")
+    (tmp_path / "store/manifest.json").write_text("[]")
+    assert refuse("export", store, "-o", file).startswith(f"{store}: neither an index nor extracted descriptors;")
     assert refuse("export", index, "-o", file).startswith(f"{index}: holds no descriptors, only their visual words;")
     said = refuse("export", global_index, "-o", tmp_path / "a.txt")
     assert said.endswith("features are written as .parquet, .npz, .h5, models as .onnx; choose one of these")

@@ -11,7 +11,7 @@ from lrcr.cli.terminal import one_line_errors, progress, run_stage
 from lrcr.config.params import Params
 from lrcr.errors import ParamsError
 
-from .command import refuse
+from .command import refuse, run
 
 
 def end(code: int, work) -> None:
@@ -33,6 +33,12 @@ def test_an_error_of_lrcr_is_printed_as_it_is(capsys):
 def test_an_interrupted_command_can_be_continued(capsys):
     end(130, lambda: fail(KeyboardInterrupt()))
     assert capsys.readouterr() == ("", "interrupted; the same command continues where it stopped\n")
+
+
+def test_an_interrupted_command_of_lrcr_can_be_continued(monkeypatch):
+    monkeypatch.setattr("lrcr.api.train", lambda *_, **__: fail(KeyboardInterrupt()))
+    code, _, err = run("train", "photos", "-o", "model.pt")
+    assert (code, err) == (130, "interrupted; the same command continues where it stopped\n")
 
 
 def test_a_defect_keeps_its_traceback():

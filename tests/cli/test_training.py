@@ -7,10 +7,10 @@ import pytest
 
 from lrcr.models.factory import open_model
 
-from .command import SMALL_CODEBOOK, SMALL_EXTRACTION, TRUNK, lrcr, refuse, run, sets
+from .command import TRUNK, lrcr, refuse, run, sets
 
 SMALL = [
-    *(*TRUNK, *SMALL_EXTRACTION, *SMALL_CODEBOOK),
+    *TRUNK,
     *sets("whitening.dim=8", "whitening.images=8", "train.epochs=1", "train.image_size=48"),
     *sets("train.pretrain.epochs=0", "train.tuples.queries_per_epoch=4", "train.tuples.negatives=1"),
 ]
@@ -57,4 +57,10 @@ def test_bad_input_is_one_line(photos, tmp_path):
     assert "no such folder" in refuse("train", tmp_path / "none", "-o", model)
     assert "--recipe: unknown recipe 'none'" in refuse("train", photos, "-o", model, "--recipe", "none")
     assert "train.epochs: -1 is refused" in refuse("train", photos, "-o", model, *sets("train.epochs=-1"))
+    assert f"--output {tmp_path}: is a folder, not a file" in refuse("train", photos, "-o", tmp_path)
+    (tmp_path / "file").touch()
+    said = refuse("train", photos, "-o", tmp_path / "file/new/model.pt")
+    assert said == f"--output {tmp_path}/file/new/model.pt: {tmp_path}/file is a file, not a folder; name another file"
+    said = refuse("train", photos, "-o", model, *sets("extract.image_size=64"))
+    assert said == "--set extract.image_size=64: has no effect on training; set extract when you index or evaluate"
     assert not model.exists()

@@ -84,3 +84,8 @@ def test_unequal_numbers_of_seeds():
     a, b = simulate()
     with pytest.raises(ArtifactError, match="2 evaluations against 1; give each seed on both sides"):
         compare_seeds([a, a], [b], "medium")
+
+
+def test_no_evaluations():
+    with pytest.raises(ArtifactError, match="no evaluations; give at least one on each side"):
+        compare_seeds([], [], "medium")

@@ -163,3 +163,10 @@ def test_params_name_the_graph():
     features = draw((1, 12, 3, 3))
     assert torch.equal(build(kind="none")(features), features)
     assert not list(build(kind="none").parameters())
+
+
+@torch.inference_mode()
+def test_a_single_node_is_its_own_neighbourhood():
+    module = disturb(build(kind="gcn", self_edges=False))
+    assert isinstance(module, GraphRefinement)
+    assert module.neighbourhood(draw((1, 12, 1, 1)), node=0).tolist() == [[1.0]]

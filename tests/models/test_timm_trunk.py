@@ -102,6 +102,7 @@ def test_images_are_normalised_as_the_network_was_trained():
     [
         ("resnet19", None, "timm has no network 'resnet19'; did you mean 'timm/resnet18'?"),
         ("qqqqqq", None, "timm has no network 'qqqqqq'; timm.list_models() lists its networks"),
+        ("resnet18.none", None, "backbone.name: timm cannot make 'resnet18.none' (Invalid pretrained tag (none)"),
         ("resnet18", 7, "backbone.stride: 7, but timm/resnet18 has maps of stride 2, 4, 8, 16, 32; choose one"),
         ("levit_128s", None, "backbone.name: timm/levit_128s takes images of one size only"),
     ],

@@ -320,7 +320,7 @@ def test_too_few_landmarks_for_the_negatives_are_refused(tmp_path, landmarks, mo
 
 
 def test_too_few_photos_for_the_whitening_are_refused(tmp_path, landmarks):
-    with pytest.raises(WeightsError, match=r"whitening\.dim: 8 dimensions need more than 8 features"):
+    with pytest.raises(WeightsError, match="whitening: 8 dimensions need more than 8 features"):
         run(small("whitening.images=2", "whitening.max_descriptors=4"), landmarks, tmp_path / "model.pt")
 
 
