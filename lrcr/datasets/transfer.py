@@ -54,6 +54,8 @@ def receive(url: str, file: RemoteFile, part: Path, size: int | None, timeout: f
     try:
         response = urlopen(Request(url, headers=headers), timeout=timeout)
     except HTTPError as error:
+        if error.code == 416 and received and error.headers.get("Content-Range") == f"bytes */{received}":
+            return  # it was complete already
         _raise_for_status(error.code, part)
     except (OSError, HTTPException) as error:
         raise ConnectionLostError(f"no connection ({_reason(error)})") from None

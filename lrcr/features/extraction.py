@@ -1,6 +1,5 @@
 """Extraction of a dataset: the descriptors of its images, in a store. A killed run continues where it stopped."""
 
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from lrcr.runtime.jobs import Executor
 from lrcr.runtime.seeds import generator
 from lrcr.runtime.shares import own_share
 from lrcr.storage.artifacts import Manifest, fingerprint, require_params, staged_folder, write_manifest
-from lrcr.storage.state import state_folder
+from lrcr.storage.state import state_folder, take_finished
 
 
 def extract_dataset(
@@ -63,8 +62,8 @@ def extract_dataset(
             _describe_shards(manifest, describe_queries, queries, size, executor, progress) as described_queries,
             staged_folder(folder) as temporary,
         ):
-            _move(database, temporary / "database")
-            _move(described_queries, temporary / "queries")
+            _take(database, temporary / "database")
+            _take(described_queries, temporary / "queries")
     if not photos:
         return {}
     return {
@@ -96,7 +95,7 @@ def extract_fit(
         _describe_shards(manifest, _Describe(extractor), sampled, size, executor, progress) as store,
         staged_folder(folder) as temporary,
     ):
-        _move(store, temporary)
+        _take(store, temporary)
 
 
 def database_manifest(params: Params, extractor: Extractor, dataset: Dataset) -> Manifest:
@@ -192,8 +191,8 @@ def _describe_shards(
         yield open_descriptors(state)
 
 
-def _move(store: DescriptorStore, folder: Path) -> None:
-    """Move the files of a finished store from the state folder into `folder`."""
+def _take(store: DescriptorStore, folder: Path) -> None:
+    """Take the files of a finished store from the state folder into `folder`."""
     folder.mkdir(exist_ok=True)
     for file in sorted(store.folder.iterdir()):
-        shutil.move(file, folder / file.name)
+        take_finished(file, folder / file.name)

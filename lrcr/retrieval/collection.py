@@ -208,12 +208,12 @@ def _apply(writer: IndexWriter, described: pd.DataFrame, removed: Sequence[str],
     if len(described):
         writer.move([*writer.roots, *(root for root in described["root"].unique() if root not in writer.roots)])
         _describe(writer, described, read)
-    writer.commit()
+    writer.commit()  # if nothing was described
     return Change(len(described) - len(renewed), len(renewed), len(removed) - len(renewed), len(writer.images))
 
 
 def _describe(writer: IndexWriter, described: pd.DataFrame, read: PhotoReader) -> None:
-    """Describe photos and add them. A run after a kill reuses the finished shards."""
+    """Describe photos, add them and commit. A run after a kill reuses the finished shards."""
     regions = _regions(writer, described)
     extractor = extractor_of(writer.folder, writer.params, writer.manifest)
     files = map(Path, described["root"], described["path"])
@@ -227,6 +227,7 @@ def _describe(writer: IndexWriter, described: pd.DataFrame, read: PhotoReader) -
     with state_folder(__name__, str(writer.folder.resolve()), sections, inputs, hashes) as state:
         parts = encode_photos(writer.backend, extractor, photos, size, state, read.progress, writer.local_encoder)
         writer.add(table, parts, kept_local(state))
+        writer.commit()
 
 
 def _regions(writer: IndexWriter, described: pd.DataFrame) -> Sequence[tuple[Box, ...] | None]:

@@ -34,10 +34,47 @@ def state_folder(step: str, *identity: Any, shared: bool = False, kept: bool = F
     """
     folder = state_root() / fingerprint(source_fingerprint(step), *identity)
     with nullcontext() if shared else only_run(folder):
+        shutil.rmtree(_finished(folder), ignore_errors=True)  # of a run that was killed while it removed it
         folder.mkdir(parents=True, exist_ok=True)
         yield folder
         if not kept:
-            shutil.rmtree(folder)
+            remove_state(folder)
+
+
+def remove_state(folder: Path) -> None:
+    """Remove a folder of unfinished work whose step has finished.
+
+    It gets another name first: if this is killed, no later run takes what is left for work to continue.
+    """
+    finished = _finished(folder)
+    folder.rename(finished)
+    shutil.rmtree(finished)
+
+
+def _finished(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.finished")
+
+
+def take_finished(source: Path, target: Path) -> None:
+    """Take a file or folder from unfinished work into an artifact; it stays in both until the work is removed.
+
+    So a kill before the artifact is complete loses nothing. The files become links if the file system allows, and
+    copies otherwise. They must not be changed afterwards.
+
+    Args:
+        target: does not exist.
+    """
+    if source.is_dir():
+        shutil.copytree(source, target, copy_function=_link)
+    else:
+        _link(source, target)
+
+
+def _link(source: Path | str, target: Path | str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
 
 
 @contextmanager

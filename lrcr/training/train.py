@@ -1,6 +1,6 @@
 """Training a model: pretrain what has no weights, learn the whitening, train by the method, keep the best."""
 
-import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from lrcr.progress import SILENT, Progress
 from lrcr.runtime import distributed
 from lrcr.runtime.device import computed_on, explain_out_of_memory, make_deterministic, resolve_device
 from lrcr.storage.artifacts import Manifest
-from lrcr.storage.state import state_folder
+from lrcr.storage.state import remove_state, state_folder
 from lrcr.training.maps import Maps, StoredMaps, TrunkMaps
 from lrcr.training.methods import Method, method_of, require_multiple
 from lrcr.training.phases import Log, Phases
@@ -80,7 +80,8 @@ def train(
                 save_model(model_file, setup.model, replace(manifest, facts=computed_on(device.type)))
             distributed.broadcast(lambda: None)  # the model is saved
             if distributed.is_local_main():
-                shutil.rmtree(state, ignore_errors=True)  # several machines may share it
+                with suppress(OSError):  # several machines may share it
+                    remove_state(state)
             distributed.all_reduce_sum(torch.zeros(1, device=device))  # the last one has removed it
 
 

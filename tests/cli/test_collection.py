@@ -11,6 +11,7 @@ from PIL import Image
 from lrcr.api import open_index
 from lrcr.data.dataset import Photo
 from lrcr.errors import ArtifactError
+from lrcr.features.extractor import Extractor
 from lrcr.features.regions import grid_boxes
 from lrcr.retrieval import collection
 from lrcr.retrieval.images import read_boxes
@@ -338,6 +339,19 @@ def test_two_indexes_share_no_unfinished_work(mine, photos, monkeypatch):
     for folder in indexes:
         assert refuse("add", folder, photos / "images/3/0.png") == "disk full"
     assert len(list((mine / "state").iterdir())) == 2
+
+
+def test_a_commit_that_fails_loses_no_description(mine, photos, draw_photo, monkeypatch):
+    def fail(*_):
+        raise ArtifactError("disk full")
+
+    draw_photo(mine / "new.png", 9, 0)
+    with monkeypatch.context() as patched:
+        patched.setattr("lrcr.retrieval.writer.write_manifest", fail)
+        assert refuse("add", mine / "my.index", mine / "new.png") == "disk full"
+    monkeypatch.setattr(Extractor, "describe", lambda *_: pytest.fail("it describes again"))
+    lrcr("add", mine / "my.index", mine / "new.png")
+    assert "new.png" in set(Searcher(mine / "my.index").images["name"])
 
 
 def test_bad_photos_are_one_line_and_change_nothing(mine):

@@ -109,6 +109,16 @@ def test_the_next_run_resumes_the_download(server, tmp_path):
     assert_complete(path)
 
 
+def test_a_complete_part_is_not_downloaded_again(server, tmp_path):
+    """A run may be killed while it compares the checksum."""
+    part = tmp_path / "photos.tar.part"
+    part.write_bytes(CONTENTS)
+    part.with_name("photos.tar.part.json").write_text('{"version": "\\"v1\\""}')
+    get(tmp_path / "photos.tar", server.url("/f", ranged(CONTENTS)), expected=None)
+    assert server.ranges() == [f"bytes={len(CONTENTS)}-"]
+    assert_complete(tmp_path / "photos.tar")
+
+
 @pytest.mark.parametrize("kept", [1_000_000, len(CONTENTS), len(CONTENTS) + 5])
 def test_a_part_of_another_file_is_discarded(server, tmp_path, kept):
     part = tmp_path / "photos.tar.part"

@@ -24,6 +24,7 @@ from lrcr.models.local import LocalModel
 from lrcr.progress import Progress
 from lrcr.runtime.executor import make_shards
 from lrcr.storage.artifacts import Manifest
+from lrcr.storage.state import take_finished
 
 CPU = torch.device("cpu")
 SIZES = [(40, 30), (30, 40), (40, 30), (24, 24), (40, 30), (30, 40), (24, 24)]
@@ -265,6 +266,27 @@ def test_a_killed_extraction_continues_to_the_same_bytes(
     expected = 1 + left + 2
     assert len(described) == expected, "a warm-up, photos of unfinished shards, and the two queries that reuse no rows"
     assert not list(state.iterdir())
+
+
+def test_a_kill_while_the_store_is_completed_loses_nothing(tmp_path, monkeypatch, model_file, dataset, undisturbed):
+    taken: list[Path] = []
+
+    def kill(source: Path, target: Path) -> None:
+        if len(taken) == 2:
+            raise Killed
+        taken.append(source)
+        take_finished(source, target)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(extraction, "take_finished", kill)
+        extract_dataset(small(), model_file, dataset, tmp_path / "out")
+    described: list[Photo] = []
+    monkeypatch.setattr(
+        extractor, "load_batches", lambda photos, *rest: described.extend(photos) or load_batches(photos, *rest)
+    )
+    extract_dataset(small(), model_file, dataset, tmp_path / "out")
+    assert len(described) == 1, "the warm-up"
+    assert files(tmp_path / "out") == files(undisturbed)
 
 
 def test_unfinished_shards_of_another_size_are_not_taken_up(tmp_path, model_file, dataset):

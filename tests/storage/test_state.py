@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from lrcr.storage import state as module
-from lrcr.storage.state import only_run, state_folder, state_root
+from lrcr.storage.state import only_run, state_folder, state_root, take_finished
 
 STEP = "lrcr.features.extraction"
 
@@ -126,3 +126,34 @@ def test_without_locks_of_the_file_system_a_run_goes_on(state, monkeypatch, capl
     assert not list(state.iterdir())
     [said] = caplog.messages
     assert said.endswith(f"cannot be locked ({os.strerror(missing)}); do not run the same work twice at a time")
+
+
+def test_what_a_kill_leaves_of_finished_work_is_not_continued(state, monkeypatch):
+    def kill(folder, **_):
+        (folder / "index").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt), state_folder(STEP, "abc") as folder:
+        (folder / "index").touch()
+        (folder / "codebook").touch()
+        patched.setattr(module.shutil, "rmtree", kill)
+    with state_folder(STEP, "abc") as again:
+        assert again == folder and not list(again.iterdir())
+    assert not list(state.iterdir())
+
+
+@pytest.mark.parametrize("error", [None, errno.EXDEV, errno.EPERM])
+def test_finished_work_is_in_the_state_and_in_the_artifact(tmp_path, monkeypatch, error):
+    def link(source, target):
+        raise OSError(error, "no links")
+
+    if error is not None:
+        monkeypatch.setattr(module.os, "link", link)
+    (tmp_path / "state/sub").mkdir(parents=True)
+    for name in ("a", "sub/b"):
+        (tmp_path / "state" / name).write_text(name)
+    take_finished(tmp_path / "state", tmp_path / "artifact")
+    take_finished(tmp_path / "state/a", tmp_path / "file")
+    for file, text in (("artifact/a", "a"), ("artifact/sub/b", "sub/b"), ("file", "a"), ("state/sub/b", "sub/b")):
+        assert (tmp_path / file).read_text() == text
+    assert ((tmp_path / "file").stat().st_nlink == 3) == (error is None)

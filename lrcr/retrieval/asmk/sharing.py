@@ -1,6 +1,5 @@
 """Segments that an executor writes, each from some files of postings: the same segments as in one process."""
 
-import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from lrcr.retrieval.asmk.aggregation import read_aggregated
 from lrcr.retrieval.asmk.segments import Layout, write_segment
 from lrcr.runtime.jobs import Executor, Job
 from lrcr.storage.artifacts import read_json, staged_folder, write_json
+from lrcr.storage.state import take_finished
 
 _SEGMENT, _ENTRY = "segment", "entry.json"
 
@@ -25,7 +25,7 @@ def share_segments(
 
     Args:
         files: postings of consecutive images, as `write_aggregated` writes them. The segments are written beside them
-            and stay there until they are moved, so that a run after a kill continues.
+            and stay there, so that a run after a kill continues.
         memory: bytes that the postings of a segment may take while they are sorted; those of one file may take more.
         folder: of the index.
         executor: writes the segments.
@@ -69,8 +69,8 @@ def _postings(file: Path) -> int:
 
 
 def _take(written: Path, folder: Path) -> dict[str, Any]:
-    """Move a segment into the folder of an index."""
-    shutil.move(written / _SEGMENT, folder / written.name)
+    """Take a segment into the folder of an index."""
+    take_finished(written / _SEGMENT, folder / written.name)
     entry: dict[str, Any] = read_json(written / _ENTRY)
     return {**entry, "folder": written.name}
 

@@ -115,3 +115,13 @@ def test_blocks_find_the_nearest_words(tmp_path, points):
     found = SharedAssignment(tmp_path, nearest_of_all, Reversed())(points, centroids)
     distances = ((points[:, None] - centroids) ** 2).sum(axis=2)
     np.testing.assert_array_equal(found, np.argsort(distances, axis=1, kind="stable")[:, :8])
+
+
+def test_segments_survive_an_index_that_was_lost(tmp_path, monkeypatch, centroids, files):
+    """A run may be killed after its segments are in the folder of the index, which is then removed."""
+    found = []
+    for folder in ("lost", "index"):
+        (tmp_path / folder).mkdir()
+        found.append(share_segments(files, layout_of(centroids), 1, tmp_path / folder, InProcess(), SILENT))
+        monkeypatch.setattr(sharing, "write_segment", lambda *_: pytest.fail("a segment is written again"))
+    assert found[0] == found[1] and contents(tmp_path / "lost") == contents(tmp_path / "index")
