@@ -37,11 +37,12 @@ class LocalWriter:
         if self.encoder is None:
             return
         first = first_to_join(self._entries, images)
-        self._entries.append(self._write(parts, images, self.encoder))
-        if first < len(self._entries) - 1:
-            small = open_local(self.folder, self._entries[first:], self.encoder)
+        entries = [*self._entries, self._write(parts, images, self.encoder)]
+        if first < len(self._entries):
+            small = open_local(self.folder, entries[first:], self.encoder)
             joined = self._write(small.parts(), len(small), self.encoder)
-            self._entries = [*self._entries[:first], joined]
+            entries = [*entries[:first], joined]
+        self._entries = entries
 
     def copy(self, other: Path, facts: dict[str, Any], stored: npt.NDArray[np.int64]) -> None:
         """Add those of some of the stored images of another index, which has these facts."""

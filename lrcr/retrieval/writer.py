@@ -209,9 +209,10 @@ class IndexWriter:
         facts |= self._write_beside(number) | self._local.facts
         inputs = {name: self.manifest.inputs[name] for name in ("model", "codebook")}
         inputs["dataset"] = fingerprint("changed", *(facts.get(name) for name in ("segments", "view", "beside")))
-        self.manifest = Manifest("index", self.manifest.params, inputs, facts)
-        facts["confidence"] = calibrate(self.backend, folder, self.manifest, self._table["name"].iloc[order].tolist())
-        write_manifest(folder, self.manifest)
+        manifest = Manifest("index", self.manifest.params, inputs, facts)
+        facts["confidence"] = calibrate(self.backend, folder, manifest, self._table["name"].iloc[order].tolist())
+        write_manifest(folder, manifest)
+        self.manifest = manifest  # only now: if a step has failed, the next commit starts from the last one
         remove_unlisted(folder)
         self._removed, self._changed, self._number = {}, False, number + 1
         return self.manifest

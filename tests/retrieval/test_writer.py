@@ -364,3 +364,37 @@ def test_indexes_of_different_sources_are_not_merged(index, tmp_path, change, sa
     with open_writer(index) as writer, pytest.raises(ArtifactError, match=said):
         writer.merge(other)
     assert Searcher(index).index.images == 3
+
+
+@pytest.mark.parametrize("step", ["calibrate", "write_manifest"])
+def test_a_commit_that_failed_can_be_repeated(owning, monkeypatch, step):
+    def fail(*_):
+        raise OSError("disk full")
+
+    with open_writer(owning) as writer:
+        writer.remove(["a"])
+        with monkeypatch.context() as patched:
+            patched.setattr(f"lrcr.retrieval.writer.{step}", fail)
+            with pytest.raises(OSError, match="disk full"):
+                writer.commit()
+        assert len(Searcher(owning).images) == 3
+        writer.commit()
+    assert Searcher(owning).images["name"].tolist() == ["b", "c"]
+
+
+def test_local_descriptors_that_were_not_joined_are_not_kept(owning, monkeypatch):
+    described = draw_all([7])
+
+    def add(writer: IndexWriter) -> None:
+        writer.add(tabulate({"d": 7}), [writer.backend.encode(described, ["d"])], local_part(writer, described))
+
+    with open_writer(owning) as writer:
+        writer.remove(["b", "c"])
+        writer.compact()
+        with monkeypatch.context() as patched:
+            patched.setattr("lrcr.retrieval.local_writer.open_local", lambda *_: pytest.fail("disk full"))
+            with pytest.raises(pytest.fail.Exception):
+                add(writer)
+        add(writer)
+        writer.commit()
+    assert len(Searcher(owning).local) == 2
