@@ -20,7 +20,7 @@ from lrcr.features.extraction import extract_dataset, extract_fit
 from lrcr.models.factory import adopt_model, weight_files
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.build import index_dataset
-from lrcr.retrieval.codebook import make_codebook
+from lrcr.retrieval.codebook import hash_codebook_file, make_codebook
 from lrcr.runtime.shares import refuse_share
 from lrcr.storage.artifacts import hash_file
 from lrcr.storage.state import state_folder
@@ -86,7 +86,7 @@ def prepare(
             if fit is not None:
                 fit_dataset = _make_folder_dataset(Path(temporary, "fit"), fit, tolerate_truncated, progress)
             used = {key: value for key, value in params.model_dump(mode="json").items() if key not in _UNUSED}
-            identity = (used, sources, dataset.fingerprint, fit_dataset.fingerprint)
+            identity = (used, sources, hash_codebook_file(params), dataset.fingerprint, fit_dataset.fingerprint)
             work = finished.enter_context(state_folder(__name__, *identity))
             shutil.copytree(temporary, work, dirs_exist_ok=True)
         cost = _make_index(params, model, work / ("dataset" if fit is None else "fit"), work, progress)

@@ -35,11 +35,7 @@ def make_codebook(params: Params, fit_folder: Path, folder: Path, progress: Prog
         ParamsError: device is cuda and there is no GPU.
         WeightsError: the file holds no whitening.
     """
-    manifest, file = Manifest("codebook", params.sections("codebook"), {}), params.codebook.file
-    if file is not None:
-        if not Path(file).is_file():
-            raise ArtifactError(f"codebook.file: {file}: no such file; name an .npz file")
-        manifest = replace(manifest, inputs={"file": hash_file(Path(file))})
+    manifest = Manifest("codebook", params.sections("codebook"), hash_codebook_file(params))
     store = open_descriptors(fit_folder) if params.learns_codebook else None
     if store is not None:
         require_params(store.manifest, params.fit_section(), fit_folder)
@@ -47,6 +43,20 @@ def make_codebook(params: Params, fit_folder: Path, folder: Path, progress: Prog
         manifest = replace(manifest, inputs=inputs)
     with staged_folder(folder) as temporary:
         _fit_of(params).fit(store, temporary, manifest, progress)
+
+
+def hash_codebook_file(params: Params) -> dict[str, str]:
+    """The hash of `codebook.file`, as an input of what depends on it; empty without one.
+
+    Raises:
+        ArtifactError: there is no such file.
+    """
+    file = params.codebook.file
+    if file is None:
+        return {}
+    if not Path(file).is_file():
+        raise ArtifactError(f"codebook.file: {file}: no such file; name an .npz file")
+    return {"file": hash_file(Path(file))}
 
 
 def _fit_of(params: Params) -> CodebookFit:

@@ -11,12 +11,12 @@ import pytest
 
 from lrcr import asmk
 from lrcr.api import build_index, evaluate, open_index
-from lrcr.errors import ParamsError
+from lrcr.errors import ArtifactError, ParamsError
 from lrcr.features.hloc import read_features
 from lrcr.retrieval.photos import PhotoIndex
 from lrcr.retrieval.searcher import Searcher
 
-from .command import ONE_WORD, lrcr, refuse, run, sets
+from .command import ONE_WORD, SMALL_EXTRACTION, TRUNK, lrcr, refuse, run, sets
 
 LANDMARKS, VIEWS, ROWS, DIM = 4, 3, 60, 32
 NAMES = [f"{landmark}/{view}.jpg" for landmark in range(LANDMARKS) for view in range(VIEWS)]
@@ -103,6 +103,27 @@ def test_scores_are_those_of_the_reference(fixtures, tmp_path):
         tolerance = 2e-6 if binary else 1e-4  # a score is printed with six digits; residuals are float16
         np.testing.assert_allclose(ours, expected, rtol=0, atol=tolerance, err_msg=variant)
         assert len(found) == (expected > 0).sum() >= 10
+
+
+@pytest.mark.parametrize("of", ["photos", "descriptors"])
+def test_unfinished_work_is_not_continued_with_other_words(photos, tmp_path, monkeypatch, of):
+    """A file of words may be replaced under its name after a run that was killed."""
+    words, dim = tmp_path / "words.npz", 16 if of == "photos" else DIM
+    given = [photos, *TRUNK, *SMALL_EXTRACTION, *sets("whitening.dim=16")]
+    if of == "descriptors":
+        given = ["--descriptors", draw_file(tmp_path / "all.h5")]
+    given += ["-o", tmp_path / "my.index", *sets(f"codebook.file={words}")]
+
+    def fail(*_):
+        raise ArtifactError("disk full")
+
+    np.savez(words, centroids=np.random.default_rng(0).normal(size=(7, dim)).astype(np.float32))
+    with monkeypatch.context() as patched:
+        patched.setattr(f"lrcr.{'pipeline' if of == 'photos' else 'retrieval.own.build'}.index_dataset", fail)
+        assert refuse("index", *given) == "disk full"
+    np.savez(words, centroids=np.random.default_rng(0).normal(size=(5, dim)).astype(np.float32))
+    lrcr("index", *given)
+    assert json.loads(lrcr("inspect", tmp_path / "my.index"))["facts"]["words"] == 5
 
 
 def test_asmk_on_arrays_takes_the_same_descriptors(own, tmp_path):

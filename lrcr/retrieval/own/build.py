@@ -25,7 +25,7 @@ from lrcr.features.hloc import hash_features, list_images, read_images
 from lrcr.features.store import Descriptors, join, shard_facts, write_shard
 from lrcr.progress import SILENT, Progress
 from lrcr.retrieval.build import index_dataset
-from lrcr.retrieval.codebook import make_codebook
+from lrcr.retrieval.codebook import hash_codebook_file, make_codebook
 from lrcr.retrieval.layout import require_place
 from lrcr.retrieval.lock import replaced_index
 from lrcr.runtime.executor import make_shards
@@ -99,7 +99,7 @@ def prepare_features(
             dataset, dim = _make_dataset(Path(temporary, "dataset"), file, photos, progress)
             if check is not None:
                 check(dataset)
-            sources = [dataset.fingerprint, None if fit is None else hash_file(fit)]
+            sources = [dataset.fingerprint, None if fit is None else hash_file(fit), hash_codebook_file(params)]
             work = finished.enter_context(state_folder(__name__, params.sections(*_DECISIVE), sources))
             shutil.copytree(temporary, work, dirs_exist_ok=True)
         _make_index(params, file, fit, dim, work, progress)
