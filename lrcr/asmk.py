@@ -52,7 +52,9 @@ def train_codebook(
 
     Raises:
         ArtifactError: there are no descriptors, or they are not finite.
+        ParamsError: `words` or `iterations` is below 1.
     """
+    check_params({"codebook": {"words": words, "iterations": iterations}}, "asmk")
     return learn_codebook(descriptors, words, iterations=iterations, seed=seed, exact=False, progress=progress)
 
 
@@ -80,8 +82,9 @@ def build(
     Raises:
         ArtifactError: the arrays contradict each other, do not fit the codebook or are not finite, or another process
             is changing the index.
-        ParamsError: `folder` is something else than an index.
+        ParamsError: `assignment` is below 1, or `folder` is something else than an index.
     """
+    check_params({"index": {"multiple_assignment": assignment}}, "asmk")
     target = Path(folder)
     require_place(target)
     part = _aggregate(descriptors, images, codebook, assignment, binary=binary)
@@ -168,6 +171,7 @@ def _aggregate(
     if owners.shape != (len(descriptors),) or owners.dtype.kind not in "iu" or owners.min(initial=0) < 0:
         found = f"{owners.dtype} of shape {owners.shape}, from {owners.min(initial=0)}"
         raise ArtifactError(f"ids: {found}, for {len(descriptors)} descriptors; give each a whole number from 0")
+    owners = owners.astype(np.int64)
     order = np.argsort(owners, kind="stable")
     count = int(owners.max(initial=least - 1)) + 1
     offsets = np.searchsorted(owners[order], np.arange(count + 1))

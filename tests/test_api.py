@@ -196,6 +196,20 @@ def test_an_index_is_replaced(rendered, index, tmp_path):
     assert built.summary == index.summary
 
 
+def test_words_and_ids_may_be_of_other_types_and_what_is_refused_replaces_nothing(tmp_path):
+    descriptors, images, codebook = drawn()
+    index = lrcr.asmk.build(tmp_path / "a.index", descriptors, images, codebook)
+    wide = lrcr.asmk.Codebook(codebook.centroids.astype(np.float64))
+    again = lrcr.asmk.build(tmp_path / "a.index", descriptors, images.astype(np.uint32), wide)
+    for found, expected in zip(again.search(descriptors[:9]), index.search(descriptors[:9]), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ParamsError, match=r"index\.multiple_assignment: 0 is refused"):
+        lrcr.asmk.build(tmp_path / "a.index", descriptors, images, codebook, assignment=0)
+    with pytest.raises(ParamsError, match=r"codebook\.words: 0 is refused"):
+        lrcr.asmk.train_codebook(descriptors, 0)
+    assert len(lrcr.asmk.open_index(tmp_path / "a.index")) == len(index)
+
+
 def test_an_index_that_is_being_changed_is_not_replaced(rendered, tmp_path):
     folder, said = tmp_path / "my.index", r"my\.index: another process is changing it; try again when that has ended$"
     build_asmk(folder, *drawn())

@@ -37,7 +37,7 @@ class Codebook:
     """Visual words.
 
     Args:
-        centroids: of shape (words, D), finite.
+        centroids: of shape (words, D), finite; they are converted to float32.
         approximate: whether the nearest words are found by approximate search, which is several times faster.
 
     Raises:
@@ -51,6 +51,8 @@ class Codebook:
         """Check shape and values."""
         if self.centroids.ndim != 2 or 0 in self.centroids.shape:
             raise ArtifactError(f"codebook: centroids of shape {self.centroids.shape}; they must be (words, D)")
+        if self.centroids.dtype != np.float32:
+            object.__setattr__(self, "centroids", np.asarray(self.centroids, np.float32))
         _require_finite(self.centroids, "codebook: centroid", "learn the codebook again")
 
     def assign(self, descriptors: npt.NDArray[np.floating[Any]], count: int) -> npt.NDArray[np.int32]:
