@@ -29,7 +29,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image
 
 from lrcr.data.formats import open_image
-from lrcr.errors import ImageError, ParamsError
+from lrcr.errors import ImageError, OutOfMemoryError, ParamsError
 
 _log = logging.getLogger(__name__)
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # beyond the limit there is an error anyway
@@ -83,6 +83,7 @@ def decode(path: ImageFile, image_size: int | None = None, *, tolerate_truncated
     Raises:
         UnknownFormatError: the file is not an image of a known format.
         ImageError: it cannot be opened or decoded for another reason.
+        OutOfMemoryError: the memory does not suffice.
         ParamsError: `$LRCR_MAX_MEGAPIXELS` is not a number above 0.
     """
     try:
@@ -96,6 +97,9 @@ def decode(path: ImageFile, image_size: int | None = None, *, tolerate_truncated
         raise ImageError(f"{path}: {_beyond_limit()}") from None
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({_reason(error)}); copy or export it again") from None
+    except MemoryError:
+        remedy = "free some memory, or set LRCR_MAX_MEGAPIXELS to refuse large photos"
+        raise OutOfMemoryError(f"{path}: out of memory while it was decoded; {remedy}") from None
     except Exception as error:  # the decoders raise many types of errors on damaged files
         raise ImageError(f"{path}: damaged ({_reason(error)}); copy or export it again") from None
 

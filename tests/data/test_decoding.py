@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin
 from lrcr.data import decoding
 from lrcr.data.decoding import decode
 from lrcr.data.images import load_image
-from lrcr.errors import ImageError, ParamsError
+from lrcr.errors import ImageError, OutOfMemoryError, ParamsError
 
 LARGE_PHOTOS = """
 import sys
@@ -57,6 +57,16 @@ def test_large_photos_are_decoded_one_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(decoding, "_to_rgb", note)
     decode(tmp_path / "large.png"), decode(tmp_path / "small.png")
     assert held == [True, False]
+
+
+def test_a_photo_for_which_there_is_no_memory_is_not_damaged(tmp_path, monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    monkeypatch.setattr(decoding, "_decode", fail)
+    with pytest.raises(OutOfMemoryError, match=r"a\.png: out of memory while it was decoded; free some memory"):
+        decoding.decode(tmp_path / "a.png")
 
 
 def test_the_limit_of_pixels_is_a_setting(tmp_path, monkeypatch):
