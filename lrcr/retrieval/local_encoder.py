@@ -79,7 +79,8 @@ class LocalEncoder:
         return columns(dim, binary=self.binary)
 
     def part(self, images: Descriptors) -> LocalPart:
-        """The local descriptors of some images as they are stored."""
+        """The local descriptors of some images as they are stored, without those of their regions."""
+        images = images.whole_images()
         dim = images.descriptors.shape[1]
         return LocalPart(self._encode(images.descriptors), images.xy.astype(np.float32), images.offsets, dim)
 

@@ -8,8 +8,9 @@ import pytest
 from lrcr.config.reading import load_params
 from lrcr.data.dataset import open_dataset
 from lrcr.errors import ArtifactError, ParamsError
-from lrcr.features.store import open_descriptors
+from lrcr.features.store import Descriptors, open_descriptors
 from lrcr.retrieval.collection import add_photos, remove_photos
+from lrcr.retrieval.local_encoder import LocalEncoder
 from lrcr.retrieval.photos import PhotoIndex
 from lrcr.retrieval.rerank.reranker import rerank_in_steps
 from lrcr.retrieval.searcher import Searcher
@@ -129,3 +130,16 @@ def test_a_hit_is_verified_by_what_the_index_owns(index, landmarks, words):
     said = r"index: owns no local descriptors to verify with; build it with index\.local_descriptors: float16 or codes$"
     with pytest.raises(ArtifactError, match=said):
         plain.verify(itself)
+
+
+def test_descriptors_of_regions_are_not_owned():
+    image = {"descriptors": np.eye(3, 8), "strength": np.ones(3), "xy": np.zeros((3, 2)), "scale": np.ones(3)}
+    images = Descriptors(
+        **{name: values.astype(np.float32) for name, values in image.items()},
+        offsets=np.array([0, 3]),
+        region=np.array([0, 1, 0], np.int32),
+        region_counts=np.array([2], np.int32),
+    )
+    part = LocalEncoder().part(images)
+    assert part.offsets.tolist() == [0, 2]
+    np.testing.assert_array_equal(part.descriptors, np.eye(3, 8)[[0, 2]])
