@@ -6,7 +6,7 @@ in `Origin` and `Sec-Fetch-Site`. By DNS rebinding such a page can get the same 
 
 import asyncio
 import hmac
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -57,9 +57,9 @@ class Guard:
         """Why a request is refused, or the answer to one that shows the token in its address; None: it passes."""
         headers, method, path = Headers(scope=scope), scope["method"], scope["path"]
         host, origin = headers.get("host", ""), headers.get("origin")
-        if self._token is None and not is_loopback(urlsplit(f"//{host}").hostname or ""):
+        if self._token is None and not is_loopback(_split(f"//{host}").hostname or ""):
             return refuse(403, f"host {host[:80]!r}: not a name of this machine; open http://127.0.0.1 with the port")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and (_split(origin).netloc.lower() or None) != host.lower():
             return refuse(403, f"origin {origin[:80]!r}: another page; open the page of this server")
         opens_page = method == "GET" and path == "/"
         if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and not opens_page:
@@ -116,6 +116,14 @@ def refuse(status: int, line: str) -> Response:
     """An answer that says in one line why there is no other."""
     headers = {"Retry-After": "1"} if status in (429, 503) else {"Connection": "close"} if status == 413 else None
     return JSONResponse({"error": " ".join(line.split())}, status, headers)
+
+
+def _split(address: str) -> SplitResult:
+    """The parts of an address; empty ones if it is none."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return SplitResult("", "", "", "", "")
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -120,15 +120,21 @@ class Judging:
 
     def _write_truth(self, judgements: dict[Query, dict[str, Mark]]) -> None:
         links = self._links()
+        self._images.mkdir(parents=True, exist_ok=True)
         for root, name in links.items():
             if not (self._images / name).is_symlink():
                 (self._images / name).symlink_to(root)
+        there = {  # without photos that have been deleted since
+            query: {image: mark for image, mark in marks.items() if (self._images / image).exists()}
+            for query, marks in judgements.items()
+            if (self._images / query[0]).exists()
+        }
         queries = [
             {"image": name, "bbox": box, **{grade: [one for one in marks if marks[one] == grade] for grade in GRADES}}
-            for (name, box), marks in judgements.items()
+            for (name, box), marks in there.items()
             if set(marks.values()) & set(GRADES)
         ]
-        judged = (image for marks in judgements.values() for image in marks)
+        judged = (image for marks in there.values() for image in marks)
         database = self._database(links) | dict.fromkeys(judged)
         write_json(self.folder / _TRUTH, {"database": list(database), "queries": queries})
 

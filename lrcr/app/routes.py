@@ -142,7 +142,7 @@ def _describe(served: ServedIndex) -> answers.IndexAnswer:
         summary=index.summary,
         explains=index.explains,
         verifies=index.explains and index.searcher.local is not None,
-        maps=index.explains,
+        maps=served.current().has_maps,
     )
 
 

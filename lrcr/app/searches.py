@@ -9,12 +9,11 @@ from lrcr.app.limits import Limits
 from lrcr.app.memory import Memory
 from lrcr.app.photos import Photos, ServedPhoto
 from lrcr.app.served import Opened
-from lrcr.config.rerank import GeometricParams
+from lrcr.app.uploads import Upload
 from lrcr.data.dataset import Photo
 from lrcr.data.images import Box
 from lrcr.report.inspection import Values, inspect_photo
 from lrcr.retrieval.hits import Hit
-from lrcr.retrieval.rerank.geometric import Geometric
 
 _MOST_LINES = 200
 _MAPS = {
@@ -73,7 +72,8 @@ class Searches:
         key = (number, opened.generation, photo.id, box)
         hits = self._kept.get(key)
         if hits is None:
-            hits = opened.index.search(photo.file, top=self._depth, box=box)
+            stored = not isinstance(photo.file, Upload)  # in an index, which accepted it as it is
+            hits = opened.index.search(photo.file, top=self._depth, box=box, tolerate_truncated=stored)
             self._kept.keep(key, hits)
         return hits
 
@@ -136,11 +136,9 @@ def _found(number: int, opened: Opened, hit: Hit, mark: Mark | None, *, same: bo
 
 def _inliers(opened: Opened, hit: Hit) -> list[Line] | None:
     """The geometric inliers; None if the index owns no local descriptors."""
-    if (local := opened.index.searcher.local) is None:
+    if opened.index.searcher.local is None:
         return None
-    query, image = local.of_query(hit.query, 0), local.of_image(opened.named(hit.image)[1].row)
-    rows, others = Geometric(local, GeometricParams(kind="geometric")).verify(query, image)
-    return [(*_rounded((*query.xy[a], *image.xy[b])), 1.0) for a, b in zip(rows, others, strict=True)][:_MOST_LINES]
+    return [(*_rounded(line), 1.0) for line in opened.index.verify(hit).locations[:_MOST_LINES]]
 
 
 def _rounded(line: object) -> tuple[float, float, float, float]:

@@ -11,6 +11,7 @@ import pandas as pd
 from lrcr.api import open_index
 from lrcr.app.errors import NotFoundError
 from lrcr.data.dataset import ArchivedImage, image_files
+from lrcr.errors import ArtifactError
 from lrcr.models.factory import open_local_model
 from lrcr.models.local import LocalModel
 from lrcr.retrieval.layout import MODEL
@@ -81,6 +82,14 @@ class Opened:
             ArtifactError: it is of another kind.
         """
         return open_local_model(self.index.searcher.folder / MODEL)
+
+    @cached_property
+    def has_maps(self) -> bool:
+        """Whether the model has maps: whether it is of kind local."""
+        try:
+            return self.local_model is not None
+        except ArtifactError:
+            return False
 
     def photo(self, image: int) -> StoredPhoto:
         """The image with an id.

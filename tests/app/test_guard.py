@@ -37,6 +37,8 @@ def ask(token: str | None, headers: dict[str, str], path: str = "/api/state") ->
         ({"host": "127.0.0.1.evil.example"}, 403),
         ({"host": "evil.example:8000"}, 403),
         ({"host": ""}, 403),
+        ({"host": "["}, 403),
+        ({"origin": "http://["}, 403),
         (_ORIGIN, 200),
         ({"origin": "http://evil.example"}, 403),
         ({"origin": "http://127.0.0.1:9000"}, 403),
@@ -64,6 +66,7 @@ def test_only_this_machine_and_its_own_page_are_answered(headers, status):
         ({"cookie": "lrcr_token="}, "/api/state", 401),
         ({"authorization": f"Bearer {TOKEN}", "host": "photos.example"}, "/api/state", 200),
         ({"authorization": f"Bearer {TOKEN}", "origin": "http://evil.example"}, "/api/state", 403),
+        ({"authorization": f"Bearer {TOKEN}", "origin": "http://[", "host": ""}, "/api/state", 403),
     ],
 )
 def test_with_a_token_everyone_shows_it(headers, path, status):

@@ -7,11 +7,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from lrcr.app.judging import Judging
+from lrcr.app.served import ServedIndex
 from lrcr.app.server import make_app
 from lrcr.config.datasets import FolderParams
 from lrcr.data.dataset import open_dataset
 from lrcr.datasets.folder import make_folder
 from lrcr.errors import ArtifactError, ParamsError
+from lrcr.retrieval.collection import remove_photos
 
 from .conftest import BASE, encoded
 
@@ -90,6 +92,21 @@ def test_a_server_that_was_killed_between_the_two_files_writes_the_second(judge,
     truth.write_text('{"queries": []}')
     Judging(tmp_path / "judged", [served])
     assert truth.read_text() == complete
+
+
+def test_photos_that_were_deleted_are_left_out(growing, tmp_path):
+    marks = {"0/0.png": {"photos/0/1.png": "easy", "photos/0/2.png": "wrong"}, "1/0.png": {"photos/1/1.png": "easy"}}
+    rows = [{"image": f"photos/{name}", "bbox": None, "marks": given} for name, given in marks.items()]
+    (tmp_path / "judged").mkdir()
+    (tmp_path / "judged/judgements.json").write_text(json.dumps({"queries": rows}))
+    for name in ("0/2.png", "1/0.png"):
+        (growing / "photos" / name).unlink()
+    remove_photos(growing / "my.index", ["0/2.png", "1/0.png"])
+    Judging(tmp_path / "judged", [ServedIndex(growing / "my.index", [growing / "photos"])])
+    truth = json.loads((tmp_path / "judged/ground_truth.json").read_text())
+    assert [query["image"] for query in truth["queries"]] == ["photos/0/0.png"]
+    assert len(tables(tmp_path / "judged", tmp_path / "dataset").images) == 10
+    assert json.loads((tmp_path / "judged/judgements.json").read_text())["queries"] == rows, "they may come back"
 
 
 def test_the_query_itself_is_not_judged(judge):

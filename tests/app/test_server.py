@@ -16,7 +16,7 @@ from lrcr.app.limits import Limits
 from lrcr.app.served import ServedIndex
 from lrcr.app.server import make_app
 from lrcr.app.uploads import Examiner, Upload
-from lrcr.errors import ImageError
+from lrcr.errors import ArtifactError, ImageError
 from lrcr.retrieval.collection import add_photos
 
 from .conftest import BASE, encoded, pixels
@@ -190,3 +190,12 @@ def test_an_index_that_grows_is_picked_up(growing, find):
         after = find(client, encoded(9, 0))
         assert client.get("/api/state").json()["indexes"][0]["images"] == 13
     assert before["results"][0]["image"] != "9/0.png" == after["results"][0]["image"]
+
+
+def test_maps_are_offered_for_models_that_have_them(growing, monkeypatch):
+    def refuse(_):
+        raise ArtifactError("a model of kind fire has no maps to draw")
+
+    assert ServedIndex(growing / "my.index").current().has_maps
+    monkeypatch.setattr("lrcr.app.served.open_local_model", refuse)
+    assert not ServedIndex(growing / "my.index").current().has_maps
