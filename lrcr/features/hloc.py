@@ -214,6 +214,8 @@ def _read(group: h5py.Group, key: str, where: str) -> npt.NDArray[Any]:
     item = next((group[name] for name in _NAMES.get(key, (key,)) if name in group), None)
     if not isinstance(item, h5py.Dataset):
         raise ArtifactError(f"{where}: has no {key}; store {key} of each image")
+    if item.shape is None:
+        raise ArtifactError(f"{where}: {key} are empty; store {key} of each image")
     if item.dtype not in _DTYPES.get(key, (item.dtype,)) or item.dtype.kind not in "fiu":
         raise ArtifactError(f"{where}: {key} are {item.dtype}; store float32")
     values: npt.NDArray[Any] = item[()]

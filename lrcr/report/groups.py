@@ -8,13 +8,13 @@ from lrcr.progress import SILENT, Progress
 from lrcr.report.rankings import QueryTile, ResultTile, draw_rankings
 
 _SUBJECT = "groups"
-_MOST_GROUPS, _MOST_IMAGES = 100, 30
+_MOST_GROUPS, _MOST_IMAGES = 98, 30  # as many as fit into a picture
 
 
 def draw_groups(picture: Path, groups: pd.DataFrame, progress: Progress = SILENT) -> None:
     """Draw the first images of the first groups into one picture, which is written atomically.
 
-    At most 100 groups are drawn, and 31 images of each.
+    At most 98 groups are drawn, and 31 images of each.
 
     Args:
         picture: file of the picture: .png, .jpg or .jpeg.

@@ -13,13 +13,12 @@ from lrcr.data.decoding import ImageFile
 from lrcr.data.images import Box, load_image
 from lrcr.errors import ImageError, ParamsError
 from lrcr.progress import SILENT, Progress
-from lrcr.report.picture import COMPRESSION, picture_format
+from lrcr.report.picture import COMPRESSION, LARGEST_SIDE, picture_format
 from lrcr.storage.artifacts import staged_file
 
 Grade = Literal["easy", "hard", "junk", "wrong"]
 
 _SUBJECT = "rankings"
-_LARGEST_SIDE = 65_500  # pixels, the limit of JPEG
 _CELL = (204, 216)  # width and height in pixels, as all sizes below
 _FRAME, _GUTTER, _CAPTION = 4, 12, 56
 _MARGIN = 16
@@ -94,8 +93,8 @@ def draw_rankings(
     columns = 10 if most > 10 else min(5, max(1, most))
     span = 2 if most > columns else 1
     heights = [_CELL[1] * max(span, -(-len(results) // columns)) + _MARGIN for _, results in rows]
-    if sum(heights) > _LARGEST_SIDE:
-        raise ParamsError(f"{path}: {len(rows)} queries make a picture higher than {_LARGEST_SIDE} pixels; draw fewer")
+    if sum(heights) > LARGEST_SIDE:
+        raise ParamsError(f"{path}: {len(rows)} queries make a picture higher than {LARGEST_SIDE} pixels; draw fewer")
     sheet = Image.new("RGB", (3 * _MARGIN + _CELL[0] * (span + columns), sum(heights) + _MARGIN), _PAPER)
     top = _MARGIN
     for (query, results), height in zip(progress.over(rows, f"drawing {subject}", len(rows)), heights, strict=True):

@@ -51,6 +51,8 @@ def require_beside(folder: Path, facts: dict[str, Any]) -> None:
         }
     except (KeyError, TypeError, AttributeError):
         raise ArtifactError(f"{folder / MANIFEST}: lists no files beside the arrays; {REBUILD}") from None
+    if missing := [name for name in ("roots", "next_image", "table") if name not in facts]:
+        raise ArtifactError(f"{folder / MANIFEST}: has no fact {missing[0]!r}; {REBUILD}")
     for path, (size, sha256) in files.items():
         if not path.is_file():
             raise ArtifactError(f"{path}: no such file; {REBUILD}")

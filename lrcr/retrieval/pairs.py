@@ -57,6 +57,8 @@ def find_query_pairs(
         ImageError: a photo cannot be decoded.
         ArtifactError: a file of the index is missing or damaged.
     """
+    if top < 1:
+        raise ParamsError(f"top: {top} is below 1; ask for at least one image")
     rows = []
     for name, photo in progress.over(queries.items(), "search", len(queries)):
         hits = [hit for hit in index.search(photo, top + 1) if hit.image != name]

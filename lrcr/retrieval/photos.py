@@ -161,6 +161,8 @@ class PhotoIndex:
             ArtifactError: the descriptors do not fit the index, or a file of it is missing or damaged.
             ParamsError: as `search`.
         """
+        if top < 1:
+            raise ParamsError(f"top: {top} is below 1; ask for at least one hit")
         if min_confidence is not None:
             self.require_confidence(min_confidence)
         images = self.searcher.images

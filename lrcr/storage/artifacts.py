@@ -131,7 +131,7 @@ def read_json(path: Path, remedy: str = "run the stage that makes it") -> Any:
         raise ArtifactError(f"{path}: no such file; {remedy}") from None
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read ({error.strerror}); name another folder") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no JSON or UTF-8, or nested too deep
         raise ArtifactError(f"{path}: not valid JSON ({error}); make it again") from None
 
 

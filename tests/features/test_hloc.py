@@ -112,6 +112,7 @@ WRONG = {
     "double": ({"descriptors": np.zeros((DIM, ROWS))}, "descriptors are float64; store float32"),
     "bytes": ({"descriptors": np.zeros((DIM, ROWS), np.uint8)}, "descriptors are uint8; store float32"),
     "texts": ({"scores": [b"a"] * ROWS}, "scores are object; store float32"),
+    "null": ({"scores": h5py.Empty("f4")}, "scores are empty; store scores of each image"),
     "a group": ({"descriptors/x": np.zeros(2), "descriptors": None}, "has no descriptors; store"),
     "dimensions": (draw(dim=DIM + 1), "descriptors of 5 dimensions, not 4; describe all images alike"),
     "scales": ({"scales": np.ones(2)}, "scales (2,) for 5 keypoints; store one for each"),

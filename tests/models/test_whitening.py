@@ -106,8 +106,8 @@ def test_too_few_features_are_refused(batches):
     count = sum(map(len, batches))
     with pytest.raises(WeightsError) as error:
         fit_whitening(batches, 4)
-    expected = f"4 dimensions need more than {count} features; add images, or lower whitening.dim (of a vector: pooling.projection)"
-    assert str(error.value) == f"whitening: {expected}"
+    remedy = "add images, or lower whitening.dim (of a vector: pooling.projection)"
+    assert str(error.value) == f"whitening: 4 dimensions need more than {count} features; {remedy}"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

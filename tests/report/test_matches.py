@@ -4,6 +4,7 @@ from PIL import ExifTags, Image
 
 from lrcr.errors import ImageError, ParamsError
 from lrcr.report.matches import PhotoKeypoints, ResultMatches, draw_matches
+from lrcr.report.picture import blank_figure, save_figure
 from lrcr.retrieval.asmk.explain import Match
 
 
@@ -66,6 +67,8 @@ def test_bad_pictures_are_refused(tmp_path, photo):
         draw(tmp_path / "matches.gif", photo, [])
     with pytest.raises(ParamsError, match="no result to draw"):
         draw(tmp_path / "none.png", photo, [], results=0)
+    with pytest.raises(ParamsError, match=r"high.png: a picture of matches of 65600 pixels is higher than 65500; draw fewer"):
+        save_figure(tmp_path / "high.png", blank_figure(1, 656), "matches")
     with pytest.raises(ImageError):
         draw(tmp_path / "missing.png", tmp_path / "missing.jpg", [])
     assert not list(tmp_path.glob("*.png"))

@@ -1,12 +1,14 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import ExifTags, Image
 
 from lrcr.errors import ParamsError
 from lrcr.progress import Progress
 from lrcr.report import rankings as module
+from lrcr.report.groups import draw_groups
 from lrcr.report.rankings import QueryTile, ResultTile, draw_rankings
 
 GREEN, AMBER, GREY, RED, BLUE = "#1f9d4d", "#c77f00", "#858b95", "#d03a3a", "#2563eb"
@@ -176,3 +178,13 @@ def test_what_cannot_be_drawn(tmp_path, name, rows, message):
     with pytest.raises(ParamsError, match=re.escape(message)):
         draw_rankings(tmp_path / name, rows)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_most_groups_fit_into_a_picture(tmp_path, monkeypatch):
+    sheets = []
+    monkeypatch.setattr(module, "_draw_query", lambda *_: None)
+    monkeypatch.setattr(module, "_draw_result", lambda *_: None)
+    monkeypatch.setattr(module.Image.Image, "save", lambda sheet, file, **_: sheets.append(sheet.size) or file.touch())
+    found = [(group, f"{image}.png", f"{image}.png", 0.5) for group in range(1, 101) for image in range(40)]
+    draw_groups(tmp_path / "a.png", pd.DataFrame(found, columns=["group", "path", "image", "score"]))
+    assert sheets[0][1] < 65_500

@@ -2,7 +2,8 @@ import pandas as pd
 import pytest
 
 from lrcr.errors import ParamsError
-from lrcr.retrieval.pairs import find_pairs, require_format, write_pairs
+from lrcr.retrieval.pairs import find_pairs, find_query_pairs, require_format, write_pairs
+from lrcr.retrieval.photos import PhotoIndex
 from lrcr.retrieval.searcher import Searcher
 
 PAIRS = pd.DataFrame(
@@ -69,5 +70,7 @@ def test_pairs_are_the_results_of_each_image_without_itself(words):
 def test_other_settings_are_refused(words):
     with pytest.raises(ParamsError, match=r"^top: 0 is below 1; ask for at least one image$"):
         find_pairs(Searcher(words / "index"), 0)
+    with pytest.raises(ParamsError, match=r"^top: 0 is below 1; ask for at least one image$"):
+        find_query_pairs(PhotoIndex(words / "index"), {}, 0)
     with pytest.raises(ParamsError, match=r"^--format xyz: unknown; choose from hloc, colmap$"):
         require_format("xyz")

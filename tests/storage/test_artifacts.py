@@ -148,7 +148,7 @@ def test_unreadable_json_is_named(tmp_path):
     path = tmp_path / "a.json"
     with pytest.raises(ArtifactError, match=r"a\.json: no such file; run the stage that makes it"):
         read_json(path)
-    for damaged in (b"{", b"", b"\xff\xfe"):
+    for damaged in (b"{", b"", b"\xff\xfe", b"[" * 100_000, b"9" * 5000):
         path.write_bytes(damaged)
         with pytest.raises(ArtifactError, match=r"a\.json: not valid JSON .*; make it again"):
             read_json(path)
