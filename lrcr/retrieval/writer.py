@@ -211,10 +211,9 @@ class IndexWriter:
         inputs["dataset"] = fingerprint("changed", *(facts.get(name) for name in ("segments", "view", "beside")))
         manifest = Manifest("index", self.manifest.params, inputs, facts)
         facts["confidence"] = calibrate(self.backend, folder, manifest, self._table["name"].iloc[order].tolist())
-        write_manifest(folder, manifest)
-        self.manifest = manifest  # only now: if a step has failed, the next commit starts from the last one
+        write_manifest(folder, manifest)  # if a step has failed, the next commit starts from the last one
+        self.manifest, self._removed, self._changed, self._number = manifest, {}, False, number + 1
         remove_unlisted(folder)
-        self._removed, self._changed, self._number = {}, False, number + 1
         return self.manifest
 
     def _write_beside(self, number: int) -> dict[str, Any]:

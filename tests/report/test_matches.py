@@ -67,7 +67,9 @@ def test_bad_pictures_are_refused(tmp_path, photo):
         draw(tmp_path / "matches.gif", photo, [])
     with pytest.raises(ParamsError, match="no result to draw"):
         draw(tmp_path / "none.png", photo, [], results=0)
-    with pytest.raises(ParamsError, match=r"high.png: a picture of matches of 65600 pixels is higher than 65500; draw fewer"):
+    with pytest.raises(
+        ParamsError, match=r"high.png: a picture of matches of 65600 pixels is higher than 65500; draw fewer"
+    ):
         save_figure(tmp_path / "high.png", blank_figure(1, 656), "matches")
     with pytest.raises(ImageError):
         draw(tmp_path / "missing.png", tmp_path / "missing.jpg", [])
