@@ -12,6 +12,7 @@ Example:
     ((2, 3), [2, 3])
 """
 
+import operator
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def train_codebook(
         ArtifactError: there are no descriptors, or they are not finite.
         ParamsError: `words` or `iterations` is below 1.
     """
-    check_params({"codebook": {"words": words, "iterations": iterations}}, "asmk")
+    check_params({"codebook": {"words": operator.index(words), "iterations": operator.index(iterations)}}, "asmk")
     return learn_codebook(descriptors, words, iterations=iterations, seed=seed, exact=False, progress=progress)
 
 
@@ -84,7 +85,7 @@ def build(
             is changing the index.
         ParamsError: `assignment` is below 1, or `folder` is something else than an index.
     """
-    check_params({"index": {"multiple_assignment": assignment}}, "asmk")
+    check_params({"index": {"multiple_assignment": operator.index(assignment)}}, "asmk")
     target = Path(folder)
     require_place(target)
     part = _aggregate(descriptors, images, codebook, assignment, binary=binary)

@@ -9,6 +9,7 @@ Both files are written atomically before a judgement is answered, and the first 
 a lock: nothing is lost if the server is killed, or if two write.
 """
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -24,10 +25,11 @@ from lrcr.app.uploads import Upload
 from lrcr.data.dataset import GRADES
 from lrcr.data.decoding import ImageFile
 from lrcr.data.images import Box, round_box
-from lrcr.errors import ArtifactError, ImageError, ParamsError
+from lrcr.errors import ArtifactError, ImageError, ParamsError, counted
 from lrcr.storage.artifacts import read_json, staged_file, write_json
 
 _JUDGEMENTS, _TRUTH, _LOCK = "judgements.json", "ground_truth.json", ".lock"
+_log = logging.getLogger(__name__)
 _QUERIES = "queries"
 Query = tuple[str, Box | None]
 """The name of a query in the ground truth, and its box."""
@@ -124,11 +126,13 @@ class Judging:
         for root, name in links.items():
             if not (self._images / name).is_symlink():
                 (self._images / name).symlink_to(root)
-        there = {  # without photos that have been deleted since
+        there = {
             query: {image: mark for image, mark in marks.items() if (self._images / image).exists()}
             for query, marks in judgements.items()
             if (self._images / query[0]).exists()
         }
+        if left_out := sum(map(len, judgements.values())) - sum(map(len, there.values())):
+            _log.warning("%s: %s of photos that are gone left out", self.folder, counted(left_out, "judgement"))
         queries = [
             {"image": name, "bbox": box, **{grade: [one for one in marks if marks[one] == grade] for grade in GRADES}}
             for (name, box), marks in there.items()
@@ -143,7 +147,8 @@ class Judging:
         opened = [served.current() for served in self._indexes]
         if self._known[0] != opened:
             files = (file for one in opened for file in one.files)
-            self._known = opened, dict.fromkeys(name for file in files if (name := _name(file, links)))
+            names = (name for file in files if (name := _name(file, links)))
+            self._known = opened, dict.fromkeys(name for name in names if (self._images / name).exists())
         return self._known[1]
 
     def _read(self) -> dict[Query, dict[str, Mark]]:

@@ -11,8 +11,8 @@ import pandas as pd
 from lrcr.api import open_index
 from lrcr.app.errors import NotFoundError
 from lrcr.data.dataset import ArchivedImage, image_files
-from lrcr.errors import ArtifactError
 from lrcr.models.factory import open_local_model
+from lrcr.models.header import read_model_manifest
 from lrcr.models.local import LocalModel
 from lrcr.retrieval.layout import MODEL
 from lrcr.retrieval.photos import PhotoIndex
@@ -85,11 +85,9 @@ class Opened:
 
     @cached_property
     def has_maps(self) -> bool:
-        """Whether the model has maps: whether it is of kind local."""
-        try:
-            return self.local_model is not None
-        except ArtifactError:
-            return False
+        """Whether the index holds a model that has maps: one of kind local."""
+        searcher = self.index.searcher
+        return searcher.has_model and read_model_manifest(searcher.folder / MODEL).params["model"]["name"] == "local"
 
     def photo(self, image: int) -> StoredPhoto:
         """The image with an id.

@@ -19,7 +19,7 @@ from lrcr.app.limits import Limits
 from lrcr.app.pictures import draw_picture
 from lrcr.data.formats import open_image
 from lrcr.data.images import load_image
-from lrcr.errors import ImageError, LrcrError
+from lrcr.errors import ImageError, LrcrError, OutOfMemoryError
 
 PREVIEW = 1280  # pixels of the longest side of the picture that the page shows
 
@@ -103,6 +103,8 @@ def _serve(connection: Connection, pixels: int, memory: int) -> None:
         try:
             width, height, preview = examine(Upload(name, contents), pixels)
             answer: dict[str, object] = {"width": width, "height": height}
+        except OutOfMemoryError:
+            answer, preview = {"error": f"{name}: takes too much memory; make it smaller"}, b""
         except LrcrError as error:
             answer, preview = {"error": str(error)}, b""
         connection.send_bytes(json.dumps(answer).encode())

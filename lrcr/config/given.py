@@ -78,6 +78,8 @@ def params_of_training(file: Path | None, overrides: Sequence[str] | None, recip
 
     for override in overrides or ():
         section = override.partition("=")[0].partition(".")[0]
+        if section in ("data", "datasets"):
+            raise ParamsError(f"--set {override}: this command reads the folder in its arguments; leave {section} out")
         if section in Params.model_fields and section not in (*MODEL_SECTIONS, "device", "threads"):
             raise ParamsError(f"--set {override}: has no effect on training; set {section} when you index or evaluate")
     return read_params(file, overrides, recipe)

@@ -34,7 +34,8 @@ def state_folder(step: str, *identity: Any, shared: bool = False, kept: bool = F
     """
     folder = state_root() / fingerprint(source_fingerprint(step), *identity)
     with nullcontext() if shared else only_run(folder):
-        shutil.rmtree(_finished(folder), ignore_errors=True)  # of a run that was killed while it removed it
+        if not shared:
+            shutil.rmtree(_finished(folder), ignore_errors=True)  # of a run that was killed while it removed it
         folder.mkdir(parents=True, exist_ok=True)
         yield folder
         if not kept:
@@ -48,7 +49,7 @@ def remove_state(folder: Path) -> None:
     """
     finished = _finished(folder)
     folder.rename(finished)
-    shutil.rmtree(finished)
+    shutil.rmtree(finished, ignore_errors=True)  # without locks another run may remove it too
 
 
 def _finished(folder: Path) -> Path:

@@ -94,15 +94,18 @@ def test_a_server_that_was_killed_between_the_two_files_writes_the_second(judge,
     assert truth.read_text() == complete
 
 
-def test_photos_that_were_deleted_are_left_out(growing, tmp_path):
+@pytest.mark.parametrize("removed", [True, False])
+def test_photos_that_were_deleted_are_left_out(growing, tmp_path, caplog, removed):
     marks = {"0/0.png": {"photos/0/1.png": "easy", "photos/0/2.png": "wrong"}, "1/0.png": {"photos/1/1.png": "easy"}}
     rows = [{"image": f"photos/{name}", "bbox": None, "marks": given} for name, given in marks.items()]
     (tmp_path / "judged").mkdir()
     (tmp_path / "judged/judgements.json").write_text(json.dumps({"queries": rows}))
     for name in ("0/2.png", "1/0.png"):
         (growing / "photos" / name).unlink()
-    remove_photos(growing / "my.index", ["0/2.png", "1/0.png"])
+    if removed:
+        remove_photos(growing / "my.index", ["0/2.png", "1/0.png"])
     Judging(tmp_path / "judged", [ServedIndex(growing / "my.index", [growing / "photos"])])
+    assert caplog.messages == [f"{tmp_path / 'judged'}: 2 judgements of photos that are gone left out"]
     truth = json.loads((tmp_path / "judged/ground_truth.json").read_text())
     assert [query["image"] for query in truth["queries"]] == ["photos/0/0.png"]
     assert len(tables(tmp_path / "judged", tmp_path / "dataset").images) == 10

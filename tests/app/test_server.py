@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from multiprocessing import active_children
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from lrcr.app.limits import Limits
 from lrcr.app.served import ServedIndex
 from lrcr.app.server import make_app
 from lrcr.app.uploads import Examiner, Upload
-from lrcr.errors import ArtifactError, ImageError
+from lrcr.errors import ImageError
 from lrcr.retrieval.collection import add_photos
 
 from .conftest import BASE, encoded, pixels
@@ -193,9 +194,7 @@ def test_an_index_that_grows_is_picked_up(growing, find):
 
 
 def test_maps_are_offered_for_models_that_have_them(growing, monkeypatch):
-    def refuse(_):
-        raise ArtifactError("a model of kind fire has no maps to draw")
-
     assert ServedIndex(growing / "my.index").current().has_maps
-    monkeypatch.setattr("lrcr.app.served.open_local_model", refuse)
+    fire = SimpleNamespace(params={"model": {"name": "fire"}})
+    monkeypatch.setattr("lrcr.app.served.read_model_manifest", lambda _: fire)
     assert not ServedIndex(growing / "my.index").current().has_maps
