@@ -126,19 +126,19 @@ class Judging:
         for root, name in links.items():
             if not (self._images / name).is_symlink():
                 (self._images / name).symlink_to(root)
-        there = {
+        kept = {  # of photos that are there
             query: {image: mark for image, mark in marks.items() if (self._images / image).exists()}
             for query, marks in judgements.items()
             if (self._images / query[0]).exists()
         }
-        if left_out := sum(map(len, judgements.values())) - sum(map(len, there.values())):
+        if left_out := sum(map(len, judgements.values())) - sum(map(len, kept.values())):
             _log.warning("%s: %s of photos that are gone left out", self.folder, counted(left_out, "judgement"))
         queries = [
             {"image": name, "bbox": box, **{grade: [one for one in marks if marks[one] == grade] for grade in GRADES}}
-            for (name, box), marks in there.items()
+            for (name, box), marks in kept.items()
             if set(marks.values()) & set(GRADES)
         ]
-        judged = (image for marks in there.values() for image in marks)
+        judged = (image for marks in kept.values() for image in marks)
         database = self._database(links) | dict.fromkeys(judged)
         write_json(self.folder / _TRUTH, {"database": list(database), "queries": queries})
 

@@ -1,6 +1,6 @@
 """The params that a command or a function of the API is given: they are read, and what has no effect is refused."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,8 +34,7 @@ def params_of_search(
     Raises:
         ParamsError: a key is unknown, its value is refused, or it is neither `threads` nor in `search` or `rerank`.
     """
-    for override in overrides or ():
-        section = override.partition("=")[0].partition(".")[0]
+    for override, section in _sections(overrides):
         if section not in ("search", "rerank", "threads"):
             raise ParamsError(f"--set {override}: {section} is decided by the index; set params of search only")
     params = read_params(file, overrides, recipe)
@@ -55,10 +54,8 @@ def params_without_training(
     """
     from lrcr.config.params import MODEL_SECTIONS
 
-    for override in overrides or ():
-        section = override.partition("=")[0].partition(".")[0]
-        if section in ("data", "datasets"):
-            raise ParamsError(f"--set {override}: this command reads the folder in its arguments; leave {section} out")
+    for override, section in _sections(overrides):
+        _refuse_datasets(override, section)
         if section in _SEARCH and not searches:
             raise ParamsError(_not_stored(override, section))
         if section == "train":
@@ -76,13 +73,21 @@ def params_of_training(file: Path | None, overrides: Sequence[str] | None, recip
     """
     from lrcr.config.params import MODEL_SECTIONS, Params
 
-    for override in overrides or ():
-        section = override.partition("=")[0].partition(".")[0]
-        if section in ("data", "datasets"):
-            raise ParamsError(f"--set {override}: this command reads the folder in its arguments; leave {section} out")
+    for override, section in _sections(overrides):
+        _refuse_datasets(override, section)
         if section in Params.model_fields and section not in (*MODEL_SECTIONS, "device", "threads"):
             raise ParamsError(f"--set {override}: has no effect on training; set {section} when you index or evaluate")
     return read_params(file, overrides, recipe)
+
+
+def _sections(overrides: Sequence[str] | None) -> Iterator[tuple[str, str]]:
+    """Each override, and the section of its key."""
+    return ((override, override.partition("=")[0].partition(".")[0]) for override in overrides or ())
+
+
+def _refuse_datasets(override: str, section: str) -> None:
+    if section in ("data", "datasets"):
+        raise ParamsError(f"--set {override}: this command reads the folder in its arguments; leave {section} out")
 
 
 _SEARCH = ("search", "rerank")
@@ -103,9 +108,8 @@ def params_of_descriptors(
     """
     from lrcr.config.params import ARCHITECTURE, Params
 
-    for override in overrides or ():
+    for override, section in _sections(overrides):
         key = override.partition("=")[0]
-        section = key.partition(".")[0]
         if section in _SEARCH and not searches:
             raise ParamsError(_not_stored(override, section))
         if section not in _SEARCH and not {key, section} & _OF_DESCRIPTORS:

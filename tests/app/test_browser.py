@@ -152,6 +152,25 @@ def test_maps_of_the_query_are_shown(page, query):
     assert not page.locator("#maps").is_visible()
 
 
+def test_a_model_without_maps_has_no_button_for_them(page, query):
+    def without_maps(route):
+        answer = route.fetch()
+        state = answer.json()
+        state["indexes"] = [{**index, "maps": False} for index in state["indexes"]]
+        route.fulfill(response=answer, json=state)
+
+    page.route("**/api/state", without_maps)
+    page.reload()
+    page.wait_for_function("document.querySelector('#served').textContent")
+    give(page, query)
+    assert not page.locator("#query-maps").is_visible()
+    page.locator(".tile .open").nth(1).click()
+    page.wait_for_selector("#matches .stage line")
+    assert page.locator("#matches button", has_text="Maps").count() == 0
+    page.keyboard.press("m")
+    assert not page.locator("#maps").is_visible()
+
+
 def test_what_is_judged_by_keys_survives_a_reload_and_a_kill(page, query, server, folder):
     give(page, query)
     page.keyboard.press("r")

@@ -114,7 +114,7 @@ async function judgeResult(column, result, mark) {
 }
 
 function maps(index, photo = query?.photo) {
-  if (!photo) return;
+  if (!photo || !served.indexes[index]?.maps) return;
   const result = columns.flatMap((column) => column.results).find((one) => one.photo === photo);
   showMaps(served.indexes, index, photo, result?.image ?? query.name);
 }
@@ -138,6 +138,7 @@ function showIndexes() {
   find("columns").classList.toggle("two", columns.length > 1);
   find("columns").dataset.shown = "0";
   find("tabs").hidden = columns.length < 2;
+  find("query-maps").hidden = !served.indexes.some((index) => index.maps);
   const tabs = served.indexes.map((index, number) => make("button", { type: "button", "aria-pressed": number === 0, on: { click: () => {
     find("columns").dataset.shown = String(number);
     tabs.forEach((tab, other) => tab.setAttribute("aria-pressed", String(other === number)));
@@ -160,7 +161,7 @@ async function open() {
   const searchPhoto = (photo, part = null) => search({ photo, box: part });
   listenToKeys(() => columns, current, { search: searchPhoto, maps, judge: judgeResult, toggleJudging: () => setJudging(!find("judging").checked) });
   find("judging").addEventListener("change", (event) => setJudging(event.target.checked));
-  find("query-maps").addEventListener("click", () => maps(0));
+  find("query-maps").addEventListener("click", () => maps(served.indexes.findIndex((index) => index.maps)));
   find("open-keys").addEventListener("click", showKeys);
   find("open-judged").addEventListener("click", () => showJudged(served.judged, searchPhoto).catch((error) => say(error.message)));
   find("home").addEventListener("click", (event) => { event.preventDefault(); asking.abort(); history.pushState(null, "", "/"); start(); });

@@ -8,7 +8,7 @@ import { find, make, openDialog } from "./dom.js";
 export async function showMaps(indexes, number, photo, name) {
   const dialog = find("maps");
   const choose = indexes.length < 2 ? [] : [make("div", { class: "lines" }, ...indexes.map((index, other) => make("label", {}, make("input", {
-    type: "radio", name: "maps-of", checked: other === number, on: { change: () => showMaps(indexes, other, photo, name) },
+    type: "radio", name: "maps-of", checked: other === number, disabled: !index.maps, on: { change: () => showMaps(indexes, other, photo, name) },
   }), index.name)))];
   const title = ["Maps", make("small", {}, name)];
   openDialog(dialog, title, [...choose, make("p", { class: "note", role: "status" }, "Computing…")]);

@@ -44,7 +44,7 @@ export class MatchesDialog {
       [this.stage(), this.controls()],
       [
         ...(result.same ? [] : [markButtons(result.mark, (mark) => this.judge(mark))]), make("span", { class: "space" }),
-        make("button", { type: "button", on: { click: () => this.actions.maps(column.number, result.photo) } }, "Maps"),
+        ...(column.index.maps ? [make("button", { type: "button", on: { click: () => this.actions.maps(column.number, result.photo) } }, "Maps")] : []),
         make("button", { type: "button", on: { click: () => { this.dialog.close(); this.actions.search(result.photo); } } }, "Search with this"),
         step("ArrowLeft", "Previous result", "‹"), step("ArrowRight", "Next result", "›"),
       ],
